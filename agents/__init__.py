@@ -1,0 +1,5 @@
+"""Recurrent Q-, Psi- and G-learning on sequence models with a prior."""
+
+from agents.tutor import GLearning, PsiLearning, QLearning, RLOnly
+
+__all__ = ["GLearning", "PsiLearning", "QLearning", "RLOnly"]

@@ -1,0 +1,321 @@
+"""What every sequence agent shares: the environment it is given, rounds of whole sequences, learning's loop, files.
+
+B sequences, T steps, V tokens. A timestep is one token of one sequence; a round is one sequence from each environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import warnings
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Self
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.utils import configure_logger
+from stable_baselines3.common.vec_env import VecEnv
+from tqdm import tqdm
+
+from agents.replay import Sequences
+from agents.rollouts import Rollouts, as_batch, env_attribute
+from seqtutor_envs.cells import sample_tokens
+from seqtutor_envs.files import load_arrays, safetensors_path, save_arrays
+from seqtutor_envs.prior import Prior, State, load_prior, token_log_probs
+
+AnyEnv = str | gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any] | VecEnv
+RECENT = 1024  # the training figures are means over about this many of the newest sequences
+FEW_DISTINCT = 0.5  # a share of distinct sequences below this is warned of: the policy may have collapsed
+
+
+class SequenceAgent(ABC):
+    """An agent that is a sequence model: `policy()` is a Prior over tokens, which sampling, prediction and log pi rest on.
+
+    Subclasses give `policy`, `improve` and the pieces of their state. See `Tutor` for the arguments.
+    """
+
+    def __init__(
+        self,
+        env: AnyEnv,
+        *,
+        seed: int,
+        n_envs: int | None,
+        prior: Prior | str | None,
+        verbose: int,
+        tensorboard_log: str | None,
+        env_kwargs: dict[str, Any] | None,
+        settings: dict[str, Any],
+    ) -> None:
+        self.settings = settings  # JSON, what `save` writes and `load` passes to the constructor again
+        self.env, self.recipe = as_batch(env, n_envs, env_kwargs)
+        self.n_envs: int = self.env.num_envs
+        found = prior if prior is not None else env_attribute(self.env, "prior")
+        if found is None:
+            raise ValueError("This environment has no `prior` attribute: pass the agent one, prior=...")
+        self.prior = load_prior(found)
+        task = env_attribute(self.env, "task")
+        self.horizon: int = task.length if task is not None else self.prior.length
+        self.c: float = env_attribute(self.env, "c") or 1.0
+        self.rng = np.random.default_rng(seed)
+        self.seed, self.verbose, self.tensorboard_log = seed, verbose, tensorboard_log
+        self.num_timesteps = self.rounds = 0
+        self.rollouts = Rollouts(self.env, self.prior, self.horizon)
+        self._logger: Logger | None = None
+        self._recent: deque[dict[str, NDArray[Any]]] = deque(maxlen=max(1, RECENT // self.n_envs))
+        self._warned_of_collapse = False
+
+    # -- what a subclass gives --------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def policy(self) -> Prior:
+        """The present policy as a frozen sequence model."""
+
+    @abstractmethod
+    def collect(self) -> tuple[Sequences, NDArray[np.float64]]:
+        """One round of sequences and their log pi [N]."""
+
+    @abstractmethod
+    def improve(self, sequences: Sequences) -> dict[str, float]:
+        """Learns from a round; returns statistics for the log."""
+
+    @abstractmethod
+    def state_arrays(self) -> dict[str, NDArray[Any]]:
+        """All arrays that learning goes on from."""
+
+    @abstractmethod
+    def load_state_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Puts back what `state_arrays` gave."""
+
+    # -- learning ---------------------------------------------------------------------------------------------------------
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: BaseCallback | Sequence[BaseCallback] | None = None,
+        log_interval: int = 10,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Learns for `total_timesteps` tokens, in whole rounds (the last one may go a little beyond).
+
+        Callbacks are stable-baselines3's; their `on_step` is called once a round, after the updates, so that whatever they save
+        can be continued exactly. Ctrl-C lets the round in progress end, then raises KeyboardInterrupt: what was learned is kept,
+        `save` works. reset_num_timesteps=False goes on counting.
+        """
+        if reset_num_timesteps:
+            self.num_timesteps = self.rounds = 0
+        if self._logger is None:
+            name = tb_log_name or type(self).__name__
+            self._logger = configure_logger(self.verbose, self.tensorboard_log, name, reset_num_timesteps)
+        goal = self.num_timesteps + total_timesteps
+        self.total_timesteps = goal
+        hook = CallbackList(list(callback)) if isinstance(callback, (list, tuple)) else callback
+        hook = CallbackList([]) if hook is None else hook
+        hook.init_callback(self)  # type: ignore[arg-type]
+        hook.on_training_start(locals(), globals())
+        bar = tqdm(total=total_timesteps, unit="token", unit_scale=True, disable=not progress_bar)
+        try:
+            with interruption() as interrupted:
+                while self.num_timesteps < goal:
+                    self._round(hook, bar, log_interval)
+                    if not hook.on_step():
+                        break
+                    if interrupted.is_set():
+                        raise KeyboardInterrupt
+        finally:
+            bar.close()
+            hook.on_training_end()
+        return self
+
+    def _round(self, hook: BaseCallback, bar: Any, log_interval: int) -> None:
+        hook.on_rollout_start()
+        sequences, log_policy = self.collect()
+        hook.on_rollout_end()
+        statistics = self.improve(sequences)
+        tokens = int(sequences.lengths.sum())
+        self.num_timesteps += tokens
+        self.rounds += 1
+        self._remember(sequences, log_policy)
+        bar.update(tokens)
+        if self.rounds % log_interval == 0:
+            figures = self.training_figures()
+            bar.set_postfix({"J": f"{figures['j']:.1f}", "return": f"{figures['task_return']:.1f}", "KL": f"{figures['kl']:.1f}"})
+            for name, value in {**{f"rollout/{k}": v for k, v in figures.items()}, **{f"train/{k}": v for k, v in statistics.items()}}.items():
+                self.logger.record(name, value)
+            self.logger.dump(self.num_timesteps)
+            self._warn_of_collapse(figures["distinct"])
+
+    def _remember(self, sequences: Sequences, log_policy: NDArray[np.float64]) -> None:
+        log_prior = token_log_probs(sequences.prior_log_probs, sequences.tokens, sequences.lengths).sum(1)
+        reward = sequences.task_rewards.sum(1)
+        self._recent.append({"reward": reward, "kl": log_policy - log_prior, "tokens": sequences.tokens})
+
+    def training_figures(self) -> dict[str, float]:
+        """Means over the newest sequences as they were written while learning: J and KL in nats, R, share of distinct ones."""
+        recent = {name: np.concatenate([entry[name] for entry in self._recent]) for name in ("reward", "kl", "tokens")}
+        return {
+            "j": float((recent["reward"] - recent["kl"]).mean()),
+            "kl": float(recent["kl"].mean()),
+            "task_return": float(recent["reward"].mean() * self.c),
+            "distinct": len(np.unique(recent["tokens"], axis=0)) / len(recent["tokens"]),
+        }
+
+    def _warn_of_collapse(self, distinct: float) -> None:
+        if distinct < FEW_DISTINCT and not self._warned_of_collapse:
+            self._warned_of_collapse = True
+            warnings.warn(
+                f"Only {distinct:.0%} of the newest sequences are distinct after {self.num_timesteps:,} timesteps: the policy is"
+                " collapsing. A larger c keeps it closer to the prior; a smaller gamma or a smaller weight of the term that pays"
+                " for repetition helps too.",
+                stacklevel=2,
+            )
+
+    # -- acting -----------------------------------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        observation: NDArray[Any] | dict[str, NDArray[Any]],
+        state: State | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[np.int64], State]:
+        """Next tokens for observations of any obs_mode, single or batched; as stable-baselines3's predict.
+
+        Args:
+            state: what the last call returned, arrays [N, ...]; None at the start.
+            episode_start: [N], True where a new sequence begins; its state starts anew.
+            deterministic: the most probable token instead of a sampled one.
+        """
+        tokens, single = last_tokens(observation, self.prior.vocab.start, env_attribute(self.env, "obs_mode") == "prefix")
+        policy = self.policy()
+        fresh = policy.initial_state(len(tokens))
+        if state is None:
+            state = fresh
+        elif episode_start is not None:
+            new = np.asarray(episode_start, bool).reshape(-1)
+            state = tuple(np.where(new.reshape(-1, *[1] * (part.ndim - 1)), start, part) for start, part in zip(fresh, state))
+        rows, state = policy.step(tokens, state)
+        actions = rows.argmax(axis=1) if deterministic else sample_tokens(rows, self.rng)
+        return (actions[0] if single else actions), state
+
+    def sample(self, n: int, seed: int, temperature: float = 1.0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """n sequences of the present policy: tokens [n, T] and lengths [n]. Same seed, same tokens."""
+        return self.policy().sample(n, seed, temperature=temperature)
+
+    def log_prob(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """log pi [n] of whole sequences [n, T] in nats, the end token's included."""
+        return token_log_probs(self.policy().log_probs(tokens, lengths), tokens, lengths).sum(axis=1)
+
+    # -- the surface of a stable-baselines3 model ---------------------------------------------------------------------------
+
+    @property
+    def logger(self) -> Logger:
+        """stable-baselines3's logger; silent until `learn` or `set_logger`."""
+        if self._logger is None:
+            self._logger = Logger(folder=None, output_formats=[])
+        return self._logger
+
+    def set_logger(self, logger: Logger) -> None:
+        """Logs to `logger` (stable_baselines3.common.logger.configure makes one)."""
+        self._logger = logger
+
+    def get_env(self) -> Any:
+        """The vector environment that the agent learns in."""
+        return self.env
+
+    # -- files ------------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes PATH.safetensors atomically: everything that learning goes on from, no pickle."""
+        target = safetensors_path(path)
+        facts = {
+            "agent": type(self).__name__,
+            "settings": self.settings,
+            "env": self.recipe,
+            "n_envs": self.n_envs,
+            "seed": self.seed,
+            "num_timesteps": self.num_timesteps,
+            "rounds": self.rounds,
+            "rng": self.rng.bit_generator.state,
+            "versions": {name: installed(name) for name in ("seqtutor", "torch", "numpy")},
+        }
+        save_arrays(target, self.state_arrays(), facts)
+        return target
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], env: AnyEnv | None = None, prior: Prior | str | None = None) -> Self:
+        """An agent that `save` wrote; `learn(..., reset_num_timesteps=False)` goes on exactly where it stopped.
+
+        Args:
+            env: needed where the agent's environment was not made from an id and plain keywords (own tasks, priors, objectives).
+            prior: where the environment has none.
+        """
+        target = safetensors_path(path)
+        if not target.is_file():
+            raise FileNotFoundError(f"No agent at {target}.")
+        arrays, facts = load_arrays(target)
+        if facts.get("agent") != cls.__name__:
+            raise ValueError(f"{target} holds {facts.get('agent', 'no agent')}; load it with that class, not {cls.__name__}.")
+        if env is None and facts["env"] is None:
+            raise ValueError(f"{target} was trained in an environment that no id makes again (own task, prior or objective): pass env=...")
+        recipe = facts["env"] if env is None else None
+        made = {"env": recipe["id"], "env_kwargs": recipe["kwargs"]} if recipe else {"env": env}
+        batched = env is not None and isinstance(env, (gym.vector.VectorEnv, VecEnv))
+        agent = cls(**made, prior=prior, seed=facts["seed"], n_envs=None if batched else facts["n_envs"], **facts["settings"])
+        agent.load_state_arrays(arrays)
+        agent.num_timesteps, agent.rounds = facts["num_timesteps"], facts["rounds"]
+        agent.rng.bit_generator.state = facts["rng"]
+        return agent
+
+
+@contextmanager
+def interruption() -> Iterator[threading.Event]:
+    """Turns the first Ctrl-C into an event, so that a round can end; a second one interrupts at once. Main thread only."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def last_tokens(observation: Any, start: int, prefix: bool) -> tuple[NDArray[np.int64], bool]:
+    """The last token of each sequence [N] out of an observation of any obs_mode, and whether it was a single one.
+
+    Args:
+        start: id of the start token, which is also a prefix's filler.
+        prefix: True where the last axis of `observation` holds the tokens so far.
+    """
+    array = np.asarray(observation["token"] if isinstance(observation, dict) else observation).astype(np.int64)
+    if prefix:
+        counts = (array != start).sum(-1)  # so far
+        array = np.where(counts > 0, np.take_along_axis(array, np.maximum(counts - 1, 0)[..., None], axis=-1)[..., 0], start)
+    return array.reshape(-1), array.ndim == 0
+
+
+def installed(package: str) -> str | None:
+    """The installed version of a package; None when it runs from a checkout that was never installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

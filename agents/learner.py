@@ -1,0 +1,72 @@
+"""One soft-Q learner; Q-, Psi- and G-learning hand in their target function (targets.py)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from agents.networks import ValueNetwork
+from agents.replay import Sequences
+from agents.targets import Objective, discounts, taken
+
+
+@dataclass(frozen=True)
+class LearnerSettings:
+    """How values are regressed on their targets."""
+
+    gamma: float = 1.0
+    lam: float = 0.0
+    learning_rate: float = 1e-3  # Adam
+    tau: float = 0.01  # share of the online network that enters the target network at each update; 1 = no lag
+    max_grad_norm: float = 1.0  # global
+    huber: float | None = None  # where the loss turns from squared to linear, in nats; None = squared
+
+
+class SoftQLearner:
+    """Online and target network, optimiser, `update(batch)`.
+
+    Args:
+        network: the online network; the target network starts as its copy.
+        objective: target function and form of the policy.
+    """
+
+    def __init__(self, network: ValueNetwork, objective: Objective, settings: LearnerSettings) -> None:
+        self.network, self.objective, self.settings = network, objective, settings
+        self.target_network = copy.deepcopy(network).requires_grad_(False)
+        self.optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate)
+
+    def update(self, batch: Sequences) -> dict[str, float]:
+        """One gradient step on the mean loss over the batch's tokens; its statistics."""
+        s = self.settings
+        tokens, lengths, task_reward, prior_log_probs = batch.tensors()
+        mask = (torch.arange(tokens.shape[1]) < lengths[:, None]).float()
+        online = taken(self.network.values(tokens, prior_log_probs), tokens)
+        with torch.no_grad():
+            y = self.objective.target(
+                task_reward,
+                self.network.prior_weight * prior_log_probs,
+                tokens,
+                self.target_network.values(tokens, prior_log_probs),
+                discounts(lengths, tokens.shape[1], s.gamma),
+                s.lam,
+            )
+        losses = nn.functional.mse_loss(online, y, reduction="none") / 2
+        if s.huber is not None:
+            losses = nn.functional.huber_loss(online, y, reduction="none", delta=s.huber)
+        loss = (losses * mask).sum() / mask.sum()
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), s.max_grad_norm)
+        self.optimizer.step()
+        self._follow()
+        error = (online.detach() - y) * mask
+        return {"loss": float(loss.detach()), "td_error": float(error.abs().sum() / mask.sum()), "grad_norm": float(norm)}
+
+    def _follow(self) -> None:
+        """Moves the target network towards the online one (moving average)."""
+        with torch.no_grad():
+            for slow, fast in zip(self.target_network.parameters(), self.network.parameters()):
+                slow.lerp_(fast, self.settings.tau)

@@ -1,0 +1,112 @@
+"""The recurrent value network, started from the prior's weights, and the policy it acts by.
+
+B sequences, T steps, V tokens, H cells.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from seqtutor_envs.cells import RecurrentStep, log_softmax
+from seqtutor_envs.env import LOG_PROB_FLOOR
+from seqtutor_envs.network import RecurrentNetwork, shifted
+from seqtutor_envs.prior import Prior, RecurrentPrior, State
+
+FRESH_CELLS = 64  # LSTM cells where the prior has no weights to start from (tables, foreign priors)
+VALUE_CELLS = 128  # hidden units of v
+FORBIDDEN = -1e9  # logit of a token that the task forbids (its log p is at the floor): no policy chooses it, no number overflows
+
+
+class ValueNetwork(nn.Module):
+    """Values = log pi(a|s) + v(s) (- log p(a|s) for G): a recurrent core with a logits head, and v beside it.
+
+    Started from a recurrent prior, Q and Psi are log p exactly and G is 0, so that every policy is p at first: the core is the
+    prior's, the logits head too (zeros for G), and v starts at 0. In this form log sum exp of Psi is v itself.
+
+    v reads the core's outputs but sends no gradient back into it: returns of a hundred nats, regressed through the core, pull the
+    policy off the prior (after 20 s of Psi-learning at c = 2: J 27 nats and KL 4 without, J 3 and KL 30 with it).
+
+    Args:
+        prior: gives the vocabulary and, where it is recurrent, the weights to start from.
+        residual: True for G, whose policy is softmax(log p + G).
+        prior_weight: factor on log p.
+        generator: of the weights that the prior does not give.
+    """
+
+    def __init__(self, prior: Prior, residual: bool, prior_weight: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.residual, self.prior_weight, self.start = residual, prior_weight, prior.vocab.start
+        if isinstance(prior, RecurrentPrior):
+            self.core = RecurrentNetwork.from_weights(prior.weights, prior.cell)
+        else:
+            self.core = RecurrentNetwork(len(prior.vocab), FRESH_CELLS)
+            _draw(self.core, generator)
+        if residual:
+            _zero(self.core.head)
+        cells = self.core.head.in_features
+        self.state_value = nn.Sequential(nn.Linear(cells, VALUE_CELLS), nn.Tanh(), nn.Linear(VALUE_CELLS, 1))
+        _draw(self.state_value, generator)
+        _zero(self.state_value[-1])
+
+    def forward(self, tokens: Tensor, prior_log_probs: Tensor) -> tuple[Tensor, Tensor]:
+        """log pi [B, T, V] and v [B, T] before each of the tokens [B, T]; prior_log_probs [B, T, V] unweighted."""
+        hidden, _ = self.core.hidden(shifted(tokens, self.start))
+        logits = self.core.head(hidden)
+        if self.residual:
+            logits = logits + self.prior_weight * prior_log_probs
+        logits = logits.masked_fill(prior_log_probs <= LOG_PROB_FLOOR, FORBIDDEN)
+        return logits.log_softmax(-1), self.state_value(hidden.detach()).squeeze(-1)
+
+    def values(self, tokens: Tensor, prior_log_probs: Tensor) -> Tensor:
+        """Q, Psi or G [B, T, V]."""
+        log_policy, state_values = self(tokens, prior_log_probs)
+        values = log_policy + state_values.unsqueeze(-1)
+        return values - self.prior_weight * prior_log_probs if self.residual else values
+
+
+def _draw(module: nn.Module, generator: torch.Generator) -> None:
+    """torch's own first weights, U(-1/sqrt(inputs), 1/sqrt(inputs)), from our generator."""
+    for parameter in module.parameters():
+        bound = max(parameter.shape[-1], FRESH_CELLS) ** -0.5
+        nn.init.uniform_(parameter, -bound, bound, generator=generator)
+
+
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
+class Policy(Prior):
+    """pi(a|s) of a ValueNetwork as of now: a sequence model like the prior, stepped in numpy.
+
+    Its state is the network's, followed by the prior's where log p is part of the policy (G).
+    """
+
+    def __init__(self, network: ValueNetwork, prior: Prior, length: int) -> None:
+        self.vocab, self.length = prior.vocab, length
+        self._prior = prior if network.residual else None
+        self._prior_weight = np.float32(network.prior_weight)
+        self._step = RecurrentStep(network.core.weights(), network.core.cell)
+        self._parts = len(self._step.initial_state(0))
+
+    def initial_state(self, n: int) -> State:
+        return self._step.initial_state(n) + (self._prior.initial_state(n) if self._prior else ())
+
+    def step(
+        self, tokens: NDArray[np.int64], state: State, prior_rows: NDArray[np.float32] | None = None
+    ) -> tuple[NDArray[np.float32], State]:
+        """As Prior.step, in log pi. `prior_rows` [N, V], where known, saves the prior's own step (whose state then rests)."""
+        logits, own = self._step(tokens, state[: self._parts])
+        prior_state: Any = state[self._parts :]
+        if self._prior:
+            if prior_rows is None:
+                prior_rows, prior_state = self._prior.step(tokens, prior_state)
+            logits += self._prior_weight * prior_rows
+        if prior_rows is not None:
+            logits[prior_rows <= LOG_PROB_FLOOR] = FORBIDDEN
+        return log_softmax(logits), own + prior_state

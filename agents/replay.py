@@ -1,0 +1,62 @@
+"""Replay of whole sequences, preallocated. Sequences are re-unrolled from the start: no stored recurrent states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """B finished sequences, T steps, V tokens. What lies after a length is filler: token 0, reward 0."""
+
+    tokens: NDArray[np.int64]  # [B, T]
+    lengths: NDArray[np.int64]  # [B]
+    task_rewards: NDArray[np.float32]  # [B, T], r_T / c
+    prior_log_probs: NDArray[np.float32]  # [B, T, V], row t = log p(. | s_t)
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The four fields as tensors."""
+        return tuple(torch.from_numpy(array) for array in self.arrays())  # type: ignore[return-value]
+
+    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+        """The four fields."""
+        return self.tokens, self.lengths, self.task_rewards, self.prior_log_probs
+
+
+class Replay:
+    """The newest `capacity` sequences; the oldest make room.
+
+    Args:
+        capacity: in sequences.
+        horizon, vocab_size: T and V of the sequences.
+    """
+
+    def __init__(self, capacity: int, horizon: int, vocab_size: int) -> None:
+        self.capacity = capacity
+        self.size = self.position = 0
+        self.arrays = {
+            "tokens": np.zeros((capacity, horizon), np.int64),
+            "lengths": np.zeros(capacity, np.int64),
+            "task_rewards": np.zeros((capacity, horizon), np.float32),
+            "prior_log_probs": np.zeros((capacity, horizon, vocab_size), np.float32),
+        }
+
+    def add(self, sequences: Sequences) -> None:
+        """Stores up to `capacity` sequences; of more, the last."""
+        rows = (self.position + np.arange(len(sequences.lengths))) % self.capacity
+        for array, new in zip(self.arrays.values(), sequences.arrays()):
+            array[rows[-self.capacity :]] = new[-self.capacity :]
+        self.position = int(rows[-1] + 1) % self.capacity
+        self.size = min(self.size + len(rows), self.capacity)
+
+    def sample(self, batch_size: int, rng: np.random.Generator) -> Sequences:
+        """`batch_size` sequences, each drawn once (all of them, if fewer are stored), cut to the longest of them."""
+        rows = rng.permutation(self.size)[:batch_size]
+        longest = int(self.arrays["lengths"][rows].max())
+        cut = {name: array[rows] if array.ndim == 1 else array[rows, :longest] for name, array in self.arrays.items()}
+        return Sequences(**cut)

@@ -1,0 +1,152 @@
+"""Whole sequences out of any environment of ours: native vector env, SyncVectorEnv, stable-baselines3 VecEnv.
+
+N environments, T steps at most, V tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+
+from agents.networks import Policy
+from agents.replay import Sequences
+from seqtutor_envs.cells import sample_tokens
+from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
+from seqtutor_envs.prior import Prior
+
+DEFAULT_ENVS = 128  # sequences in a round: more of them cost less each, fewer give more updates (melodies, 60 s: README)
+
+
+def env_attribute(env: Any, name: str) -> Any:
+    """Attribute of the environment under all wrappers, of the first one in a batch; None where there is none."""
+    try:
+        if isinstance(env, VecEnv):
+            return env.get_attr(name)[0]
+        if isinstance(env, gym.Env):
+            return env.get_wrapper_attr(name)
+        native = getattr(env.unwrapped, name, None)
+        return env.get_attr(name)[0] if native is None and hasattr(env, "get_attr") else native
+    except AttributeError:
+        return None
+
+
+PASSIVE = ("OrderEnforcing", "PassiveEnvChecker")  # gym.make's own wrappers, which change nothing
+
+
+def as_batch(env: Any, n_envs: int | None, env_kwargs: dict[str, Any] | None) -> tuple[Any, dict[str, Any] | None]:
+    """The batched environment for what a user passes as `env`, and the JSON recipe that makes it again (None: only the user can).
+
+    Raises ValueError where an argument would be ignored.
+    """
+    if isinstance(env, (gym.vector.VectorEnv, VecEnv)):
+        if n_envs is not None or env_kwargs:
+            raise ValueError(f"This environment is a batch of {env.num_envs} already: leave out n_envs and env_kwargs.")
+        return env, None
+    n = DEFAULT_ENVS if n_envs is None else n_envs
+    if isinstance(env, str):
+        return gym.make_vec(env, num_envs=n, **(env_kwargs or {})), recipe(env, env_kwargs or {})
+    if env_kwargs:
+        raise ValueError("env_kwargs go with an id; this environment is made already.")
+    return _batch_of(env, n)
+
+
+def _batch_of(env: gym.Env[Any, Any], n: int) -> tuple[Any, dict[str, Any] | None]:
+    layer: Any = env
+    while layer is not env.unwrapped:
+        if type(layer).__name__ not in PASSIVE:
+            raise ValueError(f"{type(layer).__name__} would be lost in a batch: pass a vector environment that has it.")
+        layer = layer.env
+    core: Any = env.unwrapped
+    if not isinstance(core, SequenceTutorEnv):
+        raise ValueError(f"{type(core).__name__} is no environment of this library; its vector form can be passed with prior=...")
+    known = recipe(core.spec.id, core.spec.kwargs) if core.spec is not None else None
+    return SequenceTutorVectorEnv(core.task, core.prior, num_envs=n, c=core.c, obs_mode=core.obs_mode), known
+
+
+def recipe(env_id: str, kwargs: dict[str, Any]) -> dict[str, Any] | None:
+    """Id and keywords, if JSON can hold them."""
+    try:
+        return {"id": env_id, "kwargs": json.loads(json.dumps(kwargs))}
+    except TypeError:
+        return None
+
+
+class Rollouts:
+    """Collects rounds: every environment writes one sequence from its start to its end.
+
+    Each round starts with a reset, so rounds are the same in all autoreset modes: what an environment does between its own end
+    and the last one's is not looked at.
+
+    Args:
+        env: a gymnasium VectorEnv or an SB3 VecEnv over environments of ours.
+        prior: used for rows of log p where the environment's infos do not carry them.
+        horizon: T.
+    """
+
+    def __init__(self, env: gym.vector.VectorEnv | VecEnv, prior: Prior, horizon: int) -> None:
+        self.env, self.prior, self.horizon = env, prior, horizon
+        self.num_envs = env.num_envs
+        mode = getattr(env, "metadata", {}).get("autoreset_mode") if isinstance(env, gym.vector.VectorEnv) else None
+        self._resets_by_hand = mode == gym.vector.AutoresetMode.DISABLED
+
+    def collect(self, policy: Policy, rng: np.random.Generator, epsilon: float | None = None) -> tuple[Sequences, NDArray[np.float64]]:
+        """One round. Returns the sequences and log pi [N] of each, under `policy`.
+
+        Args:
+            policy: what to act by.
+            epsilon: None samples from the policy; a number takes its best token, and with that probability any token.
+        """
+        n, horizon, vocab = self.num_envs, self.horizon, self.prior.vocab
+        tokens = np.zeros((n, horizon), np.int64)
+        lengths = np.full(n, horizon)
+        task_rewards = np.zeros((n, horizon), np.float32)
+        prior_log_probs = np.zeros((n, horizon, len(vocab)), np.float32)
+        log_policy = np.zeros(n)
+        every, live = np.arange(n), np.ones(n, bool)
+        state, prior_state, last = policy.initial_state(n), self.prior.initial_state(n), np.full(n, vocab.start)
+        infos = self._reset()
+        for t in range(horizon):
+            if "prior_log_probs" in infos:
+                rows = infos["prior_log_probs"]
+            else:
+                rows, prior_state = self.prior.step(last, prior_state)
+            policy_rows, state = policy.step(last, state, rows)
+            last = choose(policy_rows, rng, epsilon)
+            if not live.all():  # any legal token will do where the sequence is over
+                last[~live] = infos["action_mask"][~live].argmax(1) if "action_mask" in infos else 0
+            rewards, done, infos = self._step(last)
+            tokens[live, t] = last[live]
+            prior_log_probs[live, t] = rows[live]
+            task_rewards[live, t] = (rewards - rows[every, last])[live]
+            log_policy[live] += policy_rows[every, last][live]
+            lengths[live & done] = t + 1
+            live &= ~done
+            if not live.any():
+                break
+            if self._resets_by_hand and done.any():
+                self.env.reset(options={"reset_mask": done})  # type: ignore[call-arg]
+        return Sequences(tokens, lengths, task_rewards, prior_log_probs), log_policy
+
+    def _reset(self) -> dict[str, Any]:
+        result = self.env.reset()
+        return {} if isinstance(self.env, VecEnv) else result[1]
+
+    def _step(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[str, Any]]:
+        if isinstance(self.env, VecEnv):
+            _, rewards, done, _ = self.env.step(actions)
+            return rewards, done.astype(bool), {}
+        _, rewards, terminated, truncated, infos = self.env.step(actions)
+        return rewards, terminated | truncated, infos
+
+
+def choose(rows: NDArray[np.float32], rng: np.random.Generator, epsilon: float | None) -> NDArray[np.int64]:
+    """A token for each row of log pi [N, V]: sampled, or (epsilon given) the best one but for a share of uniform draws."""
+    if epsilon is None:
+        return sample_tokens(rows, rng)
+    anything = sample_tokens(np.where(np.isneginf(rows), -np.inf, np.float32(0.0)), rng)
+    return np.where(rng.random(len(rows)) < epsilon, anything, rows.argmax(axis=1))

@@ -1,0 +1,115 @@
+"""The regression targets of Q-, Psi- and G-learning: three siblings, one return.
+
+B sequences, T steps, V tokens; natural logs. Arguments, the same for all three:
+
+    task_reward      [B, T]     r_T(s_t, a_t) / c
+    prior_log_probs  [B, T, V]  log p(. | s_t), already times `prior_weight`
+    actions          [B, T]     a_t, the executed token
+    values           [B, T, V]  the target network's Q, Psi or G at s_t; nothing here carries a gradient
+    discount         [B, T]     gamma, and 0 at a sequence's last token and after it, so that no formula knows `done`
+    lam              0..1       0 is the paper's one-step target; see `soft_return`
+
+and all three return y [B, T], the target of the value at (s_t, a_t). "Sequence Tutor" (Jaques et al., ICML 2017) is cited by equation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def q_target(
+    task_reward: Tensor, prior_log_probs: Tensor, actions: Tensor, values: Tensor, discount: Tensor, lam: float = 0.0
+) -> Tensor:
+    """Q-learning with log-prior augmentation, eq. 5: log p(a|s) + r_T/c + gamma max_a' Q-(s', a').
+
+    Raises ValueError for lam > 0: V = Q - log pi, which the multi-step return rests on, holds for Psi and G only.
+    """
+    if lam > 0.0:
+        raise ValueError(f"Q-learning has one-step targets only: lam must be 0, not {lam}.")
+    reward = task_reward + taken(prior_log_probs, actions)
+    return soft_return(reward, shifted_left(values.amax(-1)), torch.zeros_like(reward), discount, lam)
+
+
+def psi_target(
+    task_reward: Tensor, prior_log_probs: Tensor, actions: Tensor, values: Tensor, discount: Tensor, lam: float = 0.0
+) -> Tensor:
+    """Generalised Psi-learning, eq. 9: log p(a|s) + r_T/c + gamma log sum_a' exp Psi-(s', a')."""
+    reward = task_reward + taken(prior_log_probs, actions)
+    state_values = values.logsumexp(-1)
+    log_policy = taken(values, actions) - state_values
+    return soft_return(reward, shifted_left(state_values), shifted_left(-log_policy), discount, lam)
+
+
+def g_target(
+    task_reward: Tensor, prior_log_probs: Tensor, actions: Tensor, values: Tensor, discount: Tensor, lam: float = 0.0
+) -> Tensor:
+    """G-learning, eq. 11: r_T/c + gamma log sum_a' exp( log p(a'|s') + G-(s', a') ); Psi = log p + G at the optimum."""
+    psi = prior_log_probs + values
+    state_values = psi.logsumexp(-1)
+    log_policy = taken(psi, actions) - state_values
+    # the reward of the next step lacks its log p, which its share of the return along the sequence needs
+    return soft_return(
+        task_reward, shifted_left(state_values), shifted_left(taken(prior_log_probs, actions) - log_policy), discount, lam
+    )
+
+
+def soft_return(reward: Tensor, next_state_values: Tensor, next_bonus: Tensor, discount: Tensor, lam: float) -> Tensor:
+    """Multi-step soft return (ours), by one backward scan over [B, T]:
+
+        y_t = r_t + gamma_t [ (1 - lam) V(s_{t+1}) + lam ( y_{t+1} + bonus_{t+1} ) ]
+
+    At the optimum V(s) = Psi(s, a) - log pi(a|s) for every action, so with bonus = -log pi (for G: log p - log pi) every lam
+    has the same fixed point, on- and off-policy (path consistency). Column t of the `next_` arguments belongs to step t + 1.
+    """
+    if lam == 0.0:
+        return reward + discount * next_state_values
+    returns = torch.empty_like(reward)
+    following = torch.zeros_like(reward[:, 0])
+    for t in reversed(range(reward.shape[1])):
+        ahead = (1.0 - lam) * next_state_values[:, t] + lam * (following + next_bonus[:, t])
+        returns[:, t] = following = reward[:, t] + discount[:, t] * ahead
+    return returns
+
+
+def taken(rows: Tensor, actions: Tensor) -> Tensor:
+    """rows [B, T, V] at actions [B, T] -> [B, T]."""
+    return rows.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+
+
+def shifted_left(x: Tensor) -> Tensor:
+    """Column t + 1 of x [B, T] at column t; 0 at the last, where the discount is 0."""
+    return torch.cat([x[:, 1:], torch.zeros_like(x[:, :1])], dim=1)
+
+
+def discounts(lengths: Tensor, horizon: int, gamma: float) -> Tensor:
+    """gamma [B, T], and 0 at a sequence's last token and after it."""
+    return gamma * (torch.arange(horizon) < lengths[:, None] - 1).float()
+
+
+Target = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What differs between the paper's three agents.
+
+    Attributes:
+        target: the regression target, one of the functions above.
+        residual: True where values come on top of log p (G): the policy is softmax(log p + values), not softmax(values).
+        greedy: True where the policy is greedy (with epsilon) while it learns; else it is sampled from.
+    """
+
+    target: Target
+    residual: bool
+    greedy: bool
+
+
+OBJECTIVES = {
+    "q": Objective(q_target, residual=False, greedy=True),
+    "psi": Objective(psi_target, residual=False, greedy=False),
+    "g": Objective(g_target, residual=True, greedy=False),
+}

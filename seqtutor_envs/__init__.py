@@ -1,0 +1,22 @@
+"""Gymnasium environments whose reward is a prior's log p plus a task's reward. Importing registers their ids.
+
+Nothing heavy is imported here: torch, numba and rdkit wait until an environment or an agent needs them.
+"""
+
+from __future__ import annotations
+
+from gymnasium.envs.registration import register
+
+__version__ = "0.1.0"
+
+# No max_episode_steps: the horizon belongs to the task, so its end is `terminated`.
+register(
+    id="SeqTutor-Melody-v0",
+    entry_point="seqtutor_envs.melody.env:MelodyEnv",
+    vector_entry_point="seqtutor_envs.melody.env:MelodyVectorEnv",
+)
+register(
+    id="SeqTutor-Exact-v0",
+    entry_point="seqtutor_envs.exact:ExactEnv",
+    vector_entry_point="seqtutor_envs.exact:ExactVectorEnv",
+)

@@ -1,0 +1,109 @@
+"""What a caller can get wrong, checked where it comes in. Every error is one line that names the choices or the fix."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
+
+from seqtutor_envs.prior import Prior
+from seqtutor_envs.task import Task
+from seqtutor_envs.vocab import TokenVocab
+
+
+def positive_integer(name: str, value: Any) -> int:
+    """Raises ValueError unless `value` is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, not {value!r}.")
+    return int(value)
+
+
+def temperature(c: Any) -> float:
+    """Raises ValueError unless c is a positive, finite number."""
+    if isinstance(c, bool) or not isinstance(c, (int, float, np.number)) or not 0 < c < math.inf:
+        raise ValueError(f"c must be a positive, finite number, not {c!r}.")
+    return float(c)
+
+
+def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    """Raises ValueError, with the choices, unless `value` is one of them."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}.")
+    return value
+
+
+def same_vocabulary(task: Task, prior: Prior) -> None:
+    """Raises ValueError, naming the first difference, unless task and prior have the same tokens and the same end."""
+    ours, theirs = task.vocab, prior.vocab
+    if ours == theirs:
+        return
+    if len(ours) != len(theirs):
+        difference = f"{len(ours)} tokens against {len(theirs)}"
+    elif ours.tokens != theirs.tokens:
+        i = next(i for i, (a, b) in enumerate(zip(ours.tokens, theirs.tokens)) if a != b)
+        difference = f"token {i} is {ours.tokens[i]!r} against {theirs.tokens[i]!r}"
+    else:
+        difference = f"the end token is {ours.end} against {theirs.end}"
+    raise ValueError(f"Task and prior must have the same vocabulary; task against prior: {difference}.")
+
+
+def checked_actions(
+    actions: Any, num_envs: int, vocab: TokenVocab, action_mask: NDArray[np.int8] | None, over: NDArray[np.bool_] | None
+) -> NDArray[np.int64]:
+    """Actions as int64 [N], a copy; those of sequences that are `over` [N] are ignored and come back as 0.
+
+    Raises ValueError unless they are N integers 0..V-1 that `action_mask` [N, V] (None: all) allows.
+    """
+    array = np.asarray(actions)
+    if array.shape != (num_envs,) or array.dtype.kind not in "iu":
+        wanted = f"{num_envs} integers" if num_envs > 1 else "an integer"
+        raise ValueError(f"The action must be {wanted} 0..{len(vocab) - 1}, not {actions!r} ({array.dtype}, shape {list(array.shape)}).")
+    array = array.astype(np.int64)
+    if over is not None:
+        array[over] = 0
+    if array.view(np.uint64).max() >= len(vocab):  # seen so, a negative number is a huge one
+        worst = int(np.flatnonzero((array < 0) | (array >= len(vocab)))[0])
+        raise ValueError(f"Action {array[worst]} of sequence {worst} is out of range: actions are token ids 0..{len(vocab) - 1}.")
+    if action_mask is not None:
+        forbidden = action_mask[np.arange(num_envs), array] == 0
+        if over is not None:
+            forbidden &= ~over
+        if forbidden.any():
+            worst = int(np.flatnonzero(forbidden)[0])
+            text, allowed = vocab.tokens[array[worst]], np.flatnonzero(action_mask[worst]).tolist()
+            raise ValueError(f"Action {array[worst]} ({text}) of sequence {worst} is forbidden here; allowed: {allowed}.")
+    return array
+
+
+def allows_some(task: Task, mask: NDArray[np.int8], tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> None:
+    """Raises ValueError where a mask [n, V] leaves no token."""
+    stuck = np.flatnonzero(~mask.any(axis=1))
+    if len(stuck):
+        prefix = tokens[stuck[0], : steps[stuck[0]]].tolist()
+        raise ValueError(f"{type(task).__name__}.action_mask allows no token after {prefix}.")
+
+
+def finite_reward(task: Task, task_reward: NDArray[np.float64], terms: NDArray[np.float64]) -> None:
+    """Raises ValueError, naming the terms [n, K], where a reward is not finite."""
+    if not math.isfinite(task_reward.sum()):
+        bad = [name for name, column in zip(task.weights, terms.T) if not np.isfinite(column).all()]
+        raise ValueError(f"{type(task).__name__} paid a reward that is not finite; see the terms {', '.join(bad) or 'and weights'}.")
+
+
+def reset_mask(options: dict[str, Any] | None, num_envs: int) -> NDArray[np.bool_]:
+    """Which sequences to reset, bool [N]: all, or those of `options["reset_mask"]`. Errors as SyncVectorEnv's."""
+    if options is None or "reset_mask" not in options:
+        return np.ones(num_envs, np.bool_)
+    mask = options["reset_mask"]
+    if not isinstance(mask, np.ndarray):
+        raise TypeError(f"options['reset_mask'] must be a numpy array, not {type(mask).__name__}.")
+    if mask.shape != (num_envs,):
+        raise ValueError(f"options['reset_mask'] must have shape ({num_envs},), not {mask.shape}.")
+    if mask.dtype != np.bool_:
+        raise TypeError(f"options['reset_mask'] must have dtype bool, not {mask.dtype}.")
+    if not mask.any():
+        raise ValueError("options['reset_mask'] must name at least one sequence.")
+    return mask

@@ -1,0 +1,387 @@
+"""The only dynamics: sequences written token by token, and the reward log p(a|s) + r_T(s, a) / c.
+
+N sequences, L = `task.length`, V tokens, K reward terms; log p in nats. `steps` counts the tokens chosen so far. The
+state of a sequence is the tokens themselves; beside them stand the prior's state and the row of log p that judges the
+next action.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from seqtutor_envs import checks
+from seqtutor_envs.infos import Outcome, end_infos, final_infos, observation_of, row_infos, step_infos
+from seqtutor_envs.prior import Prior, State, load_prior
+from seqtutor_envs.task import Task
+
+OBS_MODES = ("token", "prefix", "dict")
+INFOS = ("full", "end")
+RENDER_MODES = ("ansi", "rgb_array")
+RENDER_FPS = 4  # steps per second of a recorded video: sixteenth notes at 60 quarter notes a minute
+MAX_RENDERED = 16  # sequences that a vector environment draws
+
+# log p of a token that the prior holds impossible (-inf): rewards stay finite, and e**-87.3 adds nothing to a float32 sum
+LOG_PROB_FLOOR = np.log(np.finfo(np.float32).tiny)
+
+
+def allowed_log_probs(log_probs: NDArray[np.float32], action_mask: NDArray[np.int8] | None) -> NDArray[np.float32]:
+    """The rows that judge actions: log p [N, V] over the allowed tokens, at least LOG_PROB_FLOOR. A new array.
+
+    With a mask [N, V], p is renormalised over the tokens where it is 1; the others get LOG_PROB_FLOOR.
+    """
+    rows = np.maximum(log_probs, LOG_PROB_FLOOR)
+    if action_mask is None:
+        return rows
+    rows[action_mask == 0] = -np.inf
+    rows -= np.logaddexp.reduce(rows, axis=1, keepdims=True)
+    return np.maximum(rows, LOG_PROB_FLOOR, out=rows)
+
+
+class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
+    """N sequences written at once. SequenceTutorEnv and each domain's own class say what they mean.
+
+    Args:
+        task: what is asked of a sequence; `task.length` is the horizon.
+        prior: a shipped name, a path, or a Prior over the task's vocabulary.
+        num_envs: N.
+        c: temperature; the reward is log p + r_T / c.
+        obs_mode: "token", "prefix" or "dict".
+        autoreset_mode: Gymnasium's enum or its string.
+        render_mode: None, "ansi" or "rgb_array"; the first 16 sequences are drawn.
+        infos: "full", or "end": the infos of a step only where an episode ends (those of a reset always).
+
+    Raises ValueError in one line where an argument is none of its choices.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        prior: str | os.PathLike[str] | Prior,
+        *,
+        num_envs: int = 1,
+        c: float,
+        obs_mode: str = "token",
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        infos: str = "full",
+    ) -> None:
+        self.num_envs = checks.positive_integer("num_envs", num_envs)
+        self.c = checks.temperature(c)
+        self.obs_mode = checks.one_of("obs_mode", obs_mode, OBS_MODES)
+        self.infos = checks.one_of("infos", infos, INFOS)
+        self.render_mode = checks.one_of("render_mode", render_mode, (None, *RENDER_MODES))
+        name = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
+        self.autoreset_mode = AutoresetMode(checks.one_of("autoreset_mode", name, tuple(mode.value for mode in AutoresetMode)))
+        self.metadata = {"render_modes": list(RENDER_MODES), "render_fps": RENDER_FPS, "autoreset_mode": self.autoreset_mode}
+        self.task, self.prior = task, load_prior(prior)
+        checks.same_vocabulary(task, self.prior)
+
+        self.single_action_space = spaces.Discrete(len(task.vocab))
+        self.single_observation_space = _observation_space(self.obs_mode, len(task.vocab), task.length)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Before the first reset every sequence is over. What follows the start token is worked out once, for all of them."""
+        n, start = self.num_envs, self.task.vocab.start
+        self._everyone = np.arange(n)
+        self._names = list(self.task.weights)
+        self._weights = np.array(list(self.task.weights.values()), dtype=np.float64)
+        self._tokens = np.full((n, self.task.length), start)  # [N, L], start id as filler
+        self._last = np.full(n, start)  # [N], the last token
+        self._steps = np.zeros(n, np.int64)  # [N]
+        self._returns = np.zeros(n)  # [N], the sum of rewards
+        self._over = np.ones(n, np.bool_)  # [N], true: no token before a reset
+        self._started = False
+        rows, self._first_state = self.prior.step(np.array([start]), self.prior.initial_state(1))
+        if rows.shape != (1, start) or np.isnan(rows).any():
+            raise ValueError(f"The prior's step must return log p as [N, {start}] without NaN, not {rows}.")
+        self._first_mask = self._action_mask(self._tokens[:1], self._steps[:1])
+        self._first_rows = allowed_log_probs(rows, self._first_mask)
+        self._rows = self._first_rows.repeat(n, axis=0)  # [N, V]
+        self._mask = None if self._first_mask is None else self._first_mask.repeat(n, axis=0)  # [N, V]; None: all allowed
+        self._state: State = tuple(part.repeat(n, axis=0) for part in self._first_state)
+
+    # ---------------------------------------------------------------- Gymnasium's surface
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Starts every sequence, or those of `options["reset_mask"]` (bool [N]); other options are ignored.
+
+        The seed (an integer, or one integer or None for each sequence) sets `np_random`, from which the dynamics draw
+        nothing.
+        """
+        self._seed(seed)
+        mask = checks.reset_mask(options, self.num_envs)
+        if not self._started and not mask.all():
+            raise ResetNeeded("Reset all sequences once before resetting some of them.")
+        self._started = True
+        self._restart(mask)
+        return self._observe(), row_infos(self._rows, self._mask, mask)
+
+    def step(
+        self, actions: NDArray[np.int64]
+    ) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Writes one token to each sequence; a sequence that NEXT_STEP starts anew in this call ignores its action.
+
+        Raises:
+            ResetNeeded: a sequence is over (DISABLED), or none was ever reset.
+            ValueError: the actions are not N integers 0..V-1, or the task forbids one.
+        """
+        fresh = self._over.copy()  # to be started in this call
+        stepped = ~fresh
+        if fresh.any():
+            if not self._started:
+                raise ResetNeeded("Call reset() before step().")
+            if self.autoreset_mode is not AutoresetMode.NEXT_STEP:
+                over = np.flatnonzero(fresh).tolist()
+                raise ResetNeeded(f"The episodes of sequences {over} are over: call reset(options={{'reset_mask': ...}}) for them.")
+            outcome = self._advance(self._checked(actions, fresh), np.flatnonzero(stepped))
+            self._restart(fresh)
+        else:
+            outcome = self._advance(self._checked(actions), None)
+
+        ended = outcome.ended
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and ended.any():
+            final = step_infos(outcome, self._names, ended) | end_infos(self._sequences(ended), ended)
+            infos = final_infos(self._observe(), final, ended)
+            self._restart(ended)
+            fresh, stepped = ended, ~ended
+            last_steps = np.zeros_like(ended)
+        else:
+            infos = end_infos(self._sequences(ended), ended)
+            last_steps = ended
+        full = self.infos == "full"
+        infos |= step_infos(outcome, self._names, stepped if full else last_steps)
+        infos |= row_infos(self._rows, self._mask, ~self._over if full else fresh)
+        rewards = outcome.prior_log_prob + outcome.task_reward
+        return self._observe(), rewards, ended.copy(), np.zeros(self.num_envs, np.bool_), infos
+
+    def render(self) -> tuple[Any, ...] | None:
+        """The first 16 sequences as text or as pictures; None, with Gymnasium's warning, without a render mode."""
+        if self.render_mode is None:
+            gymnasium.logger.warn("Nothing to render: make the environment with render_mode='ansi' or 'rgb_array'.")
+            return None
+        return tuple(self._picture(i) for i in range(min(self.num_envs, MAX_RENDERED)))
+
+    def _seed(self, seed: int | list[int | None] | None) -> None:
+        """One generator serves all sequences: a list of seeds sets it by its first integer."""
+        if seed is not None and not isinstance(seed, (int, np.integer)):
+            if len(seed) != self.num_envs:
+                raise ValueError(f"A list of seeds must have one for each of the {self.num_envs} sequences, not {len(seed)}.")
+            seed = next((one for one in seed if one is not None), None)
+        if seed is not None:
+            self._np_random, self._np_random_seed = seeding.np_random(int(seed))
+
+    # ---------------------------------------------------------------- one token
+
+    def _advance(self, actions: NDArray[np.int64], rows: NDArray[np.int64] | None) -> Outcome:
+        """Appends actions [N] to the sequences at `rows` [n] (None: to all, which needs no indexing)."""
+        at, chosen = (self._everyone, actions) if rows is None else (rows, actions[rows])
+        if not len(at):
+            return Outcome(*np.zeros((2, self.num_envs)), np.zeros((self.num_envs, len(self._names))), np.zeros(self.num_envs, np.bool_))
+        steps = self._steps[at]
+        self._tokens[at, steps] = chosen
+        tokens = self._tokens if rows is None else self._tokens[rows]
+        terms = self.task.step_terms(tokens, steps)
+        prior_log_prob = self._rows[at, chosen].astype(np.float64)
+        task_reward = terms @ self._weights
+        task_reward /= self.c
+        checks.finite_reward(self.task, task_reward, terms)
+
+        steps += 1
+        self._steps[at] = steps
+        self._last[at] = chosen
+        self._returns[at] += prior_log_prob + task_reward
+        ended = steps == self.task.length
+        if self.task.vocab.end is not None:
+            ended |= chosen == self.task.vocab.end
+        self._over[at] = ended
+        if not ended.any():
+            self._feed(chosen, rows)
+        elif not ended.all():
+            self._feed(chosen[~ended], at[~ended])
+        outcome = Outcome(prior_log_prob, task_reward, terms, ended)
+        return outcome if rows is None else Outcome(*(self._scattered(part, rows) for part in outcome))
+
+    def _feed(self, tokens: NDArray[np.int64], rows: NDArray[np.int64] | None) -> None:
+        """The prior reads tokens [n] of the sequences at `rows` that go on: their next rows of log p, their next states."""
+        if rows is None:
+            log_probs, self._state = self.prior.step(tokens, self._state)
+            self._mask = self._action_mask(self._tokens, self._steps)
+            self._rows = allowed_log_probs(log_probs, self._mask)
+            return
+        log_probs, state = self.prior.step(tokens, tuple(part[rows] for part in self._state))
+        for whole, part in zip(self._state, state):
+            whole[rows] = part
+        mask = self._action_mask(self._tokens[rows], self._steps[rows])
+        self._rows[rows] = allowed_log_probs(log_probs, mask)
+        self._write_mask(mask, rows)
+
+    def _restart(self, mask: NDArray[np.bool_]) -> None:
+        """Puts the sequences of `mask` [N] back behind the start token."""
+        self._tokens[mask] = self._last[mask] = self.task.vocab.start
+        self._steps[mask] = 0
+        self._returns[mask] = 0.0
+        self._over[mask] = False
+        self._rows[mask] = self._first_rows
+        self._write_mask(self._first_mask, mask)
+        for whole, first in zip(self._state, self._first_state):
+            whole[mask] = first
+
+    def _action_mask(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int8] | None:
+        """The task's mask [n, V] of allowed tokens (None: all). Raises ValueError where it leaves none."""
+        mask = self.task.action_mask(tokens, steps)
+        if mask is not None:
+            checks.allows_some(self.task, mask, tokens, steps)
+        return mask
+
+    def _write_mask(self, mask: NDArray[np.int8] | None, rows: NDArray[Any]) -> None:
+        if mask is None and self._mask is None:
+            return
+        if self._mask is None:
+            self._mask = np.ones((self.num_envs, len(self.task.vocab)), np.int8)
+        self._mask[rows] = 1 if mask is None else mask
+
+    def _scattered(self, part: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+        """[n, ...] of the sequences at `rows` as [N, ...], zero elsewhere."""
+        whole = np.zeros((self.num_envs, *part.shape[1:]), part.dtype)
+        whole[rows] = part
+        return whole
+
+    def _checked(self, actions: Any, over: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        return checks.checked_actions(actions, self.num_envs, self.task.vocab, self._mask, over)
+
+    # ---------------------------------------------------------------- what is seen
+
+    def _observe(self) -> Any:
+        """Observations of all sequences, new arrays."""
+        if self.obs_mode == "token":
+            return self._last.copy()
+        if self.obs_mode == "prefix":
+            return self._tokens.copy()
+        action_mask = np.ones((self.num_envs, len(self.task.vocab)), np.int8)
+        if self._mask is not None:  # after the end nothing is forbidden: a masked softmax stays defined
+            np.copyto(action_mask, self._mask, where=~self._over[:, None])
+        return {"action_mask": action_mask, "step": self._steps.copy(), "token": self._last.copy()}
+
+    def _sequences(self, mask: NDArray[np.bool_]) -> NDArray[np.object_]:
+        """The sequences of `mask` in their domain's words, None elsewhere."""
+        texts = np.full(self.num_envs, None, dtype=object)
+        for i in np.flatnonzero(mask):
+            texts[i] = self.task.sequence(self._tokens[i, : self._steps[i]])
+        return texts
+
+    def _picture(self, i: int) -> Any:
+        tokens = self._tokens[i, : self._steps[i]].copy()
+        if self.render_mode == "ansi":
+            return self.task.render_ansi(tokens)
+        return self.task.render_rgb(tokens, float(self._returns[i]))
+
+
+class SequenceTutorEnv(gymnasium.Env[Any, Any]):
+    """One sequence, written token by token: a SequenceTutorVectorEnv of one.
+
+    A domain of one's own subclasses both and sets `vector_class`; everything else is the task's and the prior's.
+
+    Args:
+        *args, **kwargs: `vector_class`'s own, but for num_envs, autoreset_mode and infos.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": RENDER_FPS}  # type: ignore[misc]
+    vector_class: ClassVar[type[SequenceTutorVectorEnv]] = SequenceTutorVectorEnv
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        for name in ("num_envs", "autoreset_mode", "infos"):
+            if name in kwargs:
+                raise TypeError(f"{name} is known to the vector environment only: use gymnasium.make_vec.")
+        self._batch = self.vector_class(*args, num_envs=1, autoreset_mode=AutoresetMode.DISABLED, **kwargs)
+        self.action_space = self._batch.single_action_space
+        self.observation_space = self._batch.single_observation_space
+        self.render_mode = self._batch.render_mode
+
+    @property
+    def task(self) -> Task:
+        """What is asked of a sequence."""
+        return self._batch.task
+
+    @property
+    def prior(self) -> Prior:
+        """The prior whose log p is part of the reward."""
+        return self._batch.prior
+
+    @property
+    def c(self) -> float:
+        """The temperature."""
+        return self._batch.c
+
+    @property
+    def obs_mode(self) -> str:
+        """What an observation holds: "token", "prefix" or "dict"."""
+        return self._batch.obs_mode
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """An empty sequence. The dynamics are deterministic: the seed sets `np_random` alone; options are ignored."""
+        super().reset(seed=seed)
+        self._batch.reset()
+        return self._observe(), self._row_info()
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Writes one token.
+
+        Raises:
+            ResetNeeded: the episode is over, or none has begun.
+            ValueError: the action is no integer 0..V-1, or the task forbids it.
+        """
+        batch = self._batch
+        if batch._over[0]:
+            raise ResetNeeded("The episode is over: call reset()." if batch._started else "Call reset() before step().")
+        outcome = batch._advance(batch._checked(np.asarray(action)[None]), None)
+        prior_log_prob, task_reward = float(outcome.prior_log_prob[0]), float(outcome.task_reward[0])
+        terms = dict(zip(batch._names, outcome.terms[0].tolist()))
+        info: dict[str, Any] = {"prior_log_prob": prior_log_prob, "task_reward": task_reward, "terms": terms}
+        ended = bool(outcome.ended[0])
+        if ended:
+            info["sequence"] = batch._sequences(outcome.ended)[0]
+        else:
+            info |= self._row_info()
+        return self._observe(), prior_log_prob + task_reward, ended, False, info
+
+    def render(self) -> Any:
+        """The tokens so far, as text or as a picture [height, width, 3]."""
+        frames = self._batch.render()
+        return None if frames is None else frames[0]
+
+    def close(self) -> None:
+        """Twice is as good as once."""
+        self._batch.close()
+
+    def _observe(self) -> Any:
+        return observation_of(self._batch._observe(), 0)
+
+    def _row_info(self) -> dict[str, Any]:
+        rows = row_infos(self._batch._rows, self._batch._mask, ~self._batch._over)
+        return {"prior_log_probs": rows["prior_log_probs"][0], "action_mask": rows["action_mask"][0]}
+
+
+def _observation_space(obs_mode: str, size: int, length: int) -> spaces.Space[Any]:
+    """V = `size`; id `size` is the start token."""
+    token = spaces.Discrete(size + 1)
+    if obs_mode == "token":
+        return token
+    if obs_mode == "prefix":
+        return spaces.Box(0, size, (length,), np.int64)
+    allowed = spaces.Box(0, 1, (size,), np.int8)
+    return spaces.Dict({"token": token, "step": spaces.Discrete(length + 1), "action_mask": allowed})

@@ -1,0 +1,274 @@
+"""Small tasks whose optimum is known: all sequences are enumerated. And a random such task as an environment.
+
+M sequences, T steps, V tokens. Natural logs. The optimum maximises J(pi) = E_pi[R / c] - KL(pi || p) (at gamma = 1);
+its soft values are V(s) = logsumexp_a(log p(a|s) + r_T(s, a) / c + gamma V(s')), with 0 after the end, its policy is
+the softmax of what stands in the bracket, and log Z = V(start). Then log Z - J(pi) = KL(pi || optimum).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqtutor_envs import checks
+from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv, allowed_log_probs
+from seqtutor_envs.prior import Prior, TablePrior
+from seqtutor_envs.task import Task, named_weights
+from seqtutor_envs.vocab import TokenVocab
+
+MAX_SEQUENCES = 1_000_000  # enumerated: a minute and a few hundred MiB for the longest
+SUM_TOLERANCE = 1e-3  # of a policy's total probability; float32 log-probabilities err by 1e-6 or so a step
+CELL = 16  # pixels of one token in a picture
+
+
+class ExactTask(Task):
+    """One term, `prefix`: a number for every prefix that is not empty.
+
+    Args:
+        vocab: V tokens, none of which ends a sequence.
+        rewards: [nodes], nodes = sum of V^t for t = 0..length, numbered breadth first as TablePrior numbers them (0
+            is the empty prefix, child(node, a) = node V + 1 + a); the first is never paid.
+        length: the horizon.
+        weights: {"prefix": weight}.
+    """
+
+    def __init__(
+        self, vocab: TokenVocab, rewards: NDArray[np.float64], length: int, weights: dict[str, float] | None = None
+    ) -> None:
+        nodes = sum(len(vocab) ** t for t in range(length + 1))
+        if np.shape(rewards) != (nodes,):
+            raise ValueError(f"{length} steps of {len(vocab)} tokens need rewards [{nodes}], not {list(np.shape(rewards))}.")
+        self.vocab, self.length = vocab, length
+        self.rewards = np.array(rewards, dtype=np.float64)
+        self.weights = named_weights(["prefix"], weights)
+
+    def step_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+        nodes = np.zeros(len(tokens), np.int64)
+        for t in range(int(steps.max(initial=-1)) + 1):
+            nodes = np.where(t <= steps, nodes * len(self.vocab) + 1 + tokens[:, t], nodes)
+        return self.rewards[nodes][:, None]
+
+    def render_rgb(self, tokens: NDArray[np.int64], episode_return: float) -> NDArray[np.uint8]:
+        """A grid, tokens upwards and steps to the right: chosen cells dark, cells still to come white."""
+        cells = np.full((len(self.vocab), self.length), 255, np.uint8)
+        cells[:, : len(tokens)] = 200
+        cells[len(self.vocab) - 1 - np.asarray(tokens, dtype=np.int64), np.arange(len(tokens))] = 40
+        return cells.repeat(CELL, axis=0).repeat(CELL, axis=1)[:, :, None].repeat(3, axis=2)
+
+
+def random_task(
+    vocab_size: int, length: int, seed: int, weights: dict[str, float] | None = None
+) -> tuple[ExactTask, TablePrior]:
+    """A task and its prior: logits of the prior and rewards of all prefixes standard normal, both from the seed.
+
+    Raises ValueError where a size is no positive integer, or enumeration is out of reach.
+    """
+    vocab_size = checks.positive_integer("vocab_size", vocab_size)
+    length = checks.positive_integer("length", length)
+    if vocab_size**length > MAX_SEQUENCES:
+        raise ValueError(f"{vocab_size} tokens and length {length} make {vocab_size**length:,} sequences; at most {MAX_SEQUENCES:,}.")
+    vocab = TokenVocab(tuple(f"t{i}" for i in range(vocab_size)))
+    prefixes = sum(vocab_size**t for t in range(length))
+    rng = np.random.default_rng(seed)
+    logits = rng.standard_normal((prefixes, vocab_size))
+    rewards = rng.standard_normal(prefixes + vocab_size**length)
+    return ExactTask(vocab, rewards, length, weights), TablePrior(vocab, logits, length)
+
+
+class _Level(NamedTuple):
+    """All prefixes of one length that go on, n of them, and their m children."""
+
+    log_probs: NDArray[np.float64]  # [n, V], -inf where the task forbids the token
+    rewards: NDArray[np.float64]  # [n, V], r_T
+    parents: NDArray[np.int64]  # [m]
+    chosen: NDArray[np.int64]  # [m], the child's last token
+    ended: NDArray[np.bool_]  # [m]; the others are the next level, in this order
+    finished: NDArray[np.int64]  # [number ended, L]
+
+
+def solve(task: Task, prior: Prior, c: float, gamma: float = 1.0) -> dict[str, Any]:
+    """The optimum of any small task, by enumeration.
+
+    Args:
+        task, prior, c: as an environment's.
+        gamma: discount of the soft values, 0..1. Only at 1 is the optimum that of J.
+
+    Returns:
+        sequences [M, T] (start id as filler) and lengths [M]: all that the task allows, in order of their tokens
+        where all are equally long; log_probs [M] of the optimal policy; prior_log_probs [M]; task_returns [M], R
+        before division by c; c; log_z, the soft value of the start.
+
+    Raises ValueError where there are more than 1,000,000 sequences.
+    """
+    c = checks.temperature(c)
+    if not 0 <= gamma <= 1:
+        raise ValueError(f"gamma must be in 0..1, not {gamma!r}.")
+    levels = _enumerated(task, prior)
+    policies = []  # log pi [n, V] of each level, the last one first
+    values = np.zeros(0)  # [n], soft values of the level below
+    for level in reversed(levels):
+        after = np.zeros_like(level.rewards)
+        going = ~level.ended
+        after[level.parents[going], level.chosen[going]] = values
+        psi = level.log_probs + level.rewards / c + gamma * after
+        values = np.logaddexp.reduce(psi, axis=1)
+        policies.append(psi - values[:, None])
+    return {
+        "sequences": np.concatenate([level.finished for level in levels]),
+        "lengths": np.concatenate([np.full(len(level.finished), t + 1) for t, level in enumerate(levels)]),
+        "log_probs": _summed(levels, policies[::-1]),
+        "prior_log_probs": _summed(levels, [level.log_probs for level in levels]),
+        "task_returns": _summed(levels, [level.rewards for level in levels]),
+        "c": c,
+        "log_z": float(values[0]),
+    }
+
+
+def objective(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) -> float:
+    """J = E_pi[R / c] - KL(pi || p) of the policy with log pi [M] on `solution["sequences"]`; at most log_z (gamma = 1)."""
+    log_pi = _normalised(solution, log_probs)
+    return float(np.exp(log_pi) @ (solution["task_returns"] / solution["c"])) - _kl(log_pi, solution["prior_log_probs"])
+
+
+def kl_policy_optimum(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) -> float:
+    """KL(pi || optimum) of the policy with log pi [M] on `solution["sequences"]`; log_z - J at gamma = 1."""
+    return _kl(_normalised(solution, log_probs), solution["log_probs"])
+
+
+def kl_optimum_policy(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) -> float:
+    """KL(optimum || pi): infinite for a policy that never writes something the optimum does."""
+    return _kl(solution["log_probs"], _normalised(solution, log_probs))
+
+
+def _kl(log_p: NDArray[np.float64], log_q: NDArray[np.float64]) -> float:
+    some = log_p > -np.inf  # 0 log 0 = 0
+    return float(np.exp(log_p[some]) @ (log_p[some] - log_q[some]))
+
+
+def _normalised(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """log pi as float64 [M]. Raises ValueError where they are not those of all sequences."""
+    log_pi = np.asarray(log_probs, dtype=np.float64)
+    if log_pi.shape != solution["log_probs"].shape:
+        raise ValueError(f"log pi must be {list(solution['log_probs'].shape)}, one a sequence, not {list(log_pi.shape)}.")
+    total = np.exp(log_pi).sum()
+    if not abs(total - 1) < SUM_TOLERANCE:
+        raise ValueError(f"The probabilities of all sequences must sum to 1; this policy's sum to {total:.6g}.")
+    return log_pi
+
+
+def _enumerated(task: Task, prior: Prior) -> list[_Level]:
+    """Prefixes by length, from the empty one."""
+    tokens = np.full((1, task.length), task.vocab.start)  # [n, L]
+    last, state = tokens[:, 0], prior.initial_state(1)
+    weights = np.array(list(task.weights.values()))
+    levels: list[_Level] = []
+    sequences = 0
+    for step in range(task.length):
+        rows, state = prior.step(last, state)
+        mask = task.action_mask(tokens, np.full(len(tokens), step))
+        allowed = np.ones(rows.shape, np.bool_) if mask is None else mask != 0
+        parents, chosen = np.nonzero(allowed)
+        if sequences + len(parents) > MAX_SEQUENCES:
+            raise ValueError(f"Too many sequences to enumerate: over {MAX_SEQUENCES:,} after {step + 1} of {task.length} tokens.")
+        children = tokens[parents]
+        children[:, step] = chosen
+        rewards = np.zeros(rows.shape)
+        rewards[parents, chosen] = task.step_terms(children, np.full(len(children), step)) @ weights
+        ended = np.full(len(children), step + 1 == task.length)
+        if task.vocab.end is not None:
+            ended |= chosen == task.vocab.end
+        log_probs = np.where(allowed, allowed_log_probs(rows, mask).astype(np.float64), -np.inf)
+        levels.append(_Level(log_probs, rewards, parents, chosen, ended, children[ended]))
+        sequences += int(ended.sum())
+        tokens, last, state = children[~ended], chosen[~ended], tuple(part[parents[~ended]] for part in state)
+        if not len(tokens):
+            break
+    return levels
+
+
+def _summed(levels: list[_Level], tables: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Sums of [n, V] tables along each sequence, [M]."""
+    so_far, finished = np.zeros(1), []
+    for level, table in zip(levels, tables):
+        sums = so_far[level.parents] + table[level.parents, level.chosen]
+        finished.append(sums[level.ended])
+        so_far = sums[~level.ended]
+    return np.concatenate(finished)
+
+
+class ExactVectorEnv(SequenceTutorVectorEnv):
+    """N sequences of an ExactEnv at once; besides its arguments num_envs, autoreset_mode and infos."""
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int = 3,
+        length: int = 4,
+        seed: int = 0,
+        c: float = 1.0,
+        term_weights: dict[str, float] | None = None,
+        task: Task | None = None,
+        prior: str | os.PathLike[str] | Prior | None = None,
+        **kwargs: Any,
+    ) -> None:
+        random, table = random_task(vocab_size, length, seed, term_weights)
+        super().__init__(random if task is None else task, table if prior is None else prior, c=c, **kwargs)
+
+    def solution(self, gamma: float = 1.0) -> dict[str, Any]:
+        """The optimum by enumeration, as `solve` returns it."""
+        return solve(self.task, self.prior, self.c, gamma)
+
+
+class ExactEnv(SequenceTutorEnv):
+    """A small random task whose optimum is known.
+
+    ## Description
+    A vocabulary of a few tokens, a horizon of a few steps, a prior that is a table over all prefixes and a reward
+    that is a table over all prefixes, both standard normal and both from `seed`. All sequences can be enumerated, so
+    any agent can be
+    compared with the optimum, in seconds: `env.unwrapped.solution()` gives the sequences, the optimal policy's
+    log-probabilities and log Z; `objective`, `kl_policy_optimum` and `kl_optimum_policy` of this module judge the
+    agent's.
+
+    ## Action Space
+    `Discrete(V)`: the next token, V = `vocab_size`.
+
+    ## Observation Space
+    By `obs_mode`: "token", `Discrete(V + 1)`, the last token, V at the start. "prefix", `Box(0, V, (length,),
+    int64)`, the tokens so far, then V as filler. "dict", `Dict(token=Discrete(V + 1), step=Discrete(length + 1),
+    action_mask=Box(0, 1, (V,), int8))`. Only "prefix" shows the whole state.
+
+    ## Rewards
+    log p(a|s) + r_T(s, a) / c, in nats; r_T is the table's number of the prefix that ends with a.
+
+    ## Starting State
+    The start token, no token chosen. Deterministic, as is everything after it.
+
+    ## Episode End
+    `terminated` after `length` tokens; never truncated.
+
+    ## Information
+    `reset` and `step`: `prior_log_probs` float32 [V], the row that judges the next action, and `action_mask` int8
+    [V], all ones; absent after the end. `step` besides: `prior_log_prob`, `task_reward` (r_T / c; their sum is the
+    reward), `terms` ({"prefix": r_T before its weight}). At the end: `sequence`, the list of token names.
+
+    ## Arguments
+    - `vocab_size=3`, `length=4`: V and the horizon; at most 1,000,000 sequences.
+    - `seed=0`: of the two tables (`reset(seed=...)` changes nothing).
+    - `c=1.0`: temperature.
+    - `obs_mode="token"`, `render_mode=None` ("ansi", "rgb_array").
+    - `term_weights=None`: {"prefix": weight}.
+    - `task=None`, `prior=None`: a Task or Prior of one's own in place of the random one.
+
+    ## Version History
+    - v0: first version.
+    """
+
+    vector_class = ExactVectorEnv
+
+    def solution(self, gamma: float = 1.0) -> dict[str, Any]:
+        """The optimum by enumeration, as `solve` returns it."""
+        return solve(self.task, self.prior, self.c, gamma)

@@ -1,0 +1,90 @@
+"""Infos of a batch, in the layout that Gymnasium's SyncVectorEnv gives to single environments' infos.
+
+There every key stands beside a mask `_key` [N] that says which sequences have it; the others hold zero, or None in an
+object array; a key that no sequence has is absent. All arrays are new: callers may keep or change them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+
+
+class Outcome(NamedTuple):
+    """What one token brought to each of N sequences; zero where a sequence took none."""
+
+    prior_log_prob: NDArray[np.float64]  # [N]
+    task_reward: NDArray[np.float64]  # [N], r_T / c
+    terms: NDArray[np.float64]  # [N, K], raw
+    ended: Mask  # [N]
+
+
+def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8] | None, mask: Mask) -> dict[str, Any]:
+    """What the next action will be judged by: rows [N, V] of log p and of allowed actions (None: all allowed)."""
+    if not mask.any():
+        return {}
+    allowed = np.ones(prior_log_probs.shape, np.int8) if action_mask is None else action_mask.copy()
+    rows = prior_log_probs.copy()
+    if not mask.all():
+        allowed[~mask] = 0
+        rows[~mask] = 0.0
+    return {"prior_log_probs": rows, "_prior_log_probs": mask.copy(), "action_mask": allowed, "_action_mask": mask.copy()}
+
+
+def step_infos(outcome: Outcome, names: Sequence[str], mask: Mask) -> dict[str, Any]:
+    """The two summands of the reward and the raw terms by name."""
+    if not mask.any():
+        return {}
+    table = np.empty((2 + len(names), len(mask)))
+    table[0] = outcome.prior_log_prob
+    table[1] = outcome.task_reward
+    table[2:] = outcome.terms.T
+    if not mask.all():
+        table[:, ~mask] = 0.0
+    masks = np.empty((3 + len(names), len(mask)), np.bool_)  # one each, as users may change them
+    masks[:] = mask
+    terms: dict[str, Any] = dict(zip(names, table[2:]))
+    terms.update(zip([f"_{name}" for name in names], masks[3:]))
+    return {
+        "prior_log_prob": table[0],
+        "_prior_log_prob": masks[0],
+        "task_reward": table[1],
+        "_task_reward": masks[1],
+        "terms": terms,
+        "_terms": masks[2],
+    }
+
+
+def end_infos(sequences: NDArray[np.object_], mask: Mask) -> dict[str, Any]:
+    """Finished sequences in their domain's words."""
+    return {"sequence": sequences, "_sequence": mask.copy()} if mask.any() else {}
+
+
+def final_infos(observations: Any, infos: dict[str, Any], mask: Mask) -> dict[str, Any]:
+    """What SAME_STEP keeps of the sequences that ended and began anew within one step."""
+    final = np.full(len(mask), None, dtype=object)
+    for i in np.flatnonzero(mask):
+        final[i] = observation_of(observations, i)
+    return {"final_obs": final, "_final_obs": mask.copy(), "final_info": infos, "_final_info": mask.copy()}
+
+
+def observation_of(observations: Any, i: int) -> Any:
+    """Sequence i's own observation out of a batch of them."""
+    if isinstance(observations, dict):
+        return {key: values[i] for key, values in observations.items()}
+    return observations[i]
+
+
+def info_of(infos: dict[str, Any], i: int, skip: Sequence[str] = ()) -> dict[str, Any]:
+    """Sequence i's own info out of those of a batch, without the keys to `skip`."""
+    own = {}
+    for key, values in infos.items():
+        mask = infos.get(f"_{key}")
+        if mask is not None and mask[i] and key not in skip:
+            own[key] = info_of(values, i) if isinstance(values, dict) else values[i]
+    return own

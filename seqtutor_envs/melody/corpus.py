@@ -1,0 +1,357 @@
+"""Melodies to train a prior on: from a folder of MIDI files, from music21's corpus, from an .npz of tokens.
+
+One preparation serves all music (`prepare`): each line becomes melodies on the grid of sixteenths in C major or its modes,
+48..83, without long silences. M melodies lie end to end in one array.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from seqtutor_envs.melody import midi
+from seqtutor_envs.melody.notes import Note, Segment, is_on_grid, octaves_into_range, on_grid, rounded, tokens_of
+from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB, STEPS_PER_BAR
+from seqtutor_envs.prior import write_atomically
+
+SILENCE = STEPS_PER_BAR  # steps of silence that end one melody and begin another: a whole bar
+SHORTEST = 32  # steps: the paper's episode
+LONGEST = 1024  # steps: 64 bars; what follows is cut off
+FEWEST_PITCHES = 4  # different ones: fewer is a drone or a signal
+ON_GRID_SHARE = 0.9  # of onsets: below, the music is in triplets or played freely, and rounding would invent rhythms
+IN_KEY_SHARE = 0.85  # of notes in the best major key: below, the melody modulates or is chromatic
+OPENING = 7  # pitch intervals whose hash decides the split, so that variants of one tune stay on one side
+MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
+TONIC_TRIAD = (0, 4, 7)
+SPLITS = ("train", "validation", "test")
+VALIDATION_FROM, TEST_FROM = 90, 95  # of 100: about 90 / 5 / 5
+
+COLLECTIONS = {  # name -> folder in music21's corpus; public domain by age, encoded by volunteers
+    "oneills": "oneills1850",  # O'Neill's Music of Ireland, 1850 melodies, 1903
+    "ryans": "ryansMammoth",  # Ryan's Mammoth Collection, 1883
+    "airds": "airdsAirs",  # Aird's Selection of Scotch, English, Irish and Foreign Airs, 1778-1801
+}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """M melodies.
+
+    Attributes:
+        tokens: uint8, all melodies end to end.
+        offsets: int64 [M + 1]; melody i is `tokens[offsets[i] : offsets[i + 1]]`.
+        source: uint8 [M], index into `source_names`.
+        source_names: where melodies come from.
+        split: uint8 [M], index into SPLITS.
+        skipped: what gave no melody (a file, a tune) and why.
+    """
+
+    tokens: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+    source: NDArray[np.uint8]
+    source_names: tuple[str, ...]
+    split: NDArray[np.uint8]
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def melody(self, i: int) -> NDArray[np.uint8]:
+        """Tokens [T_i] of melody i."""
+        return self.tokens[self.offsets[i] : self.offsets[i + 1]]
+
+    def melodies(self, split: str) -> list[NDArray[np.uint8]]:
+        """All melodies of one split: "train", "validation" or "test"."""
+        return [self.melody(i) for i in np.flatnonzero(self.split == SPLITS.index(split))]
+
+    def counts(self) -> dict[str, int]:
+        """Source -> number of melodies."""
+        return {name: int((self.source == i).sum()) for i, name in enumerate(self.source_names)}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes what `from_npz` reads, whole or not at all; `skipped` is not kept."""
+        content = io.BytesIO()
+        np.savez_compressed(
+            content, tokens=self.tokens, offsets=self.offsets, source=self.source, source_names=np.array(self.source_names), split=self.split
+        )
+        write_atomically(Path(path), content.getvalue())
+
+
+def from_npz(path: str | os.PathLike[str], exclude: Iterable[str] = ()) -> Corpus:
+    """A corpus from an .npz with `tokens` and `offsets` and, if there, `source` with `source_names` and `split`.
+
+    Without a source all melodies come from the file's name; without a split the opening decides (`split_of`). Nothing in the
+    file is executed. The melodies are taken as they are.
+
+    Args:
+        exclude: names of sources to leave out.
+
+    Raises ValueError naming the array that is missing or wrong, or a name in `exclude` that is no source.
+    """
+    path = Path(path)
+    arrays = _arrays(path)
+    tokens, offsets = (_integers(path, arrays, name) for name in ("tokens", "offsets"))
+    if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != len(tokens) or (np.diff(offsets) <= 0).any():
+        raise ValueError(f"{path}: 'offsets' must rise from 0 to the {len(tokens)} tokens, one step a melody.")
+    if tokens.min() < 0 or tokens.max() >= len(MELODY_VOCAB):
+        raise ValueError(f"{path}: 'tokens' must be in 0..{len(MELODY_VOCAB) - 1}, not {tokens.min()}..{tokens.max()}.")
+    melodies = [tokens[a:b].astype(np.uint8) for a, b in zip(offsets[:-1], offsets[1:])]
+    names = [str(name) for name in arrays["source_names"]] if "source_names" in arrays else [path.stem]
+    source = _labels(path, arrays, "source", len(melodies), len(names)) if "source" in arrays else np.zeros(len(melodies), np.int64)
+    split = _labels(path, arrays, "split", len(melodies), len(SPLITS)) if "split" in arrays else np.array([split_of(m) for m in melodies])
+    unknown = sorted(set(exclude) - set(names))
+    if unknown:
+        raise ValueError(f"{path} has no source {', '.join(map(repr, unknown))}; its sources are: {', '.join(names)}.")
+    kept = [i for i in range(len(melodies)) if names[source[i]] not in set(exclude)]
+    if not kept:
+        raise ValueError(f"{path}: nothing is left without {', '.join(sorted(set(exclude)))}.")
+    return _corpus([melodies[i] for i in kept], [names[source[i]] for i in kept], split=split[kept])
+
+
+def from_midi_folder(folder: str | os.PathLike[str], transpose: bool = True, progress: bool = True) -> Corpus:
+    """A corpus from all .mid and .midi files in a folder and below, prepared as `prepare` says.
+
+    A file that is unreadable, empty or polyphonic or gives no melody is left out and stands in `skipped` with the reason.
+    Every other instrument that plays a single line gives its melodies (`midi.from_midi`).
+
+    Raises:
+        NotADirectoryError: there is no such folder.
+        ValueError: no file, or none of them usable; the message counts them and gives reasons.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is no folder.")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi") and path.is_file())
+    if not paths:
+        raise ValueError(f"No .mid or .midi file in {folder} or below.")
+    found: list[NDArray[np.uint8]] = []
+    skipped: list[tuple[str, str]] = []
+    for path in tqdm(paths, unit="file", desc=f"melodies from {folder.name}", disable=not progress):
+        try:
+            found += _melodies(midi.read_lines(path), transpose)
+        except (OSError, ValueError) as error:
+            skipped.append((str(path), str(error)))
+    return _unique([(folder.resolve().name, melody) for melody in found], skipped, f"{len(paths)} MIDI files in {folder}")
+
+
+def from_music21(collections: Sequence[str] = tuple(COLLECTIONS), progress: bool = True) -> Corpus:
+    """A corpus from the tune books in an installed music21 (the extra `[corpus]`), prepared as `prepare` says.
+
+    A tune that music21 cannot read or that gives no melody is left out and stands in `skipped` with the reason.
+
+    Raises:
+        ImportError: music21 is not installed; the message says how to.
+        ValueError: an unknown collection, or none with a usable tune.
+    """
+    unknown = [name for name in collections if name not in COLLECTIONS]
+    if unknown or not collections:
+        raise ValueError(f"No collection {', '.join(map(repr, unknown)) or 'given'}; there are: {', '.join(COLLECTIONS)}.")
+    try:
+        from music21.corpus import getComposer
+    except ImportError as error:
+        raise ImportError("Tunes from music21 need the extra 'corpus': pip install 'seqtutor[corpus]'") from error
+    tunes = [(name, path, tune) for name in collections for path in sorted(getComposer(COLLECTIONS[name])) for tune in _tunes(Path(path))]
+    found: list[tuple[str, NDArray[np.uint8]]] = []
+    skipped: list[tuple[str, str]] = []
+    for name, path, tune in tqdm(tunes, unit="tune", desc="melodies from music21", disable=not progress):
+        try:
+            found += [(name, melody) for melody in _melodies([_abc_line(tune)], transpose=True)]
+        except ValueError as error:
+            skipped.append((f"{Path(path).name}: {_title(tune)}", str(error)))
+    return _unique(found, skipped, f"{len(tunes)} tunes of {', '.join(collections)}")
+
+
+def prepare(notes: Iterable[Note], transpose: bool = True) -> tuple[list[NDArray[np.uint8]], list[str]]:
+    """The melodies in one line of music, and why each other stretch of it is left out.
+
+    Top note of a chord, grace notes (without duration) dropped, onsets and ends rounded to the step; split where 16 or more
+    steps are silent. A stretch begins with its first note, ends with its last, is cut at 1,024 steps, and is kept if it has at
+    least 32 steps, 4 pitches, 90% of onsets on the grid and 85% of notes in the best major key. It is transposed so that this
+    key becomes C, then by whole octaves to the centre of 48..83.
+
+    Args:
+        transpose: False keeps the key, and the octave too unless the melody leaves 48..83.
+    """
+    notes = [note for note in notes if note.duration > 0]
+    onsets = sorted({note.onset for note in notes})
+    melodies, reasons = [], []
+    for stretch in _stretches(on_grid(notes)):
+        first, last = stretch[0].start, stretch[-1].end
+        exact = [is_on_grid(onset) for onset in onsets if first <= rounded(onset) < last]
+        try:
+            melodies.append(_melody(stretch, sum(exact) / len(exact), transpose))
+        except ValueError as error:
+            reasons.append(str(error))
+    return melodies, reasons
+
+
+def major_key(pitches: Sequence[int]) -> tuple[int, float]:
+    """Tonic (0 = C .. 11 = B) of the major key that holds most of the pitches, and the share it holds.
+
+    Ties, as in a melody without fourth or seventh: the key whose tonic ends the melody; then that with more notes of its tonic
+    triad; then that whose tonic lies least below the last note. So a transposed melody gets the key transposed alike.
+    """
+    counts = Counter(pitch % 12 for pitch in pitches)
+    last = pitches[-1] % 12
+
+    def rank(tonic: int) -> tuple[int, bool, int, int]:
+        held, triad = (sum(counts[(tonic + degree) % 12] for degree in degrees) for degrees in (MAJOR_SCALE, TONIC_TRIAD))
+        return held, tonic == last, triad, -((last - tonic) % 12)
+
+    tonic = max(range(12), key=rank)
+    return tonic, rank(tonic)[0] / len(pitches)
+
+
+def split_of(tokens: NDArray[Any]) -> int:
+    """0 train, 1 validation, 2 test: by a hash of the first seven pitch intervals, the same on every machine."""
+    pitches = tokens[tokens >= LOWEST_TOKEN][: OPENING + 1].astype(np.int8)
+    bucket = zlib.crc32(np.diff(pitches).tobytes()) % 100
+    return int(bucket >= VALIDATION_FROM) + int(bucket >= TEST_FROM)
+
+
+def _stretches(line: list[Segment]) -> Iterator[list[Segment]]:
+    """The line in pieces between silences."""
+    begin = 0
+    for i, (part, following) in enumerate(itertools.pairwise(line), start=1):
+        if following.start - part.end >= SILENCE:
+            yield line[begin:i]
+            begin = i
+    if line:
+        yield line[begin:]
+
+
+def _melody(stretch: list[Segment], grid_share: float, transpose: bool) -> NDArray[np.uint8]:
+    """Tokens of one stretch. Raises ValueError with the reason where it is none to learn from."""
+    first = stretch[0].start
+    parts = [part._replace(start=part.start - first) for part in stretch if part.start - first < LONGEST]
+    length = min(parts[-1].end, LONGEST)
+    pitches = [part.pitch for part in parts if part.pitch is not None]
+    if length < SHORTEST:
+        raise ValueError(f"{length} steps, fewer than {SHORTEST}")
+    if len(set(pitches)) < FEWEST_PITCHES:
+        raise ValueError(f"{len(set(pitches))} different pitches, fewer than {FEWEST_PITCHES}")
+    if grid_share < ON_GRID_SHARE:
+        raise ValueError(f"{grid_share:.0%} of onsets on the grid of sixteenths, fewer than {ON_GRID_SHARE:.0%}")
+    tonic, share = major_key(pitches)
+    if share < IN_KEY_SHARE:
+        raise ValueError(f"{share:.0%} of notes in the best major key, fewer than {IN_KEY_SHARE:.0%}")
+    shift = -tonic if transpose else 0
+    shift += octaves_into_range([pitch + shift for pitch in pitches], centred=transpose)
+    moved = [part._replace(pitch=pitch + shift) for part, pitch in zip(parts, pitches)]
+    return tokens_of(moved, length).astype(np.uint8)
+
+
+def _melodies(lines: Iterable[Iterable[Note]], transpose: bool) -> list[NDArray[np.uint8]]:
+    """The melodies of one file or tune. Raises ValueError with the reasons if there is none."""
+    prepared = [prepare(line, transpose) for line in lines]
+    melodies = [melody for kept, _ in prepared for melody in kept]
+    if not melodies:
+        reasons = Counter(reason for _, reasons in prepared for reason in reasons)
+        raise ValueError("; ".join(f"{reason} ({n} times)" if n > 1 else reason for reason, n in reasons.items()) or "no notes")
+    return melodies
+
+
+def _unique(found: Sequence[tuple[str, NDArray[np.uint8]]], skipped: Sequence[tuple[str, str]], what: str) -> Corpus:
+    """A corpus of (source, melody), each exact duplicate but the first left out."""
+    if not found:
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in skipped[:20])
+        more = f"\n  and {len(skipped) - 20} more" if len(skipped) > 20 else ""
+        raise ValueError(f"Nothing usable: {what}, {len(skipped)} skipped.{reasons}{more}")
+    first = {melody.tobytes(): i for i, (_, melody) in reversed(list(enumerate(found)))}
+    kept = [found[i] for i in sorted(first.values())]
+    return _corpus([melody for _, melody in kept], [name for name, _ in kept], skipped=skipped)
+
+
+def _corpus(
+    melodies: Sequence[NDArray[np.uint8]],
+    sources: Sequence[str],
+    split: NDArray[Any] | None = None,
+    skipped: Sequence[tuple[str, str]] = (),
+) -> Corpus:
+    names = tuple(dict.fromkeys(sources))
+    return Corpus(
+        tokens=np.concatenate(melodies),
+        offsets=np.cumsum([0, *map(len, melodies)], dtype=np.int64),
+        source=np.array([names.index(name) for name in sources], dtype=np.uint8),
+        source_names=names,
+        split=np.array([split_of(melody) for melody in melodies] if split is None else split, dtype=np.uint8),
+        skipped=tuple(skipped),
+    )
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except OSError:
+        raise
+    except Exception as error:  # zip, zlib, header and pickle errors: whatever broken bytes lead to
+        raise ValueError(f"{path} is not an .npz of plain arrays ({type(error).__name__}: {error})") from error
+
+
+def _integers(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> NDArray[np.int64]:
+    if name not in arrays:
+        raise ValueError(f"{path} has no array {name!r}; it has: {', '.join(arrays) or 'none'}.")
+    array = arrays[name]
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{path}: {name!r} must be one row of whole numbers, not {array.dtype} of shape {list(array.shape)}.")
+    return array.astype(np.int64)
+
+
+def _labels(path: Path, arrays: dict[str, NDArray[Any]], name: str, length: int, kinds: int) -> NDArray[np.int64]:
+    labels = _integers(path, arrays, name)
+    if len(labels) != length or labels.min() < 0 or labels.max() >= kinds:
+        raise ValueError(f"{path}: {name!r} must give each of the {length} melodies a number in 0..{kinds - 1}.")
+    return labels
+
+
+def _tunes(path: Path) -> list[str]:
+    """The tunes of an ABC file, each with the fields that stand before the first."""
+    header, *tunes = re.split(r"^(?=X:)", path.read_text("utf-8", errors="replace"), flags=re.MULTILINE)
+    return [header + tune for tune in tunes]
+
+
+def _title(tune: str) -> str:
+    fields = [re.search(rf"^{field}:\s*(.*)", tune, flags=re.MULTILINE) for field in "XT"]
+    return " ".join(match[1].strip() for match in fields if match)
+
+
+def _abc_line(tune: str) -> list[Note]:
+    """The notes of the first voice of an ABC tune, ties joined, repeats not expanded. Raises ValueError if music21 cannot read it.
+
+    Read from music21's tokens: its scores need beams and measures first, which takes ten times as long.
+    """
+    from music21.abcFormat import ABCFile, ABCNote
+    from music21.pitch import Pitch
+
+    try:
+        voices = ABCFile().readstr(tune).splitByVoice()
+        sounds = [token for token in voices[min(1, len(voices) - 1)].tokens if isinstance(token, ABCNote) and not token.inGrace]
+        notes: list[Note] = []
+        time, tied = 0.0, False
+        for sound in sounds:
+            duration = float(sound.quarterLength * (sound.activeTuplet.tupletMultiplier() if sound.activeTuplet else 1))
+            names = [part.pitchName for part in getattr(sound, "subTokens", [sound]) if isinstance(part, ABCNote) and not part.isRest]
+            pitch = max((Pitch(name).midi for name in names), default=None)
+            # These books also write slurs as ties: only a tie between equal pitches makes one note of two.
+            if pitch is not None and tied and pitch == notes[-1].pitch:
+                notes[-1] = notes[-1]._replace(duration=notes[-1].duration + duration)
+            elif pitch is not None:
+                notes.append(Note(time, duration, pitch))
+            tied = pitch is not None and sound.tie in ("start", "continue")
+            time += duration
+    except Exception as error:  # music21 has as many kinds of error as tunes have mistakes
+        raise ValueError(f"music21 cannot read it ({type(error).__name__}: {error})") from error
+    return notes

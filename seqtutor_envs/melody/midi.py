@@ -1,0 +1,193 @@
+"""Melodies to MIDI files and sound, and back. The only file that imports pretty_midi.
+
+The grid is the file's own: a step is a quarter of its ticks per quarter note, so tempo and its changes do not matter.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pretty_midi
+from numpy.typing import NDArray
+from scipy.io import wavfile
+
+from seqtutor_envs.melody.notes import Note, canonical, checked, octaves_into_range, on_grid, rounded, segments, tokens_of
+from seqtutor_envs.melody.vocab import STEPS_PER_QUARTER
+from seqtutor_envs.prior import write_atomically
+
+__all__ = ["MidiError", "canonical", "from_midi", "read_lines", "to_midi", "to_wav", "write_midi"]
+
+TICKS_PER_QUARTER = 220  # pretty_midi's own default: 55 ticks a step, so every step is a whole tick
+SLOWEST_QPM = 3.6  # a MIDI file keeps the tempo as microseconds per quarter in 24 bits: at most 16.8 s
+FASTEST_QPM = 6000.0  # 10 ms a quarter: beyond any music, and the file's whole microseconds still hold it to .01%
+VELOCITY = 100  # of 127: a firm mezzo-forte; the tokens know no loudness
+END_OF_MELODY = "end of melody"  # a text event: MIDI notes alone cannot say that a melody ends with a rest
+LEGATO = 1.0  # steps two notes may overlap: keys played legato; more is a second voice
+CHORDS = 0.25  # share of onsets with more than one note: a tune with double stops has fewer, an accompaniment more
+PEAK = 0.8  # of full scale: headroom for players that resample
+PARTIALS = 6  # of the plucked string; the sixth of B5 is 5.9 kHz, below half of any usual sample rate
+RING = 300.0  # periods of the fundamental in which the first partial falls to 1/e; partial k in 1/k of them
+
+
+class MidiError(ValueError):
+    """A MIDI file that is not, or holds no, melody; the message says why."""
+
+
+def to_midi(tokens: Any, qpm: float = 80.0) -> pretty_midi.PrettyMIDI:
+    """A melody [T] as MIDI, one instrument, at `qpm` quarter notes a minute.
+
+    `from_midi` gives back `canonical(tokens)`: a rest at the end is kept by a text event where it ends.
+    Raises ValueError on tokens that are no melody and on a tempo that MIDI cannot hold.
+    """
+    tokens = checked(tokens)
+    if not len(tokens):
+        raise ValueError("A melody of no tokens has no MIDI.")
+    if not SLOWEST_QPM <= qpm <= FASTEST_QPM:
+        raise ValueError(f"qpm must be in {SLOWEST_QPM}..{FASTEST_QPM:.0f}, not {qpm}.")
+    step = 60.0 / qpm / STEPS_PER_QUARTER  # seconds
+    midi = pretty_midi.PrettyMIDI(resolution=TICKS_PER_QUARTER, initial_tempo=qpm)
+    melody = pretty_midi.Instrument(program=0, name="melody")  # program 0: a piano
+    parts = segments(tokens)
+    for part in parts:
+        if part.pitch is not None:
+            melody.notes.append(pretty_midi.Note(VELOCITY, part.pitch, part.start * step, part.end * step))
+    midi.instruments.append(melody)
+    if parts[-1].pitch is None:
+        midi.text_events.append(pretty_midi.Text(END_OF_MELODY, len(tokens) * step))
+    return midi
+
+
+def from_midi(source: str | os.PathLike[str] | pretty_midi.PrettyMIDI) -> list[NDArray[np.int64]]:
+    """The melodies in a MIDI file: one token array for each instrument that plays a single line.
+
+    Drums are ignored. Onsets and ends are rounded to sixteenths of the file's own grid; step 0 is the start of the file. Of a
+    chord the top note counts (`notes.on_grid`). A melody that leaves 48..83 is moved by the fewest whole octaves that bring it
+    back. An instrument that is no single line (notes overlap by more than a sixteenth, or more than a quarter of its onsets are
+    chords) or does not fit is left out with a warning that says why.
+
+    Raises:
+        MidiError: not a MIDI file, no notes, or no instrument plays a usable line; the message names each with its reason.
+        OSError: the file cannot be opened.
+    """
+    midi = source if isinstance(source, pretty_midi.PrettyMIDI) else _read(source)
+    lines, problems = _lines(midi)
+    end = max((_quarters(midi, text.time) for text in midi.text_events if text.text == END_OF_MELODY), default=0.0)
+    melodies = []
+    for name, line in lines.items():
+        parts = on_grid(line)
+        try:
+            shift = octaves_into_range([note.pitch for note in line])
+        except ValueError as error:
+            problems[name] = str(error)
+            continue
+        moved = [part._replace(pitch=part.pitch + shift) for part in parts if part.pitch is not None]
+        melodies.append(tokens_of(moved, max(parts[-1].end, rounded(end))))
+    if not lines and not problems and rounded(end) > 0:
+        return [tokens_of([], rounded(end))]  # a melody of one long rest, as `to_midi` writes it
+    where = "this MIDI" if isinstance(source, pretty_midi.PrettyMIDI) else str(source)
+    if not melodies:
+        raise MidiError(f"No melody in {where}: {_listed(problems)}.")
+    if problems:
+        warnings.warn(f"Left out of {where}: {_listed(problems)}.", stacklevel=2)
+    return melodies
+
+
+def read_lines(path: str | os.PathLike[str]) -> list[list[Note]]:
+    """The single lines of a MIDI file, as played: what a corpus is made of. Raises MidiError as `from_midi` does."""
+    lines, problems = _lines(_read(path))
+    if not lines:
+        raise MidiError(_listed(problems))
+    return list(lines.values())
+
+
+def write_midi(melody: Any, path: str | os.PathLike[str], qpm: float = 80.0) -> None:
+    """Writes tokens [T] or a PrettyMIDI to a MIDI file, whole or not at all."""
+    midi = melody if isinstance(melody, pretty_midi.PrettyMIDI) else to_midi(melody, qpm)
+    content = io.BytesIO()
+    midi.write(content)
+    write_atomically(Path(path), content.getvalue())
+
+
+def to_wav(melody: Any, path: str | os.PathLike[str], sample_rate: int = 22050, qpm: float = 80.0) -> None:
+    """Plays tokens [T] or a PrettyMIDI on a plucked string into a WAV file (mono, 16 bit), whole or not at all."""
+    midi = melody if isinstance(melody, pretty_midi.PrettyMIDI) else to_midi(melody, qpm)
+    sound = midi.synthesize(fs=sample_rate, wave=_plucked_string, normalize=False)
+    loudest = np.abs(sound).max(initial=0.0)
+    samples = sound * (PEAK * np.iinfo(np.int16).max / loudest) if loudest > 0 else sound  # a melody of rests is silence
+    content = io.BytesIO()
+    wavfile.write(content, sample_rate, samples.astype(np.int16))
+    write_atomically(Path(path), content.getvalue())
+
+
+def _read(path: str | os.PathLike[str]) -> pretty_midi.PrettyMIDI:
+    content = Path(path).read_bytes()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # tempo events on a wrong track: the grid needs no tempo
+            midi = pretty_midi.PrettyMIDI(io.BytesIO(content))
+    except Exception as error:  # the parser lets through whatever broken bytes lead to: EOFError, IndexError, KeyError, ...
+        raise MidiError(f"{path} is not a readable MIDI file ({type(error).__name__}: {error})") from error
+    if midi.resolution <= 0:
+        raise MidiError(f"{path} counts time in film frames, not in beats, so its notes have no place on a grid of sixteenths")
+    return midi
+
+
+def _lines(midi: pretty_midi.PrettyMIDI) -> tuple[dict[str, list[Note]], dict[str, str]]:
+    """Notes of each instrument that plays a single line, and of each other one why it does not, both by its name."""
+    lines: dict[str, list[Note]] = {}
+    problems: dict[str, str] = {}
+    for number, instrument in enumerate(midi.instruments, start=1):
+        line = sorted(note for note in (_note(midi, note) for note in instrument.notes) if note.duration > 0)
+        if instrument.is_drum or not line:
+            continue
+        name = f"instrument {number} ({instrument.name.strip() or pretty_midi.program_to_instrument_name(instrument.program)})"
+        problem = _second_voice(line)
+        if problem:
+            problems[name] = problem
+        else:
+            lines[name] = line
+    return lines, problems
+
+
+def _note(midi: pretty_midi.PrettyMIDI, note: pretty_midi.Note) -> Note:
+    onset = _quarters(midi, note.start)
+    return Note(onset, _quarters(midi, note.end) - onset, note.pitch)
+
+
+def _quarters(midi: pretty_midi.PrettyMIDI, seconds: float) -> float:
+    return midi.time_to_tick(seconds) / midi.resolution
+
+
+def _second_voice(line: list[Note]) -> str | None:
+    """Why notes sorted by onset are no single line, or None if they are."""
+    onsets, chords = {rounded(line[0].onset)}, set()
+    sounding_until = line[0].onset + line[0].duration
+    for note in line[1:]:
+        overlap = (sounding_until - note.onset) * STEPS_PER_QUARTER
+        step = rounded(note.onset)
+        if step in onsets and overlap > 0:
+            chords.add(step)
+        elif overlap > LEGATO:
+            return f"polyphonic: at bar {step // 16 + 1} a note begins while another sounds for {overlap:.1f} sixteenths more"
+        onsets.add(step)
+        sounding_until = max(sounding_until, note.onset + note.duration)
+    share = len(chords) / len(onsets)
+    return f"polyphonic: {share:.0%} of its onsets are chords" if share > CHORDS else None
+
+
+def _listed(problems: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {problem}" for name, problem in problems.items()) or "it has no notes (drums do not count)"
+
+
+def _plucked_string(phase: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Waveform at phase [samples] in radians since the pluck: partials that die away the faster the higher they are.
+
+    It starts at zero, so without a click; pretty_midi's synthesiser adds a slow decay and a fade-out of up to 0.1 s.
+    """
+    periods = phase / (2 * np.pi)
+    return sum((np.sin(k * phase) * np.exp(-k * periods / RING) / k**1.5 for k in range(1, PARTIALS + 1)), np.zeros_like(phase))

@@ -1,0 +1,130 @@
+"""Melodies as notes: on the grid of sixteenths, and as tokens.
+
+Times are in quarter notes where music is read, in steps (sixteenths) where it is tokens. Pitches are MIDI numbers.
+A rest is a note off followed by holds; before the first note it is silent, so a hold there is a rest too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqtutor_envs.melody.vocab import HOLD, MELODY_VOCAB, NOTE_OFF, PITCH_OFFSET, STEPS_PER_QUARTER
+
+LOWEST_PITCH, HIGHEST_PITCH = 48, 83  # C3..B5: what the 36 pitch tokens hold
+CENTRE = (LOWEST_PITCH + HIGHEST_PITCH) / 2
+OFF_GRID = 0.25  # steps from the grid: sixteenths played by hand are nearer, triplets (1/3) and shorter notes (1/2) are not
+
+
+class Note(NamedTuple):
+    """A note as read, in quarters from the start of the music."""
+
+    onset: float
+    duration: float
+    pitch: int
+
+
+class Segment(NamedTuple):
+    """A note or, with pitch None, a rest on the grid, in steps from the start of the melody."""
+
+    start: int
+    length: int
+    pitch: int | None
+
+    @property
+    def end(self) -> int:
+        return self.start + self.length
+
+
+def checked(tokens: Any) -> NDArray[np.int64]:
+    """`tokens` as int64 [T]. Raises ValueError where they are no melody."""
+    array = np.asarray(tokens)
+    if array.ndim != 1 or array.size and not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"A melody is one sequence of whole numbers [T], not {array.dtype} of shape {list(array.shape)}.")
+    if array.size and (array.min() < 0 or array.max() >= len(MELODY_VOCAB)):
+        raise ValueError(f"Melody tokens must be in 0..{len(MELODY_VOCAB) - 1}, not {array.min()}..{array.max()}.")
+    return array.astype(np.int64)
+
+
+def segments(tokens: Any) -> list[Segment]:
+    """The notes and rests of a melody [T], end to end; neighbouring rests are one."""
+    found: list[Segment] = []
+    for step, token in enumerate(checked(tokens).tolist()):
+        resting = bool(found) and found[-1].pitch is None
+        if found and (token == HOLD or token == NOTE_OFF and resting):
+            found[-1] = found[-1]._replace(length=found[-1].length + 1)
+        else:
+            found.append(Segment(step, 1, token + PITCH_OFFSET if token > HOLD else None))
+    return found
+
+
+def tokens_of(parts: Iterable[Segment], length: int) -> NDArray[np.int64]:
+    """Tokens [length] of segments on the grid, which must not overlap; where there is none, it rests."""
+    tokens = np.full(length, HOLD, dtype=np.int64)
+    rest_from = 0
+    for part in sorted(parts):
+        if part.pitch is not None:
+            if part.start > rest_from:
+                tokens[rest_from] = NOTE_OFF
+            tokens[part.start] = part.pitch - PITCH_OFFSET
+            rest_from = part.end
+    if rest_from < length:
+        tokens[rest_from] = NOTE_OFF
+    return tokens
+
+
+def canonical(tokens: Any) -> NDArray[np.int64]:
+    """The one spelling of a melody [T] that sounds the same: every rest, also the first, is a note off and holds."""
+    tokens = checked(tokens)
+    return tokens_of(segments(tokens), len(tokens))
+
+
+def on_grid(notes: Iterable[Note]) -> list[Segment]:
+    """One melodic line: onsets and ends rounded to the step (halves up), one note a step, each ending where the next begins.
+
+    Of several notes that fall on one step those within OFF_GRID of it come first, and of these the highest: the top note of a
+    chord, the first of two thirty-seconds. A note lasts at least one step; one without duration (a grace note) is dropped.
+    """
+    chosen: dict[int, Note] = {}
+    for note in notes:
+        start = rounded(note.onset)
+        if note.duration > 0 and (start not in chosen or _precedence(note) > _precedence(chosen[start])):
+            chosen[start] = note
+    starts = sorted(chosen)
+    line = []
+    for start, following in zip(starts, [*starts[1:], None]):
+        note = chosen[start]
+        end = max(start + 1, rounded(note.onset + note.duration))
+        line.append(Segment(start, (end if following is None else min(end, following)) - start, note.pitch))
+    return line
+
+
+def is_on_grid(onset: float) -> bool:
+    """Whether an onset (in quarters) lies within OFF_GRID steps of a step."""
+    return abs(onset * STEPS_PER_QUARTER - rounded(onset)) <= OFF_GRID
+
+
+def rounded(quarters: float) -> int:
+    """The nearest step; halves go up, so that two equal notes are never rounded apart in different directions."""
+    return math.floor(quarters * STEPS_PER_QUARTER + 0.5)
+
+
+def octaves_into_range(pitches: Sequence[int], centred: bool = False) -> int:
+    """Semitones, whole octaves, that bring all pitches into 48..83: the fewest or, centred, those nearest the middle.
+
+    Raises ValueError where none do.
+    """
+    low, high = min(pitches), max(pitches)
+    fitting = [s for s in range(-120, 121, 12) if LOWEST_PITCH <= low + s and high + s <= HIGHEST_PITCH]
+    if not fitting:
+        raise ValueError(f"its pitches, {low} to {high}, do not fit into {LOWEST_PITCH}..{HIGHEST_PITCH} by whole octaves")
+    middle = (low + high) / 2
+    return min(fitting, key=lambda s: abs(middle + s - CENTRE) if centred else abs(s))
+
+
+def _precedence(note: Note) -> tuple[bool, int]:
+    return is_on_grid(note.onset), note.pitch

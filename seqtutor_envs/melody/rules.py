@@ -1,0 +1,311 @@
+"""The nine rules of the melody reward, each a pure compiled function of the prefix.
+
+`rule(tokens, t, length) -> float` is the raw term of step t: `tokens` int64 [T], T > t; a = tokens[t] is the token
+chosen at step t, x = tokens[:t] what came before, `length` the melody's N steps. What lies beyond t is never read. p is
+the last pitch (token >= 2) in x. Tokens: 0 = note off, 1 = hold, 2..37 = C3..B5 (see vocab.py).
+
+Source: Jaques et al., "Sequence Tutor" (ICML 2017), with the values of Magenta's `rl_tuner`. Every rule reads the whole
+prefix anew: compiled, the nine together take a tenth of the prior's step, so no state has to be kept, and environment,
+metrics and explanations of a reward call the same functions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from seqtutor_envs.melody.vocab import HOLD, LOWEST_TOKEN, NOTE_OFF, NUM_PITCHES
+
+RULE_NAMES = (
+    "key", "tonic", "repetition", "autocorrelation", "motif", "repeated_motif", "interval", "leap", "unique_extremes"
+)
+
+MIDDLE_C = 14
+C_MAJOR = (0, 2, 4, 5, 7, 9, 11)  # pitch classes, semitones above C
+C, E, G = 0, 4, 7  # pitch classes
+NO_PITCH = LOWEST_TOKEN + NUM_PITCHES  # above every pitch
+LEAP = 7  # semitones: a fifth or more
+SLOW_RETURN = 6  # an opposite leap resolves only after more than so many other tokens
+MOTIF = 8  # steps in a motif
+INTERVAL_FACTOR = 5.0  # the interval rule's values are printed without it
+
+
+@njit(cache=True)
+def key(tokens, t, length):  # type: ignore[no-untyped-def]
+    """Rule 1: -1 for a pitch outside C major."""
+    a = tokens[t]
+    return -1.0 if a >= LOWEST_TOKEN and pitch_class(a) not in C_MAJOR else 0.0
+
+
+@njit(cache=True)
+def tonic(tokens, t, length):  # type: ignore[no-untyped-def]
+    """Rule 2: +3 for middle C at the first step and at the first of the last four, a hold after that, then hold or off.
+
+    A melody shorter than four steps can meet two of these at once; the first one named here then holds.
+    """
+    a = tokens[t]
+    if t == 0 or t == length - 4:
+        wanted = a == MIDDLE_C
+    elif t == length - 3:
+        wanted = a == HOLD
+    else:
+        wanted = t > length - 3 and a < LOWEST_TOKEN
+    return 3.0 if wanted else 0.0
+
+
+@njit(cache=True)
+def repetition(tokens, t, length):  # type: ignore[no-untyped-def]
+    """Rule 3: -100 for a token repeated too often.
+
+    Walking back over x, tokens equal to a are counted, other holds and offs are skipped and remembered, another pitch
+    stops. Too often: more than 4, or more than 6 with something skipped; for an off more than 1.
+    """
+    a = tokens[t]
+    count, skipped = 0, False
+    for i in range(t - 1, -1, -1):
+        if tokens[i] == a:
+            count += 1
+        elif tokens[i] < LOWEST_TOKEN:
+            skipped = True
+        else:
+            break
+    too_often = count > (6 if skipped else 4) or (a == NOTE_OFF and count > 1)
+    return -100.0 if too_often else 0.0
+
+
+@njit(cache=True)
+def autocorrelation(tokens, t, length):  # type: ignore[no-untyped-def]
+    """Rule 4: -3 |r| for each of the lags 1, 2, 3 whose coefficient has |r| > .15, over all tokens including a.
+
+    Of a coefficient that is 3/20 exactly (1 in 250 is) the double may lie on either side of .15, so the form and the
+    order of summation in `coefficients` are part of the rule.
+    """
+    term = 0.0
+    for r in coefficients(tokens, t + 1):
+        if abs(r) > 0.15:  # false for NaN: an undefined coefficient counts 0
+            term -= 3.0 * abs(r)
+    return term
+
+
+@njit(cache=True)
+def motif(tokens, t, length):  # type: ignore[no-untyped-def]
+    """Rule 5: 3 + .3 (k - 3) where the last 8 tokens including a hold k >= 3 distinct pitches."""
+    k = distinct_pitches(tokens, t)
+    return 3.0 + 0.3 * (k - 3) if k >= 3 else 0.0
+
+
+@njit(cache=True)
+def repeated_motif(tokens, t, length):  # type: ignore[no-untyped-def]
+    """Rule 6: 4 + (k - 3) where those 8 tokens (k >= 3) stand already, at any offset, in x without its last 7."""
+    k = distinct_pitches(tokens, t)
+    if k < 3:
+        return 0.0
+    first = t - MOTIF + 1
+    for start in range(first - MOTIF + 1):
+        same = 0
+        while same < MOTIF and tokens[start + same] == tokens[first + same]:
+            same += 1
+        if same == MOTIF:
+            return 4.0 + (k - 3)
+    return 0.0
+
+
+@njit(cache=True)
+def interval(tokens, t, length):  # type: ignore[no-untyped-def]
+    """Rule 7: 5 times the value of the move from p to a; 0 without p.
+
+    A hold .3 after C or G, else .075; an off .15 after C or G, else .05. A pitch by d = |a - p|: a fifth (7) from C or
+    G .1, a third (4) from C or E .15; other thirds .09, seconds (2) .08, fourths (5) .07, sixths (9) .05, other fifths
+    .02, sevenths (11) -.3, more than an octave -1, the rest 0.
+    """
+    p = last_pitch(tokens, t)
+    if p < 0:
+        return 0.0
+    a, root = tokens[t], pitch_class(p)
+    c_or_g = root == C or root == G
+    d = abs(a - p)
+    if a == HOLD:
+        value = 0.3 if c_or_g else 0.075
+    elif a == NOTE_OFF:
+        value = 0.15 if c_or_g else 0.05
+    elif d == 7:
+        value = 0.1 if c_or_g else 0.02
+    elif d == 4:
+        value = 0.15 if root == C or root == E else 0.09
+    elif d == 2:
+        value = 0.08
+    elif d == 5:
+        value = 0.07
+    elif d == 9:
+        value = 0.05
+    elif d == 11:
+        value = -0.3
+    else:
+        value = -1.0 if d > 12 else 0.0
+    return INTERVAL_FACTOR * value
+
+
+@njit(cache=True)
+def leap(tokens, t, length):  # type: ignore[no-untyped-def]
+    """Rule 8: +5 where a leap is resolved, -5 where it is doubled; a leap is d = |a - p| >= 7.
+
+    A leap with none pending leaves its direction and p pending. A leap in the pending direction doubles it, which stays
+    pending; one in the opposite direction clears it and resolves it only if more than 6 other tokens stand between this
+    leap and the last one. A pitch that comes back, without a leap, to or past the pitch left resolves and clears it.
+    """
+    a = tokens[t]
+    if t == 0 or a < LOWEST_TOKEN:
+        return 0.0
+    outcome = 0.0
+    direction, left, since = 0, 0, 0  # the pending leap's (0: none pending); tokens since the last leap
+    p = tokens[0] if tokens[0] >= LOWEST_TOKEN else -1
+    for i in range(1, t + 1):
+        a = tokens[i]
+        outcome = 0.0
+        if a < LOWEST_TOKEN:
+            since += 1
+            continue
+        if p >= 0 and abs(a - p) >= LEAP:
+            this = 1 if a > p else -1
+            if direction == 0:
+                direction, left = this, p
+            elif direction == this:
+                outcome = -5.0
+            else:
+                direction = 0
+                outcome = 5.0 if since > SLOW_RETURN else 0.0
+            since = 0
+        else:
+            since += 1
+            if direction * (a - left) <= 0 and direction != 0:
+                direction = 0
+                outcome = 5.0
+        p = a
+    return outcome
+
+
+@njit(cache=True)
+def unique_extremes(tokens, t, length):  # type: ignore[no-untyped-def]
+    """Rule 9: at the last step +3 if the highest token occurs once, +3 if the lowest pitch occurs once."""
+    if t != length - 1:
+        return 0.0
+    unique_maximum, unique_minimum = extremes(tokens, t + 1)
+    return 3.0 * unique_maximum + 3.0 * unique_minimum
+
+
+@njit(cache=True)
+def pitch_class(token):  # type: ignore[no-untyped-def]
+    """Semitones above C, 0..11, of a pitch token."""
+    return (token - LOWEST_TOKEN) % 12
+
+
+@njit(cache=True)
+def last_pitch(tokens, t):  # type: ignore[no-untyped-def]
+    """The last pitch token in tokens[:t]; -1 if there is none."""
+    for i in range(t - 1, -1, -1):
+        if tokens[i] >= LOWEST_TOKEN:
+            return tokens[i]
+    return -1
+
+
+@njit(cache=True)
+def distinct_pitches(tokens, t):  # type: ignore[no-untyped-def]
+    """k, the number of distinct pitches in the 8 tokens that end at t; 0 where there are fewer than 8 tokens."""
+    if t < MOTIF - 1:
+        return 0
+    seen = 0  # bit i: token i occurs
+    for i in range(t - MOTIF + 1, t + 1):
+        seen |= 1 << tokens[i]
+    k, seen = 0, seen >> LOWEST_TOKEN
+    while seen:
+        k, seen = k + 1, seen & (seen - 1)
+    return k
+
+
+@njit(cache=True)
+def coefficients(tokens, n):  # type: ignore[no-untyped-def]
+    """Autocorrelation r of tokens[:n] at lags 1, 2, 3; NaN where it is undefined, all n tokens being equal.
+
+    r = sum_i d[i] d[i + lag] / n / var, var = sum_i d[i]^2 / n, d = token - mean; sums from left to right, in doubles.
+    """
+    total = 0
+    for i in range(n):
+        total += tokens[i]
+    mean = total / n
+    square = lag1 = lag2 = lag3 = 0.0
+    d1 = d2 = d3 = 0.0  # d of the three tokens before; 0 adds nothing
+    for i in range(n):
+        d = tokens[i] - mean
+        square += d * d
+        lag1 += d1 * d
+        lag2 += d2 * d
+        lag3 += d3 * d
+        d1, d2, d3 = d, d1, d2
+    if square == 0.0:
+        return np.nan, np.nan, np.nan
+    var = square / n
+    return lag1 / n / var, lag2 / n / var, lag3 / n / var
+
+
+@njit(cache=True)
+def extremes(tokens, n):  # type: ignore[no-untyped-def]
+    """Whether the highest of tokens[:n] (offs and holds count) and the lowest pitch in it (if any) occur just once."""
+    highest, lowest = -1, NO_PITCH
+    for i in range(n):
+        highest = max(highest, tokens[i])
+        lowest = min(lowest, tokens[i] if tokens[i] >= LOWEST_TOKEN else NO_PITCH)
+    times_highest, times_lowest = 0, 0
+    for i in range(n):
+        times_highest += tokens[i] == highest
+        times_lowest += tokens[i] == lowest
+    return times_highest == 1, times_lowest == 1
+
+
+@njit(cache=True)
+def _all_rules(tokens, t, length, out):  # type: ignore[no-untyped-def]
+    """Writes the nine terms of step t, in the order of RULE_NAMES, to out [9]."""
+    if not 0 <= t < len(tokens):
+        raise IndexError("A step lies outside of the tokens.")  # compiled code would read whatever lies in memory there
+    out[0] = key(tokens, t, length)
+    out[1] = tonic(tokens, t, length)
+    out[2] = repetition(tokens, t, length)
+    out[3] = autocorrelation(tokens, t, length)
+    out[4] = motif(tokens, t, length)
+    out[5] = repeated_motif(tokens, t, length)
+    out[6] = interval(tokens, t, length)
+    out[7] = leap(tokens, t, length)
+    out[8] = unique_extremes(tokens, t, length)
+
+
+@njit(cache=True)
+def step_rules(tokens, steps, length):  # type: ignore[no-untyped-def]
+    """All terms of one step of each melody: tokens [N, T], steps [N] -> [N, 9]."""
+    out = np.empty((len(tokens), 9))
+    for n in range(len(tokens)):
+        _all_rules(tokens[n], steps[n], length, out[n])
+    return out
+
+
+@njit(cache=True)
+def melody_rules(tokens, length):  # type: ignore[no-untyped-def]
+    """All terms of all steps of each melody: tokens [N, T] -> [N, T, 9]."""
+    out = np.empty((*tokens.shape, 9))
+    for n in range(len(tokens)):
+        for t in range(tokens.shape[1]):
+            _all_rules(tokens[n], t, length, out[n, t])
+    return out
+
+
+@njit(cache=True)
+def whole_melodies(tokens):  # type: ignore[no-untyped-def]
+    """Of tokens [N, T]: `coefficients` of each melody [N, 3] and its `extremes` [N, 2]."""
+    # here and not in metrics.py: numba's cache does not see that a function of another file has changed
+    values = np.empty((len(tokens), 3))
+    unique = np.empty((len(tokens), 2), np.bool_)
+    for n in range(len(tokens)):
+        values[n, 0], values[n, 1], values[n, 2] = coefficients(tokens[n], tokens.shape[1])
+        unique[n, 0], unique[n, 1] = extremes(tokens[n], tokens.shape[1])
+    return values, unique
+
+
+RULES = (key, tonic, repetition, autocorrelation, motif, repeated_motif, interval, leap, unique_extremes)

@@ -1,0 +1,102 @@
+"""What is asked of a melody: the nine rules by name and weight, and rules of the user's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from numbers import Integral
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqtutor_envs.melody.rules import RULE_NAMES, melody_rules, step_rules
+from seqtutor_envs.melody.vocab import MELODY_VOCAB
+from seqtutor_envs.task import Task, named_weights
+
+NUM_RULES = len(RULE_NAMES)
+Rule = Callable[[NDArray[np.int64], int], float]
+
+
+class MelodyTask(Task):
+    """The melody reward: r_T(s, a) = sum of weight * rule over the nine rules of rules.py and the user's own.
+
+    A rule of one's own is a plain Python function `(tokens, step) -> float`: `tokens` [step + 1] are the tokens so far,
+    read-only, the last of them the one just chosen. It is called once a step and sequence, so it is slow (the nine are
+    compiled), and the task can be pickled if the function can. Example:
+    `rules={"high": lambda tokens, step: tokens[-1] > 30}`.
+
+    Args:
+        length: the melody's steps N, one per sixteenth; 32 is the paper's.
+        weights: name -> weight, 1 where it is silent; the peer's values are already in the rules.
+        rules: name -> function, the user's own, after the nine.
+
+    Raises:
+        ValueError, TypeError: one line that names the rule, the weight or the length that cannot be.
+    """
+
+    vocab = MELODY_VOCAB
+
+    def __init__(
+        self, length: int = 32, weights: Mapping[str, float] | None = None, rules: Mapping[str, Rule] | None = None
+    ) -> None:
+        if not isinstance(length, Integral) or isinstance(length, bool) or length < 1:
+            raise ValueError(f"A melody's length is a whole number of steps, at least 1, not {length!r}.")
+        self.length = int(length)
+        self.rules: dict[str, Rule] = dict(rules or {})
+        for name, rule in self.rules.items():
+            if name in RULE_NAMES:
+                raise ValueError(f"A rule cannot be called {name!r}: that is one of {', '.join(RULE_NAMES)}.")
+            if not callable(rule):
+                raise TypeError(f"The rule {name!r} must be a function (tokens, step) -> float, not {rule!r}.")
+        self.weights = named_weights((*RULE_NAMES, *self.rules), weights)
+
+    def step_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+        tokens = np.ascontiguousarray(tokens, dtype=np.int64)
+        steps = np.ascontiguousarray(steps, dtype=np.int64)
+        terms = step_rules(tokens, steps, self.length)
+        return terms if not self.rules else np.concatenate([terms, self._own_terms(tokens, steps)], axis=1)
+
+    def terms(
+        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
+    ) -> dict[str, NDArray[np.float64]]:
+        tokens = self.checked(tokens)
+        n, horizon = tokens.shape
+        table = np.empty((n, horizon, len(self.weights)))
+        table[:, :, :NUM_RULES] = melody_rules(tokens, self.length)
+        if self.rules:
+            for step in range(horizon):
+                table[:, step, NUM_RULES:] = self._own_terms(tokens, np.full(n, step))
+        if lengths is not None:
+            table[np.arange(horizon) >= np.asarray(lengths)[:, None]] = 0.0
+        return {name: table[:, :, k] for k, name in enumerate(self.weights)}
+
+    def _own_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The user's rules at one step of each melody: tokens [N, T], steps [N] -> [N, number of rules]."""
+        own = np.empty((len(tokens), len(self.rules)))
+        for n, step in enumerate(steps.tolist()):
+            prefix = tokens[n, : step + 1]
+            prefix.flags.writeable = False  # a rule that writes would change the episode
+            for k, (name, rule) in enumerate(self.rules.items()):
+                own[n, k] = _finite(name, rule(prefix, step), step)
+        return own
+
+    def render_ansi(self, tokens: NDArray[np.int64]) -> str:
+        from seqtutor_envs.melody.render import render_ansi
+
+        return render_ansi(tokens)
+
+    def render_rgb(self, tokens: NDArray[np.int64], episode_return: float) -> NDArray[np.uint8]:
+        from seqtutor_envs.melody.render import render_rgb
+
+        return render_rgb(tokens, episode_return, self.length)
+
+
+def _finite(name: str, value: float, step: int) -> float:
+    """A rule's value as a float. Raises TypeError or ValueError that names the rule and the step."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"The rule {name!r} must return a number, not {value!r} (step {step}).") from None
+    if not math.isfinite(number):
+        raise ValueError(f"The rule {name!r} must return a finite number, not {number} (step {step}).")
+    return number

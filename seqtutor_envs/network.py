@@ -1,0 +1,83 @@
+"""The torch side of a RecurrentPrior: a stacked LSTM or GRU on one-hot tokens with a linear head. Used where gradients are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from seqtutor_envs.cells import GATES
+
+
+class RecurrentNetwork(nn.Module):
+    """tokens [B, T] -> logits [B, T, V]; its state_dict has the names that cells.py reads.
+
+    Args:
+        vocab_size: V; inputs are one-hot over V + 1, the last one being the start token.
+        hidden_size, num_layers, cell: as in torch; cell is "lstm" or "gru".
+    """
+
+    def __init__(self, vocab_size: int, hidden_size: int = 128, num_layers: int = 1, cell: str = "lstm") -> None:
+        super().__init__()
+        if cell not in GATES:
+            raise ValueError(f"Unknown cell {cell!r}; the cells are: {', '.join(GATES)}.")
+        self.cell, self.vocab_size = cell, vocab_size
+        core = nn.LSTM if cell == "lstm" else nn.GRU
+        self.rnn = core(vocab_size + 1, hidden_size, num_layers, batch_first=True)
+        self.head = nn.Linear(hidden_size, vocab_size)
+
+    @classmethod
+    def from_weights(cls, weights: Mapping[str, NDArray[np.float32]], cell: str) -> RecurrentNetwork:
+        """A network that computes what the weights of a RecurrentPrior compute; it owns a copy of them."""
+        vocab_size, hidden_size = weights["head.weight"].shape
+        num_layers = sum(name.startswith("rnn.weight_hh_l") for name in weights)
+        network = cls(vocab_size, hidden_size, num_layers, cell)
+        load_weights(network, weights)
+        return network
+
+    def weights(self) -> dict[str, NDArray[np.float32]]:
+        """The present weights by name, as copies in numpy."""
+        return module_arrays(self)
+
+    def hidden(self, inputs: Tensor, state: object = None) -> tuple[Tensor, object]:
+        """Outputs of the last layer [B, T, H] after each of the input tokens [B, T] (ids 0..V), and the final state."""
+        one_hot = nn.functional.one_hot(inputs, self.vocab_size + 1).to(self.head.weight.dtype)
+        return self.rnn(one_hot, state)  # type: ignore[no-any-return]
+
+    def forward(self, inputs: Tensor, state: object = None) -> tuple[Tensor, object]:
+        """Logits [B, T, V] of the token that follows each of the input tokens [B, T], and the final state."""
+        hidden, state = self.hidden(inputs, state)
+        return self.head(hidden), state
+
+
+def shifted(tokens: Tensor, start: int) -> Tensor:
+    """Inputs whose outputs predict tokens [B, T]: the start token, then all but the last."""
+    return torch.cat([torch.full_like(tokens[:, :1], start), tokens[:, :-1]], dim=1)
+
+
+def module_arrays(module: nn.Module) -> dict[str, NDArray[np.float32]]:
+    """A module's present parameters by name, as copies in numpy."""
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in module.state_dict().items()}
+
+
+def load_weights(module: nn.Module, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    """Copies arrays by name into a module; every name must be there, with its shape."""
+    module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+
+
+def adam_arrays(optimizer: torch.optim.Optimizer) -> dict[str, NDArray[np.float32]]:
+    """The moments and step counts of an Adam optimiser by "parameter.name"."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{name}": value.numpy() for i, moments in state.items() for name, value in moments.items()}
+
+
+def restore_adam(optimizer: torch.optim.Optimizer, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+    """Puts back what `adam_arrays` gave; learning rates stay as they are."""
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in arrays.items():
+        i, name = key.split(".")
+        moments.setdefault(int(i), {})[name] = torch.from_numpy(np.array(value))
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,229 @@
+"""Maximum likelihood: a RecurrentPrior from token sequences. `python -m seqtutor_envs.pretrain --help`.
+
+Every sequence is read from its start token with its true context: batches of sequences of similar length go through the
+network in chunks, the state carried from chunk to chunk and gradients cut there (truncated backpropagation through time).
+An epoch is a pure function of (weights, optimiser, seed, epoch number), so a resumed run equals an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
+from seqtutor_envs.network import RecurrentNetwork, adam_arrays, load_weights, restore_adam
+from seqtutor_envs.prior import RecurrentPrior
+from seqtutor_envs.vocab import TokenVocab
+
+Sequences = Sequence[NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. Changing any of these makes another run: `--resume` refuses them."""
+
+    hidden_size: int = 128
+    num_layers: int = 1
+    cell: str = "lstm"
+    epochs: int = 60  # the shipped melody prior's loss is flat by then
+    batch_size: int = 64
+    chunk: int = 64  # tokens between cuts of the gradient: four bars of sixteenths
+    learning_rate: float = 3e-3  # Adam, cosine to zero over `epochs`
+    weight_decay: float = 0.0
+    dropout: float = 0.0  # on the last layer's outputs
+    max_grad_norm: float = 5.0  # global norm
+    seed: int = 0
+
+
+@dataclass
+class Progress:
+    """What a run has reached; written after every epoch."""
+
+    epoch: int = 0
+    best_nll: float = math.inf  # nats per validation token
+    best_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def fit(
+    train: Sequences,
+    validation: Sequences,
+    vocab: TokenVocab,
+    out: Path,
+    settings: Settings = Settings(),
+    length: int = 32,
+    card: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    progress_bar: bool = False,
+) -> RecurrentPrior:
+    """Trains, keeping the best weights by validation nll in `out` (.safetensors and card); returns them.
+
+    Interrupted (KeyboardInterrupt), it leaves the best weights so far in `out` and raises on; `resume=True` goes on from the
+    last whole epoch, in OUT.checkpoint, which a finished run removes.
+
+    Args:
+        train, validation: token arrays [T_i], ids 0..V-1.
+        length: how many tokens the prior's `sample` writes.
+        card: facts to be written beside the training's own.
+    """
+    if not len(train) or not len(validation):
+        raise ValueError(f"Training needs sequences in both splits: {len(train)} to train on, {len(validation)} to validate.")
+    run = _Run(vocab, settings, safetensors_path(out), length, dict(card or {}))
+    if resume:
+        run.restore()
+    bar = tqdm(total=settings.epochs, initial=run.progress.epoch, unit="epoch", disable=not progress_bar)
+    try:
+        for epoch in range(run.progress.epoch, settings.epochs):
+            train_nll = run.epoch(train, epoch, bar)
+            run.note(epoch + 1, train_nll, mean_nll(run.network, validation))
+            bar.set_postfix(train=f"{train_nll:.4f}", validation=f"{run.progress.history[-1]['validation_nll']:.4f}", best=f"{run.progress.best_nll:.4f}")
+            bar.update()
+    except KeyboardInterrupt:
+        run.keep_if_better(mean_nll(run.network, validation))
+        raise
+    finally:
+        bar.close()
+    run.checkpoint.unlink(missing_ok=True)
+    return RecurrentPrior.load(run.out)
+
+
+class _Run:
+    """The state of one training."""
+
+    def __init__(self, vocab: TokenVocab, settings: Settings, out: Path, length: int, card: dict[str, Any]) -> None:
+        self.vocab, self.settings, self.out, self.length, self.card = vocab, settings, out, length, card
+        with torch.random.fork_rng():  # torch's layers draw their first weights from the global generator: leave it as it was
+            torch.manual_seed(settings.seed)
+            self.network = RecurrentNetwork(len(vocab), settings.hidden_size, settings.num_layers, settings.cell)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+        self.progress = Progress()
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.out.with_suffix(".checkpoint")
+
+    def epoch(self, train: Sequences, epoch: int, bar: Any) -> float:
+        """One pass over the training sequences; their mean nll under the moving weights, in nats per token."""
+        rng = np.random.default_rng((self.settings.seed, epoch))
+        noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        total, count, done = 0.0, 0, 0
+        for batch in shuffled_batches(train, self.settings.batch_size, rng):
+            fraction = (epoch + done / len(train)) / self.settings.epochs
+            self.optimizer.param_groups[0]["lr"] = self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * fraction))
+            state: Any = None
+            for inputs, targets, live in chunks([train[i] for i in batch], len(self.vocab), self.settings.chunk):
+                state = _detached_rows(state, live)
+                hidden, state = self.network.hidden(inputs, state)
+                losses = _losses(self.network.head(_dropped(hidden, self.settings.dropout, noise)), targets)
+                tokens = int((targets >= 0).sum())
+                self.optimizer.zero_grad()
+                (losses.sum() / tokens).backward()
+                nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_grad_norm)
+                self.optimizer.step()
+                total, count = total + float(losses.detach().sum()), count + tokens
+            done += len(batch)
+            bar.set_description(f"epoch {epoch + 1} {done}/{len(train)}")
+        return total / count
+
+    def note(self, epoch: int, train_nll: float, validation_nll: float) -> None:
+        """Records an epoch, keeps its weights if they are the best, writes the checkpoint."""
+        self.progress.epoch = epoch
+        self.progress.history.append({"epoch": epoch, "train_nll": train_nll, "validation_nll": validation_nll})
+        if self.keep_if_better(validation_nll):
+            self.progress.best_nll, self.progress.best_epoch = validation_nll, epoch
+        arrays = with_prefix("network", self.network.weights()) | with_prefix("adam", adam_arrays(self.optimizer))
+        facts = {"settings": asdict(self.settings), "progress": asdict(self.progress), "data_sha256": self.card.get("data_sha256")}
+        save_arrays(self.checkpoint, arrays, facts)
+
+    def keep_if_better(self, validation_nll: float) -> bool:
+        """Writes the present weights to `out` if no earlier epoch was better."""
+        if validation_nll >= self.progress.best_nll:
+            return False
+        training = {**asdict(self.settings), "best_epoch": len(self.progress.history), "history": self.progress.history}
+        card = {**self.card, "training": training, "validation": {"nll_per_token": validation_nll}}
+        RecurrentPrior(self.network.weights(), self.settings.cell, self.vocab, self.length, card).save(self.out)
+        return True
+
+    def restore(self) -> None:
+        """Goes on from the checkpoint. Raises FileNotFoundError without one, ValueError if it is of another run."""
+        if not self.checkpoint.is_file():
+            raise FileNotFoundError(f"Nothing to resume: {self.checkpoint} does not exist. Leave out --resume to start.")
+        arrays, facts = load_arrays(self.checkpoint)
+        for name, value in {**asdict(self.settings), "data_sha256": self.card.get("data_sha256")}.items():
+            was = facts["data_sha256"] if name == "data_sha256" else facts["settings"][name]
+            if was != value:
+                raise ValueError(f"Cannot resume: {self.checkpoint} was made with {name}={was}, not {value}.")
+        self.progress = Progress(**facts["progress"])
+        load_weights(self.network, of_prefix("network", arrays))
+        restore_adam(self.optimizer, of_prefix("adam", arrays))
+
+
+def shuffled_batches(sequences: Sequences, batch_size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Indices of all sequences in batches of similar length, in random order."""
+    lengths = np.array([len(tokens) for tokens in sequences])
+    order = np.argsort(lengths * rng.uniform(0.8, 1.25, len(lengths)))  # noise: not the same neighbours in every epoch
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def chunks(sequences: Sequences, start: int, chunk: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """A batch in pieces of `chunk` steps: inputs [B, C], targets [B, C] (-1 = none), and which rows of the piece before go on."""
+    lengths = np.array([len(tokens) for tokens in sequences])
+    targets = np.full((len(sequences), lengths.max()), -1)
+    for row, tokens in zip(targets, sequences):
+        row[: len(tokens)] = tokens
+    inputs = np.concatenate([np.full((len(sequences), 1), start), np.maximum(targets[:, :-1], 0)], axis=1)
+    live = np.ones(len(sequences), bool)
+    for begin in range(0, targets.shape[1], chunk):
+        going = lengths[live] > begin
+        live = lengths > begin
+        piece = slice(begin, begin + chunk)
+        yield torch.from_numpy(inputs[live, piece]), torch.from_numpy(targets[live, piece]), torch.from_numpy(going)
+
+
+def token_nll(network: RecurrentNetwork, sequences: Sequences, batch_size: int = 256) -> list[NDArray[np.float64]]:
+    """nll in nats of every token of every sequence, each with its whole context."""
+    result: list[NDArray[np.float64]] = [np.empty(0)] * len(sequences)
+    order = np.argsort([len(tokens) for tokens in sequences])
+    for batch in (order[i : i + batch_size] for i in range(0, len(order), batch_size)):
+        chosen = [sequences[i] for i in batch]
+        inputs, targets, _ = next(chunks(chosen, network.vocab_size, max(len(tokens) for tokens in chosen)))
+        with torch.no_grad():
+            losses = _losses(network(inputs)[0], targets).double().numpy()
+        for i, tokens, row in zip(batch, chosen, losses):
+            result[i] = row[: len(tokens)]
+    return result
+
+
+def mean_nll(network: RecurrentNetwork, sequences: Sequences) -> float:
+    """Mean nll in nats per token."""
+    return float(np.concatenate(token_nll(network, sequences)).mean())
+
+
+def _losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """-log p of each target [B, T], 0 where there is none."""
+    return nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=-1, reduction="none")
+
+
+def _dropped(hidden: Tensor, rate: float, noise: torch.Generator) -> Tensor:
+    if rate == 0.0:
+        return hidden
+    keep = torch.rand(hidden.shape, generator=noise) >= rate
+    return hidden * keep / (1.0 - rate)
+
+
+def _detached_rows(state: Any, live: Tensor) -> Any:
+    if state is None:
+        return None
+    parts = state if isinstance(state, tuple) else (state,)
+    rows = tuple(part.detach()[:, live].contiguous() for part in parts)
+    return rows if isinstance(state, tuple) else rows[0]

@@ -1,0 +1,214 @@
+"""Priors: what a sequence model learned from data, frozen. Numpy in, numpy out.
+
+N sequences, T steps, V tokens; log p in nats. Id V is the start token: fed first, never returned. A state is a tuple of
+arrays, each [N, ...], so that rows of it can be taken, stored and put back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqtutor_envs.cells import RecurrentStep, log_softmax, sample_tokens
+from seqtutor_envs.files import load_arrays, safetensors_path, save_arrays, write_atomically
+from seqtutor_envs.vocab import TokenVocab
+
+State = tuple[NDArray[Any], ...]
+DATA = Path(__file__).with_name("data")
+
+
+class Prior(ABC):
+    """p(a | s). A prior of one's own gives `vocab`, `length`, `initial_state` and `step`, and inherits the rest.
+
+    Attributes:
+        vocab: the tokens.
+        length: how many tokens `sample` writes at most.
+    """
+
+    vocab: TokenVocab
+    length: int
+
+    @abstractmethod
+    def initial_state(self, n: int) -> State:
+        """State of n sequences that have not consumed the start token; arrays [n, ...]."""
+
+    @abstractmethod
+    def step(self, tokens: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
+        """Feeds tokens [N] (0..V, V = start). Returns the next row of log p, float32 [N, V], and the state; all new arrays."""
+
+    def log_probs(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Rows of log p for tokens [N, T]: [N, T, V], row t = log p(. | start, tokens[:t]).
+
+        What lies after `lengths` [N] is ignored: filler there may be any number, rows from there on are log p of nothing in
+        particular (that of padding with token 0).
+        """
+        tokens = padded(tokens, lengths)
+        n, horizon = tokens.shape
+        rows = np.empty((n, horizon, len(self.vocab)), np.float32)
+        state, last = self.initial_state(n), np.full(n, self.vocab.start)
+        for t in range(horizon):
+            rows[:, t], state = self.step(last, state)
+            last = tokens[:, t]
+        return rows
+
+    def sample(
+        self, n: int, seed: int | np.random.Generator, length: int | None = None, temperature: float = 1.0
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """n sequences: tokens [n, T] (start id as filler) and lengths [n], the end token counted. Same seed, same tokens."""
+        horizon = self.length if length is None else length
+        rng = np.random.default_rng(seed)
+        tokens = np.full((n, horizon), self.vocab.start)
+        lengths = np.full(n, horizon)
+        state, last = self.initial_state(n), np.full(n, self.vocab.start)
+        live = np.arange(n)
+        for t in range(horizon):
+            rows, state = self.step(last, state)
+            last = tokens[live, t] = sample_tokens(rows / np.float32(temperature), rng)
+            going = last != self.vocab.end
+            if not going.all():
+                lengths[live[~going]] = t + 1
+                live, last, state = live[going], last[going], tuple(part[going] for part in state)
+                if not len(live):
+                    break
+        return tokens[:, : lengths.max(initial=0)], lengths
+
+
+def padded(tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """`tokens` [N, T] with 0 from each row's length on, so that filler of any kind can be fed or looked up."""
+    tokens = np.asarray(tokens, dtype=np.int64)
+    return tokens if lengths is None else np.where(np.arange(tokens.shape[1]) < np.asarray(lengths)[:, None], tokens, 0)
+
+
+def token_log_probs(
+    rows: NDArray[np.float32], tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """log p of each token: rows [N, T, V] at tokens [N, T] -> [N, T], zero after a sequence's length."""
+    chosen = np.take_along_axis(rows, padded(tokens, lengths)[:, :, None], axis=2)[:, :, 0].astype(np.float64)
+    return chosen if lengths is None else chosen * (np.arange(tokens.shape[1]) < np.asarray(lengths)[:, None])
+
+
+class RecurrentPrior(Prior):
+    """A frozen LSTM or GRU, stepped in numpy; equal to torch's to 1e-5.
+
+    Args:
+        weights: float32 arrays by torch's names (see cells.py).
+        cell: "lstm" or "gru".
+        vocab: the tokens; V must be the weights' own.
+        length: how many tokens `sample` writes at most.
+        card: what is known of it: data, licences, training, validation nll.
+    """
+
+    def __init__(
+        self, weights: Mapping[str, NDArray[np.float32]], cell: str, vocab: TokenVocab, length: int, card: Mapping[str, Any] | None = None
+    ) -> None:
+        self.weights = {name: np.array(array, dtype=np.float32) for name, array in weights.items()}
+        if len(vocab) != len(self.weights["head.bias"]):
+            raise ValueError(f"The weights write {len(self.weights['head.bias'])} tokens, the vocabulary has {len(vocab)}.")
+        self.vocab, self.length, self.cell = vocab, length, cell
+        self.card = dict(card or {})
+        self._step = RecurrentStep(self.weights, cell)
+        self.hidden_size, self.num_layers = self._step.hidden_size, self._step.num_layers
+
+    def initial_state(self, n: int) -> State:
+        return self._step.initial_state(n)
+
+    def step(self, tokens: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
+        logits, state = self._step(tokens, state)
+        return log_softmax(logits), state
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes PATH.safetensors, which is all that `load` needs, and the same facts to read, PATH.json. Both atomically."""
+        path = safetensors_path(path)
+        model = {"cell": self.cell, "hidden_size": self.hidden_size, "num_layers": self.num_layers, "length": self.length}
+        vocab = {"vocabulary": list(self.vocab.tokens), "end": self.vocab.end}
+        card = {**self.card, **model, **vocab, "weights_sha256": weights_sha256(self.weights)}
+        save_arrays(path, self.weights, card)
+        write_atomically(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
+        return path
+
+    @classmethod
+    def load(cls, name_or_path: str | os.PathLike[str]) -> RecurrentPrior:
+        """A shipped prior by its name, or a file that `save` wrote. Never executes anything from the file.
+
+        Raises FileNotFoundError or ValueError, each with one line that says what to do.
+        """
+        path = _find(name_or_path)
+        weights, card = load_arrays(path)
+        try:
+            prior = cls(weights, card["cell"], TokenVocab(tuple(card["vocabulary"]), card["end"]), card["length"], card)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} holds no prior ({type(error).__name__}: {error}).") from None
+        if card.get("weights_sha256") != weights_sha256(prior.weights):
+            raise ValueError(f"{path} is damaged: its weights do not have the hash that its card names.")
+        return prior
+
+
+class TablePrior(Prior):
+    """An exact prior over all prefixes of a small task.
+
+    Prefixes are numbered breadth first: 0 is the empty one, child(node, a) = node V + 1 + a.
+
+    Args:
+        vocab: V tokens.
+        logits: [nodes, V], one row for each prefix of 0..length-1 tokens, nodes = sum of V^t.
+        length: the horizon.
+    """
+
+    def __init__(self, vocab: TokenVocab, logits: NDArray[np.floating[Any]], length: int) -> None:
+        nodes = sum(len(vocab) ** t for t in range(length))
+        if np.shape(logits) != (nodes, len(vocab)):
+            raise ValueError(f"{length} steps of {len(vocab)} tokens need logits [{nodes}, {len(vocab)}], not {list(np.shape(logits))}.")
+        self.vocab, self.length = vocab, length
+        self._rows = log_softmax(np.array(logits, dtype=np.float64)).astype(np.float32)
+
+    def initial_state(self, n: int) -> State:
+        return (np.full(n, -1),)
+
+    def step(self, tokens: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
+        tokens = np.asarray(tokens, dtype=np.int64)
+        nodes = np.where(tokens == self.vocab.start, 0, state[0] * len(self.vocab) + 1 + tokens)
+        return self._rows[nodes], (nodes,)
+
+
+def load_prior(prior: str | os.PathLike[str] | Prior) -> Prior:
+    """A Prior object as it is; a shipped name or a path loaded once per process and shared."""
+    if isinstance(prior, (str, os.PathLike)):
+        path = _find(prior)
+        return _load_once(path, path.stat().st_mtime_ns)
+    missing = [name for name in ("vocab", "initial_state", "step", "log_probs", "sample") if not hasattr(prior, name)]
+    if missing:
+        raise TypeError(f"A prior is a name, a path or an object with {', '.join(missing)}; {type(prior).__name__} has none.")
+    return prior
+
+
+@cache
+def _load_once(path: Path, mtime_ns: int) -> RecurrentPrior:
+    return RecurrentPrior.load(path)
+
+
+def _find(name_or_path: str | os.PathLike[str]) -> Path:
+    shipped = {path.stem: path for path in DATA.glob("*.safetensors")}
+    if str(name_or_path) in shipped:
+        return shipped[str(name_or_path)].resolve()
+    for path in (Path(name_or_path), safetensors_path(name_or_path)):
+        if path.is_file():
+            return path.resolve()
+    raise FileNotFoundError(f"No prior {str(name_or_path)!r}: give a shipped name ({', '.join(sorted(shipped))}) or a .safetensors file.")
+
+
+def weights_sha256(weights: Mapping[str, NDArray[np.float32]]) -> str:
+    """Hash of the numbers alone, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode() + np.ascontiguousarray(weights[name], dtype="<f4").tobytes())
+    return digest.hexdigest()
+

@@ -1,0 +1,43 @@
+"""Token text <-> token id, for every domain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TokenVocab:
+    """The tokens of one domain; a token's id is its place in `tokens`.
+
+    Attributes:
+        tokens: text of each of the V tokens.
+        end: id of the token that ends a sequence, or None where the horizon alone ends it.
+    """
+
+    tokens: tuple[str, ...]
+    end: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def start(self) -> int:
+        """Id V: fed to the prior before the first step, never an action."""
+        return len(self.tokens)
+
+    def encode(self, texts: Iterable[str]) -> NDArray[np.int64]:
+        """Token ids of the given texts. Raises ValueError naming the first unknown one."""
+        ids = {text: i for i, text in enumerate(self.tokens)}
+        texts = list(texts)
+        unknown = next((text for text in texts if text not in ids), None)
+        if unknown is not None:
+            raise ValueError(f"{unknown!r} is not one of this vocabulary's {len(self)} tokens: {', '.join(self.tokens)}")
+        return np.array([ids[text] for text in texts], dtype=np.int64)
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """Texts of the given token ids (each in 0..V-1)."""
+        return [self.tokens[i] for i in ids]
