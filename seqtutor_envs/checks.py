@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from seqtutor_envs.prior import Prior
@@ -59,22 +58,24 @@ def checked_actions(
     """
     array = np.asarray(actions)
     if array.shape != (num_envs,) or array.dtype.kind not in "iu":
-        wanted = f"{num_envs} integers" if num_envs > 1 else "an integer"
-        raise ValueError(f"The action must be {wanted} 0..{len(vocab) - 1}, not {actions!r} ({array.dtype}, shape {list(array.shape)}).")
+        found = f"{actions!r} ({array.dtype}, shape {list(array.shape)})"
+        raise ValueError(f"Actions must be integers 0..{len(vocab) - 1} of shape [{num_envs}], not {found}.")
     array = array.astype(np.int64)
     if over is not None:
         array[over] = 0
     if array.view(np.uint64).max() >= len(vocab):  # seen so, a negative number is a huge one
         worst = int(np.flatnonzero((array < 0) | (array >= len(vocab)))[0])
-        raise ValueError(f"Action {array[worst]} of sequence {worst} is out of range: actions are token ids 0..{len(vocab) - 1}.")
+        bounds = f"actions are token ids 0..{len(vocab) - 1}"
+        raise ValueError(f"Action {array[worst]} of sequence {worst} is out of range: {bounds}.")
     if action_mask is not None:
         forbidden = action_mask[np.arange(num_envs), array] == 0
         if over is not None:
             forbidden &= ~over
         if forbidden.any():
             worst = int(np.flatnonzero(forbidden)[0])
-            text, allowed = vocab.tokens[array[worst]], np.flatnonzero(action_mask[worst]).tolist()
-            raise ValueError(f"Action {array[worst]} ({text}) of sequence {worst} is forbidden here; allowed: {allowed}.")
+            token, allowed = int(array[worst]), np.flatnonzero(action_mask[worst]).tolist()
+            what = f"Action {token} ({vocab.tokens[token]}) of sequence {worst}"
+            raise ValueError(f"{what} is forbidden by the task here; allowed: {allowed}.")
     return array
 
 
@@ -90,7 +91,8 @@ def finite_reward(task: Task, task_reward: NDArray[np.float64], terms: NDArray[n
     """Raises ValueError, naming the terms [n, K], where a reward is not finite."""
     if not math.isfinite(task_reward.sum()):
         bad = [name for name, column in zip(task.weights, terms.T) if not np.isfinite(column).all()]
-        raise ValueError(f"{type(task).__name__} paid a reward that is not finite; see the terms {', '.join(bad) or 'and weights'}.")
+        terms_said = f"its terms {', '.join(bad)} are not" if bad else "their weighted sum overflows"
+        raise ValueError(f"{type(task).__name__} must pay a finite reward; {terms_said}.")
 
 
 def reset_mask(options: dict[str, Any] | None, num_envs: int) -> NDArray[np.bool_]:

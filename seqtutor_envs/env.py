@@ -27,10 +27,11 @@ from seqtutor_envs.task import Task
 OBS_MODES = ("token", "prefix", "dict")
 INFOS = ("full", "end")
 RENDER_MODES = ("ansi", "rgb_array")
+AUTORESET_MODES = tuple(mode.value for mode in AutoresetMode)
 RENDER_FPS = 4  # steps per second of a recorded video: sixteenth notes at 60 quarter notes a minute
 MAX_RENDERED = 16  # sequences that a vector environment draws
 
-# log p of a token that the prior holds impossible (-inf): rewards stay finite, and e**-87.3 adds nothing to a float32 sum
+# log p of a token that the prior holds impossible: rewards stay finite, and e**-87.3 adds nothing to a float32 sum
 LOG_PROB_FLOOR = np.log(np.finfo(np.float32).tiny)
 
 
@@ -81,8 +82,8 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         self.infos = checks.one_of("infos", infos, INFOS)
         self.render_mode = checks.one_of("render_mode", render_mode, (None, *RENDER_MODES))
         name = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
-        self.autoreset_mode = AutoresetMode(checks.one_of("autoreset_mode", name, tuple(mode.value for mode in AutoresetMode)))
-        self.metadata = {"render_modes": list(RENDER_MODES), "render_fps": RENDER_FPS, "autoreset_mode": self.autoreset_mode}
+        self.autoreset_mode = AutoresetMode(checks.one_of("autoreset_mode", name, AUTORESET_MODES))
+        self.metadata = SequenceTutorEnv.metadata | {"autoreset_mode": self.autoreset_mode}
         self.task, self.prior = task, load_prior(prior)
         checks.same_vocabulary(task, self.prior)
 
@@ -93,7 +94,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         self._begin()
 
     def _begin(self) -> None:
-        """Before the first reset every sequence is over. What follows the start token is worked out once, for all of them."""
+        """Before the first reset every sequence is over. What follows the start token is worked out once, for all."""
         n, start = self.num_envs, self.task.vocab.start
         self._everyone = np.arange(n)
         self._names = list(self.task.weights)
@@ -110,7 +111,8 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         self._first_mask = self._action_mask(self._tokens[:1], self._steps[:1])
         self._first_rows = allowed_log_probs(rows, self._first_mask)
         self._rows = self._first_rows.repeat(n, axis=0)  # [N, V]
-        self._mask = None if self._first_mask is None else self._first_mask.repeat(n, axis=0)  # [N, V]; None: all allowed
+        first = self._first_mask
+        self._mask = None if first is None else first.repeat(n, axis=0)  # [N, V]; None: all allowed
         self._state: State = tuple(part.repeat(n, axis=0) for part in self._first_state)
 
     # ---------------------------------------------------------------- Gymnasium's surface
@@ -146,8 +148,10 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             if not self._started:
                 raise ResetNeeded("Call reset() before step().")
             if self.autoreset_mode is not AutoresetMode.NEXT_STEP:
-                over = np.flatnonzero(fresh).tolist()
-                raise ResetNeeded(f"The episodes of sequences {over} are over: call reset(options={{'reset_mask': ...}}) for them.")
+                raise ResetNeeded(
+                    f"The episodes of sequences {np.flatnonzero(fresh).tolist()} are over: "
+                    "call reset(options={'reset_mask': ...}) for them."
+                )
             outcome = self._advance(self._checked(actions, fresh), np.flatnonzero(stepped))
             self._restart(fresh)
         else:
@@ -180,7 +184,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         """One generator serves all sequences: a list of seeds sets it by its first integer."""
         if seed is not None and not isinstance(seed, (int, np.integer)):
             if len(seed) != self.num_envs:
-                raise ValueError(f"A list of seeds must have one for each of the {self.num_envs} sequences, not {len(seed)}.")
+                raise ValueError(f"A list of seeds must have {self.num_envs}, one for each sequence, not {len(seed)}.")
             seed = next((one for one in seed if one is not None), None)
         if seed is not None:
             self._np_random, self._np_random_seed = seeding.np_random(int(seed))
@@ -191,7 +195,8 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         """Appends actions [N] to the sequences at `rows` [n] (None: to all, which needs no indexing)."""
         at, chosen = (self._everyone, actions) if rows is None else (rows, actions[rows])
         if not len(at):
-            return Outcome(*np.zeros((2, self.num_envs)), np.zeros((self.num_envs, len(self._names))), np.zeros(self.num_envs, np.bool_))
+            n, terms = self.num_envs, np.zeros((self.num_envs, len(self._names)))
+            return Outcome(np.zeros(n), np.zeros(n), terms, np.zeros(n, np.bool_))
         steps = self._steps[at]
         self._tokens[at, steps] = chosen
         tokens = self._tokens if rows is None else self._tokens[rows]
@@ -217,7 +222,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         return outcome if rows is None else Outcome(*(self._scattered(part, rows) for part in outcome))
 
     def _feed(self, tokens: NDArray[np.int64], rows: NDArray[np.int64] | None) -> None:
-        """The prior reads tokens [n] of the sequences at `rows` that go on: their next rows of log p, their next states."""
+        """The prior reads the tokens [n] of the sequences at `rows` (None: all): next rows of log p, next states."""
         if rows is None:
             log_probs, self._state = self.prior.step(tokens, self._state)
             self._mask = self._action_mask(self._tokens, self._steps)
@@ -300,7 +305,7 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
         *args, **kwargs: `vector_class`'s own, but for num_envs, autoreset_mode and infos.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": RENDER_FPS}  # type: ignore[misc]
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": RENDER_FPS}
     vector_class: ClassVar[type[SequenceTutorVectorEnv]] = SequenceTutorVectorEnv
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -348,7 +353,10 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
         batch = self._batch
         if batch._over[0]:
             raise ResetNeeded("The episode is over: call reset()." if batch._started else "Call reset() before step().")
-        outcome = batch._advance(batch._checked(np.asarray(action)[None]), None)
+        token = np.asarray(action)
+        if token.shape != ():
+            raise ValueError(f"The action must be one integer 0..{len(self.task.vocab) - 1}, not {action!r}.")
+        outcome = batch._advance(batch._checked(token[None]), None)
         prior_log_prob, task_reward = float(outcome.prior_log_prob[0]), float(outcome.task_reward[0])
         terms = dict(zip(batch._names, outcome.terms[0].tolist()))
         info: dict[str, Any] = {"prior_log_prob": prior_log_prob, "task_reward": task_reward, "terms": terms}

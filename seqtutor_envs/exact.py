@@ -40,7 +40,8 @@ class ExactTask(Task):
     ) -> None:
         nodes = sum(len(vocab) ** t for t in range(length + 1))
         if np.shape(rewards) != (nodes,):
-            raise ValueError(f"{length} steps of {len(vocab)} tokens need rewards [{nodes}], not {list(np.shape(rewards))}.")
+            found = list(np.shape(rewards))
+            raise ValueError(f"{length} steps of {len(vocab)} tokens need rewards [{nodes}], not {found}.")
         self.vocab, self.length = vocab, length
         self.rewards = np.array(rewards, dtype=np.float64)
         self.weights = named_weights(["prefix"], weights)
@@ -69,7 +70,7 @@ def random_task(
     vocab_size = checks.positive_integer("vocab_size", vocab_size)
     length = checks.positive_integer("length", length)
     if vocab_size**length > MAX_SEQUENCES:
-        raise ValueError(f"{vocab_size} tokens and length {length} make {vocab_size**length:,} sequences; at most {MAX_SEQUENCES:,}.")
+        raise ValueError(f"{vocab_size} tokens and length {length} make too many sequences, over {MAX_SEQUENCES:,}.")
     vocab = TokenVocab(tuple(f"t{i}" for i in range(vocab_size)))
     prefixes = sum(vocab_size**t for t in range(length))
     rng = np.random.default_rng(seed)
@@ -128,7 +129,7 @@ def solve(task: Task, prior: Prior, c: float, gamma: float = 1.0) -> dict[str, A
 
 
 def objective(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) -> float:
-    """J = E_pi[R / c] - KL(pi || p) of the policy with log pi [M] on `solution["sequences"]`; at most log_z (gamma = 1)."""
+    """J = E_pi[R / c] - KL(pi || p) of the policy with log pi [M] on `solution["sequences"]`; <= log_z at gamma = 1."""
     log_pi = _normalised(solution, log_probs)
     return float(np.exp(log_pi) @ (solution["task_returns"] / solution["c"])) - _kl(log_pi, solution["prior_log_probs"])
 
@@ -152,7 +153,8 @@ def _normalised(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) 
     """log pi as float64 [M]. Raises ValueError where they are not those of all sequences."""
     log_pi = np.asarray(log_probs, dtype=np.float64)
     if log_pi.shape != solution["log_probs"].shape:
-        raise ValueError(f"log pi must be {list(solution['log_probs'].shape)}, one a sequence, not {list(log_pi.shape)}.")
+        wanted = list(solution["log_probs"].shape)
+        raise ValueError(f"log pi must have shape {wanted}, one for each sequence, not {list(log_pi.shape)}.")
     total = np.exp(log_pi).sum()
     if not abs(total - 1) < SUM_TOLERANCE:
         raise ValueError(f"The probabilities of all sequences must sum to 1; this policy's sum to {total:.6g}.")
@@ -172,7 +174,7 @@ def _enumerated(task: Task, prior: Prior) -> list[_Level]:
         allowed = np.ones(rows.shape, np.bool_) if mask is None else mask != 0
         parents, chosen = np.nonzero(allowed)
         if sequences + len(parents) > MAX_SEQUENCES:
-            raise ValueError(f"Too many sequences to enumerate: over {MAX_SEQUENCES:,} after {step + 1} of {task.length} tokens.")
+            raise ValueError(f"Too many sequences to enumerate: over {MAX_SEQUENCES:,} after {step + 1} tokens.")
         children = tokens[parents]
         children[:, step] = chosen
         rewards = np.zeros(rows.shape)
@@ -228,10 +230,9 @@ class ExactEnv(SequenceTutorEnv):
     ## Description
     A vocabulary of a few tokens, a horizon of a few steps, a prior that is a table over all prefixes and a reward
     that is a table over all prefixes, both standard normal and both from `seed`. All sequences can be enumerated, so
-    any agent can be
-    compared with the optimum, in seconds: `env.unwrapped.solution()` gives the sequences, the optimal policy's
-    log-probabilities and log Z; `objective`, `kl_policy_optimum` and `kl_optimum_policy` of this module judge the
-    agent's.
+    any agent can be compared with the optimum, in seconds: `env.unwrapped.solution()` gives the sequences, the optimal
+    policy's log-probabilities and log Z; `objective`, `kl_policy_optimum` and `kl_optimum_policy` of this module judge
+    the agent's.
 
     ## Action Space
     `Discrete(V)`: the next token, V = `vocab_size`.

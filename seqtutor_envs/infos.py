@@ -33,7 +33,8 @@ def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8
     if not mask.all():
         allowed[~mask] = 0
         rows[~mask] = 0.0
-    return {"prior_log_probs": rows, "_prior_log_probs": mask.copy(), "action_mask": allowed, "_action_mask": mask.copy()}
+    masks = {"_prior_log_probs": mask.copy(), "_action_mask": mask.copy()}
+    return {"prior_log_probs": rows, "action_mask": allowed, **masks}
 
 
 def step_infos(outcome: Outcome, names: Sequence[str], mask: Mask) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def end_infos(sequences: NDArray[np.object_], mask: Mask) -> dict[str, Any]:
 def final_infos(observations: Any, infos: dict[str, Any], mask: Mask) -> dict[str, Any]:
     """What SAME_STEP keeps of the sequences that ended and began anew within one step."""
     final = np.full(len(mask), None, dtype=object)
-    for i in np.flatnonzero(mask):
+    for i in np.flatnonzero(mask).tolist():
         final[i] = observation_of(observations, i)
     return {"final_obs": final, "_final_obs": mask.copy(), "final_info": infos, "_final_info": mask.copy()}
 

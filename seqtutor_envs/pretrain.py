@@ -227,3 +227,16 @@ def _detached_rows(state: Any, live: Tensor) -> Any:
     parts = state if isinstance(state, tuple) else (state,)
     rows = tuple(part.detach()[:, live].contiguous() for part in parts)
     return rows if isinstance(state, tuple) else rows[0]
+
+
+def main(args: list[str] | None = None) -> None:
+    """The command line: one subcommand a domain."""
+    from seqtutor_envs.command import one_thread, run
+    from seqtutor_envs.melody.pretraining import melody
+
+    one_thread()
+    run({"melody": melody}, "python -m seqtutor_envs.pretrain", args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""The native vector environment behind stable-baselines3's VecEnv: one batched step in place of a loop over environments."""
+"""The native vector environment as stable-baselines3's VecEnv: one batched step, no loop over environments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def make_sb3(id: str, num_envs: int = 1, *, infos: str = "end", **kwargs: Any) -
         **kwargs: the environment's own.
     """
     native = gymnasium.make_vec(id, num_envs=num_envs, autoreset_mode="SameStep", infos=infos, **kwargs)
-    return SB3VecEnv(native.unwrapped)
+    if not isinstance(native, SequenceTutorVectorEnv):
+        raise TypeError(f"{id} has no native vector environment of this package, but {type(native).__name__}.")
+    return SB3VecEnv(native)
 
 
 class SB3VecEnv(VecEnv):
@@ -100,14 +102,16 @@ class SB3VecEnv(VecEnv):
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         if sorted(self._get_indices(indices)) != list(range(self.num_envs)):
-            raise ValueError(f"Cannot set {attr_name!r} for some sequences only: all {self.num_envs} share one environment.")
+            raise ValueError(f"Cannot set {attr_name!r} for some sequences only: all of them share one environment.")
         setattr(self.native, attr_name, value)
 
-    def env_method(self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any) -> list[Any]:
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
         """Calls the method once, for it is one environment; its result stands in the list for each sequence."""
         result = getattr(self.native, method_name)(*method_args, **method_kwargs)
         return [result for _ in self._get_indices(indices)]
 
-    def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: VecEnvIndices = None) -> list[bool]:
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
         """True for Monitor, whose `episode` infos are here; `evaluate_policy` asks for it. Else False."""
         return [wrapper_class is Monitor for _ in self._get_indices(indices)]

@@ -36,11 +36,10 @@ def score(file: Annotated[Path, tyro.conf.Positional], prior: str = "none") -> N
         print(f"Note: {warning.message}", file=sys.stderr)
     judge = None if prior == "none" else load_prior(prior)
     for number, tokens in enumerate(melodies, start=1):
-        print(f"{file.name}, melody {number} of {len(melodies)}: {len(tokens)} steps")
-        print(score_text(tokens))
+        lines = [f"{file.name}, melody {number} of {len(melodies)}: {len(tokens)} steps", score_text(tokens)]
         if judge is not None:
-            print(log_p_text(tokens, judge))
-        print()
+            lines.append(log_p_text(tokens, judge))
+        print("\n".join(lines), end="\n\n")
 
 
 def score_text(tokens: NDArray[np.int64]) -> str:

@@ -1,40 +1,54 @@
-"""Tunes in ABC, the notation of folk tune books, as a line of notes. Source: the ABC standard 2.1, abcnotation.com/wiki.
+"""Tunes in ABC, the notation of folk tune books, as a line of notes. Source: the ABC standard 2.1, abcnotation.com.
 
-Ours beside music21's reader, because on these books that one loses notes behind decorations and broken rhythm beside ties,
-and forgets accidentals within the bar. Read is what makes a melody: the first voice, the top note of a chord, no grace notes,
-repeats not expanded. Letters that mean nothing here (decorations, slurs) are passed over.
+Ours beside music21's reader, because on these books that one drops notes behind some decorations, misses broken rhythm beside
+ties and forgets accidentals within the bar. Read is what makes a melody: the first voice, the top note of a chord, no grace
+notes, repeats not expanded. Letters and signs that mean nothing here (decorations, slurs) are passed over.
 """
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
+from typing import NamedTuple
 
 from seqtutor_envs.melody.notes import Note
 
 SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-MIDDLE_OCTAVE = 60  # MIDI pitch of the letter C; c is an octave above
+MIDDLE_C = 60  # MIDI pitch of the letter C; c is an octave above
 ACCIDENTALS = {"^": 1, "_": -1, "=": 0}
-FIFTHS = {letter: i - 1 for i, letter in enumerate("FCGDAEB")}  # sharps in the major key of each letter
-MODES = {"maj": 0, "ion": 0, "": 0, "m": -3, "min": -3, "aeo": -3, "mix": -1, "dor": -2, "phr": -4, "lyd": 1, "loc": -5}  # sharps more
-TUPLETS = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # p notes in the time of q; 5, 7 and 9 depend on the metre
+SHARPS_ORDER = "FCGDAEB"  # flats come in the opposite order
+MODES = {"": 0, "maj": 0, "ion": 0, "m": -3, "min": -3, "aeo": -3, "mix": -1, "dor": -2, "phr": -4, "lyd": 1, "loc": -5}  # sharps added
+TUPLETS = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # p notes in the time of q; for 5, 7 and 9 the metre decides
 COMPOUND_METRES = (Fraction(6, 8), Fraction(9, 8), Fraction(12, 8))
+QUARTERS = 4  # in a whole note, of which ABC's lengths are fractions
 
 FIELD = re.compile(r"([A-Za-z]):(?![|:])(.*)")  # "d:|" at the start of a line is a note and a bar
-LENGTH = r"(\d*)(/*)(\d*)"
-PITCH = r"([_^=]*)([A-Ga-g])([,']*)"
 TEXT = re.compile(r'"[^"]*"|![^!\s]*!|\{[^}]*\}|%.*')  # annotations, named decorations, grace notes, comments
+NOTE = re.compile(r"([_^=]*)([A-Ga-g])([,']*)(\d*/*\d*)")
 TOKEN = re.compile(
-    rf"""\[(?P<field>[A-Za-z]:[^\]]*)\]
-    | \((?P<p>[2-9])(?::(?P<q>\d*))?(?::(?P<r>\d*))?
-    | \[(?P<chord>[^\]\[|:\d]?(?:[^\]\[|:])*[A-Ga-g][^\]\[|:]*)\](?P<chord_length>\d*/*\d*)
-    | (?P<note>{PITCH}{LENGTH})
-    | (?P<rest>[xzZ]){LENGTH}
+    r"""\[(?P<field>[A-Za-z]):(?P<value>[^\]]*)\]
+    | \((?P<tuplet>[2-9])(?::(?P<time>\d*))?(?::(?P<reach>\d*))?
+    | \[(?P<chord>(?!\d)[^\]\[|:]+)\](?P<chord_length>\d*/*\d*)
+    | (?P<note>[_^=]*[A-Ga-g][,']*\d*/*\d*)
+    | (?P<rest>[xzZ])(?P<rest_length>\d*/*\d*)
     | (?P<broken>>+|<+)
     | (?P<tie>-)
     | (?P<bar>\||::)""",
     re.VERBOSE,
 )
+
+
+class Written(NamedTuple):
+    """A note as written: what an accidental or a tie refers to."""
+
+    letter: str
+    octave: str  # commas and apostrophes
+    alteration: int  # semitones
+
+    @property
+    def pitch(self) -> int:
+        octaves = self.letter.islower() + self.octave.count("'") - self.octave.count(",")
+        return MIDDLE_C + SEMITONES[self.letter.upper()] + 12 * octaves + self.alteration
 
 
 def tunes(text: str) -> list[str]:
@@ -50,62 +64,146 @@ def title(tune: str) -> str:
 
 
 def read(tune: str) -> list[Note]:
-    """The notes of one tune. Raises ValueError where a key, metre or length cannot be read."""
+    """The notes of one tune. Raises ValueError if it has no key, which is where the music begins, or a length is no fraction."""
     reader = _Reader()
     for line in tune.splitlines():
         line = TEXT.sub("", line)
         field = FIELD.match(line)
         if field:
             reader.field(field[1], field[2].strip())
-        elif reader.key is not None:  # the key ends the header
+        elif reader.key is not None:
             reader.music(line)
+    if reader.key is None:
+        raise ValueError("it has no key (K:), so no music")
     return reader.notes
 
 
 class _Reader:
-    """What is in force at a place in a tune."""
+    """What is in force at a place in a tune, and the notes up to it."""
 
     def __init__(self) -> None:
         self.notes: list[Note] = []
         self.time = Fraction(0)  # quarters
-        self.key: dict[str, int] | None = None  # letter -> semitones
+        self.key: dict[str, int] | None = None  # upper-case letter -> semitones
         self.metre = Fraction(1)
-        self.unit: Fraction | None = None  # of a whole note; by the metre if no field says it
-        self.voices: list[str] = []  # the last one is being read, the first one is wanted
-        self.in_bar: dict[tuple[str, str], int] = {}  # (letter, octave marks) -> semitones, until the bar line
-        self.tie: tuple[str, str, int] | None = None  # letter, octave marks, semitones
-        self.broken = Fraction(1)  # for the next note
-        self.tuplet: tuple[Fraction, int] = (Fraction(1), 0)  # factor, notes it still holds for
+        self.unit_field: Fraction | None = None
+        self.voices: list[str] = []  # the first is read, the others are passed over
+        self.voice = ""
+        self.in_bar: dict[tuple[str, str], int] = {}  # (letter, octave) -> semitones, until the bar line
+        self.last: Written | None = None  # what sounded last; None for a rest
+        self.tied: Written | None = None
+        self.last_duration = Fraction(0)
+        self.broken = Fraction(1)  # factor for the next note
+        self.tuplet = Fraction(1)  # factor
+        self.in_tuplet = 0  # notes it still holds for
+
+    @property
+    def unit(self) -> Fraction:
+        """The length of a plain letter, in whole notes."""
+        return self.unit_field or (Fraction(1, 16) if self.metre < Fraction(3, 4) else Fraction(1, 8))
 
     def field(self, name: str, value: str) -> None:
         if name == "K":
-            self.key = _key(value, self.key)
+            self.key = _key(value, self.key or {})
         elif name == "M":
-            self.metre = _metre(value)
+            match = re.search(r"(\d+)/(\d+)", value)
+            self.metre = Fraction(int(match[1]), int(match[2])) if match else Fraction(1)  # C and C| are 4/4 and 2/2
         elif name == "L":
-            self.unit = _fraction(value)
+            self.unit_field = _fraction(value)
         elif name == "V" and self.key is not None:
-            voice = value.split()[0] if value.split() else ""
-            self.voices = [self.voices[0] if self.voices else voice, voice]
+            self.voice = value.split()[0] if value else ""
+            self.voices.append(self.voice)
 
     def music(self, line: str) -> None:
         for token in TOKEN.finditer(line):
             if token["field"]:
-                self.field(token["field"][0], token["field"][2:].strip())
-            elif self.voices and self.voices[0] != self.voices[-1]:
+                self.field(token["field"], token["value"].strip())
+            elif self.voices and self.voice != self.voices[0]:
                 continue
-            elif token["p"]:
-                self._tuplet(int(token["p"]), token["q"], token["r"])
+            elif token["tuplet"]:
+                self.start_tuplet(int(token["tuplet"]), token["time"], token["reach"])
             elif token["chord"]:
-                self._chord(token["chord"], token["chord_length"])
+                written = NOTE.findall(token["chord"])
+                inner = _length(written[0][3]) if written else Fraction(0)  # no note: another bracket, without length
+                self.sound([self.written(*note[:3]) for note in written], inner * _length(token["chord_length"]))
             elif token["note"]:
-                self._sound([re.match(PITCH, token["note"])], _length(re.sub(f"^{PITCH}", "", token["note"])))
+                *note, length = NOTE.findall(token["note"])[0]
+                self.sound([self.written(*note)], _length(length))
             elif token["rest"]:
-                length = _length(token[0][1:])
-                self._sound([], length * self.metre / self._unit() if token["rest"] == "Z" else length)
+                length_in_units = _length(token["rest_length"])
+                self.sound([], length_in_units * self.metre / self.unit if token["rest"] == "Z" else length_in_units)
             elif token["broken"]:
-                self._broken(token["broken"])
+                self.break_rhythm(token["broken"])
             elif token["tie"]:
-                self.tie = self.last
-            elif token["bar"]:
+                self.tied = self.last
+            else:
                 self.in_bar = {}
+
+    def written(self, accidentals: str, letter: str, octave: str) -> Written:
+        """A note with its alteration: its own accidental, else the bar's, else that of the note tied to it, else the key's."""
+        place = (letter, octave)
+        if accidentals:
+            self.in_bar[place] = sum(ACCIDENTALS[sign] for sign in accidentals)
+        elif self.tied and self.tied[:2] == place:
+            return self.tied
+        assert self.key is not None
+        return Written(letter, octave, self.in_bar.get(place, self.key.get(letter.upper(), 0)))
+
+    def sound(self, written: list[Written], length: Fraction) -> None:
+        """A note, a chord or (no notes) a rest of `length` units."""
+        duration = length * self.unit * QUARTERS * self.broken * self.tuplet
+        top = max(written, key=lambda note: note.pitch, default=None)
+        # These books also write slurs as ties: only a tie between equal pitches makes one note of two.
+        if top and self.tied and self.tied.pitch == top.pitch:
+            self.notes[-1] = self.notes[-1]._replace(duration=self.notes[-1].duration + float(duration))
+        elif top:
+            self.notes.append(Note(float(self.time), float(duration), top.pitch))
+        self.time += duration
+        self.last, self.last_duration, self.tied, self.broken = top, duration, None, Fraction(1)
+        self.in_tuplet -= 1
+        if self.in_tuplet <= 0:
+            self.tuplet = Fraction(1)
+
+    def break_rhythm(self, signs: str) -> None:
+        """a>b: the first half as long again, the second half as long; with n signs the rest is 1/2**n."""
+        short = Fraction(1, 2 ** len(signs))
+        first, self.broken = (2 - short, short) if signs[0] == ">" else (short, 2 - short)
+        change = self.last_duration * (first - 1)
+        if self.last:
+            self.notes[-1] = self.notes[-1]._replace(duration=self.notes[-1].duration + float(change))
+        self.time += change
+
+    def start_tuplet(self, notes: int, time: str | None, reach: str | None) -> None:
+        """(p:q:r: p notes in the time of q, for the next r."""
+        free = 3 if self.metre in COMPOUND_METRES else 2
+        self.tuplet = Fraction(int(time) if time else TUPLETS.get(notes, free), notes)
+        self.in_tuplet = int(reach) if reach else notes
+
+
+def _key(value: str, before: dict[str, int]) -> dict[str, int]:
+    """Alterations of a K: field. A field without a tonic (a clef) leaves those before."""
+    match = re.match(r"([A-G])([#b]?)[ \t]*([A-Za-z]*)(.*)", value)
+    if value.lower().startswith("hp"):  # Highland pipes
+        return {"F": 1, "C": 1}
+    if value.lower().startswith("none"):
+        return {}
+    if not match:
+        return before
+    sharps = SHARPS_ORDER.index(match[1]) - 1 + 7 * ((match[2] == "#") - (match[2] == "b")) + MODES.get(match[3][:3].lower(), 0)
+    key = dict.fromkeys(SHARPS_ORDER[:sharps], 1) if sharps > 0 else dict.fromkeys(SHARPS_ORDER[::-1][:-sharps], -1)
+    for signs, letter in re.findall(r"([_^=]+)([A-Ga-g])", match[4]):
+        key[letter.upper()] = sum(ACCIDENTALS[sign] for sign in signs)
+    return key
+
+
+def _length(text: str) -> Fraction:
+    """A length behind a note: "3", "/", "//", "/4", "3/2" or nothing, in units."""
+    number, slashes, below = re.fullmatch(r"(\d*)(/*)(\d*)", text).groups()  # type: ignore[union-attr]
+    return Fraction(int(number or 1), int(below or 2 ** len(slashes)))
+
+
+def _fraction(text: str) -> Fraction:
+    match = re.fullmatch(r"(\d+)(?:/([1-9]\d*))?", text.replace(" ", ""))
+    if not match:
+        raise ValueError(f"its unit length L:{text} is no fraction")
+    return Fraction(int(match[1]), int(match[2] or 1))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import itertools
 import os
-import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from seqtutor_envs.melody import midi
+from seqtutor_envs.melody import abc, midi
 from seqtutor_envs.melody.notes import Note, Segment, is_on_grid, octaves_into_range, on_grid, rounded, tokens_of
 from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB, STEPS_PER_BAR
-from seqtutor_envs.prior import write_atomically
+from seqtutor_envs.files import write_atomically
 
 SILENCE = STEPS_PER_BAR  # steps of silence that end one melody and begin another: a whole bar
 SHORTEST = 32  # steps: the paper's episode
@@ -149,7 +148,7 @@ def from_midi_folder(folder: str | os.PathLike[str], transpose: bool = True, pro
 def from_music21(collections: Sequence[str] = tuple(COLLECTIONS), progress: bool = True) -> Corpus:
     """A corpus from the tune books in an installed music21 (the extra `[corpus]`), prepared as `prepare` says.
 
-    A tune that music21 cannot read or that gives no melody is left out and stands in `skipped` with the reason.
+    Only the files are music21's, the reader is `abc`. A tune that cannot be read or gives no melody is left out and stands in `skipped` with the reason.
 
     Raises:
         ImportError: music21 is not installed; the message says how to.
@@ -162,14 +161,15 @@ def from_music21(collections: Sequence[str] = tuple(COLLECTIONS), progress: bool
         from music21.corpus import getComposer
     except ImportError as error:
         raise ImportError("Tunes from music21 need the extra 'corpus': pip install 'seqtutor[corpus]'") from error
-    tunes = [(name, path, tune) for name in collections for path in sorted(getComposer(COLLECTIONS[name])) for tune in _tunes(Path(path))]
+    books = [(name, Path(path)) for name in collections for path in sorted(getComposer(COLLECTIONS[name]))]
+    tunes = [(name, path, tune) for name, path in books for tune in abc.tunes(path.read_text("utf-8", errors="replace"))]
     found: list[tuple[str, NDArray[np.uint8]]] = []
     skipped: list[tuple[str, str]] = []
     for name, path, tune in tqdm(tunes, unit="tune", desc="melodies from music21", disable=not progress):
         try:
-            found += [(name, melody) for melody in _melodies([_abc_line(tune)], transpose=True)]
+            found += [(name, melody) for melody in _melodies([abc.read(tune)], transpose=True)]
         except ValueError as error:
-            skipped.append((f"{Path(path).name}: {_title(tune)}", str(error)))
+            skipped.append((f"{path.name}: {abc.title(tune)}", str(error)))
     return _unique(found, skipped, f"{len(tunes)} tunes of {', '.join(collections)}")
 
 
@@ -315,43 +315,3 @@ def _labels(path: Path, arrays: dict[str, NDArray[Any]], name: str, length: int,
     if len(labels) != length or labels.min() < 0 or labels.max() >= kinds:
         raise ValueError(f"{path}: {name!r} must give each of the {length} melodies a number in 0..{kinds - 1}.")
     return labels
-
-
-def _tunes(path: Path) -> list[str]:
-    """The tunes of an ABC file, each with the fields that stand before the first."""
-    header, *tunes = re.split(r"^(?=X:)", path.read_text("utf-8", errors="replace"), flags=re.MULTILINE)
-    return [header + tune for tune in tunes]
-
-
-def _title(tune: str) -> str:
-    fields = [re.search(rf"^{field}:\s*(.*)", tune, flags=re.MULTILINE) for field in "XT"]
-    return " ".join(match[1].strip() for match in fields if match)
-
-
-def _abc_line(tune: str) -> list[Note]:
-    """The notes of the first voice of an ABC tune, ties joined, repeats not expanded. Raises ValueError if music21 cannot read it.
-
-    Read from music21's tokens: its scores need beams and measures first, which takes ten times as long.
-    """
-    from music21.abcFormat import ABCFile, ABCNote
-    from music21.pitch import Pitch
-
-    try:
-        voices = ABCFile().readstr(tune).splitByVoice()
-        sounds = [token for token in voices[min(1, len(voices) - 1)].tokens if isinstance(token, ABCNote) and not token.inGrace]
-        notes: list[Note] = []
-        time, tied = 0.0, False
-        for sound in sounds:
-            duration = float(sound.quarterLength * (sound.activeTuplet.tupletMultiplier() if sound.activeTuplet else 1))
-            names = [part.pitchName for part in getattr(sound, "subTokens", [sound]) if isinstance(part, ABCNote) and not part.isRest]
-            pitch = max((Pitch(name).midi for name in names), default=None)
-            # These books also write slurs as ties: only a tie between equal pitches makes one note of two.
-            if pitch is not None and tied and pitch == notes[-1].pitch:
-                notes[-1] = notes[-1]._replace(duration=notes[-1].duration + duration)
-            elif pitch is not None:
-                notes.append(Note(time, duration, pitch))
-            tied = pitch is not None and sound.tie in ("start", "continue")
-            time += duration
-    except Exception as error:  # music21 has as many kinds of error as tunes have mistakes
-        raise ValueError(f"music21 cannot read it ({type(error).__name__}: {error})") from error
-    return notes

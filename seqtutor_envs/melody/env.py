@@ -30,7 +30,7 @@ class MelodyVectorEnv(SequenceTutorVectorEnv):
         if task is None:
             task = MelodyTask(length, term_weights)
         elif term_weights is not None or length not in (LENGTH, task.length):
-            raise ValueError("A task brings its own length and weights: give them to it, not to the environment beside `task`.")
+            raise ValueError("A task brings its own length and weights: give them to it, not beside `task`.")
         super().__init__(task, prior, c=c, **kwargs)
 
 

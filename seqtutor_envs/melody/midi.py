@@ -18,7 +18,7 @@ from scipy.io import wavfile
 
 from seqtutor_envs.melody.notes import Note, canonical, checked, octaves_into_range, on_grid, rounded, segments, tokens_of
 from seqtutor_envs.melody.vocab import STEPS_PER_QUARTER
-from seqtutor_envs.prior import write_atomically
+from seqtutor_envs.files import write_atomically
 
 __all__ = ["MidiError", "canonical", "from_midi", "read_lines", "to_midi", "to_wav", "write_midi"]
 

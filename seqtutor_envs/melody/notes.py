@@ -123,7 +123,7 @@ def octaves_into_range(pitches: Sequence[int], centred: bool = False) -> int:
     if not fitting:
         raise ValueError(f"its pitches, {low} to {high}, do not fit into {LOWEST_PITCH}..{HIGHEST_PITCH} by whole octaves")
     middle = (low + high) / 2
-    return min(fitting, key=lambda s: abs(middle + s - CENTRE) if centred else abs(s))
+    return min(fitting, key=lambda s: (abs(middle + s - CENTRE) if centred else abs(s), -s))  # a tie goes up
 
 
 def _precedence(note: Note) -> tuple[bool, int]:

@@ -1,0 +1,125 @@
+"""What the tutors are measured against: the prior itself, uniform tokens, and a plain KL-controlled policy gradient."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from agents.base import AnyEnv, SequenceAgent
+from agents.networks import Policy, ValueNetwork
+from agents.replay import Sequences
+from agents.targets import discounts, shifted_left, taken
+from seqtutor_envs.files import of_prefix, with_prefix
+from seqtutor_envs.network import adam_arrays, load_weights, module_arrays, restore_adam
+from seqtutor_envs.prior import Prior, State, token_log_probs
+from seqtutor_envs.vocab import TokenVocab
+
+
+class UniformPolicy(Prior):
+    """Every token equally likely at every step."""
+
+    def __init__(self, vocab: TokenVocab, length: int) -> None:
+        self.vocab, self.length = vocab, length
+
+    def initial_state(self, n: int) -> State:
+        return (np.zeros((n, 0)),)
+
+    def step(self, tokens: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
+        return np.full((len(tokens), len(self.vocab)), -np.log(len(self.vocab)), np.float32), state
+
+
+class FixedPolicy:
+    """A sequence model as an agent that does not learn: `sample` and `log_prob`, what the judge needs."""
+
+    def __init__(self, policy: Prior, length: int) -> None:
+        self.policy, self.length = policy, length
+
+    def sample(self, n: int, seed: int, temperature: float = 1.0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """As SequenceAgent.sample."""
+        return self.policy.sample(n, seed, self.length, temperature)
+
+    def log_prob(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """As SequenceAgent.log_prob."""
+        return token_log_probs(self.policy.log_probs(tokens, lengths), tokens, lengths).sum(axis=1)
+
+
+@dataclass(frozen=True)
+class GradientSettings:
+    """Advantage actor-critic on r_T/c + log p - log pi, from whole new rounds. The rival of the soft-Q agents, given the same network,
+    core and time; its values were tuned on melodies like theirs."""
+
+    gamma: float = 1.0
+    lam: float = 0.95  # of generalised advantage estimation
+    learning_rate: float = 5e-4  # Adam; at 1e-3 it is faster at first and falls behind within a minute
+    value_weight: float = 0.5  # of the value loss
+    max_grad_norm: float = 1.0  # global
+
+
+class PolicyGradient(SequenceAgent):
+    """A plain KL-controlled policy gradient: no replay, no target network, advantages normalised over the round.
+
+    Args:
+        env, seed, n_envs, prior, verbose, tensorboard_log, env_kwargs: as for the tutors.
+        **settings: fields of GradientSettings.
+    """
+
+    def __init__(
+        self,
+        env: AnyEnv,
+        *,
+        seed: int = 0,
+        n_envs: int | None = None,
+        prior: Prior | str | None = None,
+        verbose: int = 0,
+        tensorboard_log: str | None = None,
+        env_kwargs: dict[str, Any] | None = None,
+        **settings: float,
+    ) -> None:
+        self.hyper = GradientSettings(**settings)
+        common = {"verbose": verbose, "tensorboard_log": tensorboard_log, "env_kwargs": env_kwargs}
+        super().__init__(env, seed=seed, n_envs=n_envs, prior=prior, settings=asdict(self.hyper), **common)  # type: ignore[arg-type]
+        self.network = ValueNetwork(self.prior, False, 1.0, torch.Generator().manual_seed(seed))
+        self.optimizer = torch.optim.Adam(self.network.parameters(), self.hyper.learning_rate)
+
+    def policy(self) -> Policy:
+        return Policy(self.network, self.prior, self.horizon)
+
+    def collect(self) -> tuple[Sequences, NDArray[np.float64]]:
+        return self.rollouts.collect(self.policy(), self.rng)
+
+    def improve(self, sequences: Sequences) -> dict[str, float]:
+        tokens, lengths, task_reward, prior_log_probs = sequences.tensors()
+        mask = (torch.arange(tokens.shape[1]) < lengths[:, None]).float()
+        log_policy, values = self.network(tokens, prior_log_probs)
+        log_taken = taken(log_policy, tokens)
+        reward = (task_reward + taken(prior_log_probs, tokens) - log_taken).detach()
+        advantage = self._advantage(reward, values.detach(), discounts(lengths, tokens.shape[1], self.hyper.gamma)) * mask
+        value_loss = ((advantage + values.detach() - values) ** 2 * mask).sum() / mask.sum()
+        mean = advantage.sum() / mask.sum()
+        spread = (((advantage - mean) ** 2 * mask).sum() / mask.sum()).sqrt()
+        policy_loss = -((advantage - mean) / (spread + 1e-8) * log_taken * mask).sum() / mask.sum()
+        self.optimizer.zero_grad()
+        (policy_loss + self.hyper.value_weight * value_loss).backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.hyper.max_grad_norm)
+        self.optimizer.step()
+        return {"policy_loss": float(policy_loss.detach()), "value_loss": float(value_loss.detach()), "grad_norm": float(norm)}
+
+    def _advantage(self, reward: torch.Tensor, values: torch.Tensor, discount: torch.Tensor) -> torch.Tensor:
+        """Generalised advantage estimation over [B, T] (Schulman et al. 2016)."""
+        error = reward + discount * shifted_left(values) - values
+        advantage, following = torch.empty_like(error), torch.zeros_like(error[:, 0])
+        for t in reversed(range(error.shape[1])):
+            advantage[:, t] = following = error[:, t] + self.hyper.lam * discount[:, t] * following
+        return advantage
+
+    def state_arrays(self) -> dict[str, NDArray[Any]]:
+        return with_prefix("network", module_arrays(self.network)) | with_prefix("adam", adam_arrays(self.optimizer))
+
+    def load_state_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        load_weights(self.network, of_prefix("network", arrays))
+        restore_adam(self.optimizer, of_prefix("adam", arrays))

@@ -1,0 +1,33 @@
+"""What all our commands share: one thread, subcommands by tyro, errors in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+INTERRUPTED = 130  # exit status of a shell command that Ctrl-C ended
+
+
+def one_thread() -> None:
+    """One thread for numpy's and torch's products. These matrices are small: on a busy machine a second thread waits for the first,
+    up to a thousand times slower. For commands only; a library leaves this to its user."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+def run(commands: Mapping[str, Callable[..., Any]], program: str, args: list[str] | None = None) -> None:
+    """Runs the subcommand that the command line names. A user's mistake is one line and status 2, Ctrl-C is status 130."""
+    import tyro
+
+    try:
+        tyro.extras.subcommand_cli_from_dict(dict(commands), prog=program, args=args)
+    except KeyboardInterrupt:
+        print("\nInterrupted; what was written so far is complete.", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+    except (ValueError, OSError, ImportError) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

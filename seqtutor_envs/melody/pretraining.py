@@ -1,0 +1,158 @@
+"""`python -m seqtutor_envs.pretrain melody`: a note RNN from MIDI files, music21's corpus or an .npz of tokens, and its card."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from seqtutor_envs import ngram
+from seqtutor_envs.melody.corpus import SPLITS, Corpus, from_midi_folder, from_music21, from_npz
+from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB
+from seqtutor_envs.network import RecurrentNetwork
+from seqtutor_envs.pretrain import Settings, fit, token_nll
+from seqtutor_envs.prior import RecurrentPrior
+
+EPISODE = 32  # tokens that the prior's `sample` writes: the paper's melodies
+SHOWN = 20  # skipped files that are printed; the card counts all of them
+
+ENCODERS = "ABC by named volunteers, in music21's corpus with the encoders' permission"
+LICENCES = {
+    "oneills": f"O'Neill's Music of Ireland, 1903: public domain by age; {ENCODERS}",
+    "ryans": f"Ryan's Mammoth Collection, 1883: public domain by age; {ENCODERS}",
+    "airds": f"Aird's Airs, 1778-1801: public domain by age; {ENCODERS}",
+    "openewld": "OpenEWLD: scores meant to be in the public domain; the set itself MIT",
+}
+
+
+def melody(
+    settings: Annotated[Settings, tyro.conf.arg(name="")],
+    midi: Path | None = None,
+    corpus: Literal["music21"] | None = None,
+    tokens: Path | None = None,
+    out: Path = Path("melody-prior.safetensors"),
+    exclude: tuple[str, ...] = (),
+    transpose: bool = True,
+    resume: bool = False,
+    note: str = "",
+) -> None:
+    """Trains a melody prior. Give one of --midi, --corpus and --tokens.
+
+    Ctrl-C leaves the best weights so far in OUT; --resume goes on from the last whole epoch.
+
+    Args:
+        settings: how to train.
+        midi: a folder of MIDI files; those that hold no melody are named, counted and skipped.
+        corpus: "music21" takes O'Neill's, Ryan's Mammoth and Aird's from an installed music21 (`pip install 'seqtutor[corpus]'`).
+        tokens: an .npz as `Corpus.save` writes it.
+        out: where to write the prior; its card goes beside it as .json.
+        exclude: sources of the .npz to leave out.
+        transpose: False keeps the keys of the MIDI files instead of moving every melody to C.
+        resume: go on with an interrupted run of the same command.
+        note: a remark for the card.
+    """
+    if sum(given is not None for given in (midi, corpus, tokens)) != 1:
+        raise ValueError("Give exactly one of --midi FOLDER, --corpus music21 and --tokens FILE.npz.")
+    if midi is not None:
+        data = from_midi_folder(midi, transpose)
+    elif tokens is not None:
+        data = from_npz(tokens, exclude)
+    else:
+        data = from_music21()
+    for name, reason in data.skipped[:SHOWN]:
+        print(f"skipped {name}: {reason}")
+    if data.skipped:
+        print(f"skipped {len(data.skipped)} in all")
+    print(f"{len(data)} melodies, {len(data.tokens):,} tokens: " + ", ".join(f"{n} {name}" for name, n in data.counts().items()))
+
+    origin = f"--midi {midi}" if midi else f"--tokens {tokens.name}" if tokens else "--corpus music21"
+    card = {**_data_card(data), "command": _command(settings, origin, exclude), "note": note}
+    train, validation = data.melodies("train"), data.melodies("validation")
+    prior = fit(train, validation, MELODY_VOCAB, out, settings, EPISODE, card, resume=resume, progress_bar=True)
+    prior.card |= measured(prior, data)
+    path = prior.save(out)
+    figures = prior.card["validation"]
+    print(f"{path}: validation nll {figures['nll_per_token']:.4f} per token, {figures['nll_per_onset']:.4f} per onset")
+    print("baselines per token: " + ", ".join(f"{name} {nll:.4f}" for name, nll in prior.card["baselines"].items()))
+
+
+def measured(prior: RecurrentPrior, data: Corpus) -> dict[str, Any]:
+    """Held-out figures of a trained prior for its card, in nats.
+
+    nll_per_onset is all nll over the number of onsets (what a note costs, its length included: it does not depend on how fine the
+    grid is); nll_at_onsets is the mean nll of the tokens that are onsets.
+    """
+    network = RecurrentNetwork.from_weights(prior.weights, prior.cell)
+    figures: dict[str, Any] = {}
+    for split in ("validation", "test"):
+        chosen = np.flatnonzero(data.split == SPLITS.index(split))
+        if not len(chosen):
+            continue
+        losses = token_nll(network, data.melodies(split))
+        names = [data.source_names[data.source[i]] for i in chosen]
+        figures[split] = _nll(losses, data.melodies(split)) | {
+            "by_source": {
+                name: _nll(*(_where(names, name, sequences) for sequences in (losses, data.melodies(split))))
+                for name in sorted(set(names))
+            }
+        }
+    figures["baselines"] = ngram.baselines(data.melodies("train"), data.melodies("validation"), len(MELODY_VOCAB))
+    return figures
+
+
+def _nll(losses: Sequence[NDArray[np.float64]], melodies: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:
+    nll, onsets = np.concatenate(losses), np.concatenate(melodies) >= LOWEST_TOKEN
+    return {
+        "nll_per_token": float(nll.mean()),
+        "nll_per_onset": float(nll.sum() / onsets.sum()),
+        "nll_at_onsets": float(nll[onsets].mean()),
+        "melodies": len(losses),
+        "tokens": len(nll),
+    }
+
+
+def _where(names: Sequence[str], name: str, sequences: Sequence[Any]) -> list[Any]:
+    return [sequence for each, sequence in zip(names, sequences) if each == name]
+
+
+def _data_card(data: Corpus) -> dict[str, Any]:
+    """Sources with their licences, the split and a hash of the data."""
+    lengths = np.diff(data.offsets)
+    digest = hashlib.sha256()
+    for array in (data.tokens, data.offsets, data.split):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    sources = [
+        {"name": name, "melodies": int(count), "tokens": int(lengths[data.source == i].sum()), "licence": LICENCES.get(name, "the user's own")}
+        for i, (name, count) in enumerate((name, (data.source == i).sum()) for i, name in enumerate(data.source_names))
+        if count
+    ]
+    return {
+        "description": "p(token | melody so far) of one-voice melodies on a grid of sixteenths, in C; a start token stands before each",
+        "sources": sources,
+        "split": {
+            "by": "a hash of the first seven pitch intervals, so that variants with one opening stay on one side",
+            **{split: int((data.split == i).sum()) for i, split in enumerate(SPLITS)},
+        },
+        "skipped": dict(Counter(reason for _, reason in data.skipped)),
+        "data_sha256": digest.hexdigest(),
+    }
+
+
+def _command(settings: Settings, origin: str, exclude: tuple[str, ...]) -> str:
+    """The command that makes this prior again, defaults left out."""
+    words = ["python -m seqtutor_envs.pretrain melody", origin]
+    if exclude:
+        words.append("--exclude " + shlex.join(exclude))
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if value != field.default:
+            words.append(f"--{field.name.replace('_', '-')} {value}")
+    return " ".join(words)

@@ -1,0 +1,96 @@
+"""What the tests of environments share: the ids, toy tasks, a walk over two environments, an exact comparison."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+
+import seqtutor_envs  # noqa: F401  registers the ids
+from seqtutor_envs.prior import TablePrior
+from seqtutor_envs.task import Task, named_weights
+from seqtutor_envs.vocab import TokenVocab
+
+IDS = sorted(id for id in gymnasium.registry if id.startswith("SeqTutor-"))
+OBS_MODES = ("token", "prefix", "dict")
+AUTORESET_MODES = ("NextStep", "SameStep", "Disabled")
+
+
+class ToyTask(Task):
+    """Sequences of a, b, c that end with "." or at the horizon: lengths differ. With `masked`, "." may not come first and
+    no token may follow itself."""
+
+    vocab = TokenVocab(("a", "b", "c", "."), end=3)
+
+    def __init__(self, length=5, masked=False, weights=None):
+        self.length = length
+        self.masked = masked
+        self.weights = named_weights(["letter", "step"], weights)
+
+    def step_terms(self, tokens, steps):
+        chosen = tokens[np.arange(len(tokens)), steps]
+        return np.stack([np.array([1.0, 0.0, -1.0, 0.5])[chosen], 0.25 * steps], axis=1)
+
+    def action_mask(self, tokens, steps):
+        if not self.masked:
+            return None
+        mask = np.ones((len(tokens), 4), np.int8)
+        mask[steps == 0, 3] = 0
+        last = tokens[np.arange(len(tokens)), steps - 1]
+        mask[steps > 0, last[steps > 0]] = 0
+        return mask
+
+
+def toy_prior(length=5, seed=7, impossible=True):
+    """Random logits over all prefixes; with `impossible`, "c" after the start has probability 0."""
+    logits = np.random.default_rng(seed).standard_normal((sum(4**t for t in range(length)), 4))
+    if impossible:
+        logits[0, 2] = -np.inf
+    return TablePrior(ToyTask.vocab, logits, length)
+
+
+def walk(envs, calls, seed=0):
+    """Resets the given vector environments and steps them with the same random allowed actions; yields what each returned.
+
+    Sequences that end are reset by mask where the autoreset mode is Disabled. The yielded values: (name of the call, [results]).
+    """
+    rng = np.random.default_rng(seed)
+    num_envs, size = envs[0].num_envs, envs[0].single_action_space.n
+    allowed = np.ones((num_envs, size), np.int8)
+    results = [env.reset(seed=seed) for env in envs]
+    yield "reset", results
+    for _ in range(calls):
+        infos = results[0][-1]
+        if "action_mask" in infos:
+            allowed[infos["_action_mask"]] = infos["action_mask"][infos["_action_mask"]]
+        actions = (rng.random((num_envs, size)) * allowed).argmax(axis=1)
+        results = [env.step(actions) for env in envs]
+        yield "step", results
+        over = results[0][2]
+        if over.any() and envs[0].metadata["autoreset_mode"].value == "Disabled":
+            results = [env.reset(options={"reset_mask": over.copy()}) for env in envs]
+            yield "reset some", results
+
+
+def assert_same(a, b, at="result"):
+    """Types, keys, shapes, dtypes, integers, masks and texts exactly; floats to 1e-5."""
+    assert type(a) is type(b), at
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), at
+        for key in a:
+            assert_same(a[key], b[key], f"{at}[{key!r}]")
+    elif isinstance(a, (tuple, list)):
+        assert len(a) == len(b), at
+        for i, (x, y) in enumerate(zip(a, b)):
+            assert_same(x, y, f"{at}[{i}]")
+    elif isinstance(a, np.ndarray):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype), at
+        if a.dtype == object:
+            assert_same(list(a), list(b), at)
+        elif np.issubdtype(a.dtype, np.floating):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=at)
+        else:
+            np.testing.assert_array_equal(a, b, err_msg=at)
+    elif isinstance(a, float):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=at)
+    else:
+        assert a == b, at
