@@ -34,8 +34,8 @@ class RecurrentStep:
             raise ValueError(f"Unknown cell {cell!r}; the cells are: {', '.join(GATES)}.")
         self.cell = cell
         self.num_layers = sum(name.startswith("rnn.weight_hh_l") for name in weights)
-        self.hidden_size = weights["rnn.weight_hh_l0"].shape[1]
-        check_shapes(weights, cell, self.num_layers)
+        check_shapes(weights, cell, max(self.num_layers, 1))
+        self.hidden_size = weights["head.weight"].shape[1]
         pack = _pack_lstm if cell == "lstm" else _pack_gru
         self._layers = [pack(weights, layer) for layer in range(self.num_layers)]
         self._head = np.ascontiguousarray(weights["head.weight"].T, dtype=np.float32)  # [H, V]
@@ -45,7 +45,8 @@ class RecurrentStep:
 
     def initial_state(self, n: int) -> State:
         """Zeros for n sequences."""
-        return tuple(np.zeros((n, self.hidden_size), np.float32) for _ in range(self.num_layers * self._tensors_per_layer))
+        tensors = self.num_layers * self._tensors_per_layer
+        return tuple(np.zeros((n, self.hidden_size), np.float32) for _ in range(tensors))
 
     def __call__(self, tokens: NDArray[np.int64], state: State) -> tuple[Array, State]:
         """The logits after `tokens` [N], ids 0..V, and the state that includes them; all new arrays."""
@@ -66,7 +67,7 @@ class RecurrentStep:
 
 
 def log_softmax(logits: Array) -> Array:
-    """log softmax over the last axis of [N, V], in place; returns its argument."""
+    """log softmax over the last axis of floats [N, V], in place; returns its argument."""
     logits -= logits.max(axis=-1, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     return logits
@@ -74,7 +75,8 @@ def log_softmax(logits: Array) -> Array:
 
 def sample_tokens(log_probs: Array, rng: np.random.Generator) -> NDArray[np.int64]:
     """One token for each row of log_probs [N, V], drawn by its probabilities (they need not be normalised)."""
-    cumulative = np.exp(log_probs, dtype=np.float64).cumsum(axis=1)
+    # less the greatest: else a low temperature would leave nothing of any token
+    cumulative = np.exp(log_probs - log_probs.max(axis=1, keepdims=True), dtype=np.float64).cumsum(axis=1)
     draws = rng.random((len(log_probs), 1)) * cumulative[:, -1:]
     # draws < the last cumulative value, so no row counts V; a token of probability 0 has no interval to fall into
     return (cumulative <= draws).sum(axis=1)
@@ -82,7 +84,10 @@ def sample_tokens(log_probs: Array, rng: np.random.Generator) -> NDArray[np.int6
 
 def check_shapes(weights: Mapping[str, Array], cell: str, num_layers: int) -> None:
     """Raises ValueError naming the first weight that is missing or has a wrong shape."""
-    vocab_size, hidden = weights["head.weight"].shape
+    head = weights["head.weight"].shape if "head.weight" in weights else ()
+    if len(head) != 2:
+        raise ValueError("Weights must have a matrix head.weight [V, H].")
+    vocab_size, hidden = head
     rows = GATES[cell] * hidden
     expected: dict[str, tuple[int, ...]] = {"head.weight": (vocab_size, hidden), "head.bias": (vocab_size,)}
     for i in range(num_layers):
@@ -91,8 +96,10 @@ def check_shapes(weights: Mapping[str, Array], cell: str, num_layers: int) -> No
         expected[f"rnn.bias_ih_l{i}"] = expected[f"rnn.bias_hh_l{i}"] = (rows,)
     for name, shape in expected.items():
         found = weights[name].shape if name in weights else None
+        if found is None:
+            raise ValueError(f"This {cell}'s weight {name} is missing.")
         if found != shape:
-            raise ValueError(f"Weight {name} of this {cell} must have shape {list(shape)}, not {list(found) if found else 'be missing'}.")
+            raise ValueError(f"Weight {name} of this {cell} must have shape {list(shape)}, not {list(found)}.")
 
 
 def _pack_lstm(weights: Mapping[str, Array], layer: int) -> tuple[Array, Array, Array]:
@@ -104,7 +111,7 @@ def _pack_lstm(weights: Mapping[str, Array], layer: int) -> tuple[Array, Array, 
 
 
 def _pack_gru(weights: Mapping[str, Array], layer: int) -> tuple[Array, Array, Array]:
-    """Gates r, z halved, n as it is. The hidden bias of n stays apart (r multiplies it): as a last row of the hidden matrix."""
+    """Gates r, z halved, n as it is. n's hidden bias stays apart (r multiplies it): as a last row of the hidden matrix."""
     hidden_bias = weights[f"rnn.bias_hh_l{layer}"]
     size = len(hidden_bias) // 3
     scale = np.where(np.arange(3 * size) < 2 * size, 0.5, 1.0).astype(np.float32)
@@ -115,7 +122,9 @@ def _pack_gru(weights: Mapping[str, Array], layer: int) -> tuple[Array, Array, A
     return w_input, bias, np.concatenate([w_hidden, apart[None].astype(np.float32)])
 
 
-def _transposed(weights: Mapping[str, Array], layer: int, order: NDArray[np.int64], scale: Array) -> tuple[Array, Array, Array]:
+def _transposed(
+    weights: Mapping[str, Array], layer: int, order: NDArray[np.int64], scale: Array
+) -> tuple[Array, Array, Array]:
     def rows(name: str) -> Array:
         matrix = np.asarray(weights[f"rnn.{name}_l{layer}"], dtype=np.float32)[order]
         return np.ascontiguousarray((matrix * (scale[:, None] if matrix.ndim == 2 else scale)).T)

@@ -10,8 +10,10 @@ INTERRUPTED = 130  # exit status of a shell command that Ctrl-C ended
 
 
 def one_thread() -> None:
-    """One thread for numpy's and torch's products. These matrices are small: on a busy machine a second thread waits for the first,
-    up to a thousand times slower. For commands only; a library leaves this to its user."""
+    """One thread for numpy's and torch's products. For commands only; a library leaves this to its user.
+
+    These matrices are small: on a busy machine a second thread waits for the first, up to a thousand times slower.
+    """
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
@@ -20,14 +22,18 @@ def one_thread() -> None:
 
 
 def run(commands: Mapping[str, Callable[..., Any]], program: str, args: list[str] | None = None) -> None:
-    """Runs the subcommand that the command line names. A user's mistake is one line and status 2, Ctrl-C is status 130."""
+    """Runs the subcommand that the command line names. A user's mistake is one line and status 2, Ctrl-C is status 130.
+
+    A KeyboardInterrupt may carry a message that says what was kept and how to go on.
+    """
     import tyro
 
     try:
         tyro.extras.subcommand_cli_from_dict(dict(commands), prog=program, args=args)
-    except KeyboardInterrupt:
-        print("\nInterrupted; what was written so far is complete.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"\nInterrupted; {interrupt if interrupt.args else 'what was written so far is complete.'}", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
     except (ValueError, OSError, ImportError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
+        print(f"{program}: {reason}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -45,7 +45,8 @@ def load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
             facts = json.loads((file.metadata() or {})["facts"])
             return {name: file.get_tensor(name) for name in file.keys()}, facts
     except (SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} was not written by this library, or is damaged ({type(error).__name__}: {error}).") from None
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} was not written by this library, or is damaged ({reason}).") from None
 
 
 def with_prefix(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

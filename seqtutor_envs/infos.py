@@ -81,11 +81,11 @@ def observation_of(observations: Any, i: int) -> Any:
     return observations[i]
 
 
-def info_of(infos: dict[str, Any], i: int, skip: Sequence[str] = ()) -> dict[str, Any]:
-    """Sequence i's own info out of those of a batch, without the keys to `skip`."""
+def info_of(infos: dict[str, Any], i: int) -> dict[str, Any]:
+    """Sequence i's own info out of those of a batch."""
     own = {}
     for key, values in infos.items():
         mask = infos.get(f"_{key}")
-        if mask is not None and mask[i] and key not in skip:
+        if mask is not None and mask[i]:
             own[key] = info_of(values, i) if isinstance(values, dict) else values[i]
     return own

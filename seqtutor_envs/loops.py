@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-# contract: fused multiply-add only; nothing that would treat NaN or infinity differently
-FAST = {"cache": True, "fastmath": {"contract", "reassoc"}}
+Array = NDArray[np.float32]
+
+# fused multiply-add and sums in any order; nothing that would treat NaN or infinity differently
+FAST = {"contract", "reassoc"}
 
 
-@njit(**FAST)
-def lstm(gates, w_hidden, h, c):  # type: ignore[no-untyped-def]
+@njit(cache=True, fastmath=FAST)
+def lstm(gates: Array, w_hidden: Array, h: Array, c: Array) -> tuple[Array, Array]:
     """gates [N, 4 H] (i, f, o halved, g), w_hidden [H, 4 H], h, c [N, H] -> h, c."""
     n, size = h.shape
     new_h, new_c = np.empty_like(h), np.empty_like(c)
@@ -30,8 +33,8 @@ def lstm(gates, w_hidden, h, c):  # type: ignore[no-untyped-def]
     return new_h, new_c
 
 
-@njit(**FAST)
-def gru(pre, w_hidden, h):  # type: ignore[no-untyped-def]
+@njit(cache=True, fastmath=FAST)
+def gru(pre: Array, w_hidden: Array, h: Array) -> tuple[Array]:
     """pre [N, 3 H] (r, z halved, n), w_hidden [H + 1, 3 H] (its last row is n's hidden bias), h [N, H] -> (h,)."""
     n, size = h.shape
     new_h = np.empty_like(h)

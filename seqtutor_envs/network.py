@@ -45,7 +45,7 @@ class RecurrentNetwork(nn.Module):
     def hidden(self, inputs: Tensor, state: object = None) -> tuple[Tensor, object]:
         """Outputs of the last layer [B, T, H] after each of the input tokens [B, T] (ids 0..V), and the final state."""
         one_hot = nn.functional.one_hot(inputs, self.vocab_size + 1).to(self.head.weight.dtype)
-        return self.rnn(one_hot, state)  # type: ignore[no-any-return]
+        return self.rnn(one_hot, state)
 
     def forward(self, inputs: Tensor, state: object = None) -> tuple[Tensor, object]:
         """Logits [B, T, V] of the token that follows each of the input tokens [B, T], and the final state."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 STRENGTH = 1.0  # pseudo-counts given to the shorter context's distribution; .5 and 2 change the trigram by less than .003 nats
 
 
-def baselines(train: Sequence[NDArray[np.int64]], held_out: Sequence[NDArray[np.int64]], vocab_size: int) -> dict[str, float]:
+def baselines(
+    train: Sequence[NDArray[np.integer[Any]]], held_out: Sequence[NDArray[np.integer[Any]]], vocab_size: int
+) -> dict[str, float]:
     """Mean nll in nats per token of `held_out` under n-grams counted on `train`.
 
     Every sequence starts after two start tokens (id V). Each order is smoothed by the one below, down to the uniform
@@ -31,11 +34,10 @@ def baselines(train: Sequence[NDArray[np.int64]], held_out: Sequence[NDArray[np.
     }
 
 
-def _contexts(tokens: NDArray[np.int64], start: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _contexts(tokens: NDArray[np.integer[Any]], start: int) -> tuple[NDArray[np.int64], ...]:
     """The token two before, the token before and the token itself, for each step."""
-    tokens = np.asarray(tokens, dtype=np.int64)
-    line = np.concatenate([[start, start], tokens])
-    return line[:-2], line[1:-1], tokens
+    line = np.concatenate([[start, start], np.asarray(tokens, dtype=np.int64)])
+    return line[:-2], line[1:-1], line[2:]
 
 
 def _smoothed(counts: NDArray[np.float64], shorter: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ An epoch is a pure function of (weights, optimiser, seed, epoch number), so a re
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -37,7 +38,7 @@ class Settings:
     epochs: int = 60  # the shipped melody prior's loss is flat by then
     batch_size: int = 64
     chunk: int = 64  # tokens between cuts of the gradient: four bars of sixteenths
-    learning_rate: float = 3e-3  # Adam, cosine to zero over `epochs`
+    learning_rate: float = 4e-3  # Adam, cosine to zero over `epochs`
     weight_decay: float = 0.0
     dropout: float = 0.0  # on the last layer's outputs
     max_grad_norm: float = 5.0  # global norm
@@ -67,33 +68,45 @@ def fit(
 ) -> RecurrentPrior:
     """Trains, keeping the best weights by validation nll in `out` (.safetensors and card); returns them.
 
-    Interrupted (KeyboardInterrupt), it leaves the best weights so far in `out` and raises on; `resume=True` goes on from the
-    last whole epoch, in OUT.checkpoint, which a finished run removes.
+    Interrupted (KeyboardInterrupt), it leaves the best weights so far in `out` (those of the first epoch's middle, if no epoch
+    is whole) and raises on; `resume=True` goes on from the last whole epoch, in OUT.checkpoint, which a finished run removes,
+    to the same weights as an uninterrupted run.
 
     Args:
         train, validation: token arrays [T_i], ids 0..V-1.
         length: how many tokens the prior's `sample` writes.
-        card: facts to be written beside the training's own.
+        card: facts to be written beside the training's own; its "data_sha256", if there, tells `resume` that the data is the same.
+
+    Raises:
+        ValueError: sequences that cannot be trained on, a checkpoint of another run, or a loss that is no number any more.
+        FileNotFoundError: nothing to resume.
     """
-    if not len(train) or not len(validation):
-        raise ValueError(f"Training needs sequences in both splits: {len(train)} to train on, {len(validation)} to validate.")
-    run = _Run(vocab, settings, safetensors_path(out), length, dict(card or {}))
+    _check(train, validation, vocab)
+    card = {"data_sha256": _sha256(train, validation), **(card or {})}
+    run = _Run(vocab, settings, safetensors_path(out), length, card)
     if resume:
         run.restore()
+    else:
+        run.begin()
     bar = tqdm(total=settings.epochs, initial=run.progress.epoch, unit="epoch", disable=not progress_bar)
     try:
         for epoch in range(run.progress.epoch, settings.epochs):
             train_nll = run.epoch(train, epoch, bar)
             run.note(epoch + 1, train_nll, mean_nll(run.network, validation))
-            bar.set_postfix(train=f"{train_nll:.4f}", validation=f"{run.progress.history[-1]['validation_nll']:.4f}", best=f"{run.progress.best_nll:.4f}")
+            figures = {"train": train_nll, "validation": run.progress.history[-1]["validation_nll"], "best": run.progress.best_nll}
+            bar.set_postfix({name: f"{nll:.4f}" for name, nll in figures.items()})
             bar.update()
     except KeyboardInterrupt:
-        run.keep_if_better(mean_nll(run.network, validation))
-        raise
+        if not run.progress.history:
+            run.keep(mean_nll(run.network, validation))
+        raise KeyboardInterrupt(f"{run.out} holds the best weights so far; --resume goes on from the last whole epoch.") from None
     finally:
         bar.close()
+    prior = RecurrentPrior.load(run.out)
+    prior.card["training"]["history"] = run.progress.history  # the file's own ends with the best epoch
+    prior.save(run.out)
     run.checkpoint.unlink(missing_ok=True)
-    return RecurrentPrior.load(run.out)
+    return prior
 
 
 class _Run:
@@ -104,7 +117,8 @@ class _Run:
         with torch.random.fork_rng():  # torch's layers draw their first weights from the global generator: leave it as it was
             torch.manual_seed(settings.seed)
             self.network = RecurrentNetwork(len(vocab), settings.hidden_size, settings.num_layers, settings.cell)
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+        parameters = self.network.parameters()
+        self.optimizer = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
         self.progress = Progress()
 
     @property
@@ -136,32 +150,46 @@ class _Run:
 
     def note(self, epoch: int, train_nll: float, validation_nll: float) -> None:
         """Records an epoch, keeps its weights if they are the best, writes the checkpoint."""
+        if not math.isfinite(validation_nll):
+            raise ValueError(f"The validation nll after epoch {epoch} is {validation_nll}: try a smaller learning rate.")
         self.progress.epoch = epoch
         self.progress.history.append({"epoch": epoch, "train_nll": train_nll, "validation_nll": validation_nll})
-        if self.keep_if_better(validation_nll):
+        if validation_nll < self.progress.best_nll:
             self.progress.best_nll, self.progress.best_epoch = validation_nll, epoch
+            self.keep(validation_nll)
+        self.write_checkpoint()
+
+    def write_checkpoint(self) -> None:
+        """All that `restore` needs."""
         arrays = with_prefix("network", self.network.weights()) | with_prefix("adam", adam_arrays(self.optimizer))
-        facts = {"settings": asdict(self.settings), "progress": asdict(self.progress), "data_sha256": self.card.get("data_sha256")}
+        facts = {"settings": asdict(self.settings), "progress": asdict(self.progress), "data_sha256": self.card["data_sha256"]}
         save_arrays(self.checkpoint, arrays, facts)
 
-    def keep_if_better(self, validation_nll: float) -> bool:
-        """Writes the present weights to `out` if no earlier epoch was better."""
-        if validation_nll >= self.progress.best_nll:
-            return False
-        training = {**asdict(self.settings), "best_epoch": len(self.progress.history), "history": self.progress.history}
+    def keep(self, validation_nll: float) -> None:
+        """Writes the present weights to `out`."""
+        training = {**asdict(self.settings), "best_epoch": self.progress.best_epoch, "history": self.progress.history}
         card = {**self.card, "training": training, "validation": {"nll_per_token": validation_nll}}
         RecurrentPrior(self.network.weights(), self.settings.cell, self.vocab, self.length, card).save(self.out)
-        return True
+
+    def begin(self) -> None:
+        """Writes the first checkpoint, so that a place where nothing can be written shows before the first epoch.
+
+        Raises ValueError where an interrupted run would be lost.
+        """
+        if self.checkpoint.exists():
+            found = f"{self.checkpoint} is of an interrupted run"
+            raise ValueError(f"{found}: add --resume to go on with it, or delete it to start again.")
+        self.write_checkpoint()
 
     def restore(self) -> None:
         """Goes on from the checkpoint. Raises FileNotFoundError without one, ValueError if it is of another run."""
         if not self.checkpoint.is_file():
             raise FileNotFoundError(f"Nothing to resume: {self.checkpoint} does not exist. Leave out --resume to start.")
         arrays, facts = load_arrays(self.checkpoint)
-        for name, value in {**asdict(self.settings), "data_sha256": self.card.get("data_sha256")}.items():
-            was = facts["data_sha256"] if name == "data_sha256" else facts["settings"][name]
-            if was != value:
-                raise ValueError(f"Cannot resume: {self.checkpoint} was made with {name}={was}, not {value}.")
+        made_with = {**facts["settings"], "data_sha256": facts["data_sha256"]}
+        for name, value in {**asdict(self.settings), "data_sha256": self.card["data_sha256"]}.items():
+            if made_with.get(name) != value:
+                raise ValueError(f"Cannot resume: {self.checkpoint} was made with {name}={made_with.get(name)}, not {value}.")
         self.progress = Progress(**facts["progress"])
         load_weights(self.network, of_prefix("network", arrays))
         restore_adam(self.optimizer, of_prefix("adam", arrays))
@@ -176,7 +204,10 @@ def shuffled_batches(sequences: Sequences, batch_size: int, rng: np.random.Gener
 
 
 def chunks(sequences: Sequences, start: int, chunk: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """A batch in pieces of `chunk` steps: inputs [B, C], targets [B, C] (-1 = none), and which rows of the piece before go on."""
+    """A batch in pieces of `chunk` steps: inputs [B, C], targets [B, C] (-1 = none), and which rows of the piece before go on.
+
+    B shrinks from piece to piece: sequences that are over leave.
+    """
     lengths = np.array([len(tokens) for tokens in sequences])
     targets = np.full((len(sequences), lengths.max()), -1)
     for row, tokens in zip(targets, sequences):
@@ -207,6 +238,24 @@ def token_nll(network: RecurrentNetwork, sequences: Sequences, batch_size: int =
 def mean_nll(network: RecurrentNetwork, sequences: Sequences) -> float:
     """Mean nll in nats per token."""
     return float(np.concatenate(token_nll(network, sequences)).mean())
+
+
+def _check(train: Sequences, validation: Sequences, vocab: TokenVocab) -> None:
+    if not len(train) or not len(validation):
+        found = f"{len(train)} to train on, {len(validation)} to validate"
+        raise ValueError(f"Training needs sequences in both splits: {found}.")
+    for tokens in (*train, *validation):
+        if not len(tokens) or np.min(tokens) < 0 or np.max(tokens) >= len(vocab):
+            raise ValueError(f"Every sequence must have tokens in 0..{len(vocab) - 1}, and at least one; found {tokens}.")
+
+
+def _sha256(*splits: Sequences) -> str:
+    digest = hashlib.sha256()
+    for sequences in splits:
+        for tokens in sequences:
+            digest.update(len(tokens).to_bytes(8, "little") + np.asarray(tokens, "<i8").tobytes())
+        digest.update(b"split")
+    return digest.hexdigest()
 
 
 def _losses(logits: Tensor, targets: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class Prior(ABC):
 
     @abstractmethod
     def step(self, tokens: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
-        """Feeds tokens [N] (0..V, V = start). Returns the next row of log p, float32 [N, V], and the state; all new arrays."""
+        """Feeds tokens [N] (0..V, V = start). Returns the next rows of log p, float32 [N, V], and the state; new arrays."""
 
     def log_probs(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Rows of log p for tokens [N, T]: [N, T, V], row t = log p(. | start, tokens[:t]).
@@ -63,7 +63,12 @@ class Prior(ABC):
     def sample(
         self, n: int, seed: int | np.random.Generator, length: int | None = None, temperature: float = 1.0
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """n sequences: tokens [n, T] (start id as filler) and lengths [n], the end token counted. Same seed, same tokens."""
+        """n sequences: tokens [n, T] (start id as filler) and lengths [n], the end token counted. Same seed, same tokens.
+
+        T is the longest one's length. A temperature below 1 keeps nearer to the most probable tokens.
+        """
+        if not temperature > 0:
+            raise ValueError(f"A temperature must be above 0, not {temperature}; towards 0 the most probable token is chosen.")
         horizon = self.length if length is None else length
         rng = np.random.default_rng(seed)
         tokens = np.full((n, horizon), self.vocab.start)
@@ -111,11 +116,12 @@ class RecurrentPrior(Prior):
         self, weights: Mapping[str, NDArray[np.float32]], cell: str, vocab: TokenVocab, length: int, card: Mapping[str, Any] | None = None
     ) -> None:
         self.weights = {name: np.array(array, dtype=np.float32) for name, array in weights.items()}
+        self._step = RecurrentStep(self.weights, cell)
         if len(vocab) != len(self.weights["head.bias"]):
-            raise ValueError(f"The weights write {len(self.weights['head.bias'])} tokens, the vocabulary has {len(vocab)}.")
+            written = len(self.weights["head.bias"])
+            raise ValueError(f"The weights write {written} tokens, the vocabulary has {len(vocab)}.")
         self.vocab, self.length, self.cell = vocab, length, cell
         self.card = dict(card or {})
-        self._step = RecurrentStep(self.weights, cell)
         self.hidden_size, self.num_layers = self._step.hidden_size, self._step.num_layers
 
     def initial_state(self, n: int) -> State:
@@ -126,11 +132,18 @@ class RecurrentPrior(Prior):
         return log_softmax(logits), state
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes PATH.safetensors, which is all that `load` needs, and the same facts to read, PATH.json. Both atomically."""
+        """Writes PATH.safetensors, all that `load` needs, and its facts to read, PATH.json; each atomically."""
         path = safetensors_path(path)
-        model = {"cell": self.cell, "hidden_size": self.hidden_size, "num_layers": self.num_layers, "length": self.length}
-        vocab = {"vocabulary": list(self.vocab.tokens), "end": self.vocab.end}
-        card = {**self.card, **model, **vocab, "weights_sha256": weights_sha256(self.weights)}
+        facts = {
+            "cell": self.cell,
+            "hidden_size": self.hidden_size,
+            "num_layers": self.num_layers,
+            "length": self.length,
+            "vocabulary": list(self.vocab.tokens),
+            "end": self.vocab.end,
+            "weights_sha256": weights_sha256(self.weights),
+        }
+        card = {**self.card, **facts}
         save_arrays(path, self.weights, card)
         write_atomically(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
         return path
@@ -145,7 +158,7 @@ class RecurrentPrior(Prior):
         weights, card = load_arrays(path)
         try:
             prior = cls(weights, card["cell"], TokenVocab(tuple(card["vocabulary"]), card["end"]), card["length"], card)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no prior ({type(error).__name__}: {error}).") from None
         if card.get("weights_sha256") != weights_sha256(prior.weights):
             raise ValueError(f"{path} is damaged: its weights do not have the hash that its card names.")
@@ -166,7 +179,8 @@ class TablePrior(Prior):
     def __init__(self, vocab: TokenVocab, logits: NDArray[np.floating[Any]], length: int) -> None:
         nodes = sum(len(vocab) ** t for t in range(length))
         if np.shape(logits) != (nodes, len(vocab)):
-            raise ValueError(f"{length} steps of {len(vocab)} tokens need logits [{nodes}, {len(vocab)}], not {list(np.shape(logits))}.")
+            found = list(np.shape(logits))
+            raise ValueError(f"{length} steps of {len(vocab)} tokens need logits [{nodes}, {len(vocab)}], not {found}.")
         self.vocab, self.length = vocab, length
         self._rows = log_softmax(np.array(logits, dtype=np.float64)).astype(np.float32)
 
@@ -183,15 +197,17 @@ def load_prior(prior: str | os.PathLike[str] | Prior) -> Prior:
     """A Prior object as it is; a shipped name or a path loaded once per process and shared."""
     if isinstance(prior, (str, os.PathLike)):
         path = _find(prior)
-        return _load_once(path, path.stat().st_mtime_ns)
+        return _load_once(path, path.stat().st_mtime_ns, path.stat().st_ino)
     missing = [name for name in ("vocab", "initial_state", "step", "log_probs", "sample") if not hasattr(prior, name)]
     if missing:
-        raise TypeError(f"A prior is a name, a path or an object with {', '.join(missing)}; {type(prior).__name__} has none.")
+        kind = type(prior).__name__
+        raise TypeError(f"A prior is a name, a path or an object with {', '.join(missing)}; {kind} has none.")
     return prior
 
 
 @cache
-def _load_once(path: Path, mtime_ns: int) -> RecurrentPrior:
+def _load_once(path: Path, mtime_ns: int, inode: int) -> RecurrentPrior:
+    """Keyed by what changes when a file is written anew: its time, and its inode where two writings share a clock tick."""
     return RecurrentPrior.load(path)
 
 
@@ -202,7 +218,8 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
     for path in (Path(name_or_path), safetensors_path(name_or_path)):
         if path.is_file():
             return path.resolve()
-    raise FileNotFoundError(f"No prior {str(name_or_path)!r}: give a shipped name ({', '.join(sorted(shipped))}) or a .safetensors file.")
+    names = ", ".join(sorted(shipped))
+    raise FileNotFoundError(f"No prior {str(name_or_path)!r}: give a shipped name ({names}) or a .safetensors file.")
 
 
 def weights_sha256(weights: Mapping[str, NDArray[np.float32]]) -> str:
@@ -211,4 +228,3 @@ def weights_sha256(weights: Mapping[str, NDArray[np.float32]]) -> str:
     for name in sorted(weights):
         digest.update(name.encode() + np.ascontiguousarray(weights[name], dtype="<f4").tobytes())
     return digest.hexdigest()
-

@@ -77,8 +77,7 @@ class SB3VecEnv(VecEnv):
             each = [info_of(infos, i) | {"TimeLimit.truncated": False} for i in range(self.num_envs)]
         else:
             each = [{} for _ in range(self.num_envs)]
-        for i in np.flatnonzero(dones).tolist():
-            self.reset_infos[i] = info_of(infos, i, skip=("final_obs", "final_info"))
+        for i in np.flatnonzero(dones).tolist():  # reset_infos stay: what follows a start token never changes
             each[i] = info_of(infos["final_info"], i) | self._ended(i, infos["final_obs"][i])
         self._returns[dones] = 0.0
         self._lengths[dones] = 0

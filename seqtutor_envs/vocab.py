@@ -35,7 +35,8 @@ class TokenVocab:
         texts = list(texts)
         unknown = next((text for text in texts if text not in ids), None)
         if unknown is not None:
-            raise ValueError(f"{unknown!r} is not one of this vocabulary's {len(self)} tokens: {', '.join(self.tokens)}")
+            known = ", ".join(self.tokens)
+            raise ValueError(f"{unknown!r} is not one of this vocabulary's {len(self)} tokens: {known}.")
         return np.array([ids[text] for text in texts], dtype=np.int64)
 
     def decode(self, ids: Iterable[int]) -> list[str]:

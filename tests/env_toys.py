@@ -16,8 +16,10 @@ AUTORESET_MODES = ("NextStep", "SameStep", "Disabled")
 
 
 class ToyTask(Task):
-    """Sequences of a, b, c that end with "." or at the horizon: lengths differ. With `masked`, "." may not come first and
-    no token may follow itself."""
+    """Sequences of a, b, c that end with "." or at the horizon, so lengths differ.
+
+    With `masked`, "." may not come first and no token may follow itself.
+    """
 
     vocab = TokenVocab(("a", "b", "c", "."), end=3)
 
@@ -49,26 +51,30 @@ def toy_prior(length=5, seed=7, impossible=True):
 
 
 def walk(envs, calls, seed=0):
-    """Resets the given vector environments and steps them with the same random allowed actions; yields what each returned.
+    """Steps the given vector environments with the same random allowed actions; yields (name of the call, results).
 
-    Sequences that end are reset by mask where the autoreset mode is Disabled. The yielded values: (name of the call, [results]).
+    All are reset first and half-way; sequences that end are reset by mask where the autoreset mode is Disabled.
     """
     rng = np.random.default_rng(seed)
     num_envs, size = envs[0].num_envs, envs[0].single_action_space.n
     allowed = np.ones((num_envs, size), np.int8)
-    results = [env.reset(seed=seed) for env in envs]
-    yield "reset", results
-    for _ in range(calls):
+
+    def called(call, results):
         infos = results[0][-1]
         if "action_mask" in infos:
             allowed[infos["_action_mask"]] = infos["action_mask"][infos["_action_mask"]]
+        return call, results
+
+    yield called("reset", [env.reset(seed=seed) for env in envs])
+    for t in range(calls):
+        if t == calls // 2:
+            yield called("reset in between", [env.reset() for env in envs])
         actions = (rng.random((num_envs, size)) * allowed).argmax(axis=1)
         results = [env.step(actions) for env in envs]
-        yield "step", results
+        yield called("step", results)
         over = results[0][2]
         if over.any() and envs[0].metadata["autoreset_mode"].value == "Disabled":
-            results = [env.reset(options={"reset_mask": over.copy()}) for env in envs]
-            yield "reset some", results
+            yield called("reset some", [env.reset(options={"reset_mask": over.copy()}) for env in envs])
 
 
 def assert_same(a, b, at="result"):

@@ -1,12 +1,14 @@
-"""What every registered id promises, in every observation mode and autoreset mode. A new task is covered by registering it."""
+"""What every registered id promises, in all observation and autoreset modes. To register a task is to cover it."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 import subprocess
 import sys
 import warnings
+from copy import deepcopy
 from functools import partial
 
 import gymnasium
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
+from gymnasium.utils.passive_env_checker import data_shares_objects
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
@@ -83,6 +86,19 @@ def test_native_equals_sync(id, obs_mode, autoreset_mode):
         assert ours[0] in native.observation_space
         ended += int(ours[2].sum()) if call == "step" else 0
     assert ended >= 6  # so that ends and what follows them were compared
+
+
+@each_id
+@each_obs_mode
+@each_autoreset_mode
+def test_what_a_batch_returned_never_changes_later(id, obs_mode, autoreset_mode):
+    env = make_vec(id, 2, obs_mode=obs_mode, autoreset_mode=autoreset_mode)
+    kept = [(results[0], deepcopy(results[0])) for _, results in walk([env], calls=2 * horizon(env) + 2)]
+    for result, copy in kept:
+        assert_same(result, copy)
+    for (before, _), (after, _) in itertools.pairwise(kept):
+        for one, other in zip((before[0], before[-1], *before[1:-1]), (after[0], after[-1], *after[1:-1])):
+            assert not data_shares_objects(one, other)
 
 
 @each_id

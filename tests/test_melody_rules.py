@@ -123,6 +123,9 @@ def test_repetition(tokens: list[int], expected: list[float]) -> None:
         # mean 4, d = 12, -3, -3, -3, -3, var 36; sums -9, -18, -27: r = -.05, -.1 and, the double of -27 / 5 / 36 lying
         # above 3/20, .15000000000000002: -3 * .15. (As -27 / 180 it would be .15 and not count.)
         ([D, HOLD, HOLD, HOLD, HOLD], -0.45),
+        # mean 9, d = 14, -8, -8, -8, 8, 2, 6, -8, 2, var 560 / 9; sums -84, -84, -300: the first two, 3/20 again, lie
+        # above .15 as doubles: -3 * (.15 + .15 + 300 / 560)
+        ([23, 1, 1, 1, 17, 11, 15, 1, 11], -0.9 - 900 / 560),
     ],
 )
 def test_autocorrelation(tokens: list[int], expected: float) -> None:

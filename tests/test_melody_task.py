@@ -163,8 +163,9 @@ def test_terms_are_zero_after_a_melodys_length(tokens: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 8, 64, 100])
-def test_any_length_from_1(length: Any) -> None:
-    task = MelodyTask(length=np.int64(length))
+def test_any_length_from_1(length: int) -> None:
+    numpy_length: Any = np.int64(length)
+    task = MelodyTask(length=numpy_length)
     tokens = np.full((2, length), 1)
     tokens[:, 0] = 14
     reward = task.reward(tokens)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from seqtutor_envs.command import run
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -58,10 +60,13 @@ def score_text(tokens: NDArray[np.int64]) -> str:
 
 
 def log_p_text(tokens: NDArray[np.int64], prior: Prior) -> str:
-    """One line: log p of a melody [T]."""
-    from seqtutor_envs.melody.metrics import melody_log_probs
+    """One line: log p of a melody [T]. Raises ValueError on a prior over other tokens."""
+    from seqtutor_envs import checks
+    from seqtutor_envs.judge import sequence_log_probs
+    from seqtutor_envs.melody import MelodyTask
 
-    log_p = melody_log_probs(tokens[None], prior)[0]
+    checks.same_vocabulary(MelodyTask(), prior)
+    log_p = sequence_log_probs(prior, tokens[None])[0]
     return f"log p: {log_p / len(tokens):.3f} nats per step on average, {log_p:.2f} for the melody"
 
 
@@ -80,15 +85,8 @@ def _aligned(heads: list[str], rows: list[list[str]]) -> str:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Runs a command; an error that the user can mend is one line on stderr and exit code 2."""
-    try:
-        tyro.extras.subcommand_cli_from_dict(
-            {"score": score}, prog="python -m seqtutor_envs.melody", args=args, description="Melodies and their rules."
-        )
-    except (OSError, ValueError) as error:
-        reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.strerror else str(error)
-        print(f"Error: {reason}", file=sys.stderr)
-        raise SystemExit(2) from None
+    """The command line."""
+    run({"score": score}, "python -m seqtutor_envs.melody", args)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Tunes in ABC, the notation of folk tune books, as a line of notes. Source: the ABC standard 2.1, abcnotation.com.
 
-Ours beside music21's reader, because on these books that one drops notes behind some decorations, misses broken rhythm beside
-ties and forgets accidentals within the bar. Read is what makes a melody: the first voice, the top note of a chord, no grace
-notes, repeats not expanded. Letters and signs that mean nothing here (decorations, slurs) are passed over.
+Ours beside music21's reader, because on these books that one drops notes behind some decorations, misses broken
+rhythm beside ties and forgets accidentals within the bar. Read is what makes a melody: the first voice, the top note of
+a chord, no grace notes, repeats not expanded. Letters and signs that mean nothing here (decorations, slurs) are passed
+over.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 MIDDLE_C = 60  # MIDI pitch of the letter C; c is an octave above
 ACCIDENTALS = {"^": 1, "_": -1, "=": 0}
 SHARPS_ORDER = "FCGDAEB"  # flats come in the opposite order
-MODES = {"": 0, "maj": 0, "ion": 0, "m": -3, "min": -3, "aeo": -3, "mix": -1, "dor": -2, "phr": -4, "lyd": 1, "loc": -5}  # sharps added
+MODES = {  # by their first three letters -> sharps more than in the major key of the same tonic
+    "": 0, "maj": 0, "ion": 0, "m": -3, "min": -3, "aeo": -3, "mix": -1, "dor": -2, "phr": -4, "lyd": 1, "loc": -5,
+}  # fmt: skip
 TUPLETS = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # p notes in the time of q; for 5, 7 and 9 the metre decides
 COMPOUND_METRES = (Fraction(6, 8), Fraction(9, 8), Fraction(12, 8))
 QUARTERS = 4  # in a whole note, of which ABC's lengths are fractions
@@ -64,7 +67,7 @@ def title(tune: str) -> str:
 
 
 def read(tune: str) -> list[Note]:
-    """The notes of one tune. Raises ValueError if it has no key, which is where the music begins, or a length is no fraction."""
+    """The notes of one tune. Raises ValueError if it has no key (the music begins there) or a length is no fraction."""
     reader = _Reader()
     for line in tune.splitlines():
         line = TEXT.sub("", line)
@@ -130,8 +133,8 @@ class _Reader:
                 *note, length = NOTE.findall(token["note"])[0]
                 self.sound([self.written(*note)], _length(length))
             elif token["rest"]:
-                length_in_units = _length(token["rest_length"])
-                self.sound([], length_in_units * self.metre / self.unit if token["rest"] == "Z" else length_in_units)
+                whole_bars = self.metre / self.unit if token["rest"] == "Z" else 1
+                self.sound([], _length(token["rest_length"]) * whole_bars)
             elif token["broken"]:
                 self.break_rhythm(token["broken"])
             elif token["tie"]:
@@ -140,7 +143,7 @@ class _Reader:
                 self.in_bar = {}
 
     def written(self, accidentals: str, letter: str, octave: str) -> Written:
-        """A note with its alteration: its own accidental, else the bar's, else that of the note tied to it, else the key's."""
+        """A note with its alteration: its own accidental, else that of the note tied to it, the bar's, the key's."""
         place = (letter, octave)
         if accidentals:
             self.in_bar[place] = sum(ACCIDENTALS[sign] for sign in accidentals)
@@ -189,7 +192,8 @@ def _key(value: str, before: dict[str, int]) -> dict[str, int]:
         return {}
     if not match:
         return before
-    sharps = SHARPS_ORDER.index(match[1]) - 1 + 7 * ((match[2] == "#") - (match[2] == "b")) + MODES.get(match[3][:3].lower(), 0)
+    tonic_sharps = SHARPS_ORDER.index(match[1]) - 1 + 7 * ((match[2] == "#") - (match[2] == "b"))
+    sharps = tonic_sharps + MODES.get(match[3][:3].lower(), 0)
     key = dict.fromkeys(SHARPS_ORDER[:sharps], 1) if sharps > 0 else dict.fromkeys(SHARPS_ORDER[::-1][:-sharps], -1)
     for signs, letter in re.findall(r"([_^=]+)([A-Ga-g])", match[4]):
         key[letter.upper()] = sum(ACCIDENTALS[sign] for sign in signs)

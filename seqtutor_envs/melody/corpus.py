@@ -1,7 +1,7 @@
 """Melodies to train a prior on: from a folder of MIDI files, from music21's corpus, from an .npz of tokens.
 
-One preparation serves all music (`prepare`): each line becomes melodies on the grid of sixteenths in C major or its modes,
-48..83, without long silences. M melodies lie end to end in one array.
+One preparation serves all music (`prepare`): each line becomes melodies on the grid of sixteenths in C major or its
+modes, 48..83, without long silences. M melodies lie end to end in one array.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from seqtutor_envs.melody import abc, midi
+from seqtutor_envs.melody import abc
 from seqtutor_envs.melody.notes import Note, Segment, is_on_grid, octaves_into_range, on_grid, rounded, tokens_of
 from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB, STEPS_PER_BAR
 from seqtutor_envs.files import write_atomically
@@ -35,6 +35,7 @@ OPENING = 7  # pitch intervals whose hash decides the split, so that variants of
 MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 TONIC_TRIAD = (0, 4, 7)
 SPLITS = ("train", "validation", "test")
+MIDI_SUFFIXES = (".mid", ".midi")
 VALIDATION_FROM, TEST_FROM = 90, 95  # of 100: about 90 / 5 / 5
 
 COLLECTIONS = {  # name -> folder in music21's corpus; public domain by age, encoded by volunteers
@@ -73,7 +74,7 @@ class Corpus:
 
     def melodies(self, split: str) -> list[NDArray[np.uint8]]:
         """All melodies of one split: "train", "validation" or "test"."""
-        return [self.melody(i) for i in np.flatnonzero(self.split == SPLITS.index(split))]
+        return [self.melody(int(i)) for i in np.flatnonzero(self.split == SPLITS.index(split))]
 
     def counts(self) -> dict[str, int]:
         """Source -> number of melodies."""
@@ -83,7 +84,12 @@ class Corpus:
         """Writes what `from_npz` reads, whole or not at all; `skipped` is not kept."""
         content = io.BytesIO()
         np.savez_compressed(
-            content, tokens=self.tokens, offsets=self.offsets, source=self.source, source_names=np.array(self.source_names), split=self.split
+            content,
+            tokens=self.tokens,
+            offsets=self.offsets,
+            source=self.source,
+            source_names=np.array(self.source_names),
+            split=self.split,
         )
         write_atomically(Path(path), content.getvalue())
 
@@ -91,8 +97,8 @@ class Corpus:
 def from_npz(path: str | os.PathLike[str], exclude: Iterable[str] = ()) -> Corpus:
     """A corpus from an .npz with `tokens` and `offsets` and, if there, `source` with `source_names` and `split`.
 
-    Without a source all melodies come from the file's name; without a split the opening decides (`split_of`). Nothing in the
-    file is executed. The melodies are taken as they are.
+    Without a source all melodies are of one that is named after the file; without a split the opening decides
+    (`split_of`). Nothing in the file is executed. The melodies are taken as they are.
 
     Args:
         exclude: names of sources to leave out.
@@ -107,12 +113,16 @@ def from_npz(path: str | os.PathLike[str], exclude: Iterable[str] = ()) -> Corpu
     if tokens.min() < 0 or tokens.max() >= len(MELODY_VOCAB):
         raise ValueError(f"{path}: 'tokens' must be in 0..{len(MELODY_VOCAB) - 1}, not {tokens.min()}..{tokens.max()}.")
     melodies = [tokens[a:b].astype(np.uint8) for a, b in zip(offsets[:-1], offsets[1:])]
-    names = [str(name) for name in arrays["source_names"]] if "source_names" in arrays else [path.stem]
-    source = _labels(path, arrays, "source", len(melodies), len(names)) if "source" in arrays else np.zeros(len(melodies), np.int64)
-    split = _labels(path, arrays, "split", len(melodies), len(SPLITS)) if "split" in arrays else np.array([split_of(m) for m in melodies])
+    names, source = [path.stem], np.zeros(len(melodies), dtype=np.int64)
+    if "source" in arrays:
+        names = [str(name) for name in _array(path, arrays, "source_names")]
+        source = _labels(path, arrays, "source", len(melodies), len(names))
+    split = np.array([split_of(melody) for melody in melodies])
+    if "split" in arrays:
+        split = _labels(path, arrays, "split", len(melodies), len(SPLITS))
     unknown = sorted(set(exclude) - set(names))
     if unknown:
-        raise ValueError(f"{path} has no source {', '.join(map(repr, unknown))}; its sources are: {', '.join(names)}.")
+        raise ValueError(f"{path} has no source {unknown[0]!r}; its sources are: {', '.join(names)}.")
     kept = [i for i in range(len(melodies)) if names[source[i]] not in set(exclude)]
     if not kept:
         raise ValueError(f"{path}: nothing is left without {', '.join(sorted(set(exclude)))}.")
@@ -122,33 +132,37 @@ def from_npz(path: str | os.PathLike[str], exclude: Iterable[str] = ()) -> Corpu
 def from_midi_folder(folder: str | os.PathLike[str], transpose: bool = True, progress: bool = True) -> Corpus:
     """A corpus from all .mid and .midi files in a folder and below, prepared as `prepare` says.
 
-    A file that is unreadable, empty or polyphonic or gives no melody is left out and stands in `skipped` with the reason.
-    Every other instrument that plays a single line gives its melodies (`midi.from_midi`).
+    A file that is unreadable, empty or polyphonic or gives no melody is left out and stands in `skipped` with the
+    reason. Of the others every instrument that plays a single line (`midi.from_midi`) gives its melodies.
 
     Raises:
         NotADirectoryError: there is no such folder.
         ValueError: no file, or none of them usable; the message counts them and gives reasons.
     """
+    from seqtutor_envs.melody.midi import read_lines
+
     folder = Path(folder)
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is no folder.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi") and path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MIDI_SUFFIXES and path.is_file())
     if not paths:
         raise ValueError(f"No .mid or .midi file in {folder} or below.")
     found: list[NDArray[np.uint8]] = []
     skipped: list[tuple[str, str]] = []
     for path in tqdm(paths, unit="file", desc=f"melodies from {folder.name}", disable=not progress):
         try:
-            found += _melodies(midi.read_lines(path), transpose)
+            found += _melodies(read_lines(path), transpose)
         except (OSError, ValueError) as error:
             skipped.append((str(path), str(error)))
-    return _unique([(folder.resolve().name, melody) for melody in found], skipped, f"{len(paths)} MIDI files in {folder}")
+    source = folder.resolve().name
+    return _unique([(source, melody) for melody in found], skipped, f"{len(paths)} MIDI files in {folder}")
 
 
 def from_music21(collections: Sequence[str] = tuple(COLLECTIONS), progress: bool = True) -> Corpus:
     """A corpus from the tune books in an installed music21 (the extra `[corpus]`), prepared as `prepare` says.
 
-    Only the files are music21's, the reader is `abc`. A tune that cannot be read or gives no melody is left out and stands in `skipped` with the reason.
+    Only the files are music21's, the reader is `abc`. A tune that cannot be read or gives no melody is left out and
+    stands in `skipped` with the reason.
 
     Raises:
         ImportError: music21 is not installed; the message says how to.
@@ -156,30 +170,32 @@ def from_music21(collections: Sequence[str] = tuple(COLLECTIONS), progress: bool
     """
     unknown = [name for name in collections if name not in COLLECTIONS]
     if unknown or not collections:
-        raise ValueError(f"No collection {', '.join(map(repr, unknown)) or 'given'}; there are: {', '.join(COLLECTIONS)}.")
+        raise ValueError(f"No collection {', '.join(map(repr, unknown)) or 'given'}; known: {', '.join(COLLECTIONS)}.")
     try:
         from music21.corpus import getComposer
     except ImportError as error:
         raise ImportError("Tunes from music21 need the extra 'corpus': pip install 'seqtutor[corpus]'") from error
-    books = [(name, Path(path)) for name in collections for path in sorted(getComposer(COLLECTIONS[name]))]
-    tunes = [(name, path, tune) for name, path in books for tune in abc.tunes(path.read_text("utf-8", errors="replace"))]
     found: list[tuple[str, NDArray[np.uint8]]] = []
     skipped: list[tuple[str, str]] = []
-    for name, path, tune in tqdm(tunes, unit="tune", desc="melodies from music21", disable=not progress):
-        try:
-            found += [(name, melody) for melody in _melodies([abc.read(tune)], transpose=True)]
-        except ValueError as error:
-            skipped.append((f"{path.name}: {abc.title(tune)}", str(error)))
-    return _unique(found, skipped, f"{len(tunes)} tunes of {', '.join(collections)}")
+    tunes = 0
+    books = [(name, Path(path)) for name in collections for path in sorted(getComposer(COLLECTIONS[name]))]
+    for name, path in tqdm(books, unit="file", desc="melodies from music21", disable=not progress):
+        for tune in abc.tunes(path.read_text("utf-8", errors="replace")):
+            tunes += 1
+            try:
+                found += [(name, melody) for melody in _melodies([abc.read(tune)], transpose=True)]
+            except ValueError as error:
+                skipped.append((f"{path.name}: {abc.title(tune)}", str(error)))
+    return _unique(found, skipped, f"{tunes} tunes in {len(books)} files of {', '.join(collections)}")
 
 
 def prepare(notes: Iterable[Note], transpose: bool = True) -> tuple[list[NDArray[np.uint8]], list[str]]:
     """The melodies in one line of music, and why each other stretch of it is left out.
 
-    Top note of a chord, grace notes (without duration) dropped, onsets and ends rounded to the step; split where 16 or more
-    steps are silent. A stretch begins with its first note, ends with its last, is cut at 1,024 steps, and is kept if it has at
-    least 32 steps, 4 pitches, 90% of onsets on the grid and 85% of notes in the best major key. It is transposed so that this
-    key becomes C, then by whole octaves to the centre of 48..83.
+    Top note of a chord, grace notes (without duration) dropped, onsets and ends rounded to the step; split where 16 or
+    more steps are silent. A stretch begins with its first note, ends with its last, is cut at 1,024 steps, and is kept
+    if it has at least 32 steps, 4 pitches, 90% of onsets on the grid and 85% of notes in the best major key. It is
+    transposed so that this key becomes C, then by whole octaves to the centre of 48..83.
 
     Args:
         transpose: False keeps the key, and the octave too unless the melody leaves 48..83.
@@ -200,14 +216,15 @@ def prepare(notes: Iterable[Note], transpose: bool = True) -> tuple[list[NDArray
 def major_key(pitches: Sequence[int]) -> tuple[int, float]:
     """Tonic (0 = C .. 11 = B) of the major key that holds most of the pitches, and the share it holds.
 
-    Ties, as in a melody without fourth or seventh: the key whose tonic ends the melody; then that with more notes of its tonic
-    triad; then that whose tonic lies least below the last note. So a transposed melody gets the key transposed alike.
+    Ties, as in a melody without fourth or seventh: the key whose tonic ends the melody; then that with more notes of
+    its tonic triad; then that whose tonic lies least below the last note. So the key moves with a transposed melody.
     """
     counts = Counter(pitch % 12 for pitch in pitches)
     last = pitches[-1] % 12
 
     def rank(tonic: int) -> tuple[int, bool, int, int]:
-        held, triad = (sum(counts[(tonic + degree) % 12] for degree in degrees) for degrees in (MAJOR_SCALE, TONIC_TRIAD))
+        held = sum(counts[(tonic + degree) % 12] for degree in MAJOR_SCALE)
+        triad = sum(counts[(tonic + degree) % 12] for degree in TONIC_TRIAD)
         return held, tonic == last, triad, -((last - tonic) % 12)
 
     tonic = max(range(12), key=rank)
@@ -259,7 +276,8 @@ def _melodies(lines: Iterable[Iterable[Note]], transpose: bool) -> list[NDArray[
     melodies = [melody for kept, _ in prepared for melody in kept]
     if not melodies:
         reasons = Counter(reason for _, reasons in prepared for reason in reasons)
-        raise ValueError("; ".join(f"{reason} ({n} times)" if n > 1 else reason for reason, n in reasons.items()) or "no notes")
+        told = [f"{reason} ({n} times)" if n > 1 else reason for reason, n in reasons.items()]
+        raise ValueError("; ".join(told) or "no notes")
     return melodies
 
 
@@ -301,12 +319,17 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise ValueError(f"{path} is not an .npz of plain arrays ({type(error).__name__}: {error})") from error
 
 
-def _integers(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> NDArray[np.int64]:
+def _array(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
     if name not in arrays:
         raise ValueError(f"{path} has no array {name!r}; it has: {', '.join(arrays) or 'none'}.")
-    array = arrays[name]
+    return arrays[name]
+
+
+def _integers(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> NDArray[np.int64]:
+    array = _array(path, arrays, name)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"{path}: {name!r} must be one row of whole numbers, not {array.dtype} of shape {list(array.shape)}.")
+        found = f"{array.dtype} of shape {list(array.shape)}"
+        raise ValueError(f"{path}: {name!r} must be one row of whole numbers, not {found}.")
     return array.astype(np.int64)
 
 

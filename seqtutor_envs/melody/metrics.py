@@ -5,21 +5,19 @@ N melodies, T steps each, V tokens. Fractions are in 0..1; what is undefined is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqtutor_envs.judge import judged, parts
 from seqtutor_envs.melody.rules import MIDDLE_C, whole_melodies
 from seqtutor_envs.melody.task import MelodyTask
 from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB
-from seqtutor_envs.prior import Prior, token_log_probs
+from seqtutor_envs.prior import Prior
 from seqtutor_envs.task import Task
 
 LAGS = (1, 2, 3)
-RULE_ROWS = 2**18  # steps scored at a time: their nine terms take 19 MB
-PRIOR_ROWS = 2**16  # steps judged by the prior at a time: their log p takes 10 MB
 
 PAPER_COLUMNS = ("prior", "Q", "Psi", "G", "prior_rerun")
 # Table 1 of the paper (100,000 melodies, c = .5), as printed. There the prior's not_in_key and starts_with_tonic have
@@ -75,39 +73,18 @@ def table(
     task = MelodyTask(length=tokens.shape[1]) if task is None else task
     if task.length != tokens.shape[1]:
         raise ValueError(f"The melodies have {tokens.shape[1]} steps, the task's length is {task.length}.")
-    tokens = task.checked(tokens)
-    log_pi = None if log_probs is None else np.asarray(log_probs, dtype=np.float64)
-    if log_pi is not None and log_pi.shape != (len(tokens),):
-        raise ValueError(f"log_probs must be log pi of each melody, [{len(tokens)}], not {list(log_pi.shape)}.")
-    if log_pi is not None and prior is None:
-        raise ValueError("KL and J compare log_probs with log p: pass prior= as well.")
-    if not (np.isfinite(c) and c > 0):
-        raise ValueError(f"c must be above 0, not {c!r}.")
-    row, returns = _scored(tokens, task)
-    row |= _variety(tokens)
-    if prior is not None:
-        log_p = melody_log_probs(tokens, prior)
-        row |= _mean("log_p", log_p) | {"log_p_per_step": float(log_p.mean()) / tokens.shape[1]}
-        if log_pi is not None:
-            row |= _mean("kl", log_pi - log_p) | _mean("j", returns / c + log_p - log_pi)
-    return row
+    row = judged(task, tokens, None, prior, log_probs, c)
+    row["distinct_melodies"] = row.pop("distinct_sequences")
+    return _scored(task.checked(tokens)) | row
 
 
-def _scored(tokens: NDArray[np.int64], task: Task) -> tuple[dict[str, float], NDArray[np.float64]]:
-    """What the rules say: their part of the table, and R of each melody [N]."""
+def _scored(tokens: NDArray[np.int64]) -> dict[str, float]:
+    """The rows of Table 1: what the nine rules say, whatever the task."""
     n, horizon = tokens.shape
     counts: dict[str, int] = {}
-    sums: dict[str, float] = dict.fromkeys(task.weights, 0.0)
-    returns = np.zeros(n)
-    for part in _parts(n, horizon, RULE_ROWS):
-        terms = task.terms(tokens[part])
-        rules = terms if isinstance(task, MelodyTask) else MelodyTask(horizon).terms(tokens[part])
-        for name, count in _counted(tokens[part], rules).items():
+    for part in parts(n, horizon):
+        for name, count in _counted(tokens[part], MelodyTask(horizon).terms(tokens[part])).items():
             counts[name] = counts.get(name, 0) + count
-        for name, term in terms.items():
-            per_melody = term.sum(axis=1)
-            sums[name] += float(per_melody.sum())
-            returns[part] += task.weights[name] * per_melody
     resolved, doubled = counts.pop("resolved"), counts.pop("doubled")
     values, unique = whole_melodies(tokens)
     return {
@@ -117,9 +94,8 @@ def _scored(tokens: NDArray[np.int64], task: Task) -> tuple[dict[str, float], ND
         "unique_maximum": float(unique[:, 0].mean()),
         "unique_minimum": float(unique[:, 1].mean()),
         **{f"autocorrelation_{lag}": _mean_of_defined(values[:, k]) for k, lag in enumerate(LAGS)},
-        **_mean("task_return", returns),
-        **{f"term_{name}": total / n for name, total in sums.items()},
-    }, returns
+        "distinct_4grams": _fourgrams(tokens),
+    }
 
 
 def _counted(tokens: NDArray[np.int64], rules: dict[str, NDArray[np.float64]]) -> dict[str, int]:
@@ -138,37 +114,13 @@ def _counted(tokens: NDArray[np.int64], rules: dict[str, NDArray[np.float64]]) -
     return {name: int(np.count_nonzero(which)) for name, which in steps.items()}
 
 
-def _variety(tokens: NDArray[np.int64]) -> dict[str, float]:
-    n, horizon = tokens.shape
-    rows = np.ascontiguousarray(tokens, dtype=np.uint8)  # bytes compare as a whole, and fast
-    distinct = len(np.unique(rows.view(f"V{horizon}")))
+def _fourgrams(tokens: NDArray[np.int64]) -> int:
+    """How many different runs of four tokens occur."""
     digits = len(MELODY_VOCAB) ** np.arange(4)
     seen = np.zeros(len(MELODY_VOCAB) ** 4, dtype=bool)
-    for step in range(horizon - 3):
+    for step in range(tokens.shape[1] - 3):
         seen[tokens[:, step:step + 4] @ digits] = True
-    fourgrams = int(np.count_nonzero(seen))
-    return {"distinct_melodies": distinct, "distinct": distinct / n, "distinct_4grams": fourgrams}
-
-
-def melody_log_probs(tokens: NDArray[np.int64], prior: Prior) -> NDArray[np.float64]:
-    """log p of each whole melody: tokens [N, T] -> [N]. Raises ValueError on a prior over other tokens."""
-    if prior.vocab != MELODY_VOCAB:
-        raise ValueError(f"The prior's {len(prior.vocab)} tokens are not the {len(MELODY_VOCAB)} melody tokens.")
-    n, horizon = tokens.shape
-    parts = [tokens[part] for part in _parts(n, horizon, PRIOR_ROWS)]
-    return np.concatenate([token_log_probs(prior.log_probs(part), part).sum(axis=1) for part in parts])
-
-
-def _parts(n: int, horizon: int, rows: int) -> Iterator[slice]:
-    """Slices of n melodies that hold at most `rows` steps each, or one melody."""
-    size = max(1, rows // horizon)
-    return (slice(start, start + size) for start in range(0, n, size))
-
-
-def _mean(name: str, values: NDArray[np.float64]) -> dict[str, float]:
-    """Mean of independent values [N] and its standard error (NaN for N = 1)."""
-    error = float(values.std(ddof=1)) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    return {name: float(values.mean()), f"{name}_se": float(error)}
+    return int(np.count_nonzero(seen))
 
 
 def _mean_of_defined(values: NDArray[np.float64]) -> float:

@@ -16,21 +16,31 @@ import pretty_midi
 from numpy.typing import NDArray
 from scipy.io import wavfile
 
-from seqtutor_envs.melody.notes import Note, canonical, checked, octaves_into_range, on_grid, rounded, segments, tokens_of
-from seqtutor_envs.melody.vocab import STEPS_PER_QUARTER
+from seqtutor_envs.melody.notes import (
+    Note,
+    canonical,
+    checked,
+    octaves_into_range,
+    on_grid,
+    rounded,
+    segments,
+    tokens_of,
+)
+from seqtutor_envs.melody.vocab import STEPS_PER_BAR, STEPS_PER_QUARTER
 from seqtutor_envs.files import write_atomically
 
 __all__ = ["MidiError", "canonical", "from_midi", "read_lines", "to_midi", "to_wav", "write_midi"]
 
 TICKS_PER_QUARTER = 220  # pretty_midi's own default: 55 ticks a step, so every step is a whole tick
 SLOWEST_QPM = 3.6  # a MIDI file keeps the tempo as microseconds per quarter in 24 bits: at most 16.8 s
-FASTEST_QPM = 6000.0  # 10 ms a quarter: beyond any music, and the file's whole microseconds still hold it to .01%
+FASTEST_QPM = 6000.0  # 10 ms a quarter: beyond any music, and whole microseconds still hold it to .01%
 VELOCITY = 100  # of 127: a firm mezzo-forte; the tokens know no loudness
 END_OF_MELODY = "end of melody"  # a text event: MIDI notes alone cannot say that a melody ends with a rest
 LEGATO = 1.0  # steps two notes may overlap: keys played legato; more is a second voice
 CHORDS = 0.25  # share of onsets with more than one note: a tune with double stops has fewer, an accompaniment more
 PEAK = 0.8  # of full scale: headroom for players that resample
 PARTIALS = 6  # of the plucked string; the sixth of B5 is 5.9 kHz, below half of any usual sample rate
+ATTACK = 2.0  # periods in which the sound swells to 1 - 1/e: 8 ms at middle C
 RING = 300.0  # periods of the fundamental in which the first partial falls to 1/e; partial k in 1/k of them
 
 
@@ -65,13 +75,13 @@ def to_midi(tokens: Any, qpm: float = 80.0) -> pretty_midi.PrettyMIDI:
 def from_midi(source: str | os.PathLike[str] | pretty_midi.PrettyMIDI) -> list[NDArray[np.int64]]:
     """The melodies in a MIDI file: one token array for each instrument that plays a single line.
 
-    Drums are ignored. Onsets and ends are rounded to sixteenths of the file's own grid; step 0 is the start of the file. Of a
-    chord the top note counts (`notes.on_grid`). A melody that leaves 48..83 is moved by the fewest whole octaves that bring it
-    back. An instrument that is no single line (notes overlap by more than a sixteenth, or more than a quarter of its onsets are
-    chords) or does not fit is left out with a warning that says why.
+    Drums are ignored. Onsets and ends are rounded to sixteenths of the file's own grid; step 0 is the file's start.
+    Of a chord the top note counts (`notes.on_grid`). A melody that leaves 48..83 is moved by the fewest whole octaves
+    that bring it back. An instrument that is no single line (notes overlap by more than a sixteenth, or more than a
+    quarter of its onsets are chords) or does not fit is left out with a warning that says why.
 
     Raises:
-        MidiError: not a MIDI file, no notes, or no instrument plays a usable line; the message names each with its reason.
+        MidiError: no MIDI file, no notes, or no instrument plays a usable line; the message names each with its reason.
         OSError: the file cannot be opened.
     """
     midi = source if isinstance(source, pretty_midi.PrettyMIDI) else _read(source)
@@ -114,27 +124,27 @@ def write_midi(melody: Any, path: str | os.PathLike[str], qpm: float = 80.0) -> 
 
 
 def to_wav(melody: Any, path: str | os.PathLike[str], sample_rate: int = 22050, qpm: float = 80.0) -> None:
-    """Plays tokens [T] or a PrettyMIDI on a plucked string into a WAV file (mono, 16 bit), whole or not at all."""
+    """Plays tokens [T] or a PrettyMIDI on a plucked string: a WAV file (mono, 16 bit), written whole or not at all."""
     midi = melody if isinstance(melody, pretty_midi.PrettyMIDI) else to_midi(melody, qpm)
     sound = midi.synthesize(fs=sample_rate, wave=_plucked_string, normalize=False)
     loudest = np.abs(sound).max(initial=0.0)
-    samples = sound * (PEAK * np.iinfo(np.int16).max / loudest) if loudest > 0 else sound  # a melody of rests is silence
+    if loudest > 0:  # a melody of rests is silence
+        sound *= PEAK * np.iinfo(np.int16).max / loudest
     content = io.BytesIO()
-    wavfile.write(content, sample_rate, samples.astype(np.int16))
+    wavfile.write(content, sample_rate, sound.astype(np.int16))
     write_atomically(Path(path), content.getvalue())
 
 
 def _read(path: str | os.PathLike[str]) -> pretty_midi.PrettyMIDI:
     content = Path(path).read_bytes()
+    if content[:4] == b"MThd" and len(content) > 12 and content[12] & 0x80:  # the sign of the header's division
+        raise MidiError(f"{path} counts time in film frames, not in beats: its notes have no place on a grid")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # tempo events on a wrong track: the grid needs no tempo
-            midi = pretty_midi.PrettyMIDI(io.BytesIO(content))
-    except Exception as error:  # the parser lets through whatever broken bytes lead to: EOFError, IndexError, KeyError, ...
+            return pretty_midi.PrettyMIDI(io.BytesIO(content))
+    except Exception as error:  # the parser lets through whatever broken bytes lead to: EOFError, IndexError, ...
         raise MidiError(f"{path} is not a readable MIDI file ({type(error).__name__}: {error})") from error
-    if midi.resolution <= 0:
-        raise MidiError(f"{path} counts time in film frames, not in beats, so its notes have no place on a grid of sixteenths")
-    return midi
 
 
 def _lines(midi: pretty_midi.PrettyMIDI) -> tuple[dict[str, list[Note]], dict[str, str]]:
@@ -145,7 +155,8 @@ def _lines(midi: pretty_midi.PrettyMIDI) -> tuple[dict[str, list[Note]], dict[st
         line = sorted(note for note in (_note(midi, note) for note in instrument.notes) if note.duration > 0)
         if instrument.is_drum or not line:
             continue
-        name = f"instrument {number} ({instrument.name.strip() or pretty_midi.program_to_instrument_name(instrument.program)})"
+        plays = instrument.name.strip() or pretty_midi.program_to_instrument_name(instrument.program)
+        name = f"instrument {number} ({plays})"
         problem = _second_voice(line)
         if problem:
             problems[name] = problem
@@ -173,7 +184,8 @@ def _second_voice(line: list[Note]) -> str | None:
         if step in onsets and overlap > 0:
             chords.add(step)
         elif overlap > LEGATO:
-            return f"polyphonic: at bar {step // 16 + 1} a note begins while another sounds for {overlap:.1f} sixteenths more"
+            bar = step // STEPS_PER_BAR + 1
+            return f"polyphonic: in bar {bar} a note begins {overlap:.1f} sixteenths before another ends"
         onsets.add(step)
         sounding_until = max(sounding_until, note.onset + note.duration)
     share = len(chords) / len(onsets)
@@ -181,13 +193,15 @@ def _second_voice(line: list[Note]) -> str | None:
 
 
 def _listed(problems: dict[str, str]) -> str:
-    return "; ".join(f"{name}: {problem}" for name, problem in problems.items()) or "it has no notes (drums do not count)"
+    found = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+    return found or "it has no notes (drums do not count)"
 
 
 def _plucked_string(phase: NDArray[np.float64]) -> NDArray[np.float64]:
     """Waveform at phase [samples] in radians since the pluck: partials that die away the faster the higher they are.
 
-    It starts at zero, so without a click; pretty_midi's synthesiser adds a slow decay and a fade-out of up to 0.1 s.
+    It swells from zero, so without a click; pretty_midi's synthesiser adds a slow decay and a fade-out of up to 0.1 s.
     """
     periods = phase / (2 * np.pi)
-    return sum((np.sin(k * phase) * np.exp(-k * periods / RING) / k**1.5 for k in range(1, PARTIALS + 1)), np.zeros_like(phase))
+    partials = [np.sin(k * phase) * np.exp(-k * periods / RING) / k**2 for k in range(1, PARTIALS + 1)]
+    return np.sum(partials, axis=0) * -np.expm1(-periods / ATTACK)

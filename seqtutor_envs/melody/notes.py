@@ -17,7 +17,7 @@ from seqtutor_envs.melody.vocab import HOLD, MELODY_VOCAB, NOTE_OFF, PITCH_OFFSE
 
 LOWEST_PITCH, HIGHEST_PITCH = 48, 83  # C3..B5: what the 36 pitch tokens hold
 CENTRE = (LOWEST_PITCH + HIGHEST_PITCH) / 2
-OFF_GRID = 0.25  # steps from the grid: sixteenths played by hand are nearer, triplets (1/3) and shorter notes (1/2) are not
+OFF_GRID = 0.25  # steps: sixteenths played by hand are nearer to the grid, triplets (1/3) and shorter notes (1/2) not
 
 
 class Note(NamedTuple):
@@ -44,7 +44,8 @@ def checked(tokens: Any) -> NDArray[np.int64]:
     """`tokens` as int64 [T]. Raises ValueError where they are no melody."""
     array = np.asarray(tokens)
     if array.ndim != 1 or array.size and not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"A melody is one sequence of whole numbers [T], not {array.dtype} of shape {list(array.shape)}.")
+        found = f"{array.dtype} of shape {list(array.shape)}"
+        raise ValueError(f"A melody is one sequence of whole numbers [T], not {found}.")
     if array.size and (array.min() < 0 or array.max() >= len(MELODY_VOCAB)):
         raise ValueError(f"Melody tokens must be in 0..{len(MELODY_VOCAB) - 1}, not {array.min()}..{array.max()}.")
     return array.astype(np.int64)
@@ -84,10 +85,11 @@ def canonical(tokens: Any) -> NDArray[np.int64]:
 
 
 def on_grid(notes: Iterable[Note]) -> list[Segment]:
-    """One melodic line: onsets and ends rounded to the step (halves up), one note a step, each ending where the next begins.
+    """One melodic line: onsets and ends rounded to the step (halves up), one note a step, cut where the next begins.
 
-    Of several notes that fall on one step those within OFF_GRID of it come first, and of these the highest: the top note of a
-    chord, the first of two thirty-seconds. A note lasts at least one step; one without duration (a grace note) is dropped.
+    Of several notes that fall on one step those within OFF_GRID of it come first, and of these the highest: the top
+    note of a chord, of two thirty-seconds the one on the beat. A note lasts at least one step; one without
+    duration (a grace note) is dropped.
     """
     chosen: dict[int, Note] = {}
     for note in notes:
@@ -121,9 +123,10 @@ def octaves_into_range(pitches: Sequence[int], centred: bool = False) -> int:
     low, high = min(pitches), max(pitches)
     fitting = [s for s in range(-120, 121, 12) if LOWEST_PITCH <= low + s and high + s <= HIGHEST_PITCH]
     if not fitting:
-        raise ValueError(f"its pitches, {low} to {high}, do not fit into {LOWEST_PITCH}..{HIGHEST_PITCH} by whole octaves")
+        raise ValueError(f"its pitches {low} to {high} do not fit into {LOWEST_PITCH}..{HIGHEST_PITCH} by octaves")
     middle = (low + high) / 2
-    return min(fitting, key=lambda s: (abs(middle + s - CENTRE) if centred else abs(s), -s))  # a tie goes up
+    distance = {s: abs(middle + s - CENTRE) if centred else abs(s) for s in fitting}
+    return min(fitting, key=lambda s: (distance[s], -s))  # the higher of two equally near
 
 
 def _precedence(note: Note) -> tuple[bool, int]:

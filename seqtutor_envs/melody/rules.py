@@ -77,7 +77,7 @@ def repetition(tokens, t, length):  # type: ignore[no-untyped-def]
 def autocorrelation(tokens, t, length):  # type: ignore[no-untyped-def]
     """Rule 4: -3 |r| for each of the lags 1, 2, 3 whose coefficient has |r| > .15, over all tokens including a.
 
-    Of a coefficient that is 3/20 exactly (1 in 250 is) the double may lie on either side of .15, so the form and the
+    Of a coefficient that is 3/20 exactly (one in 300) the double may lie on either side of .15, so the form and the
     order of summation in `coefficients` are part of the rule.
     """
     term = 0.0

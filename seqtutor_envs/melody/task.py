@@ -80,6 +80,18 @@ class MelodyTask(Task):
                 own[n, k] = _finite(name, rule(prefix, step), step)
         return own
 
+    def table(
+        self,
+        tokens: NDArray[np.int64],
+        lengths: NDArray[np.int64] | None = None,
+        prior: Prior | None = None,
+        log_probs: NDArray[np.float64] | None = None,
+        c: float = 1.0,
+    ) -> dict[str, float]:
+        from seqtutor_envs.melody.metrics import table
+
+        return table(tokens, prior, log_probs, self, c)
+
     def render_ansi(self, tokens: NDArray[np.int64]) -> str:
         from seqtutor_envs.melody.render import render_ansi
 

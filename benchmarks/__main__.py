@@ -1,0 +1,59 @@
+"""`python -m benchmarks demo | speed`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seqtutor_envs.command import one_thread, run
+
+
+def demo(
+    out: Path = Path("demo"),
+    seconds: float = 60.0,
+    paper: bool = False,
+    seed: int = 0,
+    n: int = 10_000,
+    prior: str = "melody",
+) -> None:
+    """Fine-tunes the shipped note RNN with Psi-learning, and compares the two in OUT/report.html.
+
+    OUT also gets eight melodies before and eight after (MIDI, WAV, piano rolls), the learning curve, the tables as text and JSON
+    and the trained agent. Ctrl-C ends the fine-tuning early; the report is then about what was learned so far.
+
+    Args:
+        out: the folder to write; files of an earlier demo in it are replaced.
+        seconds: CPU seconds of fine-tuning, on one core.
+        paper: the paper's c = 0.5 and gamma = 0.5 instead of c = 2 and gamma = 1.
+        seed: of learning and sampling.
+        n: melodies that each side is judged by.
+        prior: a shipped prior's name, or the path of one.
+    """
+    from benchmarks.demo import Settings, demonstrate
+
+    one_thread()
+    demonstrate(Settings(out, seconds, paper, seed, n, prior))
+
+
+def speed(out: Path = Path("speed.json"), seconds: float = 3.0, prior: str = "melody") -> None:
+    """Measures environment, cells and agent against each other, and prints a table of ratios. About a minute.
+
+    What is compared runs in turns in this process, so that a busy machine slows both sides; medians of CPU time, one core.
+
+    Args:
+        out: the JSON file to write.
+        seconds: time for each comparison.
+        prior: a shipped prior's name, or the path of one.
+    """
+    from benchmarks.speed.report import measure_all
+
+    one_thread()
+    measure_all(out, seconds, prior)
+
+
+def main(args: list[str] | None = None) -> None:
+    """The command line."""
+    run({"demo": demo, "speed": speed}, "python -m benchmarks", args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The rows of the demonstration's tables: what each figure means, and which direction is good."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+NEAR_ZERO = 0.12  # autocorrelations up to here count as good: the paper's largest is .10
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure.
+
+    Attributes:
+        key: its name in the judge's table; "term_" + a rule's name for the mean that a rule pays a melody.
+        title, meaning: in words.
+        better: "higher", "lower", "near 0", or "" where neither is better by itself.
+        percent: whether it is a share.
+    """
+
+    key: str
+    title: str
+    meaning: str
+    better: str
+    percent: bool = False
+
+
+OBJECTIVE = (
+    Row("j", "J, in nats", "what the tutor learns to maximise: E[R / c] − KL", "higher"),
+    Row("task_return", "Return R", "what the nine rules pay a melody, in all", "higher"),
+    Row("kl", "KL from the prior", "how far the writer has moved away from the prior, in nats a melody", "lower"),
+    Row("log_p", "log p of a melody", "how probable the prior finds it, in nats", ""),
+    Row("log_p_per_step", "log p of a step", "the same for each sixteenth", ""),
+    Row("distinct", "Distinct melodies", "different ones among all that were sampled; few would mean a collapsed writer", "higher", True),
+)
+
+TABLE_1 = (
+    Row("excessively_repeated", "Excessively repeated", "steps that repeat a note, hold or rest too often", "lower", True),
+    Row("not_in_key", "Not in key", "steps that play a note outside C major", "lower", True),
+    Row("starts_with_tonic", "Starts with tonic", "melodies that begin on middle C", "higher", True),
+    Row("leaps_resolved", "Leaps resolved", "leaps of a fifth or more that are answered, of those answered or doubled", "higher", True),
+    Row("unique_maximum", "Unique maximum", "melodies that touch their highest note once", "higher", True),
+    Row("unique_minimum", "Unique minimum", "melodies that touch their lowest note once", "higher", True),
+    Row("in_motif", "In a motif", "steps at which the last eight hold three or more pitches", "higher", True),
+    Row("in_repeated_motif", "In a repeated motif", "steps at which such a motif is heard again", "higher", True),
+    Row("autocorrelation_1", "Autocorrelation, lag 1", "likeness of neighbouring steps", "near 0"),
+    Row("autocorrelation_2", "Autocorrelation, lag 2", "likeness of steps two apart", "near 0"),
+    Row("autocorrelation_3", "Autocorrelation, lag 3", "likeness of steps three apart", "near 0"),
+)
+
+RULES = (
+    Row("term_key", "Key", "−1 for a note outside C major", "higher"),
+    Row("term_tonic", "Tonic", "+3 for middle C at the start and at the close, and for letting it ring", "higher"),
+    Row("term_repetition", "Repetition", "−100 for a token repeated too often", "higher"),
+    Row("term_autocorrelation", "Autocorrelation", "−3 |r| for each of three lags with |r| above .15", "higher"),
+    Row("term_motif", "Motif", "+3 and more at steps whose last eight hold three or more pitches", "higher"),
+    Row("term_repeated_motif", "Repeated motif", "+4 and more where such a motif is heard again", "higher"),
+    Row("term_interval", "Interval", "pays thirds, fourths, fifths and steps, punishes what lies beyond an octave", "higher"),
+    Row("term_leap", "Leap", "+5 for a leap resolved, −5 for one doubled", "higher"),
+    Row("term_unique_extremes", "Unique extremes", "+3 each for a highest and a lowest note heard once", "higher"),
+)
+
+# What the terminal shows of them
+SUMMARY = (*OBJECTIVE[:3], *OBJECTIVE[4:], *TABLE_1[:8])
+
+
+def shown(row: Row, value: float | None) -> str:
+    """A figure in words: two digits after the point, or one where there are two before it; a true minus sign."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    value = 100 * value if row.percent else value
+    digits = 1 if abs(value) >= 9.995 else 2
+    text = f"{value:.{digits}f}".replace("-", "−")
+    return f"{text}%" if row.percent else text
+
+
+def with_error(row: Row, metrics: Metrics) -> str:
+    """A figure and its standard error, where it has one above 0."""
+    error = metrics.get(f"{row.key}_se") or 0.0
+    value = shown(row, metrics.get(row.key))
+    return f"{value} ± {error:.2f}" if error > 0 and value != "–" else value
+
+
+def as_good(row: Row, value: float, paper: float) -> bool:
+    """Whether a figure is at least as good as the paper's (an autocorrelation: within NEAR_ZERO). Undefined ones are not."""
+    if row.better == "near 0":
+        return abs(value) <= NEAR_ZERO
+    return value >= paper if row.better == "higher" else value <= paper
+
+
+def text_table(title: str, rows: tuple[Row, ...], columns: Mapping[str, Metrics]) -> str:
+    """Rows by columns (heading -> figures), aligned, with a line that says which direction is good."""
+    cells = [["", "better", *columns]]
+    cells += [[row.title, row.better, *(with_error(row, metrics) for metrics in columns.values())] for row in rows]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) if k < 2 else cell.rjust(width) for k, (cell, width) in enumerate(zip(line, widths))).rstrip()
+        for line in cells
+    ]
+    return "\n".join([title, "-" * max(map(len, lines)), *lines])

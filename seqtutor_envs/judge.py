@@ -1,0 +1,102 @@
+"""The paper's objective, estimated from sequences of any writer: J = E[R / c] - KL(pi || p), in nats.
+
+N sequences, T tokens at most. `<name>_se` is the standard error of the mean beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqtutor_envs import checks
+from seqtutor_envs.prior import Prior, padded, token_log_probs
+from seqtutor_envs.task import Task
+
+ROWS = 2**16  # tokens judged at a time: the prior's rows for them take 10 MB with 38 tokens
+
+
+def judged(
+    task: Task,
+    tokens: NDArray[np.int64],
+    lengths: NDArray[np.int64] | None = None,
+    prior: Prior | None = None,
+    log_probs: NDArray[np.float64] | None = None,
+    c: float = 1.0,
+) -> dict[str, float]:
+    """What holds in every domain.
+
+    `distinct_sequences`, a count, and `distinct`, their share; means over sequences: `task_return`, R = sum of r_T, not divided by
+    c; `term_<name>`, the sum of a raw term, for each term of the task; with a prior `log_p`, and `log_p_per_step`, over all tokens;
+    with the writer's log pi besides `kl`, of log pi - log p, and `j`, of R/c + log p - log pi: estimates of KL(pi || p) and J
+    where the sequences are samples of pi.
+
+    Args:
+        tokens, lengths: [N, T] and [N], N at least 1; what lies after a length is ignored.
+        prior: p, over the task's tokens.
+        log_probs: [N], log pi of each whole sequence; needs the prior.
+        c: temperature of J.
+
+    Raises:
+        ValueError: shapes, tokens, vocabularies or c that do not fit.
+    """
+    tokens = task.checked(padded(tokens, lengths))
+    n = len(tokens)
+    log_pi = None if log_probs is None else np.asarray(log_probs, dtype=np.float64)
+    if not tokens.size:
+        raise ValueError(f"There is nothing to judge in tokens of shape {list(tokens.shape)}.")
+    if log_pi is not None and log_pi.shape != (n,):
+        raise ValueError(f"log_probs must be log pi of each sequence, [{n}], not {list(log_pi.shape)}.")
+    if log_pi is not None and prior is None:
+        raise ValueError("KL and J compare log_probs with log p: pass prior= as well.")
+    if prior is not None:
+        checks.same_vocabulary(task, prior)
+    if not (np.isfinite(c) and c > 0):
+        raise ValueError(f"c must be above 0, not {c!r}.")
+    distinct = len(np.unique(np.where(padding(tokens, lengths), -1, tokens), axis=0))
+    row: dict[str, float] = {"distinct_sequences": distinct, "distinct": distinct / n}
+    returns, sums = np.zeros(n), dict.fromkeys(task.weights, 0.0)
+    for part in parts(*tokens.shape):
+        for name, term in task.terms(tokens[part], None if lengths is None else lengths[part]).items():
+            per_sequence = term.sum(axis=1)
+            returns[part] += task.weights[name] * per_sequence
+            sums[name] += float(per_sequence.sum())
+    row |= mean_and_error("task_return", returns) | {f"term_{name}": total / n for name, total in sums.items()}
+    if prior is not None:
+        log_p = sequence_log_probs(prior, tokens, lengths)
+        steps = n * tokens.shape[1] if lengths is None else int(np.sum(lengths))
+        row |= mean_and_error("log_p", log_p) | {"log_p_per_step": float(log_p.sum()) / steps}
+        if log_pi is not None:
+            row |= mean_and_error("kl", log_pi - log_p) | mean_and_error("j", returns / c + log_p - log_pi)
+    return row
+
+
+def sequence_log_probs(
+    prior: Prior, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """log p of whole sequences [N, T] -> [N], a bounded number of rows at a time."""
+    result = np.empty(len(tokens))
+    for part in parts(*tokens.shape):
+        until = None if lengths is None else lengths[part]
+        result[part] = token_log_probs(prior.log_probs(tokens[part], until), tokens[part], until).sum(axis=1)
+    return result
+
+
+def parts(n: int, horizon: int) -> Iterator[slice]:
+    """Slices of n sequences that hold at most ROWS tokens each, or one sequence."""
+    size = max(1, ROWS // horizon)
+    return (slice(start, start + size) for start in range(0, n, size))
+
+
+def padding(tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None) -> NDArray[np.bool_]:
+    """True after each sequence's length, [N, T]."""
+    if lengths is None:
+        return np.zeros(tokens.shape, bool)
+    return np.arange(tokens.shape[1]) >= np.asarray(lengths)[:, None]
+
+
+def mean_and_error(name: str, values: NDArray[np.float64]) -> dict[str, float]:
+    """Mean of independent values [N], and its standard error (NaN for N = 1)."""
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return {name: float(values.mean()), f"{name}_se": float(error)}
