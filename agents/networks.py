@@ -41,6 +41,7 @@ class ValueNetwork(nn.Module):
     def __init__(self, prior: Prior, residual: bool, prior_weight: float, generator: torch.Generator) -> None:
         super().__init__()
         self.residual, self.prior_weight, self.start = residual, prior_weight, prior.vocab.start
+        self.shielded = isinstance(prior, RecurrentPrior)  # a fresh core holds nothing that v's gradient could spoil
         if isinstance(prior, RecurrentPrior):
             self.core = RecurrentNetwork.from_weights(prior.weights, prior.cell)
         else:
@@ -60,7 +61,8 @@ class ValueNetwork(nn.Module):
         if self.residual:
             logits = logits + self.prior_weight * prior_log_probs
         logits = logits.masked_fill(prior_log_probs <= LOG_PROB_FLOOR, FORBIDDEN)
-        return logits.log_softmax(-1), self.state_value(hidden.detach()).squeeze(-1)
+        features = hidden.detach() if self.shielded else hidden
+        return logits.log_softmax(-1), self.state_value(features).squeeze(-1)
 
     def values(self, tokens: Tensor, prior_log_probs: Tensor) -> Tensor:
         """Q, Psi or G [B, T, V]."""

@@ -17,8 +17,8 @@ def demo(
 ) -> None:
     """Fine-tunes the shipped note RNN with Psi-learning, and compares the two in OUT/report.html.
 
-    OUT also gets eight melodies before and eight after (MIDI, WAV, piano rolls), the learning curve, the tables as text and JSON
-    and the trained agent. Ctrl-C ends the fine-tuning early; the report is then about what was learned so far.
+    OUT also gets eight melodies before and eight after (MIDI, WAV, piano rolls), the learning curve, the tables as text
+    and JSON, and the trained agent. Ctrl-C ends the fine-tuning early; the report is then about what was learned.
 
     Args:
         out: the folder to write; files of an earlier demo in it are replaced.
@@ -35,13 +35,13 @@ def demo(
 
 
 def speed(out: Path = Path("speed.json"), seconds: float = 3.0, prior: str = "melody") -> None:
-    """Measures environment, cells and agent against each other, and prints a table of ratios. About a minute.
+    """Measures the speed of environment, cells and agent, and prints it as ratios. Under a minute of CPU time.
 
-    What is compared runs in turns in this process, so that a busy machine slows both sides; medians of CPU time, one core.
+    What is compared runs in turns in this process, so that a busy machine slows both sides; CPU time, one thread.
 
     Args:
         out: the JSON file to write.
-        seconds: time for each comparison.
+        seconds: CPU seconds for each of the eleven comparisons.
         prior: a shipped prior's name, or the path of one.
     """
     from benchmarks.speed.report import measure_all

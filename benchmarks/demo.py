@@ -1,4 +1,4 @@
-"""The demonstration: fine-tune the shipped prior with Psi-learning, judge both, write what there is to hear, see and read."""
+"""The demonstration: fine-tune the shipped prior with Psi-learning, judge both, write what to hear, see and read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ ENV = "SeqTutor-Melody-v0"
 SHOWN = 8  # melodies before and after
 SAMPLE_RATE = 12_000  # Hz: the highest partial of the highest note is 5.9 kHz, and the page holds 16 melodies
 CURVE_POINTS = 150
+THIS = "this page"
 ENOUGH = 10**12  # timesteps that no budget of seconds reaches
 
 
@@ -84,7 +85,10 @@ class Settings:
 
 
 def demonstrate(settings: Settings) -> None:
-    """Runs the demonstration and prints a summary. Raises SystemExit(130) after the report if Ctrl-C ended the learning early."""
+    """Runs the demonstration and prints a summary.
+
+    If Ctrl-C ends the learning early, raises SystemExit(130) after the report is written.
+    """
     begin = time.perf_counter()
     prior = load_prior(settings.prior)
     settings.out.mkdir(parents=True, exist_ok=True)  # what cannot be written to is known before the work
@@ -97,7 +101,7 @@ def demonstrate(settings: Settings) -> None:
     print(f"Judging the tutor on {settings.n:,} melodies ...", flush=True)
     after = evaluate(agent, ENV, settings.n, settings.seed, **keywords)
     results: dict[str, Any] = {
-        "command": settings.command,
+        "commands": commands(settings),
         "settings": {**asdict(settings), "out": str(settings.out), "c": settings.c, "gamma": settings.gamma},
         "agent": {"name": type(agent).__name__, "n_envs": agent.n_envs, **agent.settings},
         "training": training,
@@ -124,7 +128,8 @@ def fine_tune(agent: PsiLearning, seconds: float) -> tuple[dict[str, Any], list[
             agent.learn(ENOUGH, callback=[budget, recorder])
         except KeyboardInterrupt:
             interrupted = True
-            print(f"Interrupted after {budget.spent:.0f} of {seconds:g} s; the report is about what was learned so far.", file=sys.stderr)
+            early = f"Interrupted after {budget.spent:.0f} of {seconds:g} s"
+            print(f"{early}; the report is about what was learned so far.", file=sys.stderr)
     messages = [str(warning.message) for warning in noted]
     for message in messages:
         print(f"Note: {message}", file=sys.stderr)
@@ -153,17 +158,22 @@ class LearningCurve(BaseCallback):
 
     def _on_step(self) -> bool:
         spent = self.budget.spent
-        since = spent - (self.points[-1]["seconds"] if self.points else 0.0)
-        if since >= self.budget.seconds / CURVE_POINTS or spent >= self.budget.seconds:
-            agent: Any = self.model
-            figures = agent.training_figures()
-            self.points.append({"seconds": spent, "timesteps": agent.num_timesteps, **figures})
-            self.bar.set_postfix_str(f"J {figures['j']:.1f}, return {figures['task_return']:.1f}, KL {figures['kl']:.1f}", refresh=False)
+        if spent - (self.points[-1]["seconds"] if self.points else 0.0) >= self.budget.seconds / CURVE_POINTS:
+            self._record()
         self.bar.update(min(spent, self.budget.seconds) - self.bar.n)
         return True
 
     def _on_training_end(self) -> None:
+        if not self.points or self.points[-1]["seconds"] < self.budget.spent:
+            self._record()
         self.bar.close()
+
+    def _record(self) -> None:
+        agent: Any = self.model
+        figures = agent.training_figures()
+        self.points.append({"seconds": self.budget.spent, "timesteps": agent.num_timesteps, **figures})
+        shown = f"J {figures['j']:.1f}, return {figures['task_return']:.1f}, KL {figures['kl']:.1f}"
+        self.bar.set_postfix_str(shown, refresh=False)
 
 
 def samples(agent: Any, prior: Prior, seed: int) -> list[dict[str, Any]]:
@@ -171,8 +181,25 @@ def samples(agent: Any, prior: Prior, seed: int) -> list[dict[str, Any]]:
     tokens, _ = agent.sample(SHOWN, seed)
     returns = MelodyTask(LENGTH).reward(tokens).sum(axis=1)
     log_p = sequence_log_probs(prior, tokens)
-    rows = zip(tokens, returns, log_p)
-    return [{"tokens": row.tolist(), "notes": render_ansi(row), "task_return": float(r), "log_p": float(p)} for row, r, p in rows]
+    return [
+        {"tokens": row.tolist(), "notes": render_ansi(row), "task_return": float(paid), "log_p": float(nats)}
+        for row, paid, nats in zip(tokens, returns, log_p)
+    ]
+
+
+def commands(settings: Settings) -> dict[str, str]:
+    """What was typed, and what may be typed next: purpose -> command line."""
+    out = shlex.quote(str(settings.out))
+    midi = shlex.quote(str(settings.out / "melodies" / "after_1.mid"))
+    whose = "our own" if settings.paper else "the paper’s"
+    other = replace(settings, paper=not settings.paper, out=settings.out.with_name(f"{settings.out.name}-2"))
+    return {
+        THIS: settings.command,
+        f"with {whose} temperature and discount": other.command,
+        "more melodies of this tutor, as text and MIDI": f"python -m agents sample {out} -n 20 --midi",
+        "judge it again on other samples": f"python -m agents evaluate {out} -n {settings.n} --seed {settings.seed + 1}",
+        "what each rule pays a MIDI file, bar by bar": f"python -m seqtutor_envs.melody score {midi}",
+    }
 
 
 def versions() -> dict[str, str | None]:
@@ -185,7 +212,8 @@ def summary(results: Mapping[str, Any]) -> str:
     """The rows for the terminal."""
     training, n = results["training"], results["settings"]["n"]
     learned = f"{training['timesteps']:,} tokens in {training['cpu_seconds']:.0f} s"
-    return "\n" + text_table(f"{n:,} melodies each; Psi-learning on {learned}", SUMMARY, columns(results["metrics"]))
+    title = f"{n:,} melodies each; Psi-learning on {learned}"
+    return "\n" + text_table(title, SUMMARY, columns(results["metrics"]))
 
 
 def full_text(results: Mapping[str, Any]) -> str:
@@ -197,7 +225,7 @@ def full_text(results: Mapping[str, Any]) -> str:
         text_table("Table 1 of the paper", TABLE_1, metrics),
         text_table("What each rule pays a melody on average", RULES, ours),
     ]
-    return "\n\n".join([results["command"], *tables]) + "\n"
+    return "\n\n".join([results["commands"][THIS], *tables]) + "\n"
 
 
 def columns(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
@@ -206,7 +234,7 @@ def columns(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str
 
 
 def write(out: Path, results: dict[str, Any], agent: PsiLearning) -> None:
-    """Puts all files into `out`. They are made in a folder within it and then moved, so that Ctrl-C leaves no half of one."""
+    """Puts all files into `out`: makes them in a folder within it, then moves them, so that Ctrl-C leaves no half of one."""
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=out) as folder:
         staging = Path(folder)
         agent.save(staging / "agent")
@@ -214,7 +242,8 @@ def write(out: Path, results: dict[str, Any], agent: PsiLearning) -> None:
         metrics = results["metrics"]
         (staging / "learning_curve.png").write_bytes(curves_png(results["curve"], metrics["prior"], metrics["tutor"]))
         (staging / "table.txt").write_text(full_text(results), encoding="utf-8")
-        (staging / "results.json").write_text(json.dumps(without_nan(results), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        facts = json.dumps(without_nan(results), indent=1, allow_nan=False)
+        (staging / "results.json").write_text(facts + "\n", encoding="utf-8")
         (staging / "report.html").write_text(page(results, staging), encoding="utf-8")
         for path in sorted(path for path in staging.rglob("*") if path.is_file()):
             target = out / path.relative_to(staging)

@@ -1,11 +1,11 @@
 """One step of a stacked LSTM or GRU in numpy, from torch's weights: the fast path of priors and of acting agents.
 
-N sequences, H cells, V tokens (V + 1 with the start token). Weights carry torch's names: `rnn.weight_ih_l0` [G H, V + 1],
-`rnn.weight_hh_l0` [G H, H], biases [G H], `head.weight` [V, H], `head.bias` [V]; G is 4 (LSTM) or 3 (GRU) gates.
-Input is a one-hot token, so the first layer's input product is a row of a table.
+N sequences, H cells, V tokens (V + 1 with the start token). Weights carry torch's names: `rnn.weight_ih_l0`
+[G H, V + 1], `rnn.weight_hh_l0` [G H, H], biases [G H], `head.weight` [V, H], `head.bias` [V]; G is 4 (LSTM) or 3
+(GRU) gates. Input is a one-hot token, so the first layer's input product is a row of a table.
 
-Large batches go through numpy (matrix products of BLAS, one tanh for all gates: sigmoid(x) = (1 + tanh(x / 2)) / 2, with the
-halves put into the weights); a handful of sequences goes through a compiled loop, which has no call overhead.
+Large batches go through numpy (matrix products of BLAS, one tanh for all gates: sigmoid(x) = (1 + tanh(x / 2)) / 2,
+with the halves put into the weights); a handful of sequences goes through a compiled loop without call overhead.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class RecurrentStep:
         if cell not in GATES:
             raise ValueError(f"Unknown cell {cell!r}; the cells are: {', '.join(GATES)}.")
         self.cell = cell
-        self.num_layers = sum(name.startswith("rnn.weight_hh_l") for name in weights)
+        self.num_layers = len({name.rpartition("_l")[2] for name in weights if name.startswith("rnn.")})
         check_shapes(weights, cell, max(self.num_layers, 1))
         self.hidden_size = weights["head.weight"].shape[1]
         pack = _pack_lstm if cell == "lstm" else _pack_gru
@@ -111,7 +111,7 @@ def _pack_lstm(weights: Mapping[str, Array], layer: int) -> tuple[Array, Array, 
 
 
 def _pack_gru(weights: Mapping[str, Array], layer: int) -> tuple[Array, Array, Array]:
-    """Gates r, z halved, n as it is. n's hidden bias stays apart (r multiplies it): as a last row of the hidden matrix."""
+    """Gates r, z halved, n as it is. n's hidden bias stays apart (r multiplies it): as the hidden matrix's last row."""
     hidden_bias = weights[f"rnn.bias_hh_l{layer}"]
     size = len(hidden_bias) // 3
     scale = np.where(np.arange(3 * size) < 2 * size, 0.5, 1.0).astype(np.float32)

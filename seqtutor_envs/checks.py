@@ -63,7 +63,7 @@ def checked_actions(
     array = array.astype(np.int64)
     if over is not None:
         array[over] = 0
-    if array.view(np.uint64).max() >= len(vocab):  # seen so, a negative number is a huge one
+    if np.maximum.reduce(array.view(np.uint64)) >= len(vocab):  # seen so, a negative number is a huge one
         worst = int(np.flatnonzero((array < 0) | (array >= len(vocab)))[0])
         bounds = f"actions are token ids 0..{len(vocab) - 1}"
         raise ValueError(f"Action {array[worst]} of sequence {worst} is out of range: {bounds}.")
@@ -89,7 +89,7 @@ def allows_some(task: Task, mask: NDArray[np.int8], tokens: NDArray[np.int64], s
 
 def finite_reward(task: Task, task_reward: NDArray[np.float64], terms: NDArray[np.float64]) -> None:
     """Raises ValueError, naming the terms [n, K], where a reward is not finite."""
-    if not math.isfinite(task_reward.sum()):
+    if not math.isfinite(np.add.reduce(task_reward)):
         bad = [name for name, column in zip(task.weights, terms.T) if not np.isfinite(column).all()]
         terms_said = f"its terms {', '.join(bad)} are not" if bad else "their weighted sum overflows"
         raise ValueError(f"{type(task).__name__} must pay a finite reward; {terms_said}.")

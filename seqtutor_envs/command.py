@@ -31,7 +31,8 @@ def run(commands: Mapping[str, Callable[..., Any]], program: str, args: list[str
     try:
         tyro.extras.subcommand_cli_from_dict(dict(commands), prog=program, args=args)
     except KeyboardInterrupt as interrupt:
-        print(f"\nInterrupted; {interrupt if interrupt.args else 'what was written so far is complete.'}", file=sys.stderr)
+        kept = interrupt if interrupt.args else "what was written so far is complete."
+        print(f"\nInterrupted; {kept}", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
     except (ValueError, OSError, ImportError) as error:
         reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)

@@ -31,6 +31,10 @@ AUTORESET_MODES = tuple(mode.value for mode in AutoresetMode)
 RENDER_FPS = 4  # steps per second of a recorded video: sixteenth notes at 60 quarter notes a minute
 MAX_RENDERED = 16  # sequences that a vector environment draws
 
+# which of N sequences: their numbers, a mask, or ALL, which indexes without copying
+Rows = slice | NDArray[Any]
+ALL = slice(None)
+
 # log p of a token that the prior holds impossible: rewards stay finite, and e**-87.3 adds nothing to a float32 sum
 LOG_PROB_FLOOR = np.log(np.finfo(np.float32).tiny)
 
@@ -144,7 +148,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         """
         fresh = self._over.copy()  # to be started in this call
         stepped = ~fresh
-        if fresh.any():
+        if np.count_nonzero(fresh):  # the quickest test of a mask: this is the hot path
             if not self._started:
                 raise ResetNeeded("Call reset() before step().")
             if self.autoreset_mode is not AutoresetMode.NEXT_STEP:
@@ -155,21 +159,18 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             outcome = self._advance(self._checked(actions, fresh), np.flatnonzero(stepped))
             self._restart(fresh)
         else:
-            outcome = self._advance(self._checked(actions), None)
+            outcome = self._advance(self._checked(actions), ALL)
 
-        ended = outcome.ended
-        if self.autoreset_mode is AutoresetMode.SAME_STEP and ended.any():
-            final = step_infos(outcome, self._names, ended) | end_infos(self._sequences(ended), ended)
-            infos = final_infos(self._observe(), final, ended)
-            self._restart(ended)
-            fresh, stepped = ended, ~ended
-            last_steps = np.zeros_like(ended)
-        else:
+        ended, infos, told = outcome.ended, {}, stepped if self.infos == "full" else outcome.ended
+        if np.count_nonzero(ended):
             infos = end_infos(self._sequences(ended), ended)
-            last_steps = ended
-        full = self.infos == "full"
-        infos |= step_infos(outcome, self._names, stepped if full else last_steps)
-        infos |= row_infos(self._rows, self._mask, ~self._over if full else fresh)
+            if self.autoreset_mode is AutoresetMode.SAME_STEP:
+                infos |= step_infos(outcome, self._names, ended)
+                infos = final_infos(self._observe(), infos, ended)
+                self._restart(ended)
+                fresh, told = ended, told & ~ended
+        infos |= step_infos(outcome, self._names, told)
+        infos |= row_infos(self._rows, self._mask, ~self._over if self.infos == "full" else fresh)
         rewards = outcome.prior_log_prob + outcome.task_reward
         return self._observe(), rewards, ended.copy(), np.zeros(self.num_envs, np.bool_), infos
 
@@ -191,49 +192,48 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
 
     # ---------------------------------------------------------------- one token
 
-    def _advance(self, actions: NDArray[np.int64], rows: NDArray[np.int64] | None) -> Outcome:
-        """Appends actions [N] to the sequences at `rows` [n] (None: to all, which needs no indexing)."""
-        at, chosen = (self._everyone, actions) if rows is None else (rows, actions[rows])
+    def _advance(self, actions: NDArray[np.int64], rows: Rows) -> Outcome:
+        """Appends actions [N] to the sequences at `rows`, n of them."""
+        at, chosen = self._everyone[rows], actions[rows]
         if not len(at):
             n, terms = self.num_envs, np.zeros((self.num_envs, len(self._names)))
             return Outcome(np.zeros(n), np.zeros(n), terms, np.zeros(n, np.bool_))
-        steps = self._steps[at]
+        steps = self._steps[rows].copy()
         self._tokens[at, steps] = chosen
-        tokens = self._tokens if rows is None else self._tokens[rows]
-        terms = self.task.step_terms(tokens, steps)
+        terms = self.task.step_terms(self._tokens[rows], steps)
         prior_log_prob = self._rows[at, chosen].astype(np.float64)
         task_reward = terms @ self._weights
         task_reward /= self.c
         checks.finite_reward(self.task, task_reward, terms)
 
         steps += 1
-        self._steps[at] = steps
-        self._last[at] = chosen
-        self._returns[at] += prior_log_prob + task_reward
+        self._steps[rows] = steps
+        self._last[rows] = chosen
+        self._returns[rows] += prior_log_prob + task_reward
         ended = steps == self.task.length
         if self.task.vocab.end is not None:
             ended |= chosen == self.task.vocab.end
-        self._over[at] = ended
-        if not ended.any():
+        self._over[rows] = ended
+        num_ended = np.count_nonzero(ended)
+        if not num_ended:
             self._feed(chosen, rows)
-        elif not ended.all():
+        elif num_ended < len(ended):
             self._feed(chosen[~ended], at[~ended])
         outcome = Outcome(prior_log_prob, task_reward, terms, ended)
-        return outcome if rows is None else Outcome(*(self._scattered(part, rows) for part in outcome))
+        return outcome if rows is ALL else Outcome(*(self._scattered(part, rows) for part in outcome))
 
-    def _feed(self, tokens: NDArray[np.int64], rows: NDArray[np.int64] | None) -> None:
-        """The prior reads the tokens [n] of the sequences at `rows` (None: all): next rows of log p, next states."""
-        if rows is None:
+    def _feed(self, tokens: NDArray[np.int64], rows: Rows) -> None:
+        """The prior reads the tokens [n] of the sequences at `rows`: their next states and rows of log p."""
+        mask = self._action_mask(self._tokens[rows], self._steps[rows])
+        self._write_mask(mask, rows)
+        if rows is ALL:
             log_probs, self._state = self.prior.step(tokens, self._state)
-            self._mask = self._action_mask(self._tokens, self._steps)
-            self._rows = allowed_log_probs(log_probs, self._mask)
+            self._rows = allowed_log_probs(log_probs, mask)
             return
         log_probs, state = self.prior.step(tokens, tuple(part[rows] for part in self._state))
         for whole, part in zip(self._state, state):
             whole[rows] = part
-        mask = self._action_mask(self._tokens[rows], self._steps[rows])
         self._rows[rows] = allowed_log_probs(log_probs, mask)
-        self._write_mask(mask, rows)
 
     def _restart(self, mask: NDArray[np.bool_]) -> None:
         """Puts the sequences of `mask` [N] back behind the start token."""
@@ -253,14 +253,14 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             checks.allows_some(self.task, mask, tokens, steps)
         return mask
 
-    def _write_mask(self, mask: NDArray[np.int8] | None, rows: NDArray[Any]) -> None:
+    def _write_mask(self, mask: NDArray[np.int8] | None, rows: Rows) -> None:
         if mask is None and self._mask is None:
             return
         if self._mask is None:
             self._mask = np.ones((self.num_envs, len(self.task.vocab)), np.int8)
         self._mask[rows] = 1 if mask is None else mask
 
-    def _scattered(self, part: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    def _scattered(self, part: NDArray[Any], rows: Rows) -> NDArray[Any]:
         """[n, ...] of the sequences at `rows` as [N, ...], zero elsewhere."""
         whole = np.zeros((self.num_envs, *part.shape[1:]), part.dtype)
         whole[rows] = part
@@ -356,7 +356,7 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
         token = np.asarray(action)
         if token.shape != ():
             raise ValueError(f"The action must be one integer 0..{len(self.task.vocab) - 1}, not {action!r}.")
-        outcome = batch._advance(batch._checked(token[None]), None)
+        outcome = batch._advance(batch._checked(token[None]), ALL)
         prior_log_prob, task_reward = float(outcome.prior_log_prob[0]), float(outcome.task_reward[0])
         terms = dict(zip(batch._names, outcome.terms[0].tolist()))
         info: dict[str, Any] = {"prior_log_prob": prior_log_prob, "task_reward": task_reward, "terms": terms}

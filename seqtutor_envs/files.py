@@ -1,4 +1,4 @@
-"""Files of arrays beside JSON facts, in one safetensors file. Writing is atomic; reading executes nothing from the file."""
+"""Arrays beside JSON facts in one safetensors file. Writing is atomic; reading executes nothing from the file."""
 
 from __future__ import annotations
 

@@ -26,11 +26,12 @@ class Outcome(NamedTuple):
 
 def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8] | None, mask: Mask) -> dict[str, Any]:
     """What the next action will be judged by: rows [N, V] of log p and of allowed actions (None: all allowed)."""
-    if not mask.any():
+    present = np.count_nonzero(mask)
+    if not present:
         return {}
     allowed = np.ones(prior_log_probs.shape, np.int8) if action_mask is None else action_mask.copy()
     rows = prior_log_probs.copy()
-    if not mask.all():
+    if present < len(mask):
         allowed[~mask] = 0
         rows[~mask] = 0.0
     masks = {"_prior_log_probs": mask.copy(), "_action_mask": mask.copy()}
@@ -39,13 +40,14 @@ def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8
 
 def step_infos(outcome: Outcome, names: Sequence[str], mask: Mask) -> dict[str, Any]:
     """The two summands of the reward and the raw terms by name."""
-    if not mask.any():
+    present = np.count_nonzero(mask)
+    if not present:
         return {}
     table = np.empty((2 + len(names), len(mask)))
     table[0] = outcome.prior_log_prob
     table[1] = outcome.task_reward
     table[2:] = outcome.terms.T
-    if not mask.all():
+    if present < len(mask):
         table[:, ~mask] = 0.0
     masks = np.empty((3 + len(names), len(mask)), np.bool_)  # one each, as users may change them
     masks[:] = mask
@@ -63,7 +65,7 @@ def step_infos(outcome: Outcome, names: Sequence[str], mask: Mask) -> dict[str, 
 
 def end_infos(sequences: NDArray[np.object_], mask: Mask) -> dict[str, Any]:
     """Finished sequences in their domain's words."""
-    return {"sequence": sequences, "_sequence": mask.copy()} if mask.any() else {}
+    return {"sequence": sequences, "_sequence": mask.copy()}
 
 
 def final_infos(observations: Any, infos: dict[str, Any], mask: Mask) -> dict[str, Any]:

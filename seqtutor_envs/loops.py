@@ -1,4 +1,4 @@
-"""The recurrent updates of cells.py as compiled loops, for a handful of sequences; same arguments, same results to 1e-6."""
+"""The recurrent updates of cells.py as compiled loops, for a handful of sequences: same arguments and results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The torch side of a RecurrentPrior: a stacked LSTM or GRU on one-hot tokens with a linear head. Used where gradients are."""
+"""The torch side of a RecurrentPrior, for gradients: a stacked LSTM or GRU on one-hot tokens with a linear head."""
 
 from __future__ import annotations
 

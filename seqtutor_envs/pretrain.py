@@ -1,8 +1,9 @@
 """Maximum likelihood: a RecurrentPrior from token sequences. `python -m seqtutor_envs.pretrain --help`.
 
-Every sequence is read from its start token with its true context: batches of sequences of similar length go through the
-network in chunks, the state carried from chunk to chunk and gradients cut there (truncated backpropagation through time).
-An epoch is a pure function of (weights, optimiser, seed, epoch number), so a resumed run equals an uninterrupted one.
+Every sequence is read from its start token with its true context: batches of sequences of similar length go through
+the network in chunks, the state carried from chunk to chunk and gradients cut there (truncated backpropagation through
+time). An epoch is a pure function of (weights, optimiser, seed, epoch number), so a resumed run equals an uninterrupted
+one.
 """
 
 from __future__ import annotations
@@ -68,17 +69,17 @@ def fit(
 ) -> RecurrentPrior:
     """Trains, keeping the best weights by validation nll in `out` (.safetensors and card); returns them.
 
-    Interrupted (KeyboardInterrupt), it leaves the best weights so far in `out` (those of the first epoch's middle, if no epoch
-    is whole) and raises on; `resume=True` goes on from the last whole epoch, in OUT.checkpoint, which a finished run removes,
-    to the same weights as an uninterrupted run.
+    Interrupted (KeyboardInterrupt), it leaves the best weights so far in `out` (in the first epoch, the present ones)
+    and raises on; `resume=True` goes on from the last whole epoch, kept in OUT.checkpoint, to the same weights as an
+    uninterrupted run. A finished run removes the checkpoint.
 
     Args:
         train, validation: token arrays [T_i], ids 0..V-1.
         length: how many tokens the prior's `sample` writes.
-        card: facts to be written beside the training's own; its "data_sha256", if there, tells `resume` that the data is the same.
+        card: facts to be written beside the training's own; its "data_sha256", if there, names the data for `resume`.
 
     Raises:
-        ValueError: sequences that cannot be trained on, a checkpoint of another run, or a loss that is no number any more.
+        ValueError: sequences that cannot be trained on, a checkpoint of another run, a loss that is no number.
         FileNotFoundError: nothing to resume.
     """
     _check(train, validation, vocab)
@@ -93,13 +94,14 @@ def fit(
         for epoch in range(run.progress.epoch, settings.epochs):
             train_nll = run.epoch(train, epoch, bar)
             run.note(epoch + 1, train_nll, mean_nll(run.network, validation))
-            figures = {"train": train_nll, "validation": run.progress.history[-1]["validation_nll"], "best": run.progress.best_nll}
-            bar.set_postfix({name: f"{nll:.4f}" for name, nll in figures.items()})
+            last = run.progress.history[-1]["validation_nll"]
+            bar.set_postfix(train=f"{train_nll:.4f}", validation=f"{last:.4f}", best=f"{run.progress.best_nll:.4f}")
             bar.update()
     except KeyboardInterrupt:
         if not run.progress.history:
             run.keep(mean_nll(run.network, validation))
-        raise KeyboardInterrupt(f"{run.out} holds the best weights so far; --resume goes on from the last whole epoch.") from None
+        kept = f"{run.out} holds the best weights so far"
+        raise KeyboardInterrupt(f"{kept}; --resume goes on from the last whole epoch.") from None
     finally:
         bar.close()
     prior = RecurrentPrior.load(run.out)
@@ -114,7 +116,7 @@ class _Run:
 
     def __init__(self, vocab: TokenVocab, settings: Settings, out: Path, length: int, card: dict[str, Any]) -> None:
         self.vocab, self.settings, self.out, self.length, self.card = vocab, settings, out, length, card
-        with torch.random.fork_rng():  # torch's layers draw their first weights from the global generator: leave it as it was
+        with torch.random.fork_rng():  # layers draw their first weights from the global generator: leave that as it was
             torch.manual_seed(settings.seed)
             self.network = RecurrentNetwork(len(vocab), settings.hidden_size, settings.num_layers, settings.cell)
         parameters = self.network.parameters()
@@ -132,7 +134,8 @@ class _Run:
         total, count, done = 0.0, 0, 0
         for batch in shuffled_batches(train, self.settings.batch_size, rng):
             fraction = (epoch + done / len(train)) / self.settings.epochs
-            self.optimizer.param_groups[0]["lr"] = self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * fraction))
+            cosine = 0.5 * (1 + math.cos(math.pi * fraction))
+            self.optimizer.param_groups[0]["lr"] = self.settings.learning_rate * cosine
             state: Any = None
             for inputs, targets, live in chunks([train[i] for i in batch], len(self.vocab), self.settings.chunk):
                 state = _detached_rows(state, live)
@@ -151,7 +154,7 @@ class _Run:
     def note(self, epoch: int, train_nll: float, validation_nll: float) -> None:
         """Records an epoch, keeps its weights if they are the best, writes the checkpoint."""
         if not math.isfinite(validation_nll):
-            raise ValueError(f"The validation nll after epoch {epoch} is {validation_nll}: try a smaller learning rate.")
+            raise ValueError(f"Validation nll is {validation_nll} after epoch {epoch}: try a smaller learning rate.")
         self.progress.epoch = epoch
         self.progress.history.append({"epoch": epoch, "train_nll": train_nll, "validation_nll": validation_nll})
         if validation_nll < self.progress.best_nll:
@@ -162,8 +165,8 @@ class _Run:
     def write_checkpoint(self) -> None:
         """All that `restore` needs."""
         arrays = with_prefix("network", self.network.weights()) | with_prefix("adam", adam_arrays(self.optimizer))
-        facts = {"settings": asdict(self.settings), "progress": asdict(self.progress), "data_sha256": self.card["data_sha256"]}
-        save_arrays(self.checkpoint, arrays, facts)
+        facts = {"settings": asdict(self.settings), "progress": asdict(self.progress)}
+        save_arrays(self.checkpoint, arrays, {**facts, "data_sha256": self.card["data_sha256"]})
 
     def keep(self, validation_nll: float) -> None:
         """Writes the present weights to `out`."""
@@ -184,12 +187,13 @@ class _Run:
     def restore(self) -> None:
         """Goes on from the checkpoint. Raises FileNotFoundError without one, ValueError if it is of another run."""
         if not self.checkpoint.is_file():
-            raise FileNotFoundError(f"Nothing to resume: {self.checkpoint} does not exist. Leave out --resume to start.")
+            raise FileNotFoundError(f"Nothing to resume: no {self.checkpoint}. Leave out --resume to start.")
         arrays, facts = load_arrays(self.checkpoint)
         made_with = {**facts["settings"], "data_sha256": facts["data_sha256"]}
         for name, value in {**asdict(self.settings), "data_sha256": self.card["data_sha256"]}.items():
-            if made_with.get(name) != value:
-                raise ValueError(f"Cannot resume: {self.checkpoint} was made with {name}={made_with.get(name)}, not {value}.")
+            was = made_with.get(name)
+            if was != value:
+                raise ValueError(f"Cannot resume: {self.checkpoint} was made with {name}={was}, not {value}.")
         self.progress = Progress(**facts["progress"])
         load_weights(self.network, of_prefix("network", arrays))
         restore_adam(self.optimizer, of_prefix("adam", arrays))
@@ -204,9 +208,9 @@ def shuffled_batches(sequences: Sequences, batch_size: int, rng: np.random.Gener
 
 
 def chunks(sequences: Sequences, start: int, chunk: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """A batch in pieces of `chunk` steps: inputs [B, C], targets [B, C] (-1 = none), and which rows of the piece before go on.
+    """A batch in pieces of `chunk` steps: inputs [B, C], targets [B, C] (-1 = none), and which rows stay.
 
-    B shrinks from piece to piece: sequences that are over leave.
+    B shrinks from piece to piece as sequences end: the last array says which rows of the piece before are in this one.
     """
     lengths = np.array([len(tokens) for tokens in sequences])
     targets = np.full((len(sequences), lengths.max()), -1)
@@ -246,7 +250,7 @@ def _check(train: Sequences, validation: Sequences, vocab: TokenVocab) -> None:
         raise ValueError(f"Training needs sequences in both splits: {found}.")
     for tokens in (*train, *validation):
         if not len(tokens) or np.min(tokens) < 0 or np.max(tokens) >= len(vocab):
-            raise ValueError(f"Every sequence must have tokens in 0..{len(vocab) - 1}, and at least one; found {tokens}.")
+            raise ValueError(f"A sequence needs at least one token, all in 0..{len(vocab) - 1}; found {tokens}.")
 
 
 def _sha256(*splits: Sequences) -> str:

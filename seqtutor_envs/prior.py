@@ -43,13 +43,13 @@ class Prior(ABC):
 
     @abstractmethod
     def step(self, tokens: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
-        """Feeds tokens [N] (0..V, V = start). Returns the next rows of log p, float32 [N, V], and the state; new arrays."""
+        """Feeds tokens [N] (0..V, V = start); returns new arrays: next rows of log p, float32 [N, V], and the state."""
 
     def log_probs(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Rows of log p for tokens [N, T]: [N, T, V], row t = log p(. | start, tokens[:t]).
 
-        What lies after `lengths` [N] is ignored: filler there may be any number, rows from there on are log p of nothing in
-        particular (that of padding with token 0).
+        What lies after `lengths` [N] is ignored: filler there may be any number, and rows beyond that length are log p
+        of nothing in particular (of padding with token 0).
         """
         tokens = padded(tokens, lengths)
         n, horizon = tokens.shape
@@ -63,12 +63,13 @@ class Prior(ABC):
     def sample(
         self, n: int, seed: int | np.random.Generator, length: int | None = None, temperature: float = 1.0
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """n sequences: tokens [n, T] (start id as filler) and lengths [n], the end token counted. Same seed, same tokens.
+        """n sequences: tokens [n, T] (start id as filler) and lengths [n], the end token counted.
 
-        T is the longest one's length. A temperature below 1 keeps nearer to the most probable tokens.
+        T is the longest one's length. Same seed, same tokens. The lower the temperature, the nearer to the most
+        probable tokens.
         """
         if not temperature > 0:
-            raise ValueError(f"A temperature must be above 0, not {temperature}; towards 0 the most probable token is chosen.")
+            raise ValueError(f"A temperature must be above 0, not {temperature}.")
         horizon = self.length if length is None else length
         rng = np.random.default_rng(seed)
         tokens = np.full((n, horizon), self.vocab.start)
@@ -113,7 +114,12 @@ class RecurrentPrior(Prior):
     """
 
     def __init__(
-        self, weights: Mapping[str, NDArray[np.float32]], cell: str, vocab: TokenVocab, length: int, card: Mapping[str, Any] | None = None
+        self,
+        weights: Mapping[str, NDArray[np.float32]],
+        cell: str,
+        vocab: TokenVocab,
+        length: int,
+        card: Mapping[str, Any] | None = None,
     ) -> None:
         self.weights = {name: np.array(array, dtype=np.float32) for name, array in weights.items()}
         self._step = RecurrentStep(self.weights, cell)
@@ -207,7 +213,7 @@ def load_prior(prior: str | os.PathLike[str] | Prior) -> Prior:
 
 @cache
 def _load_once(path: Path, mtime_ns: int, inode: int) -> RecurrentPrior:
-    """Keyed by what changes when a file is written anew: its time, and its inode where two writings share a clock tick."""
+    """Keyed by what changes when a file is written anew: its time, and its inode if two writings share a clock tick."""
     return RecurrentPrior.load(path)
 
 

@@ -56,7 +56,9 @@ class Task(ABC):
             [N, K], unweighted.
         """
 
-    def terms(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> dict[str, NDArray[np.float64]]:
+    def terms(
+        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
+    ) -> dict[str, NDArray[np.float64]]:
         """Raw terms of every step: name -> [N, T], zero after a sequence's length."""
         tokens = self.checked(tokens)
         n, horizon = tokens.shape
@@ -89,7 +91,8 @@ class Task(ABC):
         """`tokens` as int64 [N, T]. Raises ValueError where they cannot be sequences of this task."""
         array = np.ascontiguousarray(tokens, dtype=np.int64)
         if array.ndim != 2:
-            raise ValueError(f"Tokens must have shape [N, T], not {list(array.shape)}; wrap one sequence as tokens[None].")
+            shape = list(array.shape)
+            raise ValueError(f"Tokens must have shape [N, T], not {shape}; wrap one sequence as tokens[None].")
         if array.shape[1] > self.length:
             raise ValueError(f"Cannot score {array.shape[1]} tokens: this task's length is {self.length}.")
         if array.size and (array.min() < 0 or array.max() >= len(self.vocab)):
@@ -97,7 +100,7 @@ class Task(ABC):
         return array
 
     def action_mask(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int8] | None:
-        """1 for each token allowed next, int8 [N, V]; None (the default) allows all. `steps` tokens are chosen so far."""
+        """1 for each token allowed next, int8 [N, V]; None (the default): all. `steps` [N] tokens are chosen so far."""
         return None
 
     def sequence(self, tokens: NDArray[np.int64]) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from env_toys import ToyTask, toy_prior
 
+from seqtutor_envs import exact
 from seqtutor_envs.env import SequenceTutorEnv
 from seqtutor_envs.exact import ExactTask, kl_optimum_policy, kl_policy_optimum, objective, random_task, solve
 from seqtutor_envs.prior import Prior
@@ -154,11 +155,15 @@ def test_rewards_belong_to_prefixes():
         ExactTask(vocab, np.arange(6.0), 2)
 
 
-def test_too_many_sequences_are_refused_at_once():
+def test_too_many_sequences_are_refused(monkeypatch):
     with pytest.raises(ValueError, match="1,000,000"):
         make(vocab_size=10, length=7)
-    with pytest.raises(ValueError, match="1,000,000"):
+    monkeypatch.setattr(exact, "MAX_SEQUENCES", 1000)
+    with pytest.raises(ValueError, match="over 1,000 after 6 tokens"):  # 3^5 go on, 1 + 3 + ... + 81 have ended
         solve(ToyTask(length=40), UniformPrior(), 1.0)
+
+
+def test_gamma_is_a_discount():
     with pytest.raises(ValueError, match="gamma"):
         make().solution(gamma=1.5)
 

@@ -123,8 +123,8 @@ def test_nine_in_ten_onsets_on_the_grid_are_enough():
 
 
 def test_halves_of_a_step_are_rounded_up():
-    melodies, _ = prepare(quarters(SCALE) + [Note(8.125, 0.5, 60)])
-    assert melodies[0].tolist() == spelled(SCALE) + [0, 14, 1]  # 8.125 quarters = 32.5 steps, its end 34.5
+    melodies, _ = prepare(quarters(SCALE * 2) + [Note(16.125, 0.5, 60)])
+    assert melodies[0].tolist() == spelled(SCALE * 2) + [0, 14, 1]  # 16.125 quarters = 64.5 steps, its end 66.5
     assert rounded(8.12) == 32
 
 

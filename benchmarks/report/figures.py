@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from seqtutor_envs.melody.render import piano_roll
 
 ROLL_SIZE = (5.0, 2.5)  # inches: 340 pixels on a phone and 520 on a desk leave the note names legible
-ROLL_AXES = (0.065, 0.1, 0.922, 0.875)  # left, bottom, width, height as shares of the picture; the page's playhead needs them
+ROLL_AXES = (0.065, 0.1, 0.922, 0.875)  # left, bottom, width, height as shares of the picture, for the page's playhead
 DPI = 140  # at more, piano_roll would name every white key, too small to read
 PRIOR, TUTOR, INK, GRID, PAPER = "#6b7280", "#0f766e", "#1c2530", "#dfe4ea", "#ffffff"
-CURVES = {"j": "J (nats)", "task_return": "return R", "kl": "KL from the prior (nats)"}
+Figures = Mapping[str, float]
+CURVES = {"j": "J (nats)", "task_return": "Return R", "kl": "KL from the prior (nats)"}
 
 
 def roll_png(tokens: NDArray[Any]) -> bytes:
@@ -27,24 +28,28 @@ def roll_png(tokens: NDArray[Any]) -> bytes:
     return png(figure)
 
 
-def curves_png(curve: Sequence[Mapping[str, float]], prior: Mapping[str, float], tutor: Mapping[str, float]) -> bytes:
+def curves_png(curve: Sequence[Figures], prior: Figures, tutor: Figures) -> bytes:
     """J, return and KL side by side."""
-    figure = Figure(figsize=(11, 3.1), dpi=DPI, facecolor=PAPER, layout="constrained")
+    figure = _roomy((11, 3.2))
     for ax, name in zip(figure.subplots(1, len(CURVES)), CURVES):
         draw_curve(ax, name, curve, prior, tutor)
     return png(figure)
 
 
-def curve_png(name: str, curve: Sequence[Mapping[str, float]], prior: Mapping[str, float], tutor: Mapping[str, float]) -> bytes:
+def curve_png(name: str, curve: Sequence[Figures], prior: Figures, tutor: Figures) -> bytes:
     """One of CURVES alone, for narrow screens."""
-    figure = Figure(figsize=(4, 2.8), dpi=DPI, facecolor=PAPER, layout="constrained")
+    figure = _roomy((4, 2.9))
     draw_curve(figure.subplots(), name, curve, prior, tutor)
     return png(figure)
 
 
-def draw_curve(
-    ax: Axes, name: str, curve: Sequence[Mapping[str, float]], prior: Mapping[str, float], tutor: Mapping[str, float]
-) -> None:
+def _roomy(size: tuple[float, float]) -> Figure:
+    figure = Figure(figsize=size, dpi=DPI, facecolor=PAPER, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr, call-arg]  # inches
+    return figure
+
+
+def draw_curve(ax: Axes, name: str, curve: Sequence[Figures], prior: Figures, tutor: Figures) -> None:
     """What was seen while learning (line), and what the judge found before (dashes) and after it (dot)."""
     seconds = [point["seconds"] for point in curve]
     ax.axhline(prior[name], color=PRIOR, linewidth=1.4, linestyle=(0, (5, 3)), label="prior")

@@ -10,12 +10,12 @@ from string import Template
 from typing import Any
 
 from benchmarks.report.figures import CURVES, ROLL_AXES, curve_png
-from benchmarks.report.rows import OBJECTIVE, RULES, TABLE_1, Metrics, Row, as_good, shown
+from benchmarks.report.rows import NEAR_ZERO, OBJECTIVE, RULES, TABLE_1, Metrics, Row, as_good, shown, shown_error
 
 TEMPLATE = Path(__file__).with_name("template.html")
 MELODY_SECONDS = 6.0  # 32 sixteenths at 80 quarter notes a minute
-TILES = ("j", "in_motif", "starts_with_tonic", "leaps_resolved")
-ARROWS = {"higher": "↑", "lower": "↓", "near 0": "→ 0", "": ""}
+TILES = ("j", "task_return", "starts_with_tonic", "in_motif")
+ARROWS = {"higher": "↑", "lower": "↓", "near 0": "→ 0"}
 
 
 def page(results: Mapping[str, Any], folder: Path) -> str:
@@ -23,22 +23,24 @@ def page(results: Mapping[str, Any], folder: Path) -> str:
     prior, tutor, paper = (results["metrics"][name] for name in ("prior", "tutor", "paper_psi"))
     ours = {"prior": prior, "tutor": tutor}
     left, _, width, _ = ROLL_AXES
+    count = len(results["melodies"]["prior"])
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         lede=lede(results),
         notices="".join(f'<p class="notice">{escape(text)}</p>' for text in notices(results)),
         tiles="".join(tile(row, prior, tutor) for row in (*OBJECTIVE, *TABLE_1) if row.key in TILES),
-        shown=len(results["melodies"]["prior"]),
+        shown=count,
         seed=results["settings"]["seed"],
         n=f"{results['settings']['n']:,}",
         c=f"{results['settings']['c']:g}",
-        melodies="".join(pair(number, results["melodies"], folder) for number in range(1, len(results["melodies"]["prior"]) + 1)),
+        points=f"{50 / results['settings']['n'] ** 0.5:.1f}",  # the largest standard error of a share, at one half
+        melodies="".join(pair(number, results["melodies"], folder) for number in range(1, count + 1)),
         curves="".join(curve_figure(name, results) for name in CURVES),
         objective=table(OBJECTIVE, ours),
         table_1=table(TABLE_1, {**ours, "paper’s Psi": paper}),
         reached=reached(tutor, paper, results["settings"]["paper"]),
         rules=table(RULES, ours),
-        commands=commands(results),
-        facts=facts(results),
+        commands=definitions({what: f"<code>{escape(line)}</code>" for what, line in results["commands"].items()}),
+        facts=definitions({what: escape(fact) for what, fact in facts(results).items()}),
         roll_left=f"{100 * left:.2f}",
         roll_width=f"{100 * width:.2f}",
         melody_seconds=f"{MELODY_SECONDS:g}",
@@ -49,9 +51,9 @@ def lede(results: Mapping[str, Any]) -> str:
     """What was done, in a sentence."""
     training = results["training"]
     return (
-        f"<b>{training['cpu_seconds']:.0f} seconds</b> of Psi-learning on one core, {training['rounds']:,} rounds of "
-        f"{results['agent']['n_envs']} melodies, at temperature c = {results['settings']['c']:g} "
-        f"and discount γ = {results['settings']['gamma']:g}."
+        f"This took <b>{training['cpu_seconds']:.0f} CPU seconds</b> of Psi-learning on one core: {training['rounds']:,} "
+        f"rounds of {results['agent']['n_envs']} melodies, at temperature c&nbsp;=&nbsp;{results['settings']['c']:g} "
+        f"and discount γ&nbsp;=&nbsp;{results['settings']['gamma']:g}."
     )
 
 
@@ -85,10 +87,10 @@ def card(number: int, when: str, title: str, melody: Mapping[str, Any], folder: 
     notes = escape(melody["notes"], quote=True)
     return (
         f'<figure class="{when}"><figcaption><b>{title}</b><span>{figures}</span></figcaption>'
-        f'<div class="roll"><img src="{embedded(path.with_suffix(".png"), "image/png")}" alt="Piano roll: {notes}" loading="lazy">'
+        f'<div class="roll"><img alt="Piano roll: {notes}" src="{embedded(path.with_suffix(".png"), "image/png")}">'
         f'<i class="playhead"></i></div>'
-        f'<audio controls preload="metadata" aria-label="{title} {number}" src="{embedded(path.with_suffix(".wav"), "audio/wav")}">'
-        f"</audio></figure>"
+        f'<audio controls preload="metadata" aria-label="{title}, melody {number}" '
+        f'src="{embedded(path.with_suffix(".wav"), "audio/wav")}"></audio></figure>'
     )
 
 
@@ -104,14 +106,17 @@ def curve_figure(name: str, results: Mapping[str, Any]) -> str:
 def table(rows: Sequence[Row], columns: Mapping[str, Metrics]) -> str:
     """Rows by columns; the standard error stands under its figure."""
     heads = "".join(f'<th scope="col" class="{_class(name)}">{name}</th>' for name in columns)
-    body = "".join(
-        f'<tr><th scope="row"><b>{row.title}</b> <span class="better" title="{row.better}">{ARROWS[row.better]}</span>'
-        f"<small>{escape(row.meaning)}</small></th>"
-        + "".join(f'<td class="{_class(name)}">{cell(row, metrics)}</td>' for name, metrics in columns.items())
-        + "</tr>"
-        for row in rows
-    )
+    body = "".join(f"<tr>{_head(row)}{_cells(row, columns)}</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr><td></td>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _head(row: Row) -> str:
+    arrow = f'&nbsp;<span class="better" title="{row.better} is better">{ARROWS[row.better]}</span>' if row.better else ""
+    return f'<th scope="row"><b>{row.title}</b>{arrow}<small>{escape(row.meaning)}</small></th>'
+
+
+def _cells(row: Row, columns: Mapping[str, Metrics]) -> str:
+    return "".join(f'<td class="{_class(name)}">{cell(row, metrics)}</td>' for name, metrics in columns.items())
 
 
 def _class(column: str) -> str:
@@ -119,9 +124,9 @@ def _class(column: str) -> str:
 
 
 def cell(row: Row, metrics: Metrics) -> str:
-    """A figure, and its standard error if it has one above 0."""
-    error = metrics.get(f"{row.key}_se") or 0.0
-    return shown(row, metrics.get(row.key)) + (f"<small>± {error:.2f}</small>" if error > 0 else "")
+    """A figure, and its standard error if it has one."""
+    error = shown_error(row, metrics)
+    return shown(row, metrics.get(row.key)) + (f"<small>{error}</small>" if error else "")
 
 
 def reached(tutor: Metrics, paper: Metrics, as_paper: bool) -> str:
@@ -129,39 +134,28 @@ def reached(tutor: Metrics, paper: Metrics, as_paper: bool) -> str:
     short = [row.title.lower() for row in TABLE_1 if not as_good(row, tutor[row.key], paper[row.key])]
     count = f"In {len(TABLE_1) - len(short)} of these {len(TABLE_1)} rows the tutor is at least as good as the paper’s"
     rest = f"; not in: {', '.join(short)}." if short else "."
-    other = "" if as_paper else " The paper trained at c = 0.5 and γ = 0.5, where the rules weigh four times as much: add --paper."
-    return escape(f"{count} (autocorrelations: within ±0.12){rest}{other}")
+    option = " The option --paper takes the paper’s own c = 0.5 and γ = 0.5, where the rules weigh four times as much."
+    return escape(f"{count} (autocorrelations: within ±{NEAR_ZERO:g}){rest}{'' if as_paper else option}")
 
 
-def commands(results: Mapping[str, Any]) -> str:
-    """What was typed, and what may be typed next."""
-    import shlex
-
-    out = shlex.quote(results["settings"]["out"])
-    after = shlex.quote(str(Path(results["settings"]["out"]) / "melodies" / "after_1.mid"))
-    lines = {
-        "this page": results["command"],
-        "the paper’s temperature and discount": f"python -m benchmarks demo --out {out}-paper --paper",
-        "more melodies of this tutor, as text and MIDI": f"python -m agents sample {out} -n 20 --midi",
-        "judge it again, with other samples": f"python -m agents evaluate {out} -n 10000 --seed 1",
-        "what each rule pays a MIDI file, bar by bar": f"python -m seqtutor_envs.melody score {after}",
-    }
-    return "".join(f"<dt>{what}</dt><dd><code>{escape(line)}</code></dd>" for what, line in lines.items())
+def definitions(entries: Mapping[str, str]) -> str:
+    """Entries of a definition list; what they say is HTML already."""
+    return "".join(f"<dt>{what}</dt><dd>{said}</dd>" for what, said in entries.items())
 
 
-def facts(results: Mapping[str, Any]) -> str:
+def facts(results: Mapping[str, Any]) -> dict[str, str]:
     """Seed, seconds, versions and settings."""
     training, agent = results["training"], dict(results["agent"])
     name = agent.pop("name")
-    rows = {
+    learned = f"{training['timesteps']:,} tokens, {training['rounds']:,} rounds"
+    return {
         "Seed": str(results["settings"]["seed"]),
         "Prior": results["settings"]["prior"],
-        "Fine-tuning": f"{training['cpu_seconds']:.1f} CPU seconds on one thread, {training['timesteps']:,} tokens, {training['rounds']:,} rounds",
+        "Fine-tuning": f"{training['cpu_seconds']:.1f} CPU seconds on one thread, {learned}",
         "All in all": f"{results['wall_seconds']:.0f} seconds by the clock, before this page was written",
         name: ", ".join(f"{key} {value}" for key, value in agent.items() if value is not None),
         "Versions": ", ".join(f"{key} {value}" for key, value in results["versions"].items()),
     }
-    return "".join(f"<dt>{key}</dt><dd>{escape(value)}</dd>" for key, value in rows.items())
 
 
 def embedded(path: Path, media_type: str) -> str:

@@ -34,14 +34,14 @@ OBJECTIVE = (
     Row("kl", "KL from the prior", "how far the writer has moved away from the prior, in nats a melody", "lower"),
     Row("log_p", "log p of a melody", "how probable the prior finds it, in nats", ""),
     Row("log_p_per_step", "log p of a step", "the same for each sixteenth", ""),
-    Row("distinct", "Distinct melodies", "different ones among all that were sampled; few would mean a collapsed writer", "higher", True),
+    Row("distinct", "Distinct melodies", "share of different ones; few would mean a collapsed writer", "higher", True),
 )
 
 TABLE_1 = (
     Row("excessively_repeated", "Excessively repeated", "steps that repeat a note, hold or rest too often", "lower", True),
     Row("not_in_key", "Not in key", "steps that play a note outside C major", "lower", True),
     Row("starts_with_tonic", "Starts with tonic", "melodies that begin on middle C", "higher", True),
-    Row("leaps_resolved", "Leaps resolved", "leaps of a fifth or more that are answered, of those answered or doubled", "higher", True),
+    Row("leaps_resolved", "Leaps resolved", "leaps of a fifth or more that are answered, not doubled", "higher", True),
     Row("unique_maximum", "Unique maximum", "melodies that touch their highest note once", "higher", True),
     Row("unique_minimum", "Unique minimum", "melodies that touch their lowest note once", "higher", True),
     Row("in_motif", "In a motif", "steps at which the last eight hold three or more pitches", "higher", True),
@@ -77,11 +77,10 @@ def shown(row: Row, value: float | None) -> str:
     return f"{text}%" if row.percent else text
 
 
-def with_error(row: Row, metrics: Metrics) -> str:
-    """A figure and its standard error, where it has one above 0."""
+def shown_error(row: Row, metrics: Metrics) -> str:
+    """The figure's standard error; "" where it has none, or none that two digits show."""
     error = metrics.get(f"{row.key}_se") or 0.0
-    value = shown(row, metrics.get(row.key))
-    return f"{value} ± {error:.2f}" if error > 0 and value != "–" else value
+    return f"± {error:.2f}" if error >= 0.005 else ""
 
 
 def as_good(row: Row, value: float, paper: float) -> bool:
@@ -94,7 +93,7 @@ def as_good(row: Row, value: float, paper: float) -> bool:
 def text_table(title: str, rows: tuple[Row, ...], columns: Mapping[str, Metrics]) -> str:
     """Rows by columns (heading -> figures), aligned, with a line that says which direction is good."""
     cells = [["", "better", *columns]]
-    cells += [[row.title, row.better, *(with_error(row, metrics) for metrics in columns.values())] for row in rows]
+    cells += [[row.title, row.better, *(f"{shown(row, one.get(row.key))} {shown_error(row, one)}".strip() for one in columns.values())] for row in rows]
     widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
     lines = [
         "  ".join(cell.ljust(width) if k < 2 else cell.rjust(width) for k, (cell, width) in enumerate(zip(line, widths))).rstrip()

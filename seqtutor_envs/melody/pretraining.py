@@ -1,4 +1,4 @@
-"""`python -m seqtutor_envs.pretrain melody`: a note RNN from MIDI files, music21's corpus or an .npz of tokens, and its card."""
+"""`python -m seqtutor_envs.pretrain melody`: a note RNN and its card, from MIDI files, music21's corpus or an .npz."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def melody(
     Args:
         settings: how to train.
         midi: a folder of MIDI files; those that hold no melody are named, counted and skipped.
-        corpus: "music21" takes O'Neill's, Ryan's Mammoth and Aird's from an installed music21 (`pip install 'seqtutor[corpus]'`).
+        corpus: "music21" takes O'Neill's, Ryan's Mammoth and Aird's from an installed music21
+            (`pip install 'seqtutor[corpus]'`).
         tokens: an .npz as `Corpus.save` writes it.
         out: where to write the prior; its card goes beside it as .json.
         exclude: sources of the .npz to leave out.
@@ -71,10 +72,13 @@ def melody(
         print(f"skipped {name}: {reason}")
     if data.skipped:
         print(f"skipped {len(data.skipped)} in all")
-    print(f"{len(data)} melodies, {len(data.tokens):,} tokens: " + ", ".join(f"{n} {name}" for name, n in data.counts().items()))
+    counts = ", ".join(f"{n} {name}" for name, n in data.counts().items())
+    print(f"{len(data)} melodies, {len(data.tokens):,} tokens: {counts}")
+    data, split_by = with_validation(data)
 
     origin = f"--midi {midi}" if midi else f"--tokens {tokens.name}" if tokens else "--corpus music21"
-    card = {**_data_card(data), "command": _command(settings, origin, exclude), "note": note}
+    command = _command(settings, origin, exclude, transpose)
+    card = {**_data_card(data, split_by), "command": command, "note": note}
     train, validation = data.melodies("train"), data.melodies("validation")
     prior = fit(train, validation, MELODY_VOCAB, out, settings, EPISODE, card, resume=resume, progress_bar=True)
     prior.card |= measured(prior, data)
@@ -84,11 +88,25 @@ def melody(
     print("baselines per token: " + ", ".join(f"{name} {nll:.4f}" for name, nll in prior.card["baselines"].items()))
 
 
+def with_validation(data: Corpus) -> tuple[Corpus, str]:
+    """The corpus with melodies to train and to validate on, and what decided the split.
+
+    Of a few melodies the hash of their opening may leave none on one side; then every tenth, the first included, is
+    held out. Raises ValueError where there is only one.
+    """
+    if data.melodies("train") and data.melodies("validation"):
+        return data, "a hash of the first seven pitch intervals, so that variants with one opening stay on one side"
+    if len(data) < 2:
+        raise ValueError("Only one melody is usable: training needs another one to validate on.")
+    split = np.where(np.arange(len(data)) % 10 == 0, SPLITS.index("validation"), SPLITS.index("train"))
+    return dataclasses.replace(data, split=split.astype(np.uint8)), "every tenth melody, since there are so few"
+
+
 def measured(prior: RecurrentPrior, data: Corpus) -> dict[str, Any]:
     """Held-out figures of a trained prior for its card, in nats.
 
-    nll_per_onset is all nll over the number of onsets (what a note costs, its length included: it does not depend on how fine the
-    grid is); nll_at_onsets is the mean nll of the tokens that are onsets.
+    nll_per_onset is all nll over the number of onsets (what a note costs, its length included: it does not depend on
+    how fine the grid is); nll_at_onsets is the mean nll of the tokens that are onsets.
     """
     network = RecurrentNetwork.from_weights(prior.weights, prior.cell)
     figures: dict[str, Any] = {}
@@ -123,22 +141,26 @@ def _where(names: Sequence[str], name: str, sequences: Sequence[Any]) -> list[An
     return [sequence for each, sequence in zip(names, sequences) if each == name]
 
 
-def _data_card(data: Corpus) -> dict[str, Any]:
+def _data_card(data: Corpus, split_by: str) -> dict[str, Any]:
     """Sources with their licences, the split and a hash of the data."""
     lengths = np.diff(data.offsets)
     digest = hashlib.sha256()
     for array in (data.tokens, data.offsets, data.split):
         digest.update(np.ascontiguousarray(array).tobytes())
     sources = [
-        {"name": name, "melodies": int(count), "tokens": int(lengths[data.source == i].sum()), "licence": LICENCES.get(name, "the user's own")}
-        for i, (name, count) in enumerate((name, (data.source == i).sum()) for i, name in enumerate(data.source_names))
-        if count
+        {
+            "name": name,
+            "melodies": count,
+            "tokens": int(lengths[data.source == data.source_names.index(name)].sum()),
+            "licence": LICENCES.get(name, "the user's own"),
+        }
+        for name, count in data.counts().items()
     ]
     return {
-        "description": "p(token | melody so far) of one-voice melodies on a grid of sixteenths, in C; a start token stands before each",
+        "description": "p(token | melody so far) of one-voice melodies in sixteenths, a start token before each",
         "sources": sources,
         "split": {
-            "by": "a hash of the first seven pitch intervals, so that variants with one opening stay on one side",
+            "by": split_by,
             **{split: int((data.split == i).sum()) for i, split in enumerate(SPLITS)},
         },
         "skipped": dict(Counter(reason for _, reason in data.skipped)),
@@ -146,11 +168,13 @@ def _data_card(data: Corpus) -> dict[str, Any]:
     }
 
 
-def _command(settings: Settings, origin: str, exclude: tuple[str, ...]) -> str:
+def _command(settings: Settings, origin: str, exclude: tuple[str, ...], transpose: bool) -> str:
     """The command that makes this prior again, defaults left out."""
     words = ["python -m seqtutor_envs.pretrain melody", origin]
     if exclude:
         words.append("--exclude " + shlex.join(exclude))
+    if not transpose:
+        words.append("--no-transpose")
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if value != field.default:

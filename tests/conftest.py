@@ -1,0 +1,12 @@
+"""One thread a process, in the tests and in the commands that they start.
+
+pytest runs several processes at once, and on a busy machine threads that wait for each other are up to a thousand times
+slower. The variables must stand before numpy and torch are imported.
+"""
+
+from __future__ import annotations
+
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ[variable] = "1"

@@ -1,0 +1,164 @@
+"""The numpy and the compiled step against torch's modules; drawing tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from recurrent_toys import CASES, random_weights, torch_logits
+from scipy.stats import chisquare
+
+from seqtutor_envs import cells
+from seqtutor_envs.cells import FEW, RecurrentStep, log_softmax, sample_tokens
+
+BATCHES = (1, 2, 3, 64, 257)  # both sides of FEW
+
+
+def test_batches_cover_both_paths():
+    assert min(BATCHES) <= FEW < max(BATCHES)
+
+
+@pytest.mark.parametrize("cell, num_layers", CASES)
+@pytest.mark.parametrize("batch", BATCHES)
+def test_steps_equal_torch(cell, num_layers, batch):
+    weights = random_weights(cell, num_layers)
+    inputs = np.random.default_rng(batch).integers(0, 6, (batch, 9))  # 5 tokens and the start token
+    step = RecurrentStep(weights, cell)
+    state, logits = step.initial_state(batch), []
+    for t in range(inputs.shape[1]):
+        row, state = step(inputs[:, t], state)
+        logits.append(row)
+    assert logits[0].dtype == np.float32
+    np.testing.assert_allclose(np.stack(logits, axis=1), torch_logits(weights, cell, inputs), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("hidden_size", [100, 128])
+def test_steps_of_a_real_size_equal_torch(cell, hidden_size):
+    weights = random_weights(cell, 1, 38, hidden_size, scale=1.5)
+    inputs = np.random.default_rng(0).integers(0, 39, (8, 32))
+    for rows in (inputs[:FEW], inputs):
+        step = RecurrentStep(weights, cell)
+        state = step.initial_state(len(rows))
+        for t in range(32):
+            logits, state = step(rows[:, t], state)
+        np.testing.assert_allclose(logits, torch_logits(weights, cell, rows)[:, -1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell, num_layers", CASES)
+@pytest.mark.parametrize("batch", [1, 5])
+def test_a_step_writes_to_nothing_it_was_given(cell, num_layers, batch):
+    step = RecurrentStep(random_weights(cell, num_layers), cell)
+    tokens = np.arange(batch)
+    logits, state = step(tokens, step.initial_state(batch))
+    before = [part.copy() for part in (tokens, logits, *state)]
+    later, later_state = step(tokens, state)
+    for part, copy in zip((tokens, logits, *state), before):
+        np.testing.assert_array_equal(part, copy)
+    for new in (later, *later_state):
+        assert not any(np.shares_memory(new, old) for old in (logits, *state))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_weights_are_copied(cell, batch):
+    weights = random_weights(cell, 2)
+    step = RecurrentStep(weights, cell)
+    tokens = np.zeros(batch, np.int64)
+    before, _ = step(tokens, step.initial_state(batch))
+    for array in weights.values():
+        array += 1.0
+    after, _ = step(tokens, step.initial_state(batch))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_initial_state_has_two_tensors_a_layer_for_lstm_and_one_for_gru():
+    for cell, tensors in (("lstm", 2), ("gru", 1)):
+        state = RecurrentStep(random_weights(cell, 3), cell).initial_state(4)
+        assert [part.shape for part in state] == [(4, 7)] * 3 * tensors
+        assert all((part == 0).all() and part.dtype == np.float32 for part in state)
+
+
+@pytest.mark.parametrize("name", sorted(random_weights("gru", 2)))
+def test_a_weight_that_is_missing_or_of_a_wrong_shape_is_named(name):
+    weights = random_weights("gru", 2)
+    wrong = {**weights, name: np.zeros((3, 4), np.float32)}
+    without = {key: array for key, array in weights.items() if key != name}
+    # the head's matrix says what V and H are; if it is wrong, another weight is the first that does not fit it
+    named = "rnn.weight|head" if name == "head.weight" else name
+    for bad in (wrong, without):
+        with pytest.raises(ValueError, match=named):
+            RecurrentStep(bad, "gru")
+
+
+def test_weights_of_another_cell_and_unknown_cells_are_errors():
+    with pytest.raises(ValueError, match="shape"):
+        RecurrentStep(random_weights("gru"), "lstm")
+    with pytest.raises(ValueError, match="lstm, gru"):
+        RecurrentStep(random_weights("gru"), "rnn")
+    with pytest.raises(ValueError, match="head.weight"):
+        RecurrentStep({}, "lstm")
+    with pytest.raises(ValueError, match="head.weight"):
+        RecurrentStep({"head.weight": np.zeros(3, np.float32)}, "lstm")
+
+
+def test_log_softmax_is_worked_in_place():
+    logits = np.array([[0.0, np.log(3.0)], [1e4, 1e4], [-np.inf, 2.0]])
+    result = log_softmax(logits)
+    assert result is logits
+    expected = [[np.log(0.25), np.log(0.75)], [np.log(0.5), np.log(0.5)], [-np.inf, 0.0]]
+    np.testing.assert_allclose(result, expected, rtol=1e-12)
+
+
+SIGNIFICANCE = 1e-3  # of the one chi-square test below; its seed is fixed
+
+
+@pytest.mark.parametrize("offset", [0.0, -300.0])
+def test_tokens_are_drawn_by_their_probabilities(offset):
+    p = np.array([0.5, 0.0, 0.3, 0.15, 0.05])
+    with np.errstate(divide="ignore"):
+        rows = np.tile((np.log(p) + offset).astype(np.float32), (20_000, 1))  # offset: they need not be normalised
+    counts = np.bincount(sample_tokens(rows, np.random.default_rng(1)), minlength=5)
+    assert counts[1] == 0
+    possible = p > 0
+    assert chisquare(counts[possible], 20_000 * p[possible]).pvalue > SIGNIFICANCE
+
+
+def test_rows_are_drawn_independently():
+    rows = np.log(np.array([[1e-30, 1.0], [1.0, 1e-30]] * 500))
+    np.testing.assert_array_equal(sample_tokens(rows, np.random.default_rng(0)), [1, 0] * 500)
+
+
+class Edge:
+    """A generator whose draws are all the same."""
+
+    def __init__(self, draw):
+        self.draw = draw
+
+    def random(self, shape):
+        return np.full(shape, self.draw)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("draw", [0.0, np.nextafter(1.0, 0.0)])
+def test_extreme_draws_give_possible_tokens(draw, seed):
+    """Draws lie in [0, 1): neither end may pick a token of probability 0 or one beyond the last."""
+    rows = np.random.default_rng(seed).standard_normal((500, 9)).astype(np.float32)
+    rows[:, [0, 4, 8]] = -np.inf
+    tokens = sample_tokens(log_softmax(rows), Edge(draw))
+    assert set(tokens) == ({1} if draw == 0 else {7})
+
+
+def test_a_very_low_temperature_draws_the_most_probable_token():
+    rows = np.log(np.array([[0.2, 0.5, 0.3], [0.4, 0.35, 0.25]])) / 1e-4  # exp of all of these is 0
+    np.testing.assert_array_equal(sample_tokens(rows, np.random.default_rng(0)), [1, 0])
+
+
+def test_few_sequences_take_the_compiled_loop(monkeypatch):
+    """Else the comparison with torch would not have seen it."""
+    taken = []
+    compiled = cells._compiled
+    monkeypatch.setattr(cells, "_compiled", lambda cell: taken.append(cell) or compiled(cell))
+    step = RecurrentStep(random_weights("gru"), "gru")
+    for batch in (FEW, FEW + 1):
+        step(np.zeros(batch, np.int64), step.initial_state(batch))
+    assert taken == ["gru"]

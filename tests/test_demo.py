@@ -1,0 +1,268 @@
+"""`python -m benchmarks demo`, short: every file it writes is read back."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import signal
+import struct
+import wave
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents import PsiLearning
+from agents.baselines import FixedPolicy
+from agents.evaluate import evaluate
+from benchmarks.__main__ import main
+from benchmarks.demo import LearningCurve, Settings
+from benchmarks.report.rows import OBJECTIVE, RULES, TABLE_1, Row, as_good, shown, shown_error, text_table
+from seqtutor_envs.melody.midi import canonical, from_midi
+from seqtutor_envs.melody.rules import RULE_NAMES
+from seqtutor_envs.melody.vocab import MELODY_VOCAB
+from seqtutor_envs.prior import RecurrentPrior
+
+N, SECONDS, CELLS = 200, 1.0, 8
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def small_prior(path):
+    """A note RNN that has learned nothing: quick, and with melodies of every kind."""
+    rng, vocab = np.random.default_rng(0), len(MELODY_VOCAB)
+    shapes = {
+        "rnn.weight_ih_l0": (4 * CELLS, vocab + 1), "rnn.weight_hh_l0": (4 * CELLS, CELLS),
+        "rnn.bias_ih_l0": (4 * CELLS,), "rnn.bias_hh_l0": (4 * CELLS,),
+        "head.weight": (vocab, CELLS), "head.bias": (vocab,),
+    }
+    weights = {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
+    return RecurrentPrior(weights, "lstm", MELODY_VOCAB, 32).save(path)
+
+
+@pytest.fixture(scope="module")
+def prior_path(tmp_path_factory):
+    return str(small_prior(tmp_path_factory.mktemp("prior") / "small"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, prior_path):
+    out = tmp_path_factory.mktemp("demo") / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("stays")
+    (out / "table.txt").write_text("an older demonstration's")
+    main(["demo", "--out", str(out), "--seconds", str(SECONDS), "--n", str(N), "--seed", "3", "--prior", prior_path])
+    return out
+
+
+@pytest.fixture(scope="module")
+def results(folder):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def test_every_file_is_there_and_no_other(folder):
+    melodies = {f"melodies/{when}_{k}.{kind}" for when in ("before", "after") for k in range(1, 9) for kind in ("mid", "wav", "png")}
+    own = {"report.html", "table.txt", "results.json", "learning_curve.png", "agent.safetensors"}
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == own | melodies | {"mine.txt"}
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+    assert (folder / "mine.txt").read_text() == "stays"
+
+
+@pytest.mark.parametrize(("when", "writer"), [("before", "prior"), ("after", "tutor")])
+def test_melodies_are_the_first_samples_and_their_files_hold_them(folder, results, prior_path, when, writer):
+    agent = PsiLearning.load(folder / "agent") if writer == "tutor" else FixedPolicy(RecurrentPrior.load(prior_path), 32)
+    samples, _ = agent.sample(8, 3)
+    assert [melody["tokens"] for melody in results["melodies"][writer]] == samples.tolist()
+    for number, tokens in enumerate(samples, start=1):
+        path = folder / "melodies" / f"{when}_{number}"
+        np.testing.assert_array_equal(from_midi(path.with_suffix(".mid"))[0], canonical(tokens))
+        with wave.open(str(path.with_suffix(".wav"))) as sound:
+            assert (sound.getnchannels(), sound.getsampwidth()) == (1, 2)
+            assert 6.0 <= sound.getnframes() / sound.getframerate() <= 8.0
+            assert np.abs(np.frombuffer(sound.readframes(-1), "<i2")).max() > 10_000
+        assert size_of(path.with_suffix(".png").read_bytes()) == (700, 350)
+
+
+def test_learning_curve_is_a_picture(folder):
+    width, height = size_of((folder / "learning_curve.png").read_bytes())
+    assert width > 1000 and height > 300
+
+
+def test_json_has_what_the_judge_says_of_the_saved_agent(folder, results, prior_path):
+    agent = PsiLearning.load(folder / "agent")
+    tutor = evaluate(agent, "SeqTutor-Melody-v0", N, 3, prior=prior_path, c=2.0)
+    assert results["metrics"]["tutor"] == pytest.approx({k: v if np.isfinite(v) else None for k, v in tutor.items()})
+    prior = results["metrics"]["prior"]
+    assert prior["kl"] == pytest.approx(0.0, abs=1e-5)
+    assert prior["j"] == pytest.approx(prior["task_return"] / 2.0)  # J = E[R / c] - 0
+    for writer in (prior, results["metrics"]["tutor"]):
+        assert {row.key for row in (*OBJECTIVE, *TABLE_1, *RULES)} <= set(writer)
+        assert sum(writer[f"term_{name}"] for name in RULE_NAMES) == pytest.approx(writer["task_return"])
+    assert results["metrics"]["paper_psi"]["leaps_resolved"] == 0.9
+    assert results["settings"]["seed"] == 3 and results["settings"]["gamma"] == 1.0
+    assert results["training"]["timesteps"] == agent.num_timesteps == results["training"]["rounds"] * agent.n_envs * 32
+    assert results["training"]["cpu_seconds"] >= SECONDS and not results["training"]["interrupted"]
+    assert {"seqtutor", "python", "torch", "numpy"} <= set(results["versions"])
+
+
+def test_learning_curve_runs_from_the_start_to_the_budget(results):
+    seconds = [point["seconds"] for point in results["curve"]]
+    assert len(seconds) >= 3 and seconds == sorted(seconds)
+    assert seconds[0] < SECONDS / 2 and seconds[-1] >= SECONDS
+    assert all({"timesteps", "j", "task_return", "kl", "distinct"} <= set(point) for point in results["curve"])
+
+
+def test_text_table_has_every_row_and_the_papers_figures(folder):
+    text = (folder / "table.txt").read_text(encoding="utf-8")
+    assert all(row.title in text for row in (*OBJECTIVE, *TABLE_1, *RULES))
+    assert "python -m benchmarks demo --out" in text
+    lines = {line.split("  ")[0]: line for line in text.splitlines()}
+    for title, paper in {"Excessively repeated": "0.02%", "Starts with tonic": "28.7%", "In a motif": "73.8%", "Autocorrelation, lag 2": "−0.01"}.items():
+        assert lines[title].endswith(f" {paper}")
+
+
+class Page(HTMLParser):
+    """Tags balanced, attributes collected."""
+
+    VOID = {"meta", "img", "br", "link", "input"}
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.text = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open}"
+        self.open.pop()
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_page_is_whole_and_holds_all_it_shows(folder):
+    source = (folder / "report.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(source)
+    page.close()
+    assert page.open == [] and "$" not in "".join(page.text)
+    assert "http:" not in source and "https:" not in source and "url(" not in source and "@import" not in source
+    assert not [tag for tag, _ in page.tags if tag in ("link", "iframe", "object", "embed", "base")]
+    sources = [(tag, attributes["src"]) for tag, attributes in page.tags if "src" in attributes]
+    assert all(text.startswith("data:") for _, text in sources)
+    sounds = [decoded(text) for tag, text in sources if tag == "audio"]
+    assert sounds == [
+        (folder / "melodies" / f"{when}_{k}.wav").read_bytes() for k in range(1, 9) for when in ("before", "after")
+    ]
+    pictures = [decoded(text) for tag, text in sources if tag == "img"]
+    assert len(pictures) == 16 + 3 and all(picture.startswith(PNG) for picture in pictures)
+    assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
+    words = " ".join(page.text)
+    assert all(row.title in words for row in (*OBJECTIVE, *TABLE_1, *RULES))
+    assert "python -m benchmarks demo" in words and "28.7%" in words
+    assert len(source) < 6_000_000
+
+
+def test_ctrl_c_ends_the_learning_and_the_report_is_still_written(tmp_path, prior_path, monkeypatch, capsys):
+    usual = LearningCurve._on_step
+
+    def interrupt(self):
+        if self.n_calls == 3:
+            signal.raise_signal(signal.SIGINT)
+        return usual(self)
+
+    monkeypatch.setattr(LearningCurve, "_on_step", interrupt)
+    with pytest.raises(SystemExit) as end:
+        main(["demo", "--out", str(tmp_path / "out"), "--seconds", "500", "--n", "20", "--prior", prior_path])
+    assert end.value.code == 130
+    assert "of 500 s; the report is about what was learned so far" in capsys.readouterr().err
+    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert results["training"]["interrupted"] and results["training"]["rounds"] == 3
+    assert "Ctrl-C ended the fine-tuning" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--seconds", "0", "--seconds must be above 0"),
+        ("--seconds", "-5", "--seconds must be above 0"),
+        ("--seconds", "nan", "--seconds must be above 0"),
+        ("--seconds", "inf", "--seconds must be above 0"),
+        ("--n", "1", "--n must be at least 2"),
+        ("--seed", "-1", "--seed must not be negative"),
+        ("--prior", "no such prior", "No prior 'no such prior'"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_status_2(tmp_path, prior_path, capsys, option, value, words):
+    options = {"--out": str(tmp_path / "out"), "--prior": prior_path, option: value}
+    with pytest.raises(SystemExit) as end:
+        main(["demo", *(word for pair in options.items() for word in pair)])
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and words in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_the_folders_place_is_one_line_and_status_2(tmp_path, prior_path, capsys):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(SystemExit) as end:
+        main(["demo", "--out", str(tmp_path / "out"), "--prior", prior_path])
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and "exists" in error and error.count("\n") == 1
+
+
+def test_paper_is_the_papers_temperature_and_discount():
+    assert (Settings(Path("x")).c, Settings(Path("x")).gamma) == (2.0, 1.0)
+    assert (Settings(Path("x"), paper=True).c, Settings(Path("x"), paper=True).gamma) == (0.5, 0.5)
+    assert Settings(Path("a b"), paper=True).command == (
+        "python -m benchmarks demo --out 'a b' --seconds 60 --paper --seed 0 --n 10000 --prior melody"
+    )
+
+
+def test_figures_are_shown_with_a_sign_and_a_unit():
+    share, number = Row("s", "", "", "higher", percent=True), Row("x", "", "", "near 0")
+    assert shown(share, 0.0002) == "0.02%" and shown(share, 0.287) == "28.7%" and shown(share, 1.0) == "100.0%"
+    assert shown(number, -0.5) == "−0.50" and shown(number, -42.36) == "−42.4"
+    assert shown(number, 9.996) == "10.0" and shown(number, 9.99) == "9.99"
+    assert shown(number, float("nan")) == shown(number, None) == "–"
+    assert shown_error(number, {"x": 1.0, "x_se": 0.126}) == "± 0.13"
+    assert shown_error(number, {"x": 1.0, "x_se": float("nan")}) == shown_error(number, {"x": 1.0, "x_se": 1e-6}) == ""
+
+
+def test_as_good_follows_the_direction():
+    higher, lower, near = (Row("", "", "", better) for better in ("higher", "lower", "near 0"))
+    assert as_good(higher, 0.3, 0.3) and as_good(higher, 0.4, 0.3) and not as_good(higher, 0.2, 0.3)
+    assert as_good(lower, 0.3, 0.3) and as_good(lower, 0.2, 0.3) and not as_good(lower, 0.4, 0.3)
+    assert as_good(near, -0.12, 0.0) and not as_good(near, 0.13, 0.5)
+    assert not any(as_good(row, float("nan"), 0.5) for row in (higher, lower, near))
+
+
+def test_text_table_by_hand():
+    rows = (Row("a", "First", "", "higher", percent=True), Row("b", "Second one", "", ""))
+    text = text_table("Title", rows, {"prior": {"a": 0.5, "b": -1.0, "b_se": 0.25}, "paper": {"a": 0.051}})
+    assert text.splitlines() == [
+        "Title",
+        "-" * len("            better         prior  paper"),
+        "            better         prior  paper",
+        "First       higher         50.0%  5.10%",
+        "Second one          −1.00 ± 0.25      –",
+    ]
+
+
+def decoded(uri):
+    return base64.b64decode(uri.partition("base64,")[2], validate=True)
+
+
+def size_of(png):
+    """Width and height in a PNG's header."""
+    stream = io.BytesIO(png)
+    assert stream.read(8) == PNG
+    _, kind, width, height = struct.unpack(">I4sII", stream.read(16))
+    assert kind == b"IHDR"
+    return width, height
