@@ -41,4 +41,4 @@ class TokenVocab:
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Texts of the given token ids (each in 0..V-1)."""
-        return [self.tokens[i] for i in ids]
+        return [self.tokens[i] for i in (ids.tolist() if isinstance(ids, np.ndarray) else ids)]

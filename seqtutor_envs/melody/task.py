@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from seqtutor_envs.melody.rules import RULE_NAMES, melody_rules, step_rules
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.task import Task, named_weights
+
+if TYPE_CHECKING:
+    from seqtutor_envs.prior import Prior
 
 NUM_RULES = len(RULE_NAMES)
 Rule = Callable[[NDArray[np.int64], int], float]

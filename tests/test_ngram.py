@@ -1,0 +1,60 @@
+"""Counts and smoothing, worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from seqtutor_envs import ngram
+from seqtutor_envs.ngram import baselines
+
+A, B = 0, 1
+
+
+def nats(*probabilities):
+    return float(-np.log(probabilities).mean())
+
+
+def test_hand_worked_counts():
+    """Training sequences ABA and AB, two tokens, one pseudo-count by the shorter context.
+
+    Unigram: A 3, B 2 of 5, plus half a count each: p(A) = 3.5 / 6, p(B) = 2.5 / 6.
+    Bigrams: start A 2; A B 2; B A 1. So p(A | start) = (2 + p(A)) / 3, p(B | A) = (2 + p(B)) / 3, p(A | B) = (1 + p(A)) / 2.
+    Trigrams: start start A 2; start A B 2; A B A 1; all others none, so they fall back on the bigram.
+    """
+    assert ngram.STRENGTH == 1.0
+    p_a, p_b = 3.5 / 6, 2.5 / 6
+    a_start, b_start = (2 + p_a) / 3, p_b / 3
+    b_a, a_b, b_b = (2 + p_b) / 3, (1 + p_a) / 2, p_b / 2
+    a_start_start, b_start_start = (2 + a_start) / 3, b_start / 3
+    b_start_a, a_a_b = (2 + b_a) / 3, (1 + a_b) / 2
+    figures = baselines([np.array([A, B, A]), np.array([A, B])], [np.array([A, B, A]), np.array([B, B])], 2)
+    assert figures == {
+        "unigram": pytest.approx(nats(p_a, p_b, p_a, p_b, p_b)),
+        "bigram": pytest.approx(nats(a_start, b_a, a_b, b_start, b_b)),
+        "trigram": pytest.approx(nats(a_start_start, b_start_a, a_a_b, b_start_start, b_b)),  # (start, B) B is unseen
+    }
+
+
+def test_every_context_is_a_distribution():
+    rng = np.random.default_rng(0)
+    train = [rng.integers(0, 3, 9) for _ in range(4)]
+    for head in ([], [0], [2, 1]):
+        nll = {name: [] for name in ("unigram", "bigram", "trigram")}
+        for last in range(3):
+            whole, begun = (baselines(train, [np.array(line)], 3) for line in ([*head, last], head or [0]))
+            for name in nll:
+                before = begun[name] * len(head)
+                nll[name].append(whole[name] * (len(head) + 1) - before)
+        for values in nll.values():
+            assert np.exp(-np.array(values)).sum() == pytest.approx(1.0)
+
+
+def test_uint8_tokens_are_counted_as_others():
+    """The start token has id V, one beyond uint8 at V = 256."""
+    rng = np.random.default_rng(0)
+    lines = [rng.integers(0, 256, 40) for _ in range(3)]
+    small = [line.astype(np.uint8) for line in lines]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ngram, "STRENGTH", 0.5)
+        assert baselines(lines, lines, 256) == baselines(small, small, 256)
