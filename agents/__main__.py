@@ -56,7 +56,7 @@ def train(
         given = {name: value for name, value in {"gamma": gamma, "lam": lam}.items() if value is not None}
         keywords = {**_json(env_kwargs, "--env-kwargs"), **({} if c is None else {"c": c})}
         try:
-            learner = _classes()[agent](env, seed=seed, env_kwargs=keywords, **given, **_json(settings, "--settings"))
+            learner = agent_classes()[agent](env, seed=seed, env_kwargs=keywords, **given, **_json(settings, "--settings"))
         except TypeError as error:
             raise ValueError(f"Unknown keyword: {error}.") from None
     out.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def evaluate(out: Folder, n: Count = 10_000, seed: int = 0) -> None:
     write_atomically(out / "evaluation.json", (json.dumps({"n": n, "seed": seed, **figures}, indent=1) + "\n").encode())
 
 
-def _classes() -> dict[str, Any]:
+def agent_classes() -> dict[str, Any]:
     from agents import GLearning, PsiLearning, QLearning, RLOnly
     from agents.baselines import PolicyGradient
 
@@ -132,7 +132,7 @@ def _load(folder: Path) -> Any:
     path = folder / AGENT_FILE
     if not path.is_file():
         raise FileNotFoundError(f"No agent in {folder}: `python -m agents train` writes {AGENT_FILE} there.")
-    known = {one.__name__: one for one in _classes().values()}
+    known = {one.__name__: one for one in agent_classes().values()}
     name = load_arrays(path)[1].get("agent")
     if name not in known:
         raise ValueError(f"{path} holds no agent of this library.")

@@ -1,4 +1,4 @@
-"""`python -m benchmarks demo | speed`."""
+"""`python -m benchmarks demo | compare | speed`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def speed(out: Path = Path("speed.json"), seconds: float = 3.0, prior: str = "me
 
 def main(args: list[str] | None = None) -> None:
     """The command line."""
-    run({"demo": demo, "speed": speed}, "python -m benchmarks", args)
+    from benchmarks.compare import compare
+
+    run({"demo": demo, "compare": compare, "speed": speed}, "python -m benchmarks", args)
 
 
 if __name__ == "__main__":

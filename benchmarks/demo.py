@@ -190,6 +190,7 @@ def samples(agent: Any, prior: Prior, seed: int) -> list[dict[str, Any]]:
 def commands(settings: Settings) -> dict[str, str]:
     """What was typed, and what may be typed next: purpose -> command line."""
     out = shlex.quote(str(settings.out))
+    again = f"-n {settings.n} --seed {settings.seed + 1}"
     midi = shlex.quote(str(settings.out / "melodies" / "after_1.mid"))
     whose = "our own" if settings.paper else "the paper’s"
     other = replace(settings, paper=not settings.paper, out=settings.out.with_name(f"{settings.out.name}-2"))
@@ -197,7 +198,7 @@ def commands(settings: Settings) -> dict[str, str]:
         THIS: settings.command,
         f"with {whose} temperature and discount": other.command,
         "more melodies of this tutor, as text and MIDI": f"python -m agents sample {out} -n 20 --midi",
-        "judge it again on other samples": f"python -m agents evaluate {out} -n {settings.n} --seed {settings.seed + 1}",
+        "judge it again on other samples": f"python -m agents evaluate {out} {again}",
         "what each rule pays a MIDI file, bar by bar": f"python -m seqtutor_envs.melody score {midi}",
     }
 
@@ -234,7 +235,7 @@ def columns(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str
 
 
 def write(out: Path, results: dict[str, Any], agent: PsiLearning) -> None:
-    """Puts all files into `out`: makes them in a folder within it, then moves them, so that Ctrl-C leaves no half of one."""
+    """Puts all files into `out`. They are made in a folder within it, then moved: Ctrl-C leaves no half of one."""
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=out) as folder:
         staging = Path(folder)
         agent.save(staging / "agent")

@@ -47,3 +47,25 @@ def torch_log_probs(weights, cell, tokens):
     start = np.full((len(tokens), 1), len(weights["head.bias"]))
     logits = torch_logits(weights, cell, np.concatenate([start, tokens[:, :-1]], axis=1))
     return torch.log_softmax(torch.tensor(logits), dim=-1).numpy()
+
+
+def uneven(n=13, seed=0, longest=23):
+    """Random sequences of 1 to `longest` of four tokens: most are longer than a chunk of 5, and no multiple of it."""
+    rng = np.random.default_rng(seed)
+    lengths = [1, longest, *rng.integers(1, longest + 1, n - 2)]
+    return [rng.integers(0, 4, length) for length in lengths]
+
+
+def plain_nll(weights, cell, sequences):
+    """nll of each token, each sequence alone through torch's own module; as one array."""
+    per_sequence = []
+    for tokens in sequences:
+        rows = torch_log_probs(weights, cell, np.asarray(tokens, np.int64)[None])[0]
+        per_sequence.append(-rows[np.arange(len(tokens)), tokens])
+    return per_sequence
+
+
+def assert_same_weights(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)

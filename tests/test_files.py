@@ -96,7 +96,12 @@ def test_other_files_are_refused_by_name(tmp_path):
 
 @pytest.mark.parametrize(
     "given, expected",
-    [("a", "a.safetensors"), ("a.v1", "a.v1.safetensors"), ("a.safetensors", "a.safetensors"), ("x.y/a", "x.y/a.safetensors")],
+    [
+        ("a", "a.safetensors"),
+        ("a.v1", "a.v1.safetensors"),
+        ("a.safetensors", "a.safetensors"),
+        ("x.y/a", "x.y/a.safetensors"),
+    ],
 )
 def test_the_ending_is_added_once(given, expected):
     assert safetensors_path(given) == safetensors_path(Path(given)) == Path(expected)

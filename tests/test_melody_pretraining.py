@@ -171,7 +171,8 @@ def test_tokens_from_an_npz(tmp_path, capsys):
     assert f"validation nll {card['validation']['nll_per_token']:.4f} per token" in out
     assert measured(prior, data) == {name: card[name] for name in ("validation", "test", "baselines")}
 
-    main(["melody", "--tokens", str(tmp_path / "tunes.npz"), "--out", str(tmp_path / "some"), "--exclude", "airds", *SMALL])
+    given = ["--tokens", str(tmp_path / "tunes.npz"), "--exclude", "airds"]
+    main(["melody", *given, "--out", str(tmp_path / "some"), *SMALL])
     less = RecurrentPrior.load(tmp_path / "some").card
     assert [source["name"] for source in less["sources"]] == ["reels"] and "--exclude airds" in less["command"]
     assert less["data_sha256"] != card["data_sha256"]

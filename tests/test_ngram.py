@@ -19,7 +19,8 @@ def test_hand_worked_counts():
     """Training sequences ABA and AB, two tokens, one pseudo-count by the shorter context.
 
     Unigram: A 3, B 2 of 5, plus half a count each: p(A) = 3.5 / 6, p(B) = 2.5 / 6.
-    Bigrams: start A 2; A B 2; B A 1. So p(A | start) = (2 + p(A)) / 3, p(B | A) = (2 + p(B)) / 3, p(A | B) = (1 + p(A)) / 2.
+    Bigrams: start A 2; A B 2; B A 1. So p(A | start) = (2 + p(A)) / 3, p(B | A) = (2 + p(B)) / 3,
+    p(A | B) = (1 + p(A)) / 2.
     Trigrams: start start A 2; start A B 2; A B A 1; all others none, so they fall back on the bigram.
     """
     assert ngram.STRENGTH == 1.0
@@ -50,11 +51,8 @@ def test_every_context_is_a_distribution():
             assert np.exp(-np.array(values)).sum() == pytest.approx(1.0)
 
 
-def test_uint8_tokens_are_counted_as_others():
-    """The start token has id V, one beyond uint8 at V = 256."""
+def test_small_integers_are_counted_as_others():
+    """As a corpus holds them: the start token's id V is no uint8 where V = 256."""
     rng = np.random.default_rng(0)
     lines = [rng.integers(0, 256, 40) for _ in range(3)]
-    small = [line.astype(np.uint8) for line in lines]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ngram, "STRENGTH", 0.5)
-        assert baselines(lines, lines, 256) == baselines(small, small, 256)
+    assert baselines([line.astype(np.uint8) for line in lines], lines, 256) == baselines(lines, lines, 256)

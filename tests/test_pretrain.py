@@ -1,17 +1,15 @@
-"""Maximum likelihood: the loss against plain loops and known sources, what an interruption leaves, what is refused."""
+"""Maximum likelihood: the loss and its gradient against plain loops, learning against a known source."""
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
 import pytest
 import torch
-from recurrent_toys import CASES, random_weights, torch_log_probs
+from recurrent_toys import CASES, assert_same_weights, plain_nll, random_weights, uneven
 
 from seqtutor_envs import pretrain
-from seqtutor_envs.files import load_arrays
 from seqtutor_envs.network import RecurrentNetwork
 from seqtutor_envs.pretrain import Settings, chunks, fit, mean_nll, shuffled_batches, token_nll
 from seqtutor_envs.prior import RecurrentPrior
@@ -19,8 +17,6 @@ from seqtutor_envs.vocab import TokenVocab
 
 VOCAB = TokenVocab(("a", "b", "c", "d"))
 V = len(VOCAB)
-QUICK = Settings(hidden_size=6, epochs=5, batch_size=4, chunk=5, learning_rate=1e-2)
-
 FIRST = np.array([0.7, 0.1, 0.1, 0.1])
 NEXT = np.array([[0.1, 0.8, 0.05, 0.05], [0.05, 0.05, 0.1, 0.8], [0.9, 0.0, 0.05, 0.05], [0.25, 0.25, 0.25, 0.25]])
 
@@ -50,29 +46,7 @@ def chain_entropy(length):
     return total / length
 
 
-def uneven(n=13, seed=0, longest=23):
-    """Random sequences of 1 to `longest` tokens, most of them longer than QUICK's chunk and not a multiple of it."""
-    rng = np.random.default_rng(seed)
-    lengths = [1, longest, *rng.integers(1, longest + 1, n - 2)]
-    return [rng.integers(0, V, length) for length in lengths]
-
-
-def plain_nll(weights, cell, sequences):
-    """nll of each token, each sequence alone through torch's own module; as one array."""
-    per_sequence = []
-    for tokens in sequences:
-        rows = torch_log_probs(weights, cell, np.asarray(tokens, np.int64)[None])[0]
-        per_sequence.append(-rows[np.arange(len(tokens)), tokens])
-    return per_sequence
-
-
-def same_weights(a, b):
-    assert a.keys() == b.keys()
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
-
-
-# -- the loss -----------------------------------------------------------------------------------------------------------
+# -- the loss ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cell, num_layers", CASES)
@@ -163,7 +137,7 @@ def test_dropout_is_on_in_training_alone(tmp_path):
         assert (history["train_nll"] == pytest.approx(history["validation_nll"], rel=1e-6)) == equal
 
 
-# -- learning -----------------------------------------------------------------------------------------------------------
+# -- learning ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -189,7 +163,8 @@ def test_the_best_weights_are_kept_when_validation_gets_worse(tmp_path):
     best = int(np.argmin(history))
     assert len(history) == 25 and history[-1] > history[best] + 0.1
     loaded = RecurrentPrior.load(tmp_path / "prior")
-    assert np.concatenate(plain_nll(loaded.weights, "lstm", validation)).mean() == pytest.approx(history[best], rel=1e-5)
+    kept = np.concatenate(plain_nll(loaded.weights, "lstm", validation)).mean()
+    assert kept == pytest.approx(history[best], rel=1e-5)
     assert loaded.card["training"]["best_epoch"] == best + 1
     assert loaded.card["training"]["history"] == prior.card["training"]["history"]
     assert loaded.card["validation"]["nll_per_token"] == history[best]
@@ -199,163 +174,7 @@ def test_training_is_the_same_again_and_touches_no_global_generator(tmp_path):
     before = torch.random.get_rng_state(), np.random.get_state()[1]
     settings = Settings(6, epochs=2, dropout=0.3, batch_size=4)
     first, again = (fit(uneven(), uneven(3), VOCAB, tmp_path / name, settings) for name in "ab")
-    same_weights(first.weights, again.weights)
+    assert_same_weights(first.weights, again.weights)
     other = fit(uneven(), uneven(3), VOCAB, tmp_path / "c", Settings(6, epochs=2, dropout=0.3, batch_size=4, seed=1))
     assert (other.weights["head.bias"] != first.weights["head.bias"]).any()
     assert torch.equal(before[0], torch.random.get_rng_state()) and (before[1] == np.random.get_state()[1]).all()
-
-
-# -- interruption -------------------------------------------------------------------------------------------------------
-
-
-class InterruptingBar(pretrain.tqdm):
-    """Ctrl-C after so many batches of the run."""
-
-    left = 0
-
-    def set_description(self, *args, **kwargs):
-        InterruptingBar.left -= 1
-        if InterruptingBar.left == 0:
-            raise KeyboardInterrupt
-
-
-def interrupted_fit(monkeypatch, batches, *args, **kwargs):
-    with monkeypatch.context() as patch:
-        patch.setattr(pretrain, "tqdm", InterruptingBar)
-        InterruptingBar.left = batches
-        with pytest.raises(KeyboardInterrupt, match="--resume"):
-            fit(*args, **kwargs)
-
-
-@pytest.mark.parametrize("cell, dropout", [("lstm", 0.0), ("gru", 0.4)])
-@pytest.mark.parametrize("batches", [[2], [9], [9, 3, 1], [19]])
-def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, batches, cell, dropout):
-    """Bit for bit on one thread; 13 sequences make 4 batches an epoch, so 2 is in the first epoch, 19 in the last."""
-    assert torch.get_num_threads() == 1
-    settings = Settings(6, 2, cell, 5, 4, 5, 1e-2, 0.01, dropout)
-    data = uneven(), uneven(5, seed=1), VOCAB
-    whole = fit(*data, tmp_path / "whole", settings)
-    out = tmp_path / "parts.safetensors"
-    for part, count in enumerate(batches):
-        interrupted_fit(monkeypatch, count, *data, out, settings, resume=part > 0)
-        assert RecurrentPrior.load(out).vocab == VOCAB
-    resumed = fit(*data, out, settings, resume=True)
-    same_weights(whole.weights, resumed.weights)
-    assert whole.card == resumed.card
-    same_weights(RecurrentPrior.load(out).weights, whole.weights)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "parts.json", "parts.safetensors", "whole.json", "whole.safetensors"
-    ]
-
-
-def test_an_interruption_leaves_the_best_weights_so_far(tmp_path, monkeypatch):
-    data = uneven(), uneven(5, seed=1), VOCAB
-    after_two = fit(*data, tmp_path / "reference", QUICK)
-    history = after_two.card["training"]["history"]
-    interrupted_fit(monkeypatch, 10, *data, tmp_path / "prior", QUICK)  # in the third epoch
-    left = RecurrentPrior.load(tmp_path / "prior")
-    best = min(history[:2], key=lambda epoch: epoch["validation_nll"])
-    assert left.card["training"]["best_epoch"] == best["epoch"]
-    assert left.card["validation"]["nll_per_token"] == best["validation_nll"]
-    assert left.card["training"]["history"] == history[: best["epoch"]]
-    nll = np.concatenate(plain_nll(left.weights, "lstm", data[1])).mean()
-    assert nll == pytest.approx(best["validation_nll"], rel=1e-5)
-    assert json.loads((tmp_path / "prior.json").read_text()) == left.card
-
-
-def test_an_interruption_in_the_first_epoch_leaves_a_usable_file(tmp_path, monkeypatch):
-    data = uneven(), uneven(5, seed=1), VOCAB
-    interrupted_fit(monkeypatch, 3, *data, tmp_path / "prior", QUICK, length=7)
-    left = RecurrentPrior.load(tmp_path / "prior")
-    assert left.card["training"]["best_epoch"] == 0 and left.card["training"]["history"] == []
-    nll = np.concatenate(plain_nll(left.weights, "lstm", data[1])).mean()
-    assert left.card["validation"]["nll_per_token"] == pytest.approx(nll, rel=1e-5)
-    assert left.sample(3, 0)[0].shape == (3, 7)
-
-
-# -- what is refused ----------------------------------------------------------------------------------------------------
-
-OTHERS = {
-    "hidden_size": 5, "num_layers": 2, "cell": "gru", "epochs": 6, "batch_size": 3, "chunk": 4, "learning_rate": 0.5,
-    "weight_decay": 0.1, "dropout": 0.1, "max_grad_norm": 1.0, "seed": 1,
-}
-
-
-@pytest.fixture(scope="module")
-def interrupted(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("interrupted")
-    with pytest.MonkeyPatch.context() as patch:
-        interrupted_fit(patch, 6, uneven(), uneven(5, seed=1), VOCAB, folder / "prior", QUICK)
-    return folder / "prior"
-
-
-def test_every_setting_is_tried():
-    assert OTHERS.keys() == vars(Settings()).keys()
-
-
-@pytest.mark.parametrize("name", OTHERS)
-def test_resuming_with_another_setting_is_refused_by_name(interrupted, name):
-    other = Settings(**{**vars(QUICK), name: OTHERS[name]})
-    with pytest.raises(ValueError, match=f"Cannot resume.*{name}={getattr(QUICK, name)}, not {OTHERS[name]}"):
-        fit(uneven(), uneven(5, seed=1), VOCAB, interrupted, other, resume=True)
-
-
-@pytest.mark.parametrize("train, validation", [(uneven(14), uneven(5, seed=1)), (uneven(), uneven(5, seed=2))])
-def test_resuming_with_other_data_is_refused(interrupted, train, validation):
-    with pytest.raises(ValueError, match="Cannot resume.*data_sha256"):
-        fit(train, validation, VOCAB, interrupted, QUICK, resume=True)
-
-
-def test_starting_anew_over_an_interrupted_run_is_refused(interrupted):
-    before = interrupted.with_suffix(".checkpoint").read_bytes()
-    with pytest.raises(ValueError, match="add --resume"):
-        fit(uneven(), uneven(5, seed=1), VOCAB, interrupted, QUICK)
-    assert interrupted.with_suffix(".checkpoint").read_bytes() == before
-
-
-def test_nothing_to_resume_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="Nothing to resume.*Leave out --resume"):
-        fit(uneven(), uneven(3), VOCAB, tmp_path / "prior", QUICK, resume=True)
-
-
-def test_a_damaged_checkpoint_is_an_error(tmp_path):
-    (tmp_path / "prior.checkpoint").write_bytes(b"garbage")
-    with pytest.raises(ValueError, match="prior.checkpoint was not written by this library"):
-        fit(uneven(), uneven(3), VOCAB, tmp_path / "prior", QUICK, resume=True)
-
-
-def test_a_checkpoint_holds_plain_arrays_and_json(interrupted):
-    arrays, facts = load_arrays(interrupted.with_suffix(".checkpoint"))
-    assert {name.split(".")[0] for name in arrays} == {"network", "adam"}
-    assert facts["settings"] == vars(QUICK)
-
-
-@pytest.mark.parametrize(
-    "train, validation, message",
-    [
-        ([], uneven(3), "0 to train on, 3 to validate"),
-        (uneven(3), [], "3 to train on, 0 to validate"),
-        ([np.array([0, 4])], uneven(3), r"0\.\.3"),
-        ([np.array([0, -1])], uneven(3), r"0\.\.3"),
-        (uneven(3), [np.array([], np.int64)], "at least one token"),
-    ],
-)
-def test_sequences_that_cannot_be_trained_on_are_errors(tmp_path, train, validation, message):
-    with pytest.raises(ValueError, match=message):
-        fit(train, validation, VOCAB, tmp_path / "prior", QUICK)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_loss_that_is_no_number_is_an_error_and_keeps_the_last_good_weights(tmp_path, monkeypatch):
-    figures = iter([1.5, 1.4, math.nan])
-    monkeypatch.setattr(pretrain, "mean_nll", lambda *_: next(figures))
-    with pytest.raises(ValueError, match="nan after epoch 3.*learning rate"):
-        fit(uneven(), uneven(3), VOCAB, tmp_path / "prior", QUICK)
-    assert RecurrentPrior.load(tmp_path / "prior").card["training"]["best_epoch"] == 2
-
-
-def test_a_place_where_nothing_can_be_written_shows_before_the_first_epoch(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("no folder")
-    monkeypatch.setattr(pretrain._Run, "epoch", lambda *_: pytest.fail("trained first"))
-    with pytest.raises(OSError, match="file"):
-        fit(uneven(), uneven(3), VOCAB, tmp_path / "file" / "prior", QUICK)

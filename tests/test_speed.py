@@ -43,7 +43,12 @@ def test_each_form_of_the_cell_is_the_one_measured(tmp_path, monkeypatch):
     prior = RecurrentPrior.load(small_prior(tmp_path / "small"))
     used = []
     compiled = cells._compiled("lstm")
-    monkeypatch.setattr(cells, "_compiled", lambda cell: lambda *arrays: (used.append(len(arrays[0])), compiled(*arrays))[1])
+
+    def spy(gates, *rest):
+        used.append(len(gates))
+        return compiled(gates, *rest)
+
+    monkeypatch.setattr(cells, "_compiled", lambda cell: spy)
     usual = cells.FEW
     with melody.few_is(0):
         prior.step(np.zeros(1, np.int64), prior.initial_state(1))
@@ -53,12 +58,18 @@ def test_each_form_of_the_cell_is_the_one_measured(tmp_path, monkeypatch):
     assert used == [64] and cells.FEW == usual
 
 
-def test_all_figures_are_printed_and_written(tmp_path, capsys):
+def test_batches_are_those_that_are_asked_about():
+    assert melody.BATCHES == (64, 256, 1024) and melody.CELL_BATCHES == (1, 2, 4, 8, 16, 64)
+
+
+def test_all_figures_are_printed_and_written(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(melody, "BATCHES", (64,))
+    monkeypatch.setattr(melody, "CELL_BATCHES", (1, 4))
     prior = small_prior(tmp_path / "small")
     main(["speed", "--out", str(tmp_path / "speed.json"), "--seconds", "0.01", "--prior", str(prior)])
     content = json.loads((tmp_path / "speed.json").read_text())
     results = content["results"]
-    assert set(results["environment"]) == {"64", "256", "1024"} and set(results["cells"]) == {"1", "2", "4", "8", "16", "64"}
+    assert set(results["environment"]) == {"64"} and set(results["cells"]) == {"1", "4"}
     assert {"env_ksteps", "share_of_prior", "rules_share"} <= set(results["environment"]["64"])
     assert "env_ksteps" in results["single"]["1"] and "rollout_share" in results["agent"]["psi"]
     assert all(0 < value < np.inf for rows in results.values() for row in rows.values() for value in row.values())

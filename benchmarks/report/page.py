@@ -49,18 +49,19 @@ def page(results: Mapping[str, Any], folder: Path) -> str:
 
 def lede(results: Mapping[str, Any]) -> str:
     """What was done, in a sentence."""
-    training = results["training"]
+    training, settings = results["training"], results["settings"]
     return (
-        f"This took <b>{training['cpu_seconds']:.0f} CPU seconds</b> of Psi-learning on one core: {training['rounds']:,} "
-        f"rounds of {results['agent']['n_envs']} melodies, at temperature c&nbsp;=&nbsp;{results['settings']['c']:g} "
-        f"and discount γ&nbsp;=&nbsp;{results['settings']['gamma']:g}."
+        f"This took <b>{training['cpu_seconds']:.0f} CPU seconds</b> of Psi-learning on one core: "
+        f"{training['rounds']:,} rounds of {results['agent']['n_envs']} melodies, at temperature "
+        f"c&nbsp;=&nbsp;{settings['c']:g} and discount γ&nbsp;=&nbsp;{settings['gamma']:g}."
     )
 
 
 def notices(results: Mapping[str, Any]) -> list[str]:
     """What a reader must know first: an early end, warnings of the agent."""
     training = results["training"]
-    early = f"Ctrl-C ended the fine-tuning after {training['cpu_seconds']:.0f} of {results['settings']['seconds']:g} seconds."
+    asked = results["settings"]["seconds"]
+    early = f"Ctrl-C ended the fine-tuning after {training['cpu_seconds']:.0f} of {asked:g} seconds."
     return [early] * training["interrupted"] + training["warnings"]
 
 
@@ -111,8 +112,9 @@ def table(rows: Sequence[Row], columns: Mapping[str, Metrics]) -> str:
 
 
 def _head(row: Row) -> str:
-    arrow = f'&nbsp;<span class="better" title="{row.better} is better">{ARROWS[row.better]}</span>' if row.better else ""
-    return f'<th scope="row"><b>{row.title}</b>{arrow}<small>{escape(row.meaning)}</small></th>'
+    arrow = ARROWS.get(row.better)
+    mark = f'&nbsp;<span class="better" title="{row.better} is better">{arrow}</span>' if arrow else ""
+    return f'<th scope="row"><b>{row.title}</b>{mark}<small>{escape(row.meaning)}</small></th>'
 
 
 def _cells(row: Row, columns: Mapping[str, Metrics]) -> str:

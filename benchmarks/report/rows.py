@@ -38,10 +38,10 @@ OBJECTIVE = (
 )
 
 TABLE_1 = (
-    Row("excessively_repeated", "Excessively repeated", "steps that repeat a note, hold or rest too often", "lower", True),
+    Row("excessively_repeated", "Excessively repeated", "steps that repeat a token too often", "lower", True),
     Row("not_in_key", "Not in key", "steps that play a note outside C major", "lower", True),
     Row("starts_with_tonic", "Starts with tonic", "melodies that begin on middle C", "higher", True),
-    Row("leaps_resolved", "Leaps resolved", "leaps of a fifth or more that are answered, not doubled", "higher", True),
+    Row("leaps_resolved", "Leaps resolved", "of leaps (a fifth or more) resolved or doubled", "higher", True),
     Row("unique_maximum", "Unique maximum", "melodies that touch their highest note once", "higher", True),
     Row("unique_minimum", "Unique minimum", "melodies that touch their lowest note once", "higher", True),
     Row("in_motif", "In a motif", "steps at which the last eight hold three or more pitches", "higher", True),
@@ -58,7 +58,7 @@ RULES = (
     Row("term_autocorrelation", "Autocorrelation", "−3 |r| for each of three lags with |r| above .15", "higher"),
     Row("term_motif", "Motif", "+3 and more at steps whose last eight hold three or more pitches", "higher"),
     Row("term_repeated_motif", "Repeated motif", "+4 and more where such a motif is heard again", "higher"),
-    Row("term_interval", "Interval", "pays thirds, fourths, fifths and steps, punishes what lies beyond an octave", "higher"),
+    Row("term_interval", "Interval", "pays steps, thirds, fourths, fifths; punishes more than an octave", "higher"),
     Row("term_leap", "Leap", "+5 for a leap resolved, −5 for one doubled", "higher"),
     Row("term_unique_extremes", "Unique extremes", "+3 each for a highest and a lowest note heard once", "higher"),
 )
@@ -84,7 +84,7 @@ def shown_error(row: Row, metrics: Metrics) -> str:
 
 
 def as_good(row: Row, value: float, paper: float) -> bool:
-    """Whether a figure is at least as good as the paper's (an autocorrelation: within NEAR_ZERO). Undefined ones are not."""
+    """Whether a figure is at least as good as the paper's (an autocorrelation: within NEAR_ZERO). NaN is not."""
     if row.better == "near 0":
         return abs(value) <= NEAR_ZERO
     return value >= paper if row.better == "higher" else value <= paper
@@ -93,10 +93,15 @@ def as_good(row: Row, value: float, paper: float) -> bool:
 def text_table(title: str, rows: tuple[Row, ...], columns: Mapping[str, Metrics]) -> str:
     """Rows by columns (heading -> figures), aligned, with a line that says which direction is good."""
     cells = [["", "better", *columns]]
-    cells += [[row.title, row.better, *(f"{shown(row, one.get(row.key))} {shown_error(row, one)}".strip() for one in columns.values())] for row in rows]
-    widths = [max(len(line[k]) for line in cells) for k in range(len(cells[0]))]
-    lines = [
-        "  ".join(cell.ljust(width) if k < 2 else cell.rjust(width) for k, (cell, width) in enumerate(zip(line, widths))).rstrip()
-        for line in cells
-    ]
+    for row in rows:
+        figures = (f"{shown(row, metrics.get(row.key))} {shown_error(row, metrics)}" for metrics in columns.values())
+        cells.append([row.title, row.better, *(text.rstrip() for text in figures)])
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = [_aligned(line, widths) for line in cells]
     return "\n".join([title, "-" * max(map(len, lines)), *lines])
+
+
+def _aligned(line: list[str], widths: list[int]) -> str:
+    """Two columns of words to the left, figures to the right."""
+    left = [cell.ljust(width) for cell, width in zip(line[:2], widths)]
+    return "  ".join([*left, *(cell.rjust(width) for cell, width in zip(line[2:], widths[2:]))]).rstrip()

@@ -1,4 +1,4 @@
-"""Speed of the melody environment, of the recurrent cells and of an agent on it. Thousand steps (tokens) per CPU second."""
+"""Speed of the melody environment, the recurrent cells and an agent. Thousand steps (tokens) per CPU second."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Figures = dict[str, float]
 
 
 def environment(prior: Prior, n: int, seconds: float) -> Figures:
-    """The native batch of n, full infos, Gymnasium's default autoreset, against the prior's bare step and the rules alone.
+    """The native batch of n with full infos, Gymnasium's default autoreset; the prior's bare step; the rules alone.
 
     All three write the same n melodies, samples of the prior: a rule's cost depends on what it reads.
     """
@@ -112,7 +112,7 @@ def agent(prior: Prior, seconds: float) -> Figures:
 
 
 def write(prior: Prior, columns: list[NDArray[np.int64]]) -> None:
-    """The prior's bare step along given tokens, T arrays [N]: as many steps as there are tokens, the start token first."""
+    """The prior's bare step along given tokens, T arrays [N]: T steps, that of the start token first."""
     n = len(columns[0])
     state: Any = prior.initial_state(n)
     last = np.full(n, prior.vocab.start)

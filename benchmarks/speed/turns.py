@@ -14,7 +14,7 @@ FEWEST_TURNS = 5
 
 
 def in_turns(sides: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, NDArray[np.float64]]:
-    """Runs the sides in turns, A B A B ..., for about `seconds` of CPU time in all, and each at least FEWEST_TURNS times.
+    """Runs the sides in turns, A B A B ..., for about `seconds` of CPU time, each at least FEWEST_TURNS times.
 
     Returns:
         name -> CPU seconds of one call [turns].
@@ -29,8 +29,8 @@ def in_turns(sides: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str
 
 
 def typical(times: NDArray[np.float64]) -> float:
-    """The first quartile: what disturbs a measurement only ever adds time, and often to more than half of the turns (where freed
-    memory goes back to the system after every call, 1,024 sequences' step takes twice its time for page faults)."""
+    """The first quartile. What disturbs a measurement only ever adds time, often to half of the turns: where freed
+    memory goes back to the system after each call, a step of 1,024 sequences takes twice as long for page faults."""
     return float(np.quantile(times, 0.25))
 
 

@@ -1,0 +1,141 @@
+"""The package as a whole: where it comes from, which way imports run, what it declares."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import subprocess
+import sys
+from fnmatch import fnmatch
+from importlib import import_module
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from setuptools import find_packages
+
+ROOT = Path(__file__).parents[1]
+LAYERS = ("seqtutor_envs", "agents", "benchmarks", "tests")  # each may import those before it
+PACKAGES = LAYERS[:3]
+FILES = {layer: sorted((ROOT / layer).rglob("*.py")) for layer in LAYERS}
+ALL = [path for paths in FILES.values() for path in paths]
+ONLY_IN = {"rdkit": "seqtutor_envs/smiles/chem*.py", "pretty_midi": "seqtutor_envs/melody/midi.py"}
+HEAVY = ("torch", "rdkit", "numba", "scipy", "matplotlib", "pretty_midi", "stable_baselines3", "tyro")
+MANY_LINES = 400  # past some 350 a file has two subjects
+
+CONFIG = configparser.ConfigParser()
+CONFIG.read(ROOT / "setup.cfg")
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported(path):
+    """Every module that a file imports, at its top or inside functions, or names in a string as a.b or a.b:C."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)}:{node.lineno}: say where it comes from, in full"
+            modules.add(node.module)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if re.fullmatch(rf"({'|'.join(LAYERS)})(\.\w+)+(:\w+)?", node.value):
+                modules.add(node.value)
+    return modules
+
+
+def test_the_packages_come_from_this_directory():
+    """In this process and in a command's: other distributions have packages called agents and benchmarks."""
+    code = f"from importlib.util import find_spec; print(*(find_spec(name).origin for name in {PACKAGES}), sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    for origins in (done.stdout.splitlines(), [import_module(package).__file__ for package in PACKAGES]):
+        assert [Path(origin) for origin in origins] == [ROOT / package / "__init__.py" for package in PACKAGES]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_run_one_way(layer):
+    assert FILES[layer]
+    above = LAYERS[LAYERS.index(layer) + 1 :]
+    for path in FILES[layer]:
+        back = [module for module in imported(path) if module.split(".")[0] in above]
+        assert not back, f"{name_of(path)} imports {back}"
+
+
+def test_the_imports_of_upper_layers_are_seen():
+    """Else the test above could not fail."""
+    for upper, lower in zip(LAYERS[1:], LAYERS):
+        assert any(module.split(".")[0] == lower for path in FILES[upper] for module in imported(path)), (upper, lower)
+
+
+@pytest.mark.parametrize("module", ONLY_IN)
+def test_some_libraries_have_one_place(module):
+    places = [name_of(path) for path in ALL if module in {name.split(".")[0] for name in imported(path)}]
+    outside = [place for place in places if not fnmatch(place, ONLY_IN[module]) and not place.startswith("tests/")]
+    assert not outside
+
+
+def test_importing_the_environments_imports_nothing_heavy():
+    code = f"import sys, seqtutor_envs; print(*(name for name in {HEAVY} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.split() == []
+
+
+def test_no_file_is_too_long():
+    assert {name_of(path): n for path in ALL if (n := len(path.read_text("utf-8").splitlines())) > MANY_LINES} == {}
+
+
+def test_no_file_names_a_place_on_somebodys_machine():
+    absolute = re.compile(r"(?<![\w.:/])/(?:home|root|tmp|work|mnt|Users|opt|usr/local)/")
+    texts = (".py", ".cfg", ".toml", ".md", ".html", ".json", ".txt")
+    ours = [path for layer in LAYERS for path in (ROOT / layer).rglob("*")] + [*ROOT.iterdir(), ROOT / ".ci" / "run"]
+    read = [path for path in ours if path.is_file() and (path.suffix in texts or path.name == "run")]
+    assert {name_of(path) for path in read} >= {"setup.cfg", ".ci/run", "seqtutor_envs/env.py"}
+    found = {name_of(path): absolute.findall(path.read_text("utf-8")) for path in read}
+    assert {name: places for name, places in found.items() if places} == {}
+
+
+def requirements(text):
+    """Names of distributions in a list of requirements."""
+    return {re.match(r"[\w-]+", line)[0].lower().replace("_", "-") for line in text.split("\n") if line}
+
+
+def test_every_imported_library_is_declared():
+    """What the packages import is installed with them; what tests import besides, with the extra `test`."""
+    declared = requirements(CONFIG["options"]["install_requires"])
+    extras = {name: requirements(text) for name, text in CONFIG["options.extras_require"].items()}
+    distributions = packages_distributions()
+    for layer in LAYERS:
+        known = declared.union(*([extras["test"]] if layer == "tests" else extras.values()))
+        for path in FILES[layer]:
+            for top in {module.split(".")[0] for module in imported(path)}:
+                if top in sys.stdlib_module_names or top in LAYERS or (ROOT / "tests" / f"{top}.py").exists():
+                    continue
+                found = {name.lower().replace("_", "-") for name in distributions.get(top, [top])}
+                assert found & known, f"{name_of(path)} imports {top}: declare it in setup.cfg"
+
+
+def test_a_wheel_would_hold_every_package_and_every_data_file():
+    include = CONFIG["options.packages.find"]["include"].split()
+    packages = set(find_packages(str(ROOT), include=include))
+    folders = {path.parent.relative_to(ROOT).as_posix().replace("/", ".") for name in PACKAGES for path in FILES[name]}
+    assert packages == folders
+    data = {package: CONFIG["options.package_data"][package].split() for package in PACKAGES}
+    for package in PACKAGES:
+        assert (ROOT / package / "py.typed").is_file()
+        held = {path for pattern in data[package] for path in (ROOT / package).glob(pattern)}
+        others = {path for path in (ROOT / package).rglob("*") if path.is_file() and path.suffix != ".py"}
+        assert {path for path in others if "__pycache__" not in path.parts} == held
+
+
+def test_the_version_is_written_once():
+    assert CONFIG["metadata"]["version"] == "attr: seqtutor_envs.__version__"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", import_module("seqtutor_envs").__version__)
+
+
+def test_setup_cfg_says_everything_but_how_to_build():
+    import tomllib
+
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text()).keys() == {"build-system"}
