@@ -56,7 +56,9 @@ def train(
         given = {name: value for name, value in {"gamma": gamma, "lam": lam}.items() if value is not None}
         keywords = {**_json(env_kwargs, "--env-kwargs"), **({} if c is None else {"c": c})}
         try:
-            learner = agent_classes()[agent](env, seed=seed, env_kwargs=keywords, **given, **_json(settings, "--settings"))
+            learner = agent_classes()[agent](
+                env, seed=seed, env_kwargs=keywords, **given, **_json(settings, "--settings")
+            )
         except TypeError as error:
             raise ValueError(f"Unknown keyword: {error}.") from None
     out.mkdir(parents=True, exist_ok=True)
@@ -64,7 +66,9 @@ def train(
     try:
         left = steps - learner.num_timesteps
         if left <= 0:
-            raise ValueError(f"The agent in {out} has learned from {learner.num_timesteps:,} tokens already; give more --steps.")
+            raise ValueError(
+                f"The agent in {out} has learned from {learner.num_timesteps:,} tokens already; give more --steps."
+            )
         learner.learn(left, reset_num_timesteps=False, progress_bar=True)
     finally:  # on Ctrl-C too
         if learner.rounds:

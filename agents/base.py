@@ -5,7 +5,6 @@ B sequences, T steps, V tokens. A timestep is one token of one sequence; a round
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import threading
@@ -27,10 +26,12 @@ from stable_baselines3.common.utils import configure_logger
 from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
+from agents.networks import Policy
 from agents.replay import Sequences
 from agents.rollouts import Rollouts, as_batch, env_attribute
 from seqtutor_envs.cells import sample_tokens
 from seqtutor_envs.files import load_arrays, safetensors_path, save_arrays
+from seqtutor_envs.masking import as_judged
 from seqtutor_envs.prior import Prior, State, load_prior, token_log_probs
 
 AnyEnv = str | gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any] | VecEnv
@@ -39,7 +40,7 @@ FEW_DISTINCT = 0.5  # a share of distinct sequences below this is warned of: the
 
 
 class SequenceAgent(ABC):
-    """An agent that is a sequence model: `policy()` is a Prior over tokens, which sampling, prediction and log pi rest on.
+    """An agent that is a sequence model: sampling, prediction and log pi rest on `policy()`, a Prior over tokens.
 
     Subclasses give `policy`, `improve` and the pieces of their state. See `Tutor` for the arguments.
     """
@@ -62,8 +63,8 @@ class SequenceAgent(ABC):
         found = prior if prior is not None else env_attribute(self.env, "prior")
         if found is None:
             raise ValueError("This environment has no `prior` attribute: pass the agent one, prior=...")
-        self.prior = load_prior(found)
         task = env_attribute(self.env, "task")
+        self.prior = as_judged(load_prior(found), task)
         self.horizon: int = task.length if task is not None else self.prior.length
         self.c: float = env_attribute(self.env, "c") or 1.0
         self.rng = np.random.default_rng(seed)
@@ -73,12 +74,19 @@ class SequenceAgent(ABC):
         self._logger: Logger | None = None
         self._recent: deque[dict[str, NDArray[Any]]] = deque(maxlen=max(1, RECENT // self.n_envs))
         self._warned_of_collapse = False
+        self._policy: Policy | None = None  # of the present weights, once somebody has asked for it
 
-    # -- what a subclass gives --------------------------------------------------------------------------------------------
+    # ---------------------------------------------------------------- what a subclass gives
 
     @abstractmethod
-    def policy(self) -> Prior:
+    def policy(self) -> Policy:
         """The present policy as a frozen sequence model."""
+
+    def current_policy(self) -> Policy:
+        """`policy()`, made once for the present weights."""
+        if self._policy is None:
+            self._policy = self.policy()
+        return self._policy
 
     @abstractmethod
     def collect(self) -> tuple[Sequences, NDArray[np.float64]]:
@@ -96,7 +104,7 @@ class SequenceAgent(ABC):
     def load_state_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Puts back what `state_arrays` gave."""
 
-    # -- learning ---------------------------------------------------------------------------------------------------------
+    # ---------------------------------------------------------------- learning
 
     def learn(
         self,
@@ -109,9 +117,9 @@ class SequenceAgent(ABC):
     ) -> Self:
         """Learns for `total_timesteps` tokens, in whole rounds (the last one may go a little beyond).
 
-        Callbacks are stable-baselines3's; their `on_step` is called once a round, after the updates, so that whatever they save
-        can be continued exactly. Ctrl-C lets the round in progress end, then raises KeyboardInterrupt: what was learned is kept,
-        `save` works. reset_num_timesteps=False goes on counting.
+        Callbacks are stable-baselines3's; their `on_step` is called once a round, after the updates, so that whatever
+        they save can be continued exactly. Ctrl-C lets the round in progress end, then raises KeyboardInterrupt: what
+        was learned is kept, `save` works. reset_num_timesteps=False goes on counting.
         """
         if reset_num_timesteps:
             self.num_timesteps = self.rounds = 0
@@ -120,8 +128,8 @@ class SequenceAgent(ABC):
             self._logger = configure_logger(self.verbose, self.tensorboard_log, name, reset_num_timesteps)
         goal = self.num_timesteps + total_timesteps
         self.total_timesteps = goal
-        hook = CallbackList(list(callback)) if isinstance(callback, (list, tuple)) else callback
-        hook = CallbackList([]) if hook is None else hook
+        given = [] if callback is None else [callback] if isinstance(callback, BaseCallback) else list(callback)
+        hook = CallbackList(given)
         hook.init_callback(self)  # type: ignore[arg-type]
         hook.on_training_start(locals(), globals())
         bar = tqdm(total=total_timesteps, unit="token", unit_scale=True, disable=not progress_bar)
@@ -143,6 +151,7 @@ class SequenceAgent(ABC):
         sequences, log_policy = self.collect()
         hook.on_rollout_end()
         statistics = self.improve(sequences)
+        self._policy = None
         tokens = int(sequences.lengths.sum())
         self.num_timesteps += tokens
         self.rounds += 1
@@ -150,9 +159,12 @@ class SequenceAgent(ABC):
         bar.update(tokens)
         if self.rounds % log_interval == 0:
             figures = self.training_figures()
-            bar.set_postfix({"J": f"{figures['j']:.1f}", "return": f"{figures['task_return']:.1f}", "KL": f"{figures['kl']:.1f}"})
-            for name, value in {**{f"rollout/{k}": v for k, v in figures.items()}, **{f"train/{k}": v for k, v in statistics.items()}}.items():
-                self.logger.record(name, value)
+            bar.set_postfix(
+                {"J": f"{figures['j']:.1f}", "return": f"{figures['task_return']:.1f}", "KL": f"{figures['kl']:.1f}"}
+            )
+            for group, entries in (("rollout", figures), ("train", statistics)):
+                for name, value in entries.items():
+                    self.logger.record(f"{group}/{name}", value)
             self.logger.dump(self.num_timesteps)
             self._warn_of_collapse(figures["distinct"])
 
@@ -162,7 +174,7 @@ class SequenceAgent(ABC):
         self._recent.append({"reward": reward, "kl": log_policy - log_prior, "tokens": sequences.tokens})
 
     def training_figures(self) -> dict[str, float]:
-        """Means over the newest sequences as they were written while learning: J and KL in nats, R, share of distinct ones."""
+        """Means over the newest sequences, as written while learning: J and KL in nats, R, share of distinct ones."""
         recent = {name: np.concatenate([entry[name] for entry in self._recent]) for name in ("reward", "kl", "tokens")}
         return {
             "j": float((recent["reward"] - recent["kl"]).mean()),
@@ -175,13 +187,13 @@ class SequenceAgent(ABC):
         if distinct < FEW_DISTINCT and not self._warned_of_collapse:
             self._warned_of_collapse = True
             warnings.warn(
-                f"Only {distinct:.0%} of the newest sequences are distinct after {self.num_timesteps:,} timesteps: the policy is"
-                " collapsing. A larger c keeps it closer to the prior; a smaller gamma or a smaller weight of the term that pays"
-                " for repetition helps too.",
+                f"Only {distinct:.0%} of the newest sequences are distinct after {self.num_timesteps:,} timesteps: the"
+                " policy is collapsing. A larger c keeps it closer to the prior; a smaller gamma or a smaller weight of"
+                " the term that pays for repetition helps too.",
                 stacklevel=2,
             )
 
-    # -- acting -----------------------------------------------------------------------------------------------------------
+    # ---------------------------------------------------------------- acting
 
     def predict(
         self,
@@ -197,27 +209,31 @@ class SequenceAgent(ABC):
             episode_start: [N], True where a new sequence begins; its state starts anew.
             deterministic: the most probable token instead of a sampled one.
         """
-        tokens, single = last_tokens(observation, self.prior.vocab.start, env_attribute(self.env, "obs_mode") == "prefix")
-        policy = self.policy()
+        tokens, single = last_tokens(
+            observation, self.prior.vocab.start, env_attribute(self.env, "obs_mode") == "prefix"
+        )
+        policy = self.current_policy()
         fresh = policy.initial_state(len(tokens))
         if state is None:
             state = fresh
         elif episode_start is not None:
             new = np.asarray(episode_start, bool).reshape(-1)
-            state = tuple(np.where(new.reshape(-1, *[1] * (part.ndim - 1)), start, part) for start, part in zip(fresh, state))
+            state = tuple(
+                np.where(new.reshape(-1, *[1] * (part.ndim - 1)), start, part) for start, part in zip(fresh, state)
+            )
         rows, state = policy.step(tokens, state)
         actions = rows.argmax(axis=1) if deterministic else sample_tokens(rows, self.rng)
         return (actions[0] if single else actions), state
 
     def sample(self, n: int, seed: int, temperature: float = 1.0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """n sequences of the present policy: tokens [n, T] and lengths [n]. Same seed, same tokens."""
-        return self.policy().sample(n, seed, temperature=temperature)
+        return self.current_policy().sample(n, seed, temperature=temperature)
 
     def log_prob(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """log pi [n] of whole sequences [n, T] in nats, the end token's included."""
-        return token_log_probs(self.policy().log_probs(tokens, lengths), tokens, lengths).sum(axis=1)
+        return token_log_probs(self.current_policy().log_probs(tokens, lengths), tokens, lengths).sum(axis=1)
 
-    # -- the surface of a stable-baselines3 model ---------------------------------------------------------------------------
+    # ---------------------------------------------------------------- the surface of a stable-baselines3 model
 
     @property
     def logger(self) -> Logger:
@@ -234,7 +250,7 @@ class SequenceAgent(ABC):
         """The vector environment that the agent learns in."""
         return self.env
 
-    # -- files ------------------------------------------------------------------------------------------------------------
+    # ---------------------------------------------------------------- files
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes PATH.safetensors atomically: everything that learning goes on from, no pickle."""
@@ -258,7 +274,8 @@ class SequenceAgent(ABC):
         """An agent that `save` wrote; `learn(..., reset_num_timesteps=False)` goes on exactly where it stopped.
 
         Args:
-            env: needed where the agent's environment was not made from an id and plain keywords (own tasks, priors, objectives).
+            env: needed where the agent's environment was not made from an id and plain keywords (own tasks, priors,
+                objectives).
             prior: where the environment has none.
         """
         target = safetensors_path(path)
@@ -266,13 +283,19 @@ class SequenceAgent(ABC):
             raise FileNotFoundError(f"No agent at {target}.")
         arrays, facts = load_arrays(target)
         if facts.get("agent") != cls.__name__:
-            raise ValueError(f"{target} holds {facts.get('agent', 'no agent')}; load it with that class, not {cls.__name__}.")
+            raise ValueError(
+                f"{target} holds {facts.get('agent', 'no agent')}; load it with that class, not {cls.__name__}."
+            )
         if env is None and facts["env"] is None:
-            raise ValueError(f"{target} was trained in an environment that no id makes again (own task, prior or objective): pass env=...")
+            raise ValueError(
+                f"{target} was trained in an environment that no id makes again (own task or prior): pass env=..."
+            )
         recipe = facts["env"] if env is None else None
         made = {"env": recipe["id"], "env_kwargs": recipe["kwargs"]} if recipe else {"env": env}
         batched = env is not None and isinstance(env, (gym.vector.VectorEnv, VecEnv))
-        agent = cls(**made, prior=prior, seed=facts["seed"], n_envs=None if batched else facts["n_envs"], **facts["settings"])
+        agent = cls(
+            **made, prior=prior, seed=facts["seed"], n_envs=None if batched else facts["n_envs"], **facts["settings"]
+        )
         agent.load_state_arrays(arrays)
         agent.num_timesteps, agent.rounds = facts["num_timesteps"], facts["rounds"]
         agent.rng.bit_generator.state = facts["rng"]
@@ -281,7 +304,8 @@ class SequenceAgent(ABC):
 
 @contextmanager
 def interruption() -> Iterator[threading.Event]:
-    """Turns the first Ctrl-C into an event, so that a round can end; a second one interrupts at once. Main thread only."""
+    """Turns the first Ctrl-C into an event, so that a round can end; a second one interrupts at once. Main thread
+    only."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
@@ -309,7 +333,9 @@ def last_tokens(observation: Any, start: int, prefix: bool) -> tuple[NDArray[np.
     array = np.asarray(observation["token"] if isinstance(observation, dict) else observation).astype(np.int64)
     if prefix:
         counts = (array != start).sum(-1)  # so far
-        array = np.where(counts > 0, np.take_along_axis(array, np.maximum(counts - 1, 0)[..., None], axis=-1)[..., 0], start)
+        array = np.where(
+            counts > 0, np.take_along_axis(array, np.maximum(counts - 1, 0)[..., None], axis=-1)[..., 0], start
+        )
     return array.reshape(-1), array.ndim == 0
 
 

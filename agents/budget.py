@@ -10,7 +10,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 class SecondsBudget(BaseCallback):
     """Stops `learn` at the end of the round in which `seconds` of this process's CPU time are spent.
 
-    CPU time, not the wall's: the same work counts the same on a busy machine. Several threads spend it several times as fast.
+    CPU time, not the wall's: the same work counts the same on a busy machine. Several threads spend it several times
+    as fast.
     """
 
     def __init__(self, seconds: float) -> None:

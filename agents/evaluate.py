@@ -1,7 +1,8 @@
 """The one judge of any agent, ours or not.
 
-An agent with `sample(n, seed)` and `log_prob(tokens, lengths)` is judged by J itself. Any other needs stable-baselines3's
-`predict(observation, state, episode_start, deterministic)`; without log pi there is no KL and no J, and the rest is the same.
+An agent with `sample(n, seed)` and `log_prob(tokens, lengths)` is judged by J itself. Any other needs
+stable-baselines3's `predict(observation, state, episode_start, deterministic)`; without log pi there is no KL and no
+J, and the rest is the same.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ PARALLEL = 256  # sequences written at once by an agent that has only `predict`
 def evaluate(agent: Any, env_id: str, n: int = 10_000, seed: int = 0, **env_kwargs: Any) -> dict[str, float]:
     """Metrics of n sequences of the agent in the environment `env_id`.
 
-    Returns the task's own metrics (for melodies the paper's Table 1), mean return, each rule's mean, mean log p, distinct
-    sequences, and with log pi KL(pi || p) and J = E[R / c] - KL in nats; standard errors as `<name>_se`.
+    Returns the task's own metrics (for melodies the paper's Table 1), mean return, each rule's mean, mean log p,
+    distinct sequences, and with log pi KL(pi || p) and J = E[R / c] - KL in nats; standard errors as `<name>_se`.
 
     Args:
         agent: see above; it acts stochastically.

@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from agents.networks import ValueNetwork
 from agents.replay import Sequences
@@ -63,7 +63,11 @@ class SoftQLearner:
         self.optimizer.step()
         self._follow()
         error = (online.detach() - y) * mask
-        return {"loss": float(loss.detach()), "td_error": float(error.abs().sum() / mask.sum()), "grad_norm": float(norm)}
+        return {
+            "loss": float(loss.detach()),
+            "td_error": float(error.abs().sum() / mask.sum()),
+            "grad_norm": float(norm),
+        }
 
     def _follow(self) -> None:
         """Moves the target network towards the online one (moving average)."""

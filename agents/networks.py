@@ -13,23 +13,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqtutor_envs.cells import RecurrentStep, log_softmax
-from seqtutor_envs.env import LOG_PROB_FLOOR
+from seqtutor_envs.masking import LOG_PROB_FLOOR, MaskedPrior
 from seqtutor_envs.network import RecurrentNetwork, shifted
 from seqtutor_envs.prior import Prior, RecurrentPrior, State
 
 FRESH_CELLS = 64  # LSTM cells where the prior has no weights to start from (tables, foreign priors)
 VALUE_CELLS = 128  # hidden units of v
-FORBIDDEN = -1e9  # logit of a token that the task forbids (its log p is at the floor): no policy chooses it, no number overflows
+FORBIDDEN = (
+    -1e9
+)  # logit of a token that the task forbids (its log p is at the floor): no policy chooses it, no number overflows
 
 
 class ValueNetwork(nn.Module):
     """Values = log pi(a|s) + v(s) (- log p(a|s) for G): a recurrent core with a logits head, and v beside it.
 
-    Started from a recurrent prior, Q and Psi are log p exactly and G is 0, so that every policy is p at first: the core is the
-    prior's, the logits head too (zeros for G), and v starts at 0. In this form log sum exp of Psi is v itself.
+    Started from a recurrent prior, Q and Psi are log p exactly and G is 0, so that every policy is p at first: the
+    core is the prior's, the logits head too (zeros for G), and v starts at 0. In this form log sum exp of Psi is v
+    itself.
 
-    v reads the core's outputs but sends no gradient back into it: returns of a hundred nats, regressed through the core, pull the
-    policy off the prior (after 20 s of Psi-learning at c = 2: J 27 nats and KL 4 without, J 3 and KL 30 with it).
+    v reads the core's outputs but sends no gradient back into it: returns of a hundred nats, regressed through the
+    core, pull the policy off the prior (after 20 s of Psi-learning at c = 2: J 27 nats and KL 4 without, J 3 and KL 30
+    with it).
 
     Args:
         prior: gives the vocabulary and, where it is recurrent, the weights to start from.
@@ -41,9 +45,10 @@ class ValueNetwork(nn.Module):
     def __init__(self, prior: Prior, residual: bool, prior_weight: float, generator: torch.Generator) -> None:
         super().__init__()
         self.residual, self.prior_weight, self.start = residual, prior_weight, prior.vocab.start
-        self.shielded = isinstance(prior, RecurrentPrior)  # a fresh core holds nothing that v's gradient could spoil
-        if isinstance(prior, RecurrentPrior):
-            self.core = RecurrentNetwork.from_weights(prior.weights, prior.cell)
+        learned = prior.inner if isinstance(prior, MaskedPrior) else prior
+        self.shielded = isinstance(learned, RecurrentPrior)  # a fresh core holds nothing that v's gradient could spoil
+        if isinstance(learned, RecurrentPrior):
+            self.core = RecurrentNetwork.from_weights(learned.weights, learned.cell)
         else:
             self.core = RecurrentNetwork(len(prior.vocab), FRESH_CELLS)
             _draw(self.core, generator)
@@ -86,13 +91,13 @@ def _zero(layer: nn.Module) -> None:
 class Policy(Prior):
     """pi(a|s) of a ValueNetwork as of now: a sequence model like the prior, stepped in numpy.
 
-    Its state is the network's, followed by the prior's where log p is part of the policy (G).
+    Its state is the network's, followed by the prior's where log p is part of the policy (G), or forbids tokens.
     """
 
     def __init__(self, network: ValueNetwork, prior: Prior, length: int) -> None:
         self.vocab, self.length = prior.vocab, length
-        self._prior = prior if network.residual else None
-        self._prior_weight = np.float32(network.prior_weight)
+        self._prior = prior if network.residual or isinstance(prior, MaskedPrior) else None
+        self._share = np.float32(network.prior_weight if network.residual else 0.0)  # of log p in the logits
         self._step = RecurrentStep(network.core.weights(), network.core.cell)
         self._parts = len(self._step.initial_state(0))
 
@@ -102,13 +107,14 @@ class Policy(Prior):
     def step(
         self, tokens: NDArray[np.int64], state: State, prior_rows: NDArray[np.float32] | None = None
     ) -> tuple[NDArray[np.float32], State]:
-        """As Prior.step, in log pi. `prior_rows` [N, V], where known, saves the prior's own step (whose state then rests)."""
+        """As Prior.step, in log pi. `prior_rows` [N, V], where known, saves the prior's own step (whose state then
+        rests)."""
         logits, own = self._step(tokens, state[: self._parts])
         prior_state: Any = state[self._parts :]
         if self._prior:
             if prior_rows is None:
                 prior_rows, prior_state = self._prior.step(tokens, prior_state)
-            logits += self._prior_weight * prior_rows
+            logits += self._share * prior_rows
         if prior_rows is not None:
             logits[prior_rows <= LOG_PROB_FLOOR] = FORBIDDEN
         return log_softmax(logits), own + prior_state

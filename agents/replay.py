@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ class Sequences:
         """The four fields as tensors."""
         return tuple(torch.from_numpy(array) for array in self.arrays())  # type: ignore[return-value]
 
-    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    def arrays(self) -> tuple[NDArray[Any], ...]:
         """The four fields."""
         return self.tokens, self.lengths, self.task_rewards, self.prior_log_probs
 
@@ -39,7 +40,7 @@ class Replay:
     def __init__(self, capacity: int, horizon: int, vocab_size: int) -> None:
         self.capacity = capacity
         self.size = self.position = 0
-        self.arrays = {
+        self.arrays: dict[str, NDArray[Any]] = {
             "tokens": np.zeros((capacity, horizon), np.int64),
             "lengths": np.zeros(capacity, np.int64),
             "task_rewards": np.zeros((capacity, horizon), np.float32),
@@ -49,7 +50,7 @@ class Replay:
     def add(self, sequences: Sequences) -> None:
         """Stores up to `capacity` sequences; of more, the last."""
         rows = (self.position + np.arange(len(sequences.lengths))) % self.capacity
-        for array, new in zip(self.arrays.values(), sequences.arrays()):
+        for array, new in zip(self.arrays.values(), sequences.arrays(), strict=True):
             array[rows[-self.capacity :]] = new[-self.capacity :]
         self.position = int(rows[-1] + 1) % self.capacity
         self.size = min(self.size + len(rows), self.capacity)

@@ -19,7 +19,9 @@ from seqtutor_envs.cells import sample_tokens
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.prior import Prior
 
-DEFAULT_ENVS = 64  # sequences in a round: more of them cost less each, fewer give more updates; J after 20 s is 32.7 nats with 128, 33.7 with 64
+# sequences in a round: more of them cost less each, fewer give more updates; J of melodies after 20 s is 33.7 nats with
+# 64, 32.7 with 128
+DEFAULT_ENVS = 64
 
 
 def env_attribute(env: Any, name: str) -> Any:
@@ -39,7 +41,8 @@ PASSIVE = ("OrderEnforcing", "PassiveEnvChecker")  # gym.make's own wrappers, wh
 
 
 def as_batch(env: Any, n_envs: int | None, env_kwargs: dict[str, Any] | None) -> tuple[Any, dict[str, Any] | None]:
-    """The batched environment for what a user passes as `env`, and the JSON recipe that makes it again (None: only the user can).
+    """The batched environment for what a user passes as `env`, and the JSON recipe that makes it again (None: only the
+    user can).
 
     Raises ValueError where an argument would be ignored.
     """
@@ -63,7 +66,9 @@ def _batch_of(env: gym.Env[Any, Any], n: int) -> tuple[Any, dict[str, Any] | Non
         layer = layer.env
     core: Any = env.unwrapped
     if not isinstance(core, SequenceTutorEnv):
-        raise ValueError(f"{type(core).__name__} is no environment of this library; its vector form can be passed with prior=...")
+        raise ValueError(
+            f"{type(core).__name__} is no environment of this library; its vector form can be passed with prior=..."
+        )
     known = recipe(core.spec.id, core.spec.kwargs) if core.spec is not None else None
     return SequenceTutorVectorEnv(core.task, core.prior, num_envs=n, c=core.c, obs_mode=core.obs_mode), known
 
@@ -79,8 +84,8 @@ def recipe(env_id: str, kwargs: dict[str, Any]) -> dict[str, Any] | None:
 class Rollouts:
     """Collects rounds: every environment writes one sequence from its start to its end.
 
-    Each round starts with a reset, so rounds are the same in all autoreset modes: what an environment does between its own end
-    and the last one's is not looked at.
+    Each round starts with a reset, so rounds are the same in all autoreset modes: what an environment does between its
+    own end and the last one's is not looked at.
 
     Args:
         env: a gymnasium VectorEnv or an SB3 VecEnv over environments of ours.
@@ -94,7 +99,9 @@ class Rollouts:
         mode = getattr(env, "metadata", {}).get("autoreset_mode") if isinstance(env, gym.vector.VectorEnv) else None
         self._resets_by_hand = mode == gym.vector.AutoresetMode.DISABLED
 
-    def collect(self, policy: Policy, rng: np.random.Generator, epsilon: float | None = None) -> tuple[Sequences, NDArray[np.float64]]:
+    def collect(
+        self, policy: Policy, rng: np.random.Generator, epsilon: float | None = None
+    ) -> tuple[Sequences, NDArray[np.float64]]:
         """One round. Returns the sequences and log pi [N] of each, under `policy`.
 
         Args:
@@ -133,8 +140,10 @@ class Rollouts:
         return Sequences(tokens, lengths, task_rewards, prior_log_probs), log_policy
 
     def _reset(self) -> dict[str, Any]:
-        result = self.env.reset()
-        return {} if isinstance(self.env, VecEnv) else result[1]
+        if isinstance(self.env, VecEnv):
+            self.env.reset()
+            return {}
+        return self.env.reset()[1]
 
     def _step(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[str, Any]]:
         if isinstance(self.env, VecEnv):
@@ -145,7 +154,8 @@ class Rollouts:
 
 
 def choose(rows: NDArray[np.float32], rng: np.random.Generator, epsilon: float | None) -> NDArray[np.int64]:
-    """A token for each row of log pi [N, V]: sampled, or (epsilon given) the best one but for a share of uniform draws."""
+    """A token for each row of log pi [N, V]: sampled, or (epsilon given) the best one but for a share of uniform
+    draws."""
     if epsilon is None:
         return sample_tokens(rows, rng)
     anything = sample_tokens(np.where(np.isneginf(rows), -np.inf, np.float32(0.0)), rng)

@@ -9,7 +9,8 @@ B sequences, T steps, V tokens; natural logs. Arguments, the same for all three:
     discount         [B, T]     gamma, and 0 at a sequence's last token and after it, so that no formula knows `done`
     lam              0..1       0 is the paper's one-step target; see `soft_return`
 
-and all three return y [B, T], the target of the value at (s_t, a_t). "Sequence Tutor" (Jaques et al., ICML 2017) is cited by equation.
+and all three return y [B, T], the target of the value at (s_t, a_t). "Sequence Tutor" (Jaques et al., ICML 2017) is
+cited by equation.
 """
 
 from __future__ import annotations
@@ -53,7 +54,11 @@ def g_target(
     log_policy = taken(psi, actions) - state_values
     # the reward of the next step lacks its log p, which its share of the return along the sequence needs
     return soft_return(
-        task_reward, shifted_left(state_values), shifted_left(taken(prior_log_probs, actions) - log_policy), discount, lam
+        task_reward,
+        shifted_left(state_values),
+        shifted_left(taken(prior_log_probs, actions) - log_policy),
+        discount,
+        lam,
     )
 
 
@@ -62,8 +67,9 @@ def soft_return(reward: Tensor, next_state_values: Tensor, next_bonus: Tensor, d
 
         y_t = r_t + gamma_t [ (1 - lam) V(s_{t+1}) + lam ( y_{t+1} + bonus_{t+1} ) ]
 
-    At the optimum V(s) = Psi(s, a) - log pi(a|s) for every action, so with bonus = -log pi (for G: log p - log pi) every lam
-    has the same fixed point, on- and off-policy (path consistency). Column t of the `next_` arguments belongs to step t + 1.
+    At the optimum V(s) = Psi(s, a) - log pi(a|s) for every action, so with bonus = -log pi (for G: log p - log pi)
+    every lam has the same fixed point, on- and off-policy (path consistency). Column t of the `next_` arguments
+    belongs to step t + 1.
     """
     if lam == 0.0:
         return reward + discount * next_state_values
@@ -99,7 +105,8 @@ class Objective:
 
     Attributes:
         target: the regression target, one of the functions above.
-        residual: True where values come on top of log p (G): the policy is softmax(log p + values), not softmax(values).
+        residual: True where values come on top of log p (G): the policy is softmax(log p + values), not
+            softmax(values).
         greedy: True where the policy is greedy (with epsilon) while it learns; else it is sampled from.
     """
 

@@ -1,7 +1,8 @@
 """The paper's agents: QLearning, PsiLearning, GLearning, and RLOnly, the ablation. One class, three target functions.
 
 They meet the surface of a stable-baselines3 model (`learn`, `predict`, `get_env`, `logger`, `num_timesteps`, callbacks,
-`evaluate_policy` with deterministic=False) without being one: SB3's `save` is a pickle, and its rollouts know no whole sequences.
+`evaluate_policy` with deterministic=False) without being one: SB3's `save` is a pickle, and its rollouts know no whole
+sequences.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from seqtutor_envs.network import adam_arrays, load_weights, module_arrays, rest
 from seqtutor_envs.prior import Prior
 
 
-
 @dataclass(frozen=True)
 class Defaults:
     """What the arguments of a tutor are where the user leaves them None."""
@@ -36,35 +36,44 @@ class Defaults:
     updates_per_round: int
 
 
-# One set of values does not serve both. In a task of a few tokens a policy soon leaves sequences that it needs, so it must replay
-# them: with 1,024 sequences in the replay instead of 8,192, KL to the enumerated optimum stays at .06 nats instead of .001.
-# Long sequences are learned best from the newest round alone, along their whole length: J of melodies after 20 s is 33.6 nats with
-# lam 1, 32.7 with .95, 19 with .7, and 31.1 where three rounds in four are old.
+# One set of values does not serve both. In a task of a few tokens a policy soon leaves sequences that it needs, so it
+# must replay them: with 1,024 sequences in the replay instead of 8,192, KL to the enumerated optimum stays at .06 nats
+# instead of .001. Long sequences are learned best from the newest round alone, along their whole length: J of melodies
+# after 20 s is 33.6 nats with lam 1, 32.7 with .95, 19 with .7, and 31.1 where three rounds in four are old.
 SHORT = 16  # tokens; up to this horizon the first set holds
 SHORT_DEFAULTS = Defaults(lam=0.0, learning_rate=3e-3, batch_size=128, buffer_size=8192, updates_per_round=4)
 LONG_DEFAULTS = Defaults(lam=1.0, learning_rate=1e-3, batch_size=64, buffer_size=64, updates_per_round=1)
 HUBER = 20.0  # nats; see LearnerSettings
-NOT_SETTINGS = ("self", "env", "seed", "n_envs", "prior", "env_kwargs", "verbose", "tensorboard_log")  # saved apart, or not at all
+NOT_SETTINGS = (
+    "self",
+    "env",
+    "seed",
+    "n_envs",
+    "prior",
+    "env_kwargs",
+    "verbose",
+    "tensorboard_log",
+)  # saved apart, or not at all
 
 
 class Tutor(SequenceAgent):
     """A recurrent soft-Q agent over whole sequences; use one of its subclasses.
 
     Args:
-        env: an id or a single env of ours (becomes a native batch of `n_envs`), a native vector env or an SB3 VecEnv (used as it
-            is; `n_envs` is then an error).
+        env: an id or a single env of ours (becomes a native batch of `n_envs`), a native vector env or an SB3 VecEnv
+            (used as it is; `n_envs` is then an error).
         seed: of exploration, replay and fresh weights. Same seed, same agent (on one thread).
         n_envs: sequences in a round.
         prior: where the env has none.
         prior_weight: factor on log p wherever it stands; 0 is reinforcement learning alone.
         gamma, lam, learning_rate, tau, max_grad_norm, huber: see LearnerSettings.
-        lam, learning_rate, batch_size, buffer_size, updates_per_round: None takes SHORT_DEFAULTS or LONG_DEFAULTS, by the horizon;
-            Q has lam 0.
         batch_size: sequences in an update.
         buffer_size: sequences in the replay.
-        updates_per_round: gradient steps after each round.
-        epsilon_start, epsilon_end, epsilon_steps: exploration of agents that are greedy while they learn: the share of uniform
-            tokens falls linearly over so many timesteps; None takes half of what `learn` is asked for (the paper's).
+        updates_per_round: gradient steps after each round. Where this, lam, learning_rate, batch_size or buffer_size is
+            None, it is that of SHORT_DEFAULTS or LONG_DEFAULTS, by the horizon; Q's lam is 0.
+        epsilon_start, epsilon_end, epsilon_steps: exploration of agents that are greedy while they learn: the share of
+            uniform tokens falls linearly over so many timesteps; None takes half of what `learn` is asked for (the
+            paper's).
         verbose, tensorboard_log: as in stable-baselines3.
         env_kwargs: keywords of the environment where `env` is an id.
     """
@@ -123,7 +132,8 @@ class Tutor(SequenceAgent):
         return Policy(self.learner.network, self.prior, self.horizon)
 
     def collect(self) -> tuple[Sequences, NDArray[np.float64]]:
-        return self.rollouts.collect(self.policy(), self.rng, self.epsilon() if self.learner.objective.greedy else None)
+        epsilon = self.epsilon() if self.learner.objective.greedy else None
+        return self.rollouts.collect(self.current_policy(), self.rng, epsilon)
 
     def epsilon(self) -> float:
         """The present share of uniform tokens of an agent that is greedy while it learns."""
@@ -133,7 +143,9 @@ class Tutor(SequenceAgent):
 
     def improve(self, sequences: Sequences) -> dict[str, float]:
         self.replay.add(sequences)
-        statistics = [self.learner.update(self.replay.sample(self.batch_size, self.rng)) for _ in range(self.updates_per_round)]
+        statistics = [
+            self.learner.update(self.replay.sample(self.batch_size, self.rng)) for _ in range(self.updates_per_round)
+        ]
         return {name: float(np.mean([entry[name] for entry in statistics])) for name in statistics[0]}
 
     def state_arrays(self) -> dict[str, NDArray[Any]]:
@@ -143,7 +155,9 @@ class Tutor(SequenceAgent):
             with_prefix("network", module_arrays(learner.network))
             | with_prefix("target", module_arrays(learner.target_network))
             | with_prefix("adam", adam_arrays(learner.optimizer))
-            | with_prefix("replay", {name: array[: replay.size] for name, array in replay.arrays.items()} | {"counters": counters})
+            | with_prefix(
+                "replay", {name: array[: replay.size] for name, array in replay.arrays.items()} | {"counters": counters}
+            )
         )
 
     def load_state_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
@@ -160,8 +174,8 @@ SETTINGS = [name for name in inspect.signature(Tutor.__init__).parameters if nam
 
 
 class QLearning(Tutor):
-    """Q-learning with log-prior augmentation. Greedy with epsilon while it learns, softmax(Q) afterwards: a heuristic, since Q has no
-    entropy term."""
+    """Q-learning with log-prior augmentation. Greedy with epsilon while it learns, softmax(Q) afterwards: a heuristic,
+    since Q has no entropy term."""
 
     objective_name = "q"
 
@@ -179,7 +193,8 @@ class GLearning(Tutor):
 
 
 class RLOnly(QLearning):
-    """Ablation: QLearning without the prior in reward and values; its network is still started from the prior's weights."""
+    """Ablation: QLearning without the prior in reward and values; its network is still started from the prior's
+    weights."""
 
     def __init__(self, env: AnyEnv, *, prior_weight: float = 0.0, **arguments: Any) -> None:
         if prior_weight != 0.0:

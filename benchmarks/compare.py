@@ -18,8 +18,22 @@ from seqtutor_envs.command import one_thread
 
 MELODY = "SeqTutor-Melody-v0"
 SHOWN = (
-    "j", "kl", "task_return", "log_p_per_step", "distinct", "excessively_repeated", "not_in_key", "starts_with_tonic", "leaps_resolved",
-    "unique_maximum", "unique_minimum", "in_motif", "in_repeated_motif", "autocorrelation_1", "autocorrelation_2", "autocorrelation_3",
+    "j",
+    "kl",
+    "task_return",
+    "log_p_per_step",
+    "distinct",
+    "excessively_repeated",
+    "not_in_key",
+    "starts_with_tonic",
+    "leaps_resolved",
+    "unique_maximum",
+    "unique_minimum",
+    "in_motif",
+    "in_repeated_motif",
+    "autocorrelation_1",
+    "autocorrelation_2",
+    "autocorrelation_3",
 )
 
 
@@ -66,7 +80,13 @@ def compare(
 
 
 def run(
-    name: str, marks: Sequence[float], paths: Sequence[Path], seed: int, n: int, settings: dict[str, Any], env_kwargs: dict[str, Any]
+    name: str,
+    marks: Sequence[float],
+    paths: Sequence[Path],
+    seed: int,
+    n: int,
+    settings: dict[str, Any],
+    env_kwargs: dict[str, Any],
 ) -> None:
     """One agent, judged at each mark; writes one file a mark."""
     from agents.__main__ import agent_classes
@@ -95,10 +115,14 @@ def summary(out: Path, agents: Sequence[str], label: str, marks: Sequence[float]
         for mark in marks:
             files = sorted(out.glob(f"{agent}{label}-seed*-{mark:g}s.json"))
             if files:
-                columns[f"{agent}{label} {mark:g}s ({len(files)})"] = [json.loads(path.read_text())["figures"] for path in files]
+                columns[f"{agent}{label} {mark:g}s ({len(files)})"] = [
+                    json.loads(path.read_text())["figures"] for path in files
+                ]
     width = max(map(len, columns), default=0) + 2
     lines = [" " * 22 + "".join(f"{head:>{max(width, 20)}}" for head in columns)]
     for metric in SHOWN:
         cells = [np.array([figures[metric] for figures in rows]) for rows in columns.values()]
-        lines.append(f"{metric:22}" + "".join(f"{cell.mean():.4f} ± {cell.std():.4f}".rjust(max(width, 20)) for cell in cells))
+        lines.append(
+            f"{metric:22}" + "".join(f"{cell.mean():.4f} ± {cell.std():.4f}".rjust(max(width, 20)) for cell in cells)
+        )
     return "\n".join(lines)

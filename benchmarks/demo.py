@@ -77,6 +77,11 @@ class Settings:
         return 0.5 if self.paper else 1.0
 
     @property
+    def lam(self) -> float | None:
+        """None, the agent's default, or the paper's one-step targets: with the default, c = .5 ends in one endless loop."""
+        return 0.0 if self.paper else None
+
+    @property
     def command(self) -> str:
         """The command line that gives these settings."""
         words = ["python", "-m", "benchmarks", "demo", "--out", str(self.out), "--seconds", f"{self.seconds:g}"]
@@ -93,7 +98,7 @@ def demonstrate(settings: Settings) -> None:
     prior = load_prior(settings.prior)
     settings.out.mkdir(parents=True, exist_ok=True)  # what cannot be written to is known before the work
     keywords = {"c": settings.c, "prior": settings.prior}
-    agent = PsiLearning(ENV, seed=settings.seed, gamma=settings.gamma, env_kwargs=keywords)
+    agent = PsiLearning(ENV, seed=settings.seed, gamma=settings.gamma, lam=settings.lam, env_kwargs=keywords)
     fixed = FixedPolicy(prior, LENGTH)
     print(f"Judging the prior on {settings.n:,} melodies ...", flush=True)
     before = evaluate(fixed, ENV, settings.n, settings.seed, **keywords)
@@ -196,7 +201,7 @@ def commands(settings: Settings) -> dict[str, str]:
     other = replace(settings, paper=not settings.paper, out=settings.out.with_name(f"{settings.out.name}-2"))
     return {
         THIS: settings.command,
-        f"with {whose} temperature and discount": other.command,
+        f"with {whose} temperature, discount and targets": other.command,
         "more melodies of this tutor, as text and MIDI": f"python -m agents sample {out} -n 20 --midi",
         "judge it again on other samples": f"python -m agents evaluate {out} {again}",
         "what each rule pays a MIDI file, bar by bar": f"python -m seqtutor_envs.melody score {midi}",

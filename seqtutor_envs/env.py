@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from seqtutor_envs import checks
 from seqtutor_envs.infos import Outcome, end_infos, final_infos, observation_of, row_infos, step_infos
+from seqtutor_envs.masking import allowed_log_probs
 from seqtutor_envs.prior import Prior, State, load_prior
 from seqtutor_envs.task import Task
 
@@ -34,22 +35,6 @@ MAX_RENDERED = 16  # sequences that a vector environment draws
 # which of N sequences: their numbers, a mask, or ALL, which indexes without copying
 Rows = slice | NDArray[Any]
 ALL = slice(None)
-
-# log p of a token that the prior holds impossible: rewards stay finite, and e**-87.3 adds nothing to a float32 sum
-LOG_PROB_FLOOR = np.log(np.finfo(np.float32).tiny)
-
-
-def allowed_log_probs(log_probs: NDArray[np.float32], action_mask: NDArray[np.int8] | None) -> NDArray[np.float32]:
-    """The rows that judge actions: log p [N, V] over the allowed tokens, at least LOG_PROB_FLOOR. A new array.
-
-    With a mask [N, V], p is renormalised over the tokens where it is 1; the others get LOG_PROB_FLOOR.
-    """
-    rows = np.maximum(log_probs, LOG_PROB_FLOOR)
-    if action_mask is None:
-        return rows
-    rows[action_mask == 0] = -np.inf
-    rows -= np.logaddexp.reduce(rows, axis=1, keepdims=True)
-    return np.maximum(rows, LOG_PROB_FLOOR, out=rows)
 
 
 class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs import checks
-from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv, allowed_log_probs
+from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
+from seqtutor_envs.masking import allowed_log_probs
 from seqtutor_envs.prior import Prior, TablePrior
 from seqtutor_envs.task import Task, named_weights
 from seqtutor_envs.vocab import TokenVocab

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs import checks
+from seqtutor_envs.masking import as_judged
 from seqtutor_envs.prior import Prior, padded, token_log_probs
 from seqtutor_envs.task import Task
 
@@ -27,10 +28,10 @@ def judged(
 ) -> dict[str, float]:
     """What holds in every domain.
 
-    `distinct_sequences`, a count, and `distinct`, their share; means over sequences: `task_return`, R = sum of r_T, not divided by
-    c; `term_<name>`, the sum of a raw term, for each term of the task; with a prior `log_p`, and `log_p_per_step`, over all tokens;
-    with the writer's log pi besides `kl`, of log pi - log p, and `j`, of R/c + log p - log pi: estimates of KL(pi || p) and J
-    where the sequences are samples of pi.
+    `distinct_sequences`, a count, and `distinct`, their share; means over sequences: `task_return`, R = sum of r_T,
+    not divided by c; `term_<name>`, the sum of a raw term, for each term of the task; with a prior `log_p`, and
+    `log_p_per_step`, over all tokens; with the writer's log pi besides `kl`, of log pi - log p, and `j`, of R/c + log
+    p - log pi: estimates of KL(pi || p) and J where the sequences are samples of pi.
 
     Args:
         tokens, lengths: [N, T] and [N], N at least 1; what lies after a length is ignored.
@@ -64,7 +65,7 @@ def judged(
             sums[name] += float(per_sequence.sum())
     row |= mean_and_error("task_return", returns) | {f"term_{name}": total / n for name, total in sums.items()}
     if prior is not None:
-        log_p = sequence_log_probs(prior, tokens, lengths)
+        log_p = sequence_log_probs(as_judged(prior, task), tokens, lengths)
         steps = n * tokens.shape[1] if lengths is None else int(np.sum(lengths))
         row |= mean_and_error("log_p", log_p) | {"log_p_per_step": float(log_p.sum()) / steps}
         if log_pi is not None:

@@ -223,9 +223,10 @@ def test_a_file_in_the_folders_place_is_one_line_and_status_2(tmp_path, prior_pa
     assert end.value.code == 2 and "exists" in error and error.count("\n") == 1
 
 
-def test_paper_is_the_papers_temperature_and_discount():
-    assert (Settings(Path("x")).c, Settings(Path("x")).gamma) == (2.0, 1.0)
-    assert (Settings(Path("x"), paper=True).c, Settings(Path("x"), paper=True).gamma) == (0.5, 0.5)
+def test_paper_is_the_papers_temperature_discount_and_targets():
+    ours, papers = Settings(Path("x")), Settings(Path("x"), paper=True)
+    assert (ours.c, ours.gamma, ours.lam) == (2.0, 1.0, None)
+    assert (papers.c, papers.gamma, papers.lam) == (0.5, 0.5, 0.0)
     assert Settings(Path("a b"), paper=True).command == (
         "python -m benchmarks demo --out 'a b' --seconds 60 --paper --seed 0 --n 10000 --prior melody"
     )

@@ -10,7 +10,8 @@ import pytest
 from env_toys import AUTORESET_MODES, OBS_MODES, ToyTask, assert_same, toy_prior, walk
 from gymnasium.vector import SyncVectorEnv
 
-from seqtutor_envs.env import LOG_PROB_FLOOR, SequenceTutorEnv, SequenceTutorVectorEnv, allowed_log_probs
+from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
+from seqtutor_envs.masking import LOG_PROB_FLOOR, allowed_log_probs
 from seqtutor_envs.prior import TablePrior
 from seqtutor_envs.vocab import TokenVocab
 

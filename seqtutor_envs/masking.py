@@ -1,0 +1,57 @@
+"""Forbidden tokens: a prior renormalised over what a task allows, and kept finite.
+
+N sequences, V tokens; log p in nats.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqtutor_envs.prior import Prior, State
+from seqtutor_envs.task import Task
+
+# log p of a token that the prior holds impossible: rewards stay finite, and e**-87.3 adds nothing to a float32 sum
+LOG_PROB_FLOOR = np.log(np.finfo(np.float32).tiny)
+
+
+def allowed_log_probs(log_probs: NDArray[np.float32], action_mask: NDArray[np.int8] | None) -> NDArray[np.float32]:
+    """The rows that judge actions: log p [N, V] over the allowed tokens, at least LOG_PROB_FLOOR. A new array.
+
+    With a mask [N, V], p is renormalised over the tokens where it is 1; the others get LOG_PROB_FLOOR.
+    """
+    rows = np.maximum(log_probs, LOG_PROB_FLOOR)
+    if action_mask is None:
+        return rows
+    rows[action_mask == 0] = -np.inf
+    rows -= np.logaddexp.reduce(rows, axis=1, keepdims=True)
+    return np.maximum(rows, LOG_PROB_FLOOR, out=rows)
+
+
+class MaskedPrior(Prior):
+    """The environment's rows of log p as a prior: for sampling and judging where no environment runs.
+
+    Its state is the inner prior's, then the tokens so far [N, T] and their number [N].
+    """
+
+    def __init__(self, prior: Prior, task: Task) -> None:
+        self.inner, self.task = prior, task
+        self.vocab, self.length = prior.vocab, task.length
+
+    def initial_state(self, n: int) -> State:
+        tokens = np.full((n, self.task.length), self.vocab.start)
+        return (*self.inner.initial_state(n), tokens, np.full(n, -1))  # -1: the start token is still to come
+
+    def step(self, tokens: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
+        *inner, so_far, steps = state
+        rows, new = self.inner.step(tokens, tuple(inner))
+        so_far, steps = so_far.copy(), steps + 1
+        chosen = np.flatnonzero(steps > 0)
+        so_far[chosen, steps[chosen] - 1] = tokens[chosen]
+        return allowed_log_probs(rows, self.task.action_mask(so_far, steps)), (*new, so_far, steps)
+
+
+def as_judged(prior: Prior, task: Task | None) -> Prior:
+    """The prior as the environment judges by it: itself, unless the task forbids tokens."""
+    forbids = task is not None and type(task).action_mask is not Task.action_mask
+    return MaskedPrior(prior, task) if forbids and task is not None else prior
