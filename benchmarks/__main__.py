@@ -23,7 +23,7 @@ def demo(
     Args:
         out: the folder to write; files of an earlier demo in it are replaced.
         seconds: CPU seconds of fine-tuning, on one core.
-        paper: the paper's c = 0.5, gamma = 0.5 and one-step targets instead of c = 2, gamma = 1 and the agent's own lam.
+        paper: the paper's c = 0.5, gamma = 0.5, lam = 0 (one-step targets) instead of c = 2 and the agent's defaults.
         seed: of learning and sampling.
         n: melodies that each side is judged by.
         prior: a shipped prior's name, or the path of one.

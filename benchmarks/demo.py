@@ -78,7 +78,7 @@ class Settings:
 
     @property
     def lam(self) -> float | None:
-        """None, the agent's default, or the paper's one-step targets: with the default, c = .5 ends in one endless loop."""
+        """None, the agent's default, or the paper's one-step targets: with the default, c = .5 ends in one loop."""
         return 0.0 if self.paper else None
 
     @property
@@ -198,7 +198,7 @@ def commands(settings: Settings) -> dict[str, str]:
     again = f"-n {settings.n} --seed {settings.seed + 1}"
     midi = shlex.quote(str(settings.out / "melodies" / "after_1.mid"))
     whose = "our own" if settings.paper else "the paper’s"
-    other = replace(settings, paper=not settings.paper, out=settings.out.with_name(f"{settings.out.name}-2"))
+    other = replace(settings, paper=not settings.paper, out=Path(f"{settings.out}-2"))
     return {
         THIS: settings.command,
         f"with {whose} temperature, discount and targets": other.command,

@@ -18,7 +18,7 @@ from agents import PsiLearning
 from agents.baselines import FixedPolicy
 from agents.evaluate import evaluate
 from benchmarks.__main__ import main
-from benchmarks.demo import LearningCurve, Settings
+from benchmarks.demo import LearningCurve, Settings, commands
 from benchmarks.report.rows import OBJECTIVE, RULES, TABLE_1, Row, as_good, shown, shown_error, text_table
 from seqtutor_envs.melody.midi import canonical, from_midi
 from seqtutor_envs.melody.rules import RULE_NAMES
@@ -230,6 +230,13 @@ def test_paper_is_the_papers_temperature_discount_and_targets():
     assert Settings(Path("a b"), paper=True).command == (
         "python -m benchmarks demo --out 'a b' --seconds 60 --paper --seed 0 --n 10000 --prior melody"
     )
+
+
+@pytest.mark.parametrize("out", [".", "..", "a b", "deep/er"])
+def test_any_folder_has_its_next_commands(out):
+    lines = commands(Settings(Path(out))).values()
+    assert all(line.startswith("python -m ") for line in lines)
+    assert len({line.partition("--out ")[2] for line in lines if "--out" in line}) == 2
 
 
 def test_figures_are_shown_with_a_sign_and_a_unit():

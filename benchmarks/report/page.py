@@ -136,7 +136,7 @@ def reached(tutor: Metrics, paper: Metrics, as_paper: bool) -> str:
     short = [row.title.lower() for row in TABLE_1 if not as_good(row, tutor[row.key], paper[row.key])]
     count = f"In {len(TABLE_1) - len(short)} of these {len(TABLE_1)} rows the tutor is at least as good as the paper’s"
     rest = f"; not in: {', '.join(short)}." if short else "."
-    option = " The option --paper takes the paper’s c = 0.5, γ = 0.5 and one-step targets; the rules then weigh four-fold."
+    option = " The option --paper takes the paper’s c = 0.5, γ = 0.5 and one-step targets: the rules weigh four-fold."
     return escape(f"{count} (autocorrelations: within ±{NEAR_ZERO:g}){rest}{'' if as_paper else option}")
 
 
