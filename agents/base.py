@@ -184,7 +184,8 @@ class SequenceAgent(ABC):
         }
 
     def _warn_of_collapse(self, distinct: float) -> None:
-        if distinct < FEW_DISTINCT and not self._warned_of_collapse:
+        repeats_mean_something = self.horizon * np.log(len(self.prior.vocab)) > np.log(100 * RECENT)
+        if distinct < FEW_DISTINCT and repeats_mean_something and not self._warned_of_collapse:
             self._warned_of_collapse = True
             warnings.warn(
                 f"Only {distinct:.0%} of the newest sequences are distinct after {self.num_timesteps:,} timesteps: the"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from agents.networks import Policy
+from agents.networks import FORBIDDEN, Policy
 from agents.replay import Sequences
 from seqtutor_envs.cells import sample_tokens
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
@@ -158,5 +158,5 @@ def choose(rows: NDArray[np.float32], rng: np.random.Generator, epsilon: float |
     draws."""
     if epsilon is None:
         return sample_tokens(rows, rng)
-    anything = sample_tokens(np.where(np.isneginf(rows), -np.inf, np.float32(0.0)), rng)
+    anything = sample_tokens(np.where(rows < FORBIDDEN / 2, -np.inf, 0.0).astype(np.float32), rng)
     return np.where(rng.random(len(rows)) < epsilon, anything, rows.argmax(axis=1))
