@@ -72,7 +72,8 @@ def main() -> None:
                 seconds = time.process_time() - begin
                 right = greedy_rollout(agent, env_kwargs) == best_sequence(env_kwargs)
                 kl = policy_kl(agent, env_kwargs)
-                print(f"{agent_class.__name__:12} {env_kwargs} seed {seed}: KL {kl:.5f}, greedy is best: {right}, {seconds:.0f} s")
+                figures = f"KL {kl:.5f}, greedy is best: {right}, {seconds:.0f} s"
+                print(f"{agent_class.__name__:12} {env_kwargs} seed {seed}: {figures}")
 
 
 if __name__ == "__main__":
