@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from agents.networks import Policy
 from agents.replay import Sequences
-from agents.rollouts import Rollouts, as_batch, env_attribute
+from agents.rollouts import Rollouts, as_batch, env_attribute, renewed
 from seqtutor_envs.cells import sample_tokens
 from seqtutor_envs.files import load_arrays, safetensors_path, save_arrays
 from seqtutor_envs.masking import as_judged
@@ -214,14 +214,10 @@ class SequenceAgent(ABC):
             observation, self.prior.vocab.start, env_attribute(self.env, "obs_mode") == "prefix"
         )
         policy = self.current_policy()
-        fresh = policy.initial_state(len(tokens))
         if state is None:
-            state = fresh
+            state = policy.initial_state(len(tokens))
         elif episode_start is not None:
-            new = np.asarray(episode_start, bool).reshape(-1)
-            state = tuple(
-                np.where(new.reshape(-1, *[1] * (part.ndim - 1)), start, part) for start, part in zip(fresh, state)
-            )
+            state = renewed(policy, state, np.asarray(episode_start, bool).reshape(-1))
         rows, state = policy.step(tokens, state)
         actions = rows.argmax(axis=1) if deterministic else sample_tokens(rows, self.rng)
         return (actions[0] if single else actions), state

@@ -69,6 +69,11 @@ class SoftQLearner:
             "grad_norm": float(norm),
         }
 
+    def set_progress(self, done: float) -> None:
+        """Lets the learning rate be its first value times 1 - `done`, 0..1."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * (1.0 - done)
+
     def _follow(self) -> None:
         """Moves the target network towards the online one (moving average)."""
         with torch.no_grad():

@@ -10,6 +10,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -17,7 +18,7 @@ from agents.networks import FORBIDDEN, Policy
 from agents.replay import Sequences
 from seqtutor_envs.cells import sample_tokens
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
-from seqtutor_envs.prior import Prior
+from seqtutor_envs.prior import Prior, State
 
 # sequences in a round: more of them cost less each, fewer give more updates; J of melodies after 20 s is 33.7 nats with
 # 64, 32.7 with 128
@@ -59,16 +60,16 @@ def as_batch(env: Any, n_envs: int | None, env_kwargs: dict[str, Any] | None) ->
 
 
 def _batch_of(env: gym.Env[Any, Any], n: int) -> tuple[Any, dict[str, Any] | None]:
-    layer: Any = env
-    while layer is not env.unwrapped:
-        if type(layer).__name__ not in PASSIVE:
-            raise ValueError(f"{type(layer).__name__} would be lost in a batch: pass a vector environment that has it.")
-        layer = layer.env
     core: Any = env.unwrapped
     if not isinstance(core, SequenceTutorEnv):
         raise ValueError(
             f"{type(core).__name__} is no environment of this library; its vector form can be passed with prior=..."
         )
+    layer: Any = env
+    while layer is not core:
+        if type(layer).__name__ not in PASSIVE:
+            raise ValueError(f"{type(layer).__name__} would be lost in a batch: pass a vector environment that has it.")
+        layer = layer.env
     known = recipe(core.spec.id, core.spec.kwargs) if core.spec is not None else None
     return SequenceTutorVectorEnv(core.task, core.prior, num_envs=n, c=core.c, obs_mode=core.obs_mode), known
 
@@ -84,8 +85,8 @@ def recipe(env_id: str, kwargs: dict[str, Any]) -> dict[str, Any] | None:
 class Rollouts:
     """Collects rounds: every environment writes one sequence from its start to its end.
 
-    Each round starts with a reset, so rounds are the same in all autoreset modes: what an environment does between its
-    own end and the last one's is not looked at.
+    Each round starts with a reset, so rounds are the same in all autoreset modes: what an environment writes between
+    its own end and the last one's is thrown away.
 
     Args:
         env: a gymnasium VectorEnv or an SB3 VecEnv over environments of ours.
@@ -96,8 +97,12 @@ class Rollouts:
     def __init__(self, env: gym.vector.VectorEnv | VecEnv, prior: Prior, horizon: int) -> None:
         self.env, self.prior, self.horizon = env, prior, horizon
         self.num_envs = env.num_envs
-        mode = getattr(env, "metadata", {}).get("autoreset_mode") if isinstance(env, gym.vector.VectorEnv) else None
-        self._resets_by_hand = mode == gym.vector.AutoresetMode.DISABLED
+        if isinstance(env, VecEnv):
+            self._mode, self._informed = AutoresetMode.SAME_STEP, False
+        else:
+            self._mode = env.metadata["autoreset_mode"]
+            # with infos="end" the environment shows its rows of log p at times only
+            self._informed = getattr(env.unwrapped, "infos", "full") == "full"
 
     def collect(
         self, policy: Policy, rng: np.random.Generator, epsilon: float | None = None
@@ -114,18 +119,17 @@ class Rollouts:
         task_rewards = np.zeros((n, horizon), np.float32)
         prior_log_probs = np.zeros((n, horizon, len(vocab)), np.float32)
         log_policy = np.zeros(n)
-        every, live = np.arange(n), np.ones(n, bool)
+        every, live, over = np.arange(n), np.ones(n, bool), np.zeros(n, bool)
         state, prior_state, last = policy.initial_state(n), self.prior.initial_state(n), np.full(n, vocab.start)
         infos = self._reset()
+        informed = self._informed and "prior_log_probs" in infos
         for t in range(horizon):
-            if "prior_log_probs" in infos:
+            if informed:
                 rows = infos["prior_log_probs"]
             else:
                 rows, prior_state = self.prior.step(last, prior_state)
             policy_rows, state = policy.step(last, state, rows)
             last = choose(policy_rows, rng, epsilon)
-            if not live.all():  # any legal token will do where the sequence is over
-                last[~live] = infos["action_mask"][~live].argmax(1) if "action_mask" in infos else 0
             rewards, done, infos = self._step(last)
             tokens[live, t] = last[live]
             prior_log_probs[live, t] = rows[live]
@@ -135,8 +139,13 @@ class Rollouts:
             live &= ~done
             if not live.any():
                 break
-            if self._resets_by_hand and done.any():
-                self.env.reset(options={"reset_mask": done})  # type: ignore[call-arg]
+            # A sequence that is over makes way for another, which is written too, so that its tokens are legal ones.
+            # In NEXT_STEP it starts in the call after, which ignores its action.
+            fresh = done | over if self._mode is AutoresetMode.NEXT_STEP else done
+            if fresh.any():
+                last[fresh] = vocab.start
+                state, prior_state = renewed(policy, state, fresh), renewed(self.prior, prior_state, fresh)
+            over = done
         return Sequences(tokens, lengths, task_rewards, prior_log_probs), log_policy
 
     def _reset(self) -> dict[str, Any]:
@@ -150,7 +159,18 @@ class Rollouts:
             _, rewards, done, _ = self.env.step(actions)
             return rewards, done.astype(bool), {}
         _, rewards, terminated, truncated, infos = self.env.step(actions)
-        return rewards, terminated | truncated, infos
+        done = terminated | truncated
+        if self._mode is AutoresetMode.DISABLED and done.any() and not done.all():
+            _, first = self.env.reset(options={"reset_mask": done})
+            if self._informed and "prior_log_probs" in first:
+                infos["prior_log_probs"][done] = first["prior_log_probs"][done]
+        return rewards, done, infos
+
+
+def renewed(model: Prior, state: State, fresh: NDArray[np.bool_]) -> State:
+    """The state with the sequences of `fresh` [N] back before their start token."""
+    first = model.initial_state(len(fresh))
+    return tuple(np.where(fresh.reshape(-1, *[1] * (new.ndim - 1)), new, old) for new, old in zip(first, state))
 
 
 def choose(rows: NDArray[np.float32], rng: np.random.Generator, epsilon: float | None) -> NDArray[np.int64]:

@@ -67,6 +67,7 @@ class Tutor(SequenceAgent):
         prior: where the env has none.
         prior_weight: factor on log p wherever it stands; 0 is reinforcement learning alone.
         gamma, lam, learning_rate, tau, max_grad_norm, huber: see LearnerSettings.
+        anneal: True lets the learning rate fall linearly to 0 over the timesteps that `learn` is asked for.
         batch_size: sequences in an update.
         buffer_size: sequences in the replay.
         updates_per_round: gradient steps after each round. Where this, lam, learning_rate, batch_size or buffer_size is
@@ -91,6 +92,7 @@ class Tutor(SequenceAgent):
         lam: float | None = None,
         prior_weight: float = 1.0,
         learning_rate: float | None = None,
+        anneal: bool = False,
         tau: float = 0.1,
         max_grad_norm: float = 1.0,
         huber: float | None = HUBER,
@@ -126,6 +128,7 @@ class Tutor(SequenceAgent):
         self.replay = Replay(max(arguments["buffer_size"], self.n_envs), self.horizon, len(self.prior.vocab))
         self.batch_size: int = max(arguments["batch_size"], self.n_envs) if batch_size is None else batch_size
         self.updates_per_round: int = arguments["updates_per_round"]
+        self.anneal = anneal
         self._epsilon = (epsilon_start, epsilon_end, epsilon_steps)
 
     def policy(self) -> Policy:
@@ -143,6 +146,8 @@ class Tutor(SequenceAgent):
 
     def improve(self, sequences: Sequences) -> dict[str, float]:
         self.replay.add(sequences)
+        if self.anneal:
+            self.learner.set_progress(self.num_timesteps / self.total_timesteps)
         statistics = [
             self.learner.update(self.replay.sample(self.batch_size, self.rng)) for _ in range(self.updates_per_round)
         ]

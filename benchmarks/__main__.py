@@ -14,6 +14,7 @@ def demo(
     seed: int = 0,
     n: int = 10_000,
     prior: str = "melody",
+    min_distinct: float = 0.99,
 ) -> None:
     """Fine-tunes the shipped note RNN with Psi-learning, and compares the two in OUT/report.html.
 
@@ -27,11 +28,12 @@ def demo(
         seed: of learning and sampling.
         n: melodies that each side is judged by.
         prior: a shipped prior's name, or the path of one.
+        min_distinct: fine-tuning ends early once fewer of the newest melodies are distinct; 0 goes on into the loop.
     """
     from benchmarks.demo import Settings, demonstrate
 
     one_thread()
-    demonstrate(Settings(out, seconds, paper, seed, n, prior))
+    demonstrate(Settings(out, seconds, paper, seed, n, prior, min_distinct))
 
 
 def speed(out: Path = Path("speed.json"), seconds: float = 3.0, prior: str = "melody") -> None:

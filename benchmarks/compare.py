@@ -6,6 +6,7 @@ One JSON file for each run and mark, so that an interrupted comparison goes on w
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from seqtutor_envs.command import one_thread
 
 MELODY = "SeqTutor-Melody-v0"
+ENOUGH = 10**12  # timesteps that no budget of seconds reaches
 SHOWN = (
     "j",
     "kl",
@@ -40,6 +42,7 @@ SHOWN = (
 def compare(
     agents: tuple[Literal["psi", "g", "q", "rl", "pg"], ...] = ("psi", "g", "pg"),
     seconds: tuple[float, ...] = (60.0, 300.0),
+    steps: int | None = None,
     seeds: tuple[int, ...] = (0,),
     c: float = 2.0,
     gamma: float = 1.0,
@@ -55,6 +58,7 @@ def compare(
     Args:
         agents: which ones: Psi-, G-, Q-learning, reinforcement learning alone, policy gradient.
         seconds: marks, in CPU seconds of learning, at which an agent is judged.
+        steps: learn from so many tokens instead, and judge at the end.
         seeds: one run each.
         c: temperature.
         gamma: discount.
@@ -67,28 +71,31 @@ def compare(
     """
     one_thread()
     keywords, term_weights = json.loads(settings), json.loads(weights)
-    if any(mark <= 0 for mark in seconds) or not seconds:
-        raise ValueError("Give marks of more than 0 seconds.")
+    marks = [float(steps)] if steps is not None else sorted(seconds)
+    if not marks or min(marks) <= 0:
+        raise ValueError("Give marks of more than 0 seconds, or more than 0 steps.")
     out.mkdir(parents=True, exist_ok=True)
+    unit = "s" if steps is None else "steps"
     for seed in seeds:
         for agent in agents:
-            paths = [out / f"{agent}{label}-seed{seed}-{mark:g}s.json" for mark in sorted(seconds)]
+            paths = [out / f"{agent}{label}-seed{seed}-{mark:.0f}{unit}.json" for mark in marks]
             if not all(path.exists() for path in paths):
                 env_kwargs = {"c": c, "prior": prior, "term_weights": term_weights}
-                run(agent, sorted(seconds), paths, seed, n, {"gamma": gamma, **keywords}, env_kwargs)
-    print(summary(out, agents, label, sorted(seconds)))
+                run(agent, marks, unit, paths, seed, n, {"gamma": gamma, **keywords}, env_kwargs)
+    print(summary(out, agents, label, [f"{mark:.0f}{unit}" for mark in marks]))
 
 
 def run(
     name: str,
     marks: Sequence[float],
+    unit: str,
     paths: Sequence[Path],
     seed: int,
     n: int,
     settings: dict[str, Any],
     env_kwargs: dict[str, Any],
 ) -> None:
-    """One agent, judged at each mark; writes one file a mark."""
+    """One agent, judged at each mark, which are CPU seconds ("s") or timesteps; writes one file a mark."""
     from agents.__main__ import agent_classes
     from agents.budget import SecondsBudget
     from agents.evaluate import evaluate
@@ -97,25 +104,25 @@ def run(
     agent = agent_classes()[name](MELODY, seed=seed, env_kwargs=env_kwargs, **settings)
     spent = 0.0
     for mark, path in zip(marks, tqdm(paths, desc=f"{name} seed {seed}", unit="mark")):
-        budget = SecondsBudget(mark - spent)
+        budget = SecondsBudget(mark - spent if unit == "s" else math.inf)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            agent.learn(10**12, callback=budget, reset_num_timesteps=False)
+            agent.learn(ENOUGH if unit == "s" else int(mark), callback=budget, reset_num_timesteps=False)
         spent += budget.spent
-        facts = {"agent": name, "seed": seed, "seconds": mark, "n": n, "settings": settings, "env": env_kwargs}
+        facts = {"agent": name, "seed": seed, "seconds": spent, "n": n, "settings": settings, "env": env_kwargs}
         facts |= {"timesteps": agent.num_timesteps, "warnings": [str(entry.message) for entry in caught]}
         figures = evaluate(agent, MELODY, n, seed=seed + 1_000_000, **env_kwargs)
         write_atomically(path, json.dumps({**facts, "figures": figures}, indent=1).encode())
 
 
-def summary(out: Path, agents: Sequence[str], label: str, marks: Sequence[float]) -> str:
+def summary(out: Path, agents: Sequence[str], label: str, marks: Sequence[str]) -> str:
     """Mean and standard deviation over seeds of each metric: a line a metric, a column an agent and mark."""
     columns: dict[str, list[dict[str, float]]] = {}
     for agent in agents:
         for mark in marks:
-            files = sorted(out.glob(f"{agent}{label}-seed*-{mark:g}s.json"))
+            files = sorted(out.glob(f"{agent}{label}-seed*-{mark}.json"))
             if files:
-                columns[f"{agent}{label} {mark:g}s ({len(files)})"] = [
+                columns[f"{agent}{label} {mark} ({len(files)})"] = [
                     json.loads(path.read_text())["figures"] for path in files
                 ]
     width = max(map(len, columns), default=0) + 2

@@ -57,6 +57,7 @@ class Settings:
     seed: int = 0
     n: int = 10_000
     prior: str = "melody"
+    min_distinct: float = 0.99
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds < math.inf:
@@ -65,6 +66,8 @@ class Settings:
             raise ValueError(f"--n must be at least 2, so that there are standard errors, not {self.n}.")
         if self.seed < 0:
             raise ValueError(f"--seed must not be negative, as {self.seed} is.")
+        if not 0 <= self.min_distinct <= 1:
+            raise ValueError(f"--min-distinct is a share, 0 to 1, not {self.min_distinct:g}.")
 
     @property
     def c(self) -> float:
@@ -86,7 +89,8 @@ class Settings:
         """The command line that gives these settings."""
         words = ["python", "-m", "benchmarks", "demo", "--out", str(self.out), "--seconds", f"{self.seconds:g}"]
         words += ["--paper"] if self.paper else []
-        return shlex.join([*words, "--seed", str(self.seed), "--n", str(self.n), "--prior", self.prior])
+        words += ["--seed", str(self.seed), "--n", str(self.n), "--prior", self.prior]
+        return shlex.join([*words, "--min-distinct", f"{self.min_distinct:g}"])
 
 
 def demonstrate(settings: Settings) -> None:
@@ -102,7 +106,7 @@ def demonstrate(settings: Settings) -> None:
     fixed = FixedPolicy(prior, LENGTH)
     print(f"Judging the prior on {settings.n:,} melodies ...", flush=True)
     before = evaluate(fixed, ENV, settings.n, settings.seed, **keywords)
-    training, curve = fine_tune(agent, settings.seconds)
+    training, curve = fine_tune(agent, settings.seconds, settings.min_distinct)
     print(f"Judging the tutor on {settings.n:,} melodies ...", flush=True)
     after = evaluate(agent, ENV, settings.n, settings.seed, **keywords)
     results: dict[str, Any] = {
@@ -122,10 +126,15 @@ def demonstrate(settings: Settings) -> None:
         raise SystemExit(INTERRUPTED)
 
 
-def fine_tune(agent: PsiLearning, seconds: float) -> tuple[dict[str, Any], list[dict[str, float]]]:
-    """Learns for `seconds` of CPU time, or until Ctrl-C. Returns facts of the training, and the learning curve."""
+def fine_tune(
+    agent: PsiLearning, seconds: float, min_distinct: float
+) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """Learns for `seconds` of CPU time, until melodies begin to repeat, or until Ctrl-C.
+
+    Returns facts of the training, and the learning curve.
+    """
     budget = SecondsBudget(seconds)
-    recorder = LearningCurve(budget)
+    recorder = LearningCurve(budget, min_distinct)
     interrupted = False
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)
@@ -138,8 +147,9 @@ def fine_tune(agent: PsiLearning, seconds: float) -> tuple[dict[str, Any], list[
     messages = [str(warning.message) for warning in noted]
     for message in messages:
         print(f"Note: {message}", file=sys.stderr)
-    facts = {"cpu_seconds": budget.spent, "timesteps": agent.num_timesteps, "rounds": agent.rounds}
-    return {**facts, "interrupted": interrupted, "warnings": messages}, recorder.points
+    facts: dict[str, Any] = {"cpu_seconds": budget.spent, "timesteps": agent.num_timesteps, "rounds": agent.rounds}
+    facts |= {"interrupted": interrupted, "repeating": recorder.repeating, "warnings": messages}
+    return facts, recorder.points
 
 
 class LearningCurve(BaseCallback):
@@ -147,11 +157,14 @@ class LearningCurve(BaseCallback):
 
     Args:
         budget: what ends the learning; listed before this callback, so that its seconds are up to date.
+        min_distinct: the learning ends early where a smaller share of the newest melodies is distinct: with c = 2 and
+            gamma = 1 the best policy writes one endless loop (J 61 nats), and what is worth hearing comes before it.
     """
 
-    def __init__(self, budget: SecondsBudget) -> None:
+    def __init__(self, budget: SecondsBudget, min_distinct: float) -> None:
         super().__init__()
-        self.budget = budget
+        self.budget, self.min_distinct = budget, min_distinct
+        self.repeating = False
         self.points: list[dict[str, float]] = []
 
     def _on_training_start(self) -> None:
@@ -165,8 +178,9 @@ class LearningCurve(BaseCallback):
         spent = self.budget.spent
         if spent - (self.points[-1]["seconds"] if self.points else 0.0) >= self.budget.seconds / CURVE_POINTS:
             self._record()
+            self.repeating = self.points[-1]["distinct"] < self.min_distinct
         self.bar.update(min(spent, self.budget.seconds) - self.bar.n)
-        return True
+        return not self.repeating
 
     def _on_training_end(self) -> None:
         if not self.points or self.points[-1]["seconds"] < self.budget.spent:
