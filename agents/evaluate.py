@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
 from seqtutor_envs.env import SequenceTutorVectorEnv
+from seqtutor_envs.judge import judged
 
 PARALLEL = 256  # sequences written at once by an agent that has only `predict`
 
@@ -35,7 +36,7 @@ def evaluate(agent: Any, env_id: str, n: int = 10_000, seed: int = 0, **env_kwar
         assert isinstance(env, SequenceTutorVectorEnv)
         tokens, lengths = agent.sample(n, seed) if hasattr(agent, "sample") else rollout(agent, env, n, seed)
         log_probs = agent.log_prob(tokens, lengths) if hasattr(agent, "log_prob") else None
-        return env.task.table(tokens, lengths, env.prior, log_probs, env.c)
+        return judged(env.task, tokens, lengths, env.prior, log_probs, env.c)
     finally:
         env.close()
 

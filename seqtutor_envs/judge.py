@@ -26,7 +26,7 @@ def judged(
     log_probs: NDArray[np.float64] | None = None,
     c: float = 1.0,
 ) -> dict[str, float]:
-    """What holds in every domain.
+    """What holds in every domain, and the task's own `metrics` besides.
 
     `distinct_sequences`, a count, and `distinct`, their share; means over sequences: `task_return`, R = sum of r_T,
     not divided by c; `term_<name>`, the sum of a raw term, for each term of the task; with a prior `log_p`, and
@@ -70,7 +70,7 @@ def judged(
         row |= mean_and_error("log_p", log_p) | {"log_p_per_step": float(log_p.sum()) / steps}
         if log_pi is not None:
             row |= mean_and_error("kl", log_pi - log_p) | mean_and_error("j", returns / c + log_p - log_pi)
-    return row
+    return row | task.metrics(tokens, lengths)
 
 
 def sequence_log_probs(

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs.vocab import TokenVocab
-
-if TYPE_CHECKING:
-    from seqtutor_envs.prior import Prior
 
 
 def named_weights(names: Iterable[str], weights: Mapping[str, float] | None) -> dict[str, float]:
@@ -74,18 +71,12 @@ class Task(ABC):
         terms = self.terms(tokens, lengths)
         return sum((self.weights[name] * term for name, term in terms.items()), np.zeros(np.shape(tokens)))
 
-    def table(
-        self,
-        tokens: NDArray[np.int64],
-        lengths: NDArray[np.int64] | None = None,
-        prior: Prior | None = None,
-        log_probs: NDArray[np.float64] | None = None,
-        c: float = 1.0,
+    def metrics(
+        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
     ) -> dict[str, float]:
-        """Metrics of finished sequences: those of `judge.judged`, and in a domain's own task the domain's besides."""
-        from seqtutor_envs.judge import judged
-
-        return judged(self, tokens, lengths, prior, log_probs, c)
+        """A domain's own figures of finished sequences, beside those that `judge.judged` gives every task: none
+        here."""
+        return {}
 
     def checked(self, tokens: Any) -> NDArray[np.int64]:
         """`tokens` as int64 [N, T]. Raises ValueError where they cannot be sequences of this task."""

@@ -15,8 +15,8 @@ from agents.targets import OBJECTIVES, discounts, g_target, psi_target, q_target
 
 LN2, LN3 = math.log(2.0), math.log(3.0)
 
-# Two tokens, two steps, gamma 1/2. s_0: log p = (-ln 2, -ln 2), a_0 = 1, r_T/c = 3. s_1: log p = (-ln 3, ln 2 - ln 3), a_1 = 0,
-# r_T/c = -1, the last token. Values at s_1: (0, ln 3): their maximum is ln 3, their log sum exp is ln 4.
+# Two tokens, two steps, gamma 1/2. s_0: log p = (-ln 2, -ln 2), a_0 = 1, r_T/c = 3. s_1: log p = (-ln 3, ln 2 - ln 3),
+# a_1 = 0, r_T/c = -1, the last token. Values at s_1: (0, ln 3): their maximum is ln 3, their log sum exp is ln 4.
 REWARD = torch.tensor([[3.0, -1.0]])
 LOG_P = torch.tensor([[[-LN2, -LN2], [-LN3, LN2 - LN3]]])
 ACTIONS = torch.tensor([[1, 0]])
@@ -121,7 +121,8 @@ def test_discounts_are_zero_from_the_last_token_on():
 
 
 def enumerated(gamma: float) -> dict[str, Tensor]:
-    """All sequences of an exact task with the optimal Psi and G at each of their states, from the soft Bellman equation."""
+    """All sequences of an exact task with the optimal Psi and G at each of their states, from the soft Bellman
+    equation."""
     env = gym.make("SeqTutor-Exact-v0", vocab_size=3, length=4, seed=5).unwrapped
     tokens = env.solution()["sequences"]
     log_p = env.prior.log_probs(tokens).astype(np.float64)

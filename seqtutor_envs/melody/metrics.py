@@ -8,36 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from seqtutor_envs.judge import judged, parts
-from seqtutor_envs.melody.rules import MIDDLE_C, whole_melodies
+from seqtutor_envs.judge import judged
+from seqtutor_envs.melody import table1
+from seqtutor_envs.melody.table1 import PAPER_TABLE_1
 from seqtutor_envs.melody.task import MelodyTask
-from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.task import Task
 
-LAGS = (1, 2, 3)
-
-PAPER_COLUMNS = ("prior", "Q", "Psi", "G", "prior_rerun")
-# Table 1 of the paper (100,000 melodies, c = .5), as printed. There the prior's not_in_key and starts_with_tonic have
-# changed places, as "prior_rerun" shows (10,000 melodies of the published prior); G's look swapped as well.
-_PAPER_ROWS = {
-    "excessively_repeated": (0.633, 0.0, 0.0002, 0.0003, 0.635),
-    "autocorrelation_1": (-0.16, -0.11, -0.10, 0.55, -0.16),
-    "autocorrelation_2": (0.14, 0.03, -0.01, 0.31, 0.15),
-    "autocorrelation_3": (-0.13, 0.03, 0.01, 0.17, -0.13),
-    "not_in_key": (0.001, 0.01, 0.006, 0.287, 0.0085),
-    "starts_with_tonic": (0.009, 0.288, 0.287, 0.0, 0.0011),
-    "leaps_resolved": (0.772, 0.911, 0.90, 0.522, 0.758),
-    "unique_maximum": (0.647, 0.564, 0.594, 0.371, 0.644),
-    "unique_minimum": (0.494, 0.519, 0.583, 0.565, 0.49),
-    "in_motif": (0.059, 0.757, 0.738, 0.693, 0.0584),
-    "in_repeated_motif": (0.00007, 0.0011, 0.0009, 0.0001, 0.000063),
-}
-PAPER_TABLE_1: dict[str, dict[str, float]] = {
-    column: {name: values[k] for name, values in _PAPER_ROWS.items()} for k, column in enumerate(PAPER_COLUMNS)
-}
+__all__ = ["PAPER_TABLE_1", "table"]
 
 
 def table(
@@ -75,54 +54,4 @@ def table(
         raise ValueError(f"The melodies have {tokens.shape[1]} steps, the task's length is {task.length}.")
     row = judged(task, tokens, None, prior, log_probs, c)
     row["distinct_melodies"] = row.pop("distinct_sequences")
-    return _scored(task.checked(tokens)) | row
-
-
-def _scored(tokens: NDArray[np.int64]) -> dict[str, float]:
-    """The rows of Table 1: what the nine rules say, whatever the task."""
-    n, horizon = tokens.shape
-    counts: dict[str, int] = {}
-    for part in parts(n, horizon):
-        for name, count in _counted(tokens[part], MelodyTask(horizon).terms(tokens[part])).items():
-            counts[name] = counts.get(name, 0) + count
-    resolved, doubled = counts.pop("resolved"), counts.pop("doubled")
-    values, unique = whole_melodies(tokens)
-    return {
-        **{name: count / (n * horizon) for name, count in counts.items()},
-        "starts_with_tonic": float(np.mean(tokens[:, 0] == MIDDLE_C)),
-        "leaps_resolved": resolved / (resolved + doubled) if resolved + doubled else np.nan,
-        "unique_maximum": float(unique[:, 0].mean()),
-        "unique_minimum": float(unique[:, 1].mean()),
-        **{f"autocorrelation_{lag}": _mean_of_defined(values[:, k]) for k, lag in enumerate(LAGS)},
-        "distinct_4grams": _fourgrams(tokens),
-    }
-
-
-def _counted(tokens: NDArray[np.int64], rules: dict[str, NDArray[np.float64]]) -> dict[str, int]:
-    """Steps at which a rule speaks; resolved and doubled leaps."""
-    excessive, pitch = rules["repetition"] != 0, tokens >= LOWEST_TOKEN
-    steps = {
-        "excessively_repeated": excessive,
-        "repeated_pitches": excessive & pitch,
-        "long_holds": excessive & ~pitch,
-        "not_in_key": rules["key"] != 0,
-        "in_motif": rules["motif"] != 0,
-        "in_repeated_motif": rules["repeated_motif"] != 0,
-        "resolved": rules["leap"] > 0,
-        "doubled": rules["leap"] < 0,
-    }
-    return {name: int(np.count_nonzero(which)) for name, which in steps.items()}
-
-
-def _fourgrams(tokens: NDArray[np.int64]) -> int:
-    """How many different runs of four tokens occur."""
-    digits = len(MELODY_VOCAB) ** np.arange(4)
-    seen = np.zeros(len(MELODY_VOCAB) ** 4, dtype=bool)
-    for step in range(tokens.shape[1] - 3):
-        seen[tokens[:, step:step + 4] @ digits] = True
-    return int(np.count_nonzero(seen))
-
-
-def _mean_of_defined(values: NDArray[np.float64]) -> float:
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else np.nan
+    return row if isinstance(task, MelodyTask) else table1.rows(task.checked(tokens)) | row

@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from numbers import Integral
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqtutor_envs.melody import table1
 from seqtutor_envs.melody.rules import RULE_NAMES, melody_rules, step_rules
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.task import Task, named_weights
-
-if TYPE_CHECKING:
-    from seqtutor_envs.prior import Prior
 
 NUM_RULES = len(RULE_NAMES)
 Rule = Callable[[NDArray[np.int64], int], float]
@@ -84,17 +81,10 @@ class MelodyTask(Task):
                 own[n, k] = _finite(name, rule(prefix, step), step)
         return own
 
-    def table(
-        self,
-        tokens: NDArray[np.int64],
-        lengths: NDArray[np.int64] | None = None,
-        prior: Prior | None = None,
-        log_probs: NDArray[np.float64] | None = None,
-        c: float = 1.0,
+    def metrics(
+        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
     ) -> dict[str, float]:
-        from seqtutor_envs.melody.metrics import table
-
-        return table(tokens, prior, log_probs, self, c)
+        return table1.rows(self.checked(tokens))
 
     def render_ansi(self, tokens: NDArray[np.int64]) -> str:
         from seqtutor_envs.melody.render import render_ansi

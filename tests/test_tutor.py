@@ -1,0 +1,230 @@
+"""Every agent is a sequence model: predict, sample and log_prob agree with each other and with the enumeration."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from agent_toys import AGENTS, EXACT, made, sung_batch, toy_batch
+from scipy.stats import chisquare
+from stable_baselines3.common.evaluation import evaluate_policy
+
+from agents import GLearning, PsiLearning, QLearning, RLOnly
+from seqtutor_envs.env import SequenceTutorEnv
+from seqtutor_envs.exact import solve
+from seqtutor_envs.sb3 import make_sb3
+
+ENVS = {
+    "toy": toy_batch,
+    "toy, masked": lambda: toy_batch(masked=True),
+    "sung": sung_batch,
+    "sung, masked": lambda: sung_batch(masked=True),
+    "sung, gru": lambda: sung_batch(cell="gru", end=None),
+}
+
+
+@pytest.fixture(params=[(agent, env) for agent in AGENTS for env in ENVS], ids=lambda p: f"{p[0].__name__}-{p[1]}")
+def agent(request):
+    """Every agent in every toy environment after a few updates."""
+    agent_class, env = request.param
+    return made(agent_class, ENVS[env](), learning_rate=1e-2).learn(600)
+
+
+def test_probabilities_of_all_sequences_sum_to_one(agent):
+    env = agent.get_env()
+    solution = solve(env.task, env.prior, env.c)
+    log_probs = agent.log_prob(solution["sequences"], solution["lengths"])
+    assert np.exp(log_probs).sum() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_samples_have_the_log_prob_of_their_steps(agent):
+    tokens, lengths = agent.sample(40, seed=1)
+    log_probs = agent.log_prob(tokens, lengths)
+    policy = agent.policy()
+    for i, (row, length) in enumerate(zip(tokens, lengths)):
+        state, last, total = policy.initial_state(1), agent.prior.vocab.start, 0.0
+        for token in row[:length]:
+            rows, state = policy.step(np.array([last]), state)
+            total, last = total + float(rows[0, token]), token
+        assert log_probs[i] == pytest.approx(total, abs=1e-4)
+    ended = tokens[np.arange(40), lengths - 1] == agent.prior.vocab.end
+    assert (ended | (lengths == agent.horizon)).all()
+
+
+def test_samples_are_legal_and_reproducible(agent):
+    tokens, lengths = agent.sample(200, seed=5)
+    again, _ = agent.sample(200, seed=5)
+    np.testing.assert_array_equal(tokens, again)
+    assert (tokens != agent.sample(200, seed=6)[0][:, : tokens.shape[1]]).any()
+    task = agent.get_env().task
+    for t in range(tokens.shape[1]):
+        going = lengths > t
+        mask = task.action_mask(tokens[going], np.full(going.sum(), t))
+        assert mask is None or mask[np.arange(going.sum()), tokens[going, t]].all()
+
+
+def test_deterministic_prediction_is_the_best_token_at_every_step(agent):
+    tokens, _ = agent.sample(3, seed=0)
+    policy = agent.policy()
+    state, own, observation = None, policy.initial_state(3), np.full(3, agent.prior.vocab.start)
+    for t in range(2):
+        actions, state = agent.predict(observation, state, np.full(3, t == 0), deterministic=True)
+        rows, own = policy.step(observation, own)
+        np.testing.assert_array_equal(actions, rows.argmax(axis=1))
+        observation = actions
+
+
+def test_frequencies_of_samples_are_the_probabilities():
+    """Chi-square over the 81 sequences of the exact task; level .001, seeds fixed."""
+    agent = made(PsiLearning, EXACT, n_envs=16).learn(2000)
+    solution = gym.make(EXACT).unwrapped.solution()
+    n, index = 20_000, 3 ** np.arange(3, -1, -1)
+    expected = n * np.exp(agent.log_prob(solution["sequences"]))
+
+    def p_value(tokens):
+        counts = np.bincount(tokens @ index, minlength=81)
+        often = expected > 5
+        counts, wanted = np.append(counts[often], counts[~often].sum()), np.append(expected[often], expected[~often].sum())
+        return chisquare(counts, wanted * counts.sum() / wanted.sum()).pvalue
+
+    assert p_value(agent.sample(n, seed=0)[0]) > 0.001
+    observation, state, written = np.full(n, 3), None, []
+    for _ in range(4):
+        observation, state = agent.predict(observation, state)
+        written.append(observation)
+    assert p_value(np.stack(written, axis=1)) > 0.001
+    assert p_value(agent.sample(n, seed=0, temperature=0.7)[0]) < 0.001
+
+
+def test_a_low_temperature_writes_the_best_token():
+    agent = made(PsiLearning, EXACT, n_envs=16).learn(600)
+    tokens, _ = agent.sample(20, seed=0, temperature=1e-3)
+    observation, state = np.array([3]), None
+    for t in range(4):
+        observation, state = agent.predict(observation, state, deterministic=True)
+        assert (tokens[:, t] == observation[0]).all()
+
+
+# -- predict, as stable-baselines3 calls it ---------------------------------------------------------------------------
+
+
+def walk(agent, obs_mode, batched):
+    """Four deterministic episodes, written side by side or one after the other, in an environment of this obs_mode."""
+    task, prior = agent.get_env().task, agent.get_env().prior
+    envs = [SequenceTutorEnv(task, prior, c=1.0, obs_mode=obs_mode) for _ in range(4)]
+    sequences = []
+    for group in [envs] if batched else [[env] for env in envs]:
+        observations, state, over = [env.reset()[0] for env in group], None, np.zeros(len(group), bool)
+        rows = [[] for _ in group]
+        start = np.ones(len(group), bool)
+        while not over.all():
+            seen = stacked(observations) if batched else observations[0]
+            actions, state = agent.predict(seen, state, start, deterministic=True)
+            assert np.shape(actions) == ((len(group),) if batched else ())
+            for i in np.flatnonzero(~over):
+                action = actions[i] if batched else actions
+                observations[i], _, over[i], _, _ = group[i].step(action)
+                rows[i].append(int(action))
+            start[:] = False
+        sequences += rows
+    return sequences
+
+
+def stacked(observations):
+    if isinstance(observations[0], dict):
+        return {key: np.stack([one[key] for one in observations]) for key in observations[0]}
+    return np.stack(observations)
+
+
+@pytest.mark.parametrize("agent_class", [PsiLearning, GLearning])
+@pytest.mark.parametrize("trained_in", ["token", "prefix", "dict"])
+def test_prediction_is_the_same_in_all_observation_modes(agent_class, trained_in):
+    agent = made(agent_class, toy_batch(obs_mode=trained_in)).learn(600)
+    expected = walk(agent, trained_in, batched=False)
+    assert expected == walk(agent, trained_in, batched=True)
+    other = {"token": "dict", "prefix": "dict", "dict": "token"}[trained_in]
+    assert expected == walk(agent, other, batched=True), "the environment judged in need not be the one learned in"
+
+
+@pytest.mark.parametrize("agent_class", AGENTS)
+def test_episode_start_begins_anew_in_its_own_row(agent_class):
+    agent = made(agent_class).learn(300)
+    start = agent.prior.vocab.start
+    _, state = agent.predict(np.array([start, start]), deterministic=True)
+    _, state = agent.predict(np.array([0, 1]), state, np.array([False, False]))
+    policy = agent.policy()
+    fresh, _ = policy.step(np.array([start]), policy.initial_state(1))
+    kept, _ = policy.step(np.array([2]), tuple(part[1:] for part in state))
+    actions, _ = agent.predict(np.array([start, 2]), state, np.array([True, False]), deterministic=True)
+    np.testing.assert_array_equal(actions, [fresh.argmax(), kept.argmax()])
+
+
+def test_predict_changes_neither_state_nor_observation():
+    agent = made(GLearning).learn(300)
+    observation = np.array([4, 4])
+    _, state = agent.predict(observation)
+    before = [part.copy() for part in state]
+    agent.predict(np.array([0, 1]), state, np.array([True, False]))
+    assert all(np.array_equal(a, b) for a, b in zip(before, state))
+    assert observation.tolist() == [4, 4]
+
+
+@pytest.mark.parametrize("env", [lambda: make_sb3(EXACT, 8), lambda: gym.make(EXACT)])
+def test_evaluate_policy_of_stable_baselines3_judges_an_agent(env):
+    agent = made(PsiLearning, EXACT, n_envs=16).learn(4000)
+    solution = gym.make(EXACT).unwrapped.solution()
+    returns = solution["prior_log_probs"] + solution["task_returns"]
+    p = np.exp(agent.log_prob(solution["sequences"]))
+    mean, spread = float(p @ returns), float(np.sqrt(p @ returns**2 - (p @ returns) ** 2))
+    n = 400
+    found, _ = evaluate_policy(agent, env(), n, deterministic=False, warn=False)
+    assert abs(found - mean) < 4 * spread / n**0.5
+
+
+# -- where they start -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agent_class", AGENTS)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_every_agent_starts_as_its_recurrent_prior(agent_class, cell):
+    env = sung_batch(cell=cell)
+    agent = made(agent_class, env)
+    tokens, lengths = env.prior.sample(30, seed=0)
+    inside = np.arange(tokens.shape[1]) < lengths[:, None]
+    np.testing.assert_allclose(
+        agent.policy().log_probs(tokens, lengths)[inside], env.prior.log_probs(tokens, lengths)[inside], atol=1e-5
+    )
+
+
+def test_reinforcement_learning_alone_has_no_log_p_in_its_targets():
+    """Where no token is rewarded, every value of RLOnly falls to 0, and Q-learning's to sums of log p."""
+    env = lambda: sung_batch(end=None, length=1, num_envs=64)  # noqa: E731
+    arguments = {"learning_rate": 3e-2, "tau": 1.0, "epsilon_start": 1.0, "epsilon_end": 1.0, "gamma": 1.0}
+    for agent_class, wanted in ((RLOnly, lambda log_p: np.array([2.0, 0, 0, 0, 0])), (QLearning, lambda p: p + [2.0, 0, 0, 0, 0])):
+        agent = made(agent_class, env(), **arguments).learn(20_000)
+        start = np.array([[0]])
+        log_p = agent.prior.log_probs(start)
+        import torch
+
+        values = agent.learner.network.values(torch.from_numpy(start), torch.from_numpy(log_p))
+        np.testing.assert_allclose(values.detach().numpy()[0, 0], wanted(log_p[0, 0]), atol=0.1)
+
+
+def test_reinforcement_learning_alone_keeps_no_share_of_the_prior():
+    with pytest.raises(ValueError, match="prior_weight 0"):
+        RLOnly(EXACT, prior_weight=0.5)
+
+
+def test_an_environment_without_a_prior_needs_one():
+    class Bare(gym.vector.VectorEnv):
+        num_envs, metadata = 2, {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}
+        single_action_space = gym.spaces.Discrete(3)
+
+    with pytest.raises(ValueError, match="prior=..."):
+        PsiLearning(Bare())
+
+
+@pytest.mark.parametrize("name, value", [("lam", 0.5), ("lam", 1.0)])
+def test_q_learning_refuses_multi_step_returns(name, value):
+    with pytest.raises(ValueError, match="lam must be 0"):
+        made(QLearning, **{name: value}).learn(100)
