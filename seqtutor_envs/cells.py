@@ -20,7 +20,7 @@ Array = NDArray[np.float32]
 State = tuple[Array, ...]  # LSTM: h, c of layer 0, h, c of layer 1, ...; GRU: h of each layer. Each [N, H].
 
 GATES = {"lstm": 4, "gru": 3}
-FEW = 2  # up to this many sequences the compiled loop is the faster one (benchmarks/speed, "cells")
+FEW = 4  # up to this many sequences the compiled loop is the faster one (`python -m benchmarks speed`)
 
 
 class RecurrentStep:
