@@ -325,15 +325,17 @@ def last_tokens(observation: Any, start: int, prefix: bool) -> tuple[NDArray[np.
 
     Args:
         start: id of the start token, which is also a prefix's filler.
-        prefix: True where the last axis of `observation` holds the tokens so far.
+        prefix: True where a vector is one sequence's tokens so far, not the last tokens of many.
     """
-    array = np.asarray(observation["token"] if isinstance(observation, dict) else observation).astype(np.int64)
-    if prefix:
-        counts = (array != start).sum(-1)  # so far
-        array = np.where(
-            counts > 0, np.take_along_axis(array, np.maximum(counts - 1, 0)[..., None], axis=-1)[..., 0], start
-        )
-    return array.reshape(-1), array.ndim == 0
+    if isinstance(observation, dict):
+        tokens = np.asarray(observation["token"], np.int64)
+    else:
+        tokens = np.asarray(observation).astype(np.int64)
+        if tokens.ndim == 2 or (prefix and tokens.ndim == 1):
+            counts = (tokens != start).sum(-1, keepdims=True)  # so far
+            last = np.take_along_axis(tokens, np.maximum(counts - 1, 0), axis=-1)
+            tokens = np.where(counts > 0, last, start)[..., 0]
+    return tokens.reshape(-1), tokens.ndim == 0
 
 
 def installed(package: str) -> str | None:

@@ -1,29 +1,32 @@
-"""The recurrent updates of cells.py as compiled loops, for a handful of sequences; same arguments, same results to 1e-6.
+"""The recurrent updates of cells.py as compiled loops, for a handful of sequences: same arguments, results to 1e-6.
 
-At these sizes a call into BLAS costs more than the product. Four rows of the hidden matrix are added at a time, so that the
-sums stay in registers, and tanh is written with exp, which the compiler turns into vector code.
+At these sizes a call into BLAS costs more than the product. Four rows of the hidden matrix are added at a time, so that
+the sums stay in registers, and tanh is written with exp, which the compiler turns into vector code.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-# contract and reassoc: fused multiply-add, sums in any order; nothing that would treat NaN or infinity differently
-FAST = {"cache": True, "fastmath": {"contract", "reassoc"}}
+Array = NDArray[np.float32]
+
+# fused multiply-add and sums in any order; nothing that would treat NaN or infinity differently
+FAST = {"contract", "reassoc"}
 ONE, HALF = np.float32(1.0), np.float32(0.5)
 LARGE = np.float32(9.0)  # tanh of it is 1 in float32, and exp of twice it is far from overflow
 
 
-@njit(**FAST)
-def tanh(x):  # type: ignore[no-untyped-def]
+@njit(cache=True, fastmath=FAST)
+def tanh(x: np.float32) -> np.float32:
     """tanh of a float32, to 2e-7."""
     doubled = np.exp(np.float32(2.0) * min(max(x, -LARGE), LARGE))
     return (doubled - ONE) / (doubled + ONE)
 
 
-@njit(**FAST)
-def add_product(row, left, matrix):  # type: ignore[no-untyped-def]
+@njit(cache=True, fastmath=FAST)
+def add_product(row: Array, left: Array, matrix: Array) -> None:
     """row [M] += left [H] @ the first H rows of matrix [>= H, M]."""
     size = len(left)
     whole = size - size % 4
@@ -36,8 +39,8 @@ def add_product(row, left, matrix):  # type: ignore[no-untyped-def]
             row[j] += left[k] * matrix[k, j]
 
 
-@njit(**FAST)
-def lstm(gates, w_hidden, h, c):  # type: ignore[no-untyped-def]
+@njit(cache=True, fastmath=FAST)
+def lstm(gates: Array, w_hidden: Array, h: Array, c: Array) -> tuple[Array, Array]:
     """gates [N, 4 H] (i, f, o halved, g), w_hidden [H, 4 H], h, c [N, H] -> h, c."""
     n, size = h.shape
     new_h, new_c = np.empty_like(h), np.empty_like(c)
@@ -54,8 +57,8 @@ def lstm(gates, w_hidden, h, c):  # type: ignore[no-untyped-def]
     return new_h, new_c
 
 
-@njit(**FAST)
-def gru(pre, w_hidden, h):  # type: ignore[no-untyped-def]
+@njit(cache=True, fastmath=FAST)
+def gru(pre: Array, w_hidden: Array, h: Array) -> tuple[Array]:
     """pre [N, 3 H] (r, z halved, n), w_hidden [H + 1, 3 H] (its last row is n's hidden bias), h [N, H] -> (h,)."""
     n, size = h.shape
     new_h = np.empty_like(h)
