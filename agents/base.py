@@ -11,7 +11,7 @@ import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,8 +20,9 @@ from typing import Any, Self
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import configure_logger
 from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
@@ -109,7 +110,7 @@ class SequenceAgent(ABC):
     def learn(
         self,
         total_timesteps: int,
-        callback: BaseCallback | Sequence[BaseCallback] | None = None,
+        callback: MaybeCallback = None,
         log_interval: int = 10,
         tb_log_name: str | None = None,
         reset_num_timesteps: bool = True,
@@ -128,8 +129,7 @@ class SequenceAgent(ABC):
             self._logger = configure_logger(self.verbose, self.tensorboard_log, name, reset_num_timesteps)
         goal = self.num_timesteps + total_timesteps
         self.total_timesteps = goal
-        given = [] if callback is None else [callback] if isinstance(callback, BaseCallback) else list(callback)
-        hook = CallbackList(given)
+        hook = as_callback(callback)
         hook.init_callback(self)  # type: ignore[arg-type]
         hook.on_training_start(locals(), globals())
         bar = tqdm(total=total_timesteps, unit="token", unit_scale=True, disable=not progress_bar)
@@ -297,6 +297,13 @@ class SequenceAgent(ABC):
         agent.num_timesteps, agent.rounds = facts["num_timesteps"], facts["rounds"]
         agent.rng.bit_generator.state = facts["rng"]
         return agent
+
+
+def as_callback(callback: MaybeCallback) -> BaseCallback:
+    """One callback of whatever stable-baselines3 takes for one: a callback, a list of them, a function or None."""
+    if callback is None or isinstance(callback, list):
+        return CallbackList(callback or [])
+    return callback if isinstance(callback, BaseCallback) else ConvertCallback(callback)
 
 
 @contextmanager

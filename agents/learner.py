@@ -20,9 +20,14 @@ class LearnerSettings:
     gamma: float = 1.0
     lam: float = 0.0
     learning_rate: float = 1e-3  # Adam
-    tau: float = 0.01  # share of the online network that enters the target network at each update; 1 = no lag
+    # Share of the online network that enters the target network at each update; 1 = no lag. On whole returns it hardly
+    # matters (J of melodies after 20 s: 32.7 nats with .1, 32.6 with 1); one-step targets need some lag.
+    tau: float = 0.1
     max_grad_norm: float = 1.0  # global
-    huber: float | None = None  # where the loss turns from squared to linear, in nats; None = squared
+    # Nats where the loss turns from squared to linear; None = squared. Targets of deterministic tasks agree at the
+    # optimum, so it stays where it is. At c = .5 a broken rule costs 200 nats, and 20 leaves .04% of them after 10 s, 5
+    # leaves .15%.
+    huber: float | None = 20.0
 
 
 class SoftQLearner:

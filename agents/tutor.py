@@ -43,17 +43,8 @@ class Defaults:
 SHORT = 16  # tokens; up to this horizon the first set holds
 SHORT_DEFAULTS = Defaults(lam=0.0, learning_rate=3e-3, batch_size=128, buffer_size=8192, updates_per_round=4)
 LONG_DEFAULTS = Defaults(lam=1.0, learning_rate=1e-3, batch_size=64, buffer_size=64, updates_per_round=1)
-HUBER = 20.0  # nats; see LearnerSettings
-NOT_SETTINGS = (
-    "self",
-    "env",
-    "seed",
-    "n_envs",
-    "prior",
-    "env_kwargs",
-    "verbose",
-    "tensorboard_log",
-)  # saved apart, or not at all
+# arguments that `save` keeps apart, or not at all
+NOT_SETTINGS = ("self", "env", "seed", "n_envs", "prior", "env_kwargs", "verbose", "tensorboard_log")
 
 
 class Tutor(SequenceAgent):
@@ -88,14 +79,14 @@ class Tutor(SequenceAgent):
         seed: int = 0,
         n_envs: int | None = None,
         prior: Prior | str | None = None,
-        gamma: float = 1.0,
+        gamma: float = LearnerSettings.gamma,
         lam: float | None = None,
         prior_weight: float = 1.0,
         learning_rate: float | None = None,
         anneal: bool = False,
-        tau: float = 0.1,
-        max_grad_norm: float = 1.0,
-        huber: float | None = HUBER,
+        tau: float = LearnerSettings.tau,
+        max_grad_norm: float = LearnerSettings.max_grad_norm,
+        huber: float | None = LearnerSettings.huber,
         batch_size: int | None = None,
         buffer_size: int | None = None,
         updates_per_round: int | None = None,
