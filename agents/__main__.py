@@ -114,7 +114,7 @@ def evaluate(out: Folder, n: Count = 10_000, seed: int = 0) -> None:
     agent = _load(out)
     if agent.recipe is None:
         raise ValueError("This agent's environment cannot be made from an id: use agents.evaluate in a program.")
-    figures = judge.evaluate(agent, agent.recipe["id"], n, seed, **agent.recipe["kwargs"])
+    figures = judge.evaluate(agent, agent.recipe["id"], n, seed, agent.recipe["kwargs"])
     for name, value in figures.items():
         if not name.endswith("_se"):
             error = figures.get(f"{name}_se")

@@ -247,6 +247,9 @@ class SequenceAgent(ABC):
         """The vector environment that the agent learns in."""
         return self.env
 
+    def get_vec_normalize_env(self) -> None:
+        """None: nothing is normalised here. stable-baselines3's EvalCallback asks."""
+
     # ---------------------------------------------------------------- files
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -293,7 +296,10 @@ class SequenceAgent(ABC):
         agent = cls(
             **made, prior=prior, seed=facts["seed"], n_envs=None if batched else facts["n_envs"], **facts["settings"]
         )
-        agent.load_state_arrays(arrays)
+        try:
+            agent.load_state_arrays(arrays)
+        except (RuntimeError, ValueError, KeyError) as error:  # torch's, numpy's, a missing name's
+            raise ValueError(f"{target} does not fit this environment: its tokens, length or prior differ.") from error
         agent.num_timesteps, agent.rounds = facts["num_timesteps"], facts["rounds"]
         agent.rng.bit_generator.state = facts["rng"]
         return agent

@@ -7,6 +7,7 @@ J, and the rest is the same.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -20,7 +21,14 @@ from seqtutor_envs.judge import judged
 PARALLEL = 256  # sequences written at once by an agent that has only `predict`
 
 
-def evaluate(agent: Any, env_id: str, n: int = 10_000, seed: int = 0, **env_kwargs: Any) -> dict[str, float]:
+def evaluate(
+    agent: Any,
+    env_id: str,
+    n: int = 10_000,
+    seed: int = 0,
+    env_kwargs: Mapping[str, Any] | None = None,
+    **more_env_kwargs: Any,
+) -> dict[str, float]:
     """Metrics of n sequences of the agent in the environment `env_id`.
 
     Returns the task's own metrics (for melodies the paper's Table 1), mean return, each rule's mean, mean log p,
@@ -29,9 +37,11 @@ def evaluate(agent: Any, env_id: str, n: int = 10_000, seed: int = 0, **env_kwar
     Args:
         agent: see above; it acts stochastically.
         seed: of the sampling, where the agent has `sample`.
-        env_kwargs: as for gym.make.
+        env_kwargs, more_env_kwargs: as for gym.make; the mapping is for names that stand above, such as the `seed` that
+            SeqTutor-Exact-v0 has of its own.
     """
-    env = gym.make_vec(env_id, num_envs=min(n, PARALLEL), autoreset_mode="SameStep", infos="end", **env_kwargs)
+    kwargs = {**(env_kwargs or {}), **more_env_kwargs}
+    env = gym.make_vec(env_id, num_envs=min(n, PARALLEL), autoreset_mode="SameStep", infos="end", **kwargs)
     try:
         assert isinstance(env, SequenceTutorVectorEnv)
         tokens, lengths = agent.sample(n, seed) if hasattr(agent, "sample") else rollout(agent, env, n, seed)

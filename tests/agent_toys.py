@@ -1,4 +1,4 @@
-"""What the tests of agents share: all agents on small tasks, quickly trained, and exact comparisons of their weights."""
+"""What the tests of agents share: all agents on small tasks, quickly trained, and comparisons to the bit."""
 
 from __future__ import annotations
 
