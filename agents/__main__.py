@@ -28,7 +28,8 @@ def train(
     env_kwargs: str = "{}",
     settings: str = "{}",
 ) -> None:
-    """Trains an agent; OUT then holds agent.safetensors, progress.csv and TensorBoard's events.
+    """Trains an agent; OUT then holds agent.safetensors, progress.csv (progress-STEPS.csv from each --resume on) and
+    TensorBoard's events.
 
     Ctrl-C keeps what was learned; --resume goes on from there to the same end.
 
@@ -45,6 +46,8 @@ def train(
         env_kwargs: further keywords of the environment as JSON, such as '{"length": 64}'.
         settings: further keywords of the agent as JSON, such as '{"n_envs": 64, "tau": 0.05}'.
     """
+    from gymnasium.error import UnregisteredEnv
+    import gymnasium
     from stable_baselines3.common.logger import configure
 
     path = out / AGENT_FILE
@@ -61,16 +64,21 @@ def train(
             )
         except TypeError as error:
             raise ValueError(f"Unknown keyword: {error}.") from None
+        except gymnasium.error.Error as error:
+            raise ValueError(str(error)) from None
+        except GymnasiumError as error:
+            raise ValueError(str(error)) from None
+    left = steps - learner.num_timesteps
+    if left <= 0:
+        raise ValueError(f"The agent in {out} has {learner.num_timesteps:,} steps already: ask for more --steps.")
     out.mkdir(parents=True, exist_ok=True)
-    learner.set_logger(configure(str(out), ["csv", "tensorboard"] if _has_tensorboard() else ["csv"]))
+    suffix = f"-{learner.num_timesteps}" if learner.num_timesteps else ""  # what was logged before stays
+    formats = ["csv", "tensorboard"] if _has_tensorboard() else ["csv"]
+    learner.set_logger(Logger(str(out), [make_output_format(name, str(out), suffix) for name in formats]))
     try:
-        left = steps - learner.num_timesteps
-        if left <= 0:
-            raise ValueError(
-                f"The agent in {out} has learned from {learner.num_timesteps:,} tokens already; give more --steps."
-            )
         learner.learn(left, reset_num_timesteps=False, progress_bar=True)
     finally:  # on Ctrl-C too
+        learner.logger.close()
         if learner.rounds:
             learner.save(path)
             print(f"{path}: {type(learner).__name__} after {learner.num_timesteps:,} tokens")

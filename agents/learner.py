@@ -29,6 +29,13 @@ class LearnerSettings:
     # leaves .15%.
     huber: float | None = 20.0
 
+    def __post_init__(self) -> None:
+        for name in ("gamma", "lam", "tau"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must be in 0..1, not {getattr(self, name)!r}.")
+        if not self.learning_rate > 0.0:
+            raise ValueError(f"learning_rate must be above 0, not {self.learning_rate!r}.")
+
 
 class SoftQLearner:
     """Online and target network, optimiser, `update(batch)`.
