@@ -101,7 +101,7 @@ def demonstrate(settings: Settings) -> None:
     begin = time.perf_counter()
     prior = load_prior(settings.prior)
     settings.out.mkdir(parents=True, exist_ok=True)  # what cannot be written to is known before the work
-    keywords = {"c": settings.c, "prior": settings.prior}
+    keywords: dict[str, Any] = {"c": settings.c, "prior": settings.prior}
     agent = PsiLearning(ENV, seed=settings.seed, gamma=settings.gamma, lam=settings.lam, env_kwargs=keywords)
     fixed = FixedPolicy(prior, LENGTH)
     print(f"Judging the prior on {settings.n:,} melodies ...", flush=True)

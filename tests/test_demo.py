@@ -16,6 +16,7 @@ import pytest
 
 from agents import PsiLearning
 from agents.baselines import FixedPolicy
+from agents.budget import SecondsBudget
 from agents.evaluate import evaluate
 from benchmarks.__main__ import main
 from benchmarks.demo import LearningCurve, Settings, commands
@@ -228,8 +229,25 @@ def test_paper_is_the_papers_temperature_discount_and_targets():
     assert (ours.c, ours.gamma, ours.lam) == (2.0, 1.0, None)
     assert (papers.c, papers.gamma, papers.lam) == (0.5, 0.5, 0.0)
     assert Settings(Path("a b"), paper=True).command == (
-        "python -m benchmarks demo --out 'a b' --seconds 60 --paper --seed 0 --n 10000 --prior melody"
+        "python -m benchmarks demo --out 'a b' --seconds 60 --paper --seed 0 --n 10000 --prior melody --min-distinct 0.99"
     )
+
+
+@pytest.mark.parametrize("distinct, goes_on", [(0.995, True), (0.98, False)])
+def test_fine_tuning_ends_where_melodies_begin_to_repeat(distinct, goes_on):
+    class Agent:
+        num_timesteps = 1
+
+        def training_figures(self):
+            return {"j": 0.0, "kl": 0.0, "task_return": 0.0, "distinct": distinct}
+
+    budget = SecondsBudget(60.0)
+    recorder = LearningCurve(budget, min_distinct=0.99)
+    recorder.model = Agent()
+    recorder._on_training_start()
+    budget.spent = 1.0
+    assert recorder._on_step() is goes_on and recorder.repeating is not goes_on
+    recorder._on_training_end()
 
 
 @pytest.mark.parametrize("out", [".", "..", "a b", "deep/er"])
