@@ -46,9 +46,8 @@ def train(
         env_kwargs: further keywords of the environment as JSON, such as '{"length": 64}'.
         settings: further keywords of the agent as JSON, such as '{"n_envs": 64, "tau": 0.05}'.
     """
-    from gymnasium.error import UnregisteredEnv
-    import gymnasium
-    from stable_baselines3.common.logger import configure
+    from gymnasium.error import Error as GymnasiumError
+    from stable_baselines3.common.logger import Logger, make_output_format
 
     path = out / AGENT_FILE
     if resume:
@@ -64,8 +63,6 @@ def train(
             )
         except TypeError as error:
             raise ValueError(f"Unknown keyword: {error}.") from None
-        except gymnasium.error.Error as error:
-            raise ValueError(str(error)) from None
         except GymnasiumError as error:
             raise ValueError(str(error)) from None
     left = steps - learner.num_timesteps
@@ -94,9 +91,15 @@ def sample(out: Folder, n: Count = 20, seed: int = 0, temperature: float = 1.0, 
         temperature: below 1 nearer to the most probable tokens.
         midi: also write them as MIDI files to OUT/samples.
     """
+    from seqtutor_envs import checks
+    from seqtutor_envs.melody.vocab import MELODY_VOCAB
+
+    checks.positive_integer("n", n)
     agent = _load(out)
-    tokens, lengths = agent.sample(n, seed, temperature)
     task = _task(agent)
+    if midi and task.vocab.tokens != MELODY_VOCAB.tokens:
+        raise ValueError("--midi is for agents that write melodies.")
+    tokens, lengths = agent.sample(n, seed, temperature)
     for number, (row, length) in enumerate(zip(tokens, lengths), start=1):
         print(f"{number:3}  {task.render_ansi(row[:length])}")
         if midi:

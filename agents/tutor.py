@@ -20,6 +20,7 @@ from agents.learner import LearnerSettings, SoftQLearner
 from agents.networks import Policy, ValueNetwork
 from agents.replay import Replay, Sequences
 from agents.targets import OBJECTIVES
+from seqtutor_envs import checks
 from seqtutor_envs.files import of_prefix, with_prefix
 from seqtutor_envs.network import adam_arrays, load_weights, module_arrays, restore_adam
 from seqtutor_envs.prior import Prior
@@ -113,6 +114,10 @@ class Tutor(SequenceAgent):
         for name, value in asdict(defaults).items():
             if arguments[name] is None:
                 arguments[name] = 0.0 if name == "lam" and objective.greedy else value
+        for name in ("batch_size", "buffer_size", "updates_per_round"):
+            checks.positive_integer(name, arguments[name])
+        if objective.greedy and arguments["lam"] > 0.0:
+            raise ValueError(f"Q-learning has one-step targets only: lam must be 0, not {lam}.")
         network = ValueNetwork(self.prior, objective.residual, prior_weight, torch.Generator().manual_seed(seed))
         learner = LearnerSettings(**{field.name: arguments[field.name] for field in fields(LearnerSettings)})
         self.learner = SoftQLearner(network, objective, learner)

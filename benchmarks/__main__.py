@@ -14,7 +14,7 @@ def demo(
     seed: int = 0,
     n: int = 10_000,
     prior: str = "melody",
-    min_distinct: float = 0.99,
+    min_distinct: float = 0.995,
 ) -> None:
     """Fine-tunes the shipped note RNN with Psi-learning, and compares the two in OUT/report.html.
 

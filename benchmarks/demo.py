@@ -57,7 +57,7 @@ class Settings:
     seed: int = 0
     n: int = 10_000
     prior: str = "melody"
-    min_distinct: float = 0.99
+    min_distinct: float = 0.995
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds < math.inf:

@@ -85,7 +85,8 @@ def test_updates_reach_the_target_on_a_fixed_batch():
     frozen, one = learner(tau=1.0, learning_rate=1e-2)
     data = batch(frozen)
     # a prefix that occurs twice with different rewards could not be fitted: let rewards be a function of the prefix
-    data.task_rewards[:] = np.cumsum(data.tokens, axis=1) / 10 * (np.arange(data.tokens.shape[1]) < data.lengths[:, None])
+    inside = np.arange(data.tokens.shape[1]) < data.lengths[:, None]
+    data.task_rewards[:] = np.cumsum(data.tokens, axis=1) / 10 * inside
     errors = [one.update(data)["td_error"] for _ in range(400)]
     assert errors[-1] < 0.1 * errors[0]
 

@@ -98,35 +98,40 @@ def test_batches_hold_every_sequence_once_and_differ_from_epoch_to_epoch():
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_an_epoch_equals_a_plain_loop(tmp_path, monkeypatch, cell):
-    """Truncated backpropagation, written out for one sequence at a time: state carried, gradient cut, clipped, Adam."""
+@pytest.mark.parametrize("batches", [[[4], [1], [0], [5], [2], [3]], [[4, 1, 0], [5, 2, 3]]])
+def test_an_epoch_equals_a_plain_loop(tmp_path, monkeypatch, cell, batches):
+    """Truncated backpropagation, written out for each sequence alone: state carried, gradient cut, clipped, Adam.
+
+    Every token of a piece weighs the same, whatever stands beside it in the batch.
+    """
     sequences = uneven(6, longest=17)
-    order = [4, 1, 0, 5, 2, 3]
-    monkeypatch.setattr(pretrain, "shuffled_batches", lambda *_: [np.array([i]) for i in order])
-    settings = Settings(6, 1, cell, epochs=2, batch_size=1, chunk=5, learning_rate=5e-2, max_grad_norm=0.3)
+    monkeypatch.setattr(pretrain, "shuffled_batches", lambda *_: [np.array(batch) for batch in batches])
+    settings = Settings(6, 1, cell, epochs=2, chunk=5, learning_rate=5e-2, max_grad_norm=0.3)
     run = pretrain._Run(VOCAB, settings, tmp_path / "prior.safetensors", 9, {})
     network = RecurrentNetwork.from_weights(run.network.weights(), cell)
     optimizer = torch.optim.Adam(network.parameters())
     clipped = []
-    for step in range(12):
-        tokens = sequences[order[step % 6]]
-        optimizer.param_groups[0]["lr"] = 5e-2 * (1 + math.cos(math.pi * step / 12)) / 2
-        inputs = torch.tensor([V, *tokens[:-1]])[None]
-        state = None
-        for begin in range(0, len(tokens), 5):
-            piece = slice(begin, begin + 5)
-            logits, state = network(inputs[:, piece], state)
-            state = tuple(part.detach() for part in state) if cell == "lstm" else state.detach()
-            loss = torch.nn.functional.cross_entropy(logits[0], torch.tensor(tokens[piece]))
+    for step in range(2 * len(batches)):
+        batch = [torch.tensor(sequences[i]) for i in batches[step % len(batches)]]
+        optimizer.param_groups[0]["lr"] = 5e-2 * (1 + math.cos(math.pi * step / (2 * len(batches)))) / 2
+        states = [None] * len(batch)
+        for begin in range(0, max(map(len, batch)), 5):
+            piece, losses = slice(begin, begin + 5), []
+            for row, tokens in enumerate(batch):
+                if len(tokens) > begin:
+                    inputs = torch.cat([torch.tensor([V]), tokens[:-1]])[None, piece]
+                    logits, state = network(inputs, states[row])
+                    states[row] = tuple(part.detach() for part in state) if cell == "lstm" else state.detach()
+                    losses.append(torch.nn.functional.cross_entropy(logits[0], tokens[piece], reduction="none"))
             optimizer.zero_grad()
-            loss.backward()
+            torch.cat(losses).mean().backward()
             clipped.append(float(torch.nn.utils.clip_grad_norm_(network.parameters(), 0.3)) > 0.3)
             optimizer.step()
-    assert True in clipped and False in clipped and len(clipped) > 12
+    assert True in clipped and False in clipped
     for epoch in range(2):
         run.epoch(sequences, epoch, pretrain.tqdm(disable=True))
     for name, expected in network.weights().items():
-        np.testing.assert_allclose(run.network.weights()[name], expected, rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(run.network.weights()[name], expected, rtol=1e-4, atol=2e-5, err_msg=name)
 
 
 def test_dropout_is_on_in_training_alone(tmp_path):

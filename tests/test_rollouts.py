@@ -44,7 +44,9 @@ def collected(env, task="open", residual=False, epsilon=None, rounds=2):
 
 KINDS = {
     **{f"native {mode}": lambda task, mode=mode: native(task, mode) for mode in AUTORESET_MODES},
-    **{f"native {mode}, few infos": lambda task, mode=mode: native(task, mode, infos="end") for mode in AUTORESET_MODES},
+    **{
+        f"native {mode}, few infos": lambda task, mode=mode: native(task, mode, infos="end") for mode in AUTORESET_MODES
+    },
     **{f"SyncVectorEnv {mode}": lambda task, mode=mode: synced(task, mode) for mode in AUTORESET_MODES},
     "SB3, native": lambda task: SB3VecEnv(native(task, "SameStep", infos="end")),
     "SB3, DummyVecEnv": lambda task: make_vec_env(singles(task)[0], n_envs=N),

@@ -152,4 +152,4 @@ def test_the_enumerated_optimum_is_the_fixed_point(name, lam, gamma):
     discount = discounts(torch.full((len(tokens),), 4), 4, 1.0).double() * gamma
     target = OBJECTIVES[name].target(exact["reward"], exact["log_p"], tokens, exact[name], discount, lam)
     values = exact[name].gather(-1, tokens[:, :, None])[:, :, 0]
-    torch.testing.assert_close(target, values, rtol=0.0, atol=1e-6)  # the prior's rows are float32
+    torch.testing.assert_close(target, values, rtol=0.0, atol=1e-10)

@@ -229,7 +229,7 @@ def test_an_environment_without_a_prior_needs_one():
 
 def test_q_learning_refuses_multi_step_returns():
     with pytest.raises(ValueError, match="lam must be 0"):
-        made(QLearning, lam=0.5).learn(100)
+        made(QLearning, lam=0.5)
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])

@@ -64,7 +64,7 @@ def notices(results: Mapping[str, Any]) -> list[str]:
     early = f"Ctrl-C ended the fine-tuning after {training['cpu_seconds']:.0f} of {asked:g} seconds."
     repeating = (
         f"Fine-tuning stopped after {training['cpu_seconds']:.0f} of {asked:g} seconds, as melodies began to repeat: "
-        f"fewer than {results['settings']['min_distinct']:.0%} of the newest were distinct. The rules pay most for one "
+        f"fewer than {results['settings']['min_distinct']:.1%} of the newest were distinct. The rules pay most for one "
         "endless loop of eight steps, so at this temperature the best policy is that loop, and J would rise further. "
         "--min-distinct 0 goes on and lets you hear it; a larger c keeps the variety."
     )
