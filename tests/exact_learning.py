@@ -79,7 +79,8 @@ def main() -> None:
                 seconds = time.process_time() - begin
                 kl, best = policy_kl(agent, env_kwargs), greedy_rollout(agent, env_kwargs) == best_sequence(env_kwargs)
                 missed += not best if agent_class is QLearning else kl >= FULL_BOUND
-                print(f"{agent_class.__name__:12} {env_kwargs} seed {seed}: KL {kl:.5f}, greedy best {best}, {seconds:.0f} s")
+                name = f"{agent_class.__name__:12} {env_kwargs} seed {seed}"
+                print(f"{name}: KL {kl:.5f}, greedy rollout is best: {best}, {seconds:.0f} s")
     raise SystemExit(missed > 0)
 
 

@@ -1,9 +1,9 @@
 """The agents find the enumerated optimum of small tasks: the short form of `python -m tests.exact_learning`.
 
-Both tasks were chosen because the usual mistakes show there. With them learning ends, by enumeration and when run, at a
-KL(optimum || policy) of at least .12 nats: a maximum for the log sum exp (.12), no log p in the reward (.41), log p twice
-(.25), G without the next prior (.12), G with log p in its reward (.29), G's policy without the prior (.35), a value after
-the last token (over 10). After these timesteps they stand at .11 and more, the right targets below .004.
+Both tasks were chosen because the usual mistakes show there. With them learning ends, by enumeration and when run, at
+a KL(optimum || policy) of at least .12 nats: a maximum for the log sum exp (.12), no log p in the reward (.41), log p
+twice (.25), G without the next prior (.12), G with log p in its reward (.29), G's policy without the prior (.35), a
+value after the last token (over 10). After these timesteps they stand at .11 and more, the right targets below .004.
 """
 
 from __future__ import annotations
