@@ -11,6 +11,7 @@ from scipy.stats import chisquare
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from agents import GLearning, PsiLearning, QLearning, RLOnly
+from agents.base import last_tokens
 from agents.baselines import PolicyGradient
 from seqtutor_envs.env import SequenceTutorEnv
 from seqtutor_envs.exact import solve
@@ -151,6 +152,28 @@ def test_prediction_is_the_same_in_all_observation_modes(agent_class, trained_in
     assert expected == walk(agent, other, batched=True), "the environment judged in need not be the one learned in"
 
 
+START = 4  # the start token of four tokens, and what fills a prefix
+
+
+@pytest.mark.parametrize(
+    "observation, prefix, expected, single",
+    [
+        (np.int64(2), False, [2], True),
+        (np.int64(2), True, [2], True),
+        (np.array([START, 1, 3]), False, [START, 1, 3], False),
+        (np.array([2, 0, 1, START, START]), True, [1], True),
+        (np.array([START, START, START]), True, [START], True),
+        (np.array([[2, 0, START], [START, START, START], [1, 3, 0]]), True, [0, START, 0], False),
+        (np.array([[2, 0, START], [1, 3, 0]]), False, [0, 0], False),
+        ({"token": np.int64(3), "step": np.int64(2)}, False, [3], True),
+        ({"token": np.array([3, START]), "step": np.array([2, 0])}, True, [3, START], False),
+    ],
+)
+def test_the_last_token_is_read_from_any_observation(observation, prefix, expected, single):
+    tokens, found_single = last_tokens(observation, START, prefix)
+    assert (tokens.tolist(), found_single) == (expected, single)
+
+
 @pytest.mark.parametrize("agent_class", AGENTS)
 def test_episode_start_begins_anew_in_its_own_row(agent_class):
     agent = made(agent_class).learn(300)
@@ -160,8 +183,10 @@ def test_episode_start_begins_anew_in_its_own_row(agent_class):
     policy = agent.policy()
     fresh, _ = policy.step(np.array([start]), policy.initial_state(1))
     kept, _ = policy.step(np.array([2]), tuple(part[1:] for part in state))
-    actions, _ = agent.predict(np.array([start, 2]), state, np.array([True, False]), deterministic=True)
+    actions, after = agent.predict(np.array([start, 2]), state, np.array([True, False]), deterministic=True)
     np.testing.assert_array_equal(actions, [fresh.argmax(), kept.argmax()])
+    _, first = policy.step(np.array([start]), policy.initial_state(1))
+    assert all(np.allclose(part[:1], new, atol=1e-6) for part, new in zip(after, first))
 
 
 def test_predict_changes_neither_state_nor_observation():

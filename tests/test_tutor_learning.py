@@ -141,6 +141,15 @@ def test_counting_goes_on_or_starts_anew():
     assert agent.learn(64).num_timesteps == 64
 
 
+@pytest.mark.parametrize("settings, steps", [({}, 640), ({"epsilon_steps": 320}, 320)])
+def test_exploration_falls_linearly_over_half_of_the_steps_or_those_given(settings, steps):
+    agent, seen = made(QLearning, EXACT, n_envs=N, epsilon_start=0.9, epsilon_end=0.1, **settings), []
+    agent.learn(1280, callback=lambda *_: seen.append(agent.epsilon()) or True)
+    done = 64 * np.arange(1, 21)
+    np.testing.assert_allclose(seen, 0.9 - 0.8 * np.minimum(1.0, done / steps))
+    assert agent.epsilon() == pytest.approx(0.1)
+
+
 def test_callbacks_are_stable_baselines3s(tmp_path):
     agent = made(PsiLearning, EXACT, n_envs=N)
     seen, note = [], Note()
