@@ -6,13 +6,10 @@ B sequences, T steps, V tokens. A timestep is one token of one sequence; a round
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
@@ -27,13 +24,16 @@ from stable_baselines3.common.utils import configure_logger
 from stable_baselines3.common.vec_env import VecEnv
 from tqdm import tqdm
 
+from agents import diversity as memory
+from agents.interrupt import interruption
 from agents.networks import Policy
 from agents.replay import Sequences
 from agents.rollouts import Rollouts, as_batch, env_attribute, renewed
 from seqtutor_envs.cells import sample_tokens
-from seqtutor_envs.files import load_arrays, safetensors_path, save_arrays
-from seqtutor_envs.masking import as_judged
-from seqtutor_envs.prior import Prior, State, load_prior, token_log_probs
+from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
+from seqtutor_envs.masking import MaskedPrior, as_judged
+from seqtutor_envs.prior import Prior, RecurrentPrior, State, load_prior, token_log_probs, weights_sha256
+from seqtutor_envs.task import Task
 
 AnyEnv = str | gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any] | VecEnv
 RECENT = 1024  # the training figures are means over about this many of the newest sequences
@@ -56,6 +56,7 @@ class SequenceAgent(ABC):
         verbose: int,
         tensorboard_log: str | None,
         env_kwargs: dict[str, Any] | None,
+        diversity: Mapping[str, Any] | bool | None,
         settings: dict[str, Any],
     ) -> None:
         self.settings = settings  # JSON, what `save` writes and `load` passes to the constructor again
@@ -64,10 +65,11 @@ class SequenceAgent(ABC):
         found = prior if prior is not None else env_attribute(self.env, "prior")
         if found is None:
             raise ValueError("This environment has no `prior` attribute: pass the agent one, prior=...")
-        task = env_attribute(self.env, "task")
-        self.prior = as_judged(load_prior(found), task)
-        self.horizon: int = task.length if task is not None else self.prior.length
+        self.task: Task | None = env_attribute(self.env, "task")
+        self.prior = as_judged(load_prior(found), self.task)
+        self.horizon: int = self.task.length if self.task is not None else self.prior.length
         self.c: float = env_attribute(self.env, "c") or 1.0
+        self.diversity = memory.made(self.task, diversity, self.c)
         self.rng = np.random.default_rng(seed)
         self.seed, self.verbose, self.tensorboard_log = seed, verbose, tensorboard_log
         self.num_timesteps = self.rounds = 0
@@ -76,6 +78,7 @@ class SequenceAgent(ABC):
         self._recent: deque[dict[str, NDArray[Any]]] = deque(maxlen=max(1, RECENT // self.n_envs))
         self._warned_of_collapse = False
         self._policy: Policy | None = None  # of the present weights, once somebody has asked for it
+        self.newest: Sequences | None = None  # the last round, for callbacks
 
     # ---------------------------------------------------------------- what a subclass gives
 
@@ -120,7 +123,8 @@ class SequenceAgent(ABC):
 
         Callbacks are stable-baselines3's; their `on_step` is called once a round, after the updates, so that whatever
         they save can be continued exactly. Ctrl-C lets the round in progress end, then raises KeyboardInterrupt: what
-        was learned is kept, `save` works. reset_num_timesteps=False goes on counting.
+        was learned is kept, `save` works. reset_num_timesteps=False goes on counting. Learning ends early where the
+        task's budget of scores is spent.
         """
         if reset_num_timesteps:
             self.num_timesteps = self.rounds = 0
@@ -135,7 +139,7 @@ class SequenceAgent(ABC):
         bar = tqdm(total=total_timesteps, unit="token", unit_scale=True, disable=not progress_bar)
         try:
             with interruption() as interrupted:
-                while self.num_timesteps < goal:
+                while self.num_timesteps < goal and not self._spent():
                     self._round(hook, bar, log_interval)
                     if not hook.on_step():
                         break
@@ -150,8 +154,9 @@ class SequenceAgent(ABC):
         hook.on_rollout_start()
         sequences, log_policy = self.collect()
         hook.on_rollout_end()
-        statistics = self.improve(sequences)
-        self._policy = None
+        # of the round that spends a budget of scores some sequences may have none
+        statistics = {} if self._spent() else self.improve(self._to_learn_from(sequences))
+        self._policy, self.newest = None, sequences
         tokens = int(sequences.lengths.sum())
         self.num_timesteps += tokens
         self.rounds += 1
@@ -167,6 +172,12 @@ class SequenceAgent(ABC):
                     self.logger.record(f"{group}/{name}", value)
             self.logger.dump(self.num_timesteps)
             self._warn_of_collapse(figures["distinct"])
+
+    def _to_learn_from(self, sequences: Sequences) -> Sequences:
+        return sequences if self.diversity is None else self.diversity.adjusted(sequences)
+
+    def _spent(self) -> bool:
+        return self.task is not None and self.task.spent
 
     def _remember(self, sequences: Sequences, log_policy: NDArray[np.float64]) -> None:
         log_prior = token_log_probs(sequences.prior_log_probs, sequences.tokens, sequences.lengths).sum(1)
@@ -264,9 +275,13 @@ class SequenceAgent(ABC):
             "num_timesteps": self.num_timesteps,
             "rounds": self.rounds,
             "rng": self.rng.bit_generator.state,
+            "prior_sha256": prior_sha256(self.prior),
             "versions": {name: installed(name) for name in ("seqtutor", "torch", "numpy")},
         }
-        save_arrays(target, self.state_arrays(), facts)
+        arrays = self.state_arrays()
+        if self.diversity is not None:
+            arrays |= with_prefix("diversity", self.diversity.arrays())
+        save_arrays(target, arrays, facts)
         return target
 
     @classmethod
@@ -296,8 +311,12 @@ class SequenceAgent(ABC):
         agent = cls(
             **made, prior=prior, seed=facts["seed"], n_envs=None if batched else facts["n_envs"], **facts["settings"]
         )
+        if facts.get("prior_sha256") != prior_sha256(agent.prior):
+            raise ValueError(f"{target} was trained from another prior than the one given here: pass that one.")
         try:
             agent.load_state_arrays(arrays)
+            if agent.diversity is not None:
+                agent.diversity.restore(of_prefix("diversity", arrays))
         except (RuntimeError, ValueError, KeyError) as error:  # torch's, numpy's, a missing name's
             raise ValueError(f"{target} does not fit this environment: its tokens, length or prior differ.") from error
         agent.num_timesteps, agent.rounds = facts["num_timesteps"], facts["rounds"]
@@ -310,27 +329,6 @@ def as_callback(callback: MaybeCallback) -> BaseCallback:
     if callback is None or isinstance(callback, list):
         return CallbackList(callback or [])
     return callback if isinstance(callback, BaseCallback) else ConvertCallback(callback)
-
-
-@contextmanager
-def interruption() -> Iterator[threading.Event]:
-    """Turns the first Ctrl-C into an event, so that a round can end; a second one interrupts at once. Main thread
-    only."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: Any) -> None:
-        event.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def last_tokens(observation: Any, start: int, prefix: bool) -> tuple[NDArray[np.int64], bool]:
@@ -349,6 +347,12 @@ def last_tokens(observation: Any, start: int, prefix: bool) -> tuple[NDArray[np.
             last = np.take_along_axis(tokens, np.maximum(counts - 1, 0), axis=-1)
             tokens = np.where(counts > 0, last, start)[..., 0]
     return tokens.reshape(-1), tokens.ndim == 0
+
+
+def prior_sha256(prior: Prior) -> str | None:
+    """Hash of a recurrent prior's weights; None of any other prior."""
+    inner = prior.inner if isinstance(prior, MaskedPrior) else prior
+    return weights_sha256(inner.weights) if isinstance(inner, RecurrentPrior) else None
 
 
 def installed(package: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -64,7 +65,7 @@ class PolicyGradient(SequenceAgent):
     """A plain KL-controlled policy gradient: no replay, no target network, advantages normalised over the round.
 
     Args:
-        env, seed, n_envs, prior, verbose, tensorboard_log, env_kwargs: as for the tutors.
+        env, seed, n_envs, prior, diversity, verbose, tensorboard_log, env_kwargs: as for the tutors.
         **settings: fields of GradientSettings.
     """
 
@@ -75,6 +76,7 @@ class PolicyGradient(SequenceAgent):
         seed: int = 0,
         n_envs: int | None = None,
         prior: Prior | str | None = None,
+        diversity: Mapping[str, Any] | bool | None = None,
         verbose: int = 0,
         tensorboard_log: str | None = None,
         env_kwargs: dict[str, Any] | None = None,
@@ -89,7 +91,8 @@ class PolicyGradient(SequenceAgent):
             verbose=verbose,
             tensorboard_log=tensorboard_log,
             env_kwargs=env_kwargs,
-            settings=asdict(self.hyper),
+            diversity=diversity,
+            settings={**asdict(self.hyper), "diversity": diversity},
         )
         self.network = ValueNetwork(self.prior, False, 1.0, torch.Generator().manual_seed(seed))
         self.optimizer = torch.optim.Adam(self.network.parameters(), self.hyper.learning_rate)

@@ -6,7 +6,8 @@ N environments, T steps at most, V tokens.
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeGuard
 
 import gymnasium as gym
 import numpy as np
@@ -16,8 +17,10 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.networks import FORBIDDEN, Policy
 from agents.replay import Sequences
+from seqtutor_envs import checks
 from seqtutor_envs.cells import sample_tokens
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
+from seqtutor_envs.masking import LOG_PROB_FLOOR
 from seqtutor_envs.prior import Prior, State
 
 # sequences in a round: more of them cost less each, fewer give more updates; J of melodies after 20 s is 33.7 nats with
@@ -85,8 +88,11 @@ def recipe(env_id: str, kwargs: dict[str, Any]) -> dict[str, Any] | None:
 class Rollouts:
     """Collects rounds: every environment writes one sequence from its start to its end.
 
-    Each round starts with a reset, so rounds are the same in all autoreset modes: what an environment writes between
-    its own end and the last one's is thrown away.
+    Of a bare native environment only the task is asked, once, for all finished sequences together: its dynamics are
+    nothing but the sequence itself, sequences that are over cost nothing more, and a score that is dear comes in one
+    batch. Any other environment is stepped. Then each round starts with a reset, so rounds are the same in all
+    autoreset modes: what an environment writes between its own end and the last one's is thrown away. Both ways give
+    the same rewards for the same tokens.
 
     Args:
         env: a gymnasium VectorEnv or an SB3 VecEnv over environments of ours.
@@ -97,6 +103,7 @@ class Rollouts:
     def __init__(self, env: gym.vector.VectorEnv | VecEnv, prior: Prior, horizon: int) -> None:
         self.env, self.prior, self.horizon = env, prior, horizon
         self.num_envs = env.num_envs
+        self._native: SequenceTutorVectorEnv | None = env if has_own_dynamics(env) else None
         if isinstance(env, VecEnv):
             self._mode, self._informed = AutoresetMode.SAME_STEP, False
         else:
@@ -113,6 +120,40 @@ class Rollouts:
             policy: what to act by.
             epsilon: None samples from the policy; a number takes its best token, and with that probability any token.
         """
+        if self._native is not None:
+            sequences, log_policy = self._written(policy, rng, epsilon)
+            rewards = task_rewards(self._native, sequences.tokens, sequences.lengths)
+            return replace(sequences, task_rewards=rewards), log_policy
+        return self._stepped(policy, rng, epsilon)
+
+    def _written(
+        self, policy: Policy, rng: np.random.Generator, epsilon: float | None
+    ) -> tuple[Sequences, NDArray[np.float64]]:
+        """Sequences without their rewards; each leaves the batch when it ends."""
+        n, horizon, vocab = self.num_envs, self.horizon, self.prior.vocab
+        sequences = empty(n, horizon, len(vocab))
+        log_policy, live = np.zeros(n), np.arange(n)
+        state, prior_state, last = policy.initial_state(n), self.prior.initial_state(n), np.full(n, vocab.start)
+        for t in range(horizon):
+            rows, prior_state = self.prior.step(last, prior_state)
+            rows = np.maximum(rows, LOG_PROB_FLOOR)  # as the environment shows them
+            policy_rows, state = policy.step(last, state, rows)
+            last = choose(policy_rows, rng, epsilon)
+            sequences.tokens[live, t] = last
+            sequences.prior_log_probs[live, t] = rows
+            log_policy[live] += policy_rows[np.arange(len(live)), last]
+            going = last != vocab.end
+            if not going.all():
+                sequences.lengths[live[~going]] = t + 1
+                live, last = live[going], last[going]
+                state, prior_state = (tuple(part[going] for part in parts) for parts in (state, prior_state))
+                if not len(live):
+                    break
+        return sequences, log_policy
+
+    def _stepped(
+        self, policy: Policy, rng: np.random.Generator, epsilon: float | None
+    ) -> tuple[Sequences, NDArray[np.float64]]:
         n, horizon, vocab = self.num_envs, self.horizon, self.prior.vocab
         tokens = np.zeros((n, horizon), np.int64)
         lengths = np.full(n, horizon)
@@ -129,7 +170,8 @@ class Rollouts:
             else:
                 rows, prior_state = self.prior.step(last, prior_state)
             policy_rows, state = policy.step(last, state, rows)
-            last = choose(policy_rows, rng, epsilon)
+            last = policy_rows.argmax(axis=1)  # chance is kept for what counts
+            last[live] = choose(policy_rows[live], rng, epsilon)
             rewards, done, infos = self._step(last)
             tokens[live, t] = last[live]
             prior_log_probs[live, t] = rows[live]
@@ -165,6 +207,31 @@ class Rollouts:
             if self._informed and "prior_log_probs" in first:
                 infos["prior_log_probs"][done] = first["prior_log_probs"][done]
         return rewards, done, infos
+
+
+def has_own_dynamics(env: Any) -> TypeGuard[SequenceTutorVectorEnv]:
+    """Whether this is a native batch that nothing wraps or overrides, so that its task says all about it."""
+    kind = type(env)
+    return isinstance(env, SequenceTutorVectorEnv) and all(
+        getattr(kind, name) is getattr(SequenceTutorVectorEnv, name) for name in ("step", "reset", "_advance")
+    )
+
+
+def task_rewards(
+    env: SequenceTutorVectorEnv, tokens: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """r_T / c of finished sequences, [N, T]: what `env.step` would have paid. Raises ValueError if it is not finite."""
+    terms = np.stack(list(env.task.terms(tokens, lengths).values()), axis=-1)  # [N, T, K]
+    rewards = terms @ np.array(list(env.task.weights.values())) / env.c
+    checks.finite_reward(env.task, rewards.reshape(-1), terms.reshape(rewards.size, -1))
+    return rewards.astype(np.float32)
+
+
+def empty(n: int, horizon: int, vocab_size: int) -> Sequences:
+    """n sequences of nothing but filler, as long as the horizon."""
+    shape = (n, horizon)
+    rows = np.zeros((*shape, vocab_size), np.float32)
+    return Sequences(np.zeros(shape, np.int64), np.full(n, horizon), np.zeros(shape, np.float32), rows)
 
 
 def renewed(model: Prior, state: State, fresh: NDArray[np.bool_]) -> State:

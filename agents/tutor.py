@@ -8,6 +8,7 @@ sequences.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
@@ -67,6 +68,8 @@ class Tutor(SequenceAgent):
         epsilon_start, epsilon_end, epsilon_steps: exploration of agents that are greedy while they learn: the share of
             uniform tokens falls linearly over so many timesteps; None takes half of what `learn` is asked for (the
             paper's).
+        diversity: True, or DiversitySettings by name: sequences written before, and kinds of them that crowd, are
+            learned from at a lower reward.
         verbose, tensorboard_log: as in stable-baselines3.
         env_kwargs: keywords of the environment where `env` is an id.
     """
@@ -94,6 +97,7 @@ class Tutor(SequenceAgent):
         epsilon_start: float = 1.0,
         epsilon_end: float = 0.1,
         epsilon_steps: int | None = None,
+        diversity: Mapping[str, Any] | bool | None = None,
         verbose: int = 0,
         tensorboard_log: str | None = None,
         env_kwargs: dict[str, Any] | None = None,
@@ -107,6 +111,7 @@ class Tutor(SequenceAgent):
             verbose=verbose,
             tensorboard_log=tensorboard_log,
             env_kwargs=env_kwargs,
+            diversity=diversity,
             settings={name: arguments[name] for name in SETTINGS},
         )
         objective = OBJECTIVES[self.objective_name]

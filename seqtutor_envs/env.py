@@ -20,7 +20,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from seqtutor_envs import checks
-from seqtutor_envs.infos import Outcome, end_infos, final_infos, observation_of, row_infos, step_infos
+from seqtutor_envs.infos import Outcome, end_infos, final_infos, info_of, observation_of, row_infos, step_infos
 from seqtutor_envs.masking import allowed_log_probs
 from seqtutor_envs.prior import Prior, State, load_prior
 from seqtutor_envs.task import Task
@@ -146,9 +146,10 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         else:
             outcome = self._advance(self._checked(actions), ALL)
 
-        ended, infos, told = outcome.ended, {}, stepped if self.infos == "full" else outcome.ended
+        ended, infos = outcome.ended | outcome.truncated, {}
+        told = stepped if self.infos == "full" else ended
         if np.count_nonzero(ended):
-            infos = end_infos(self._sequences(ended), ended)
+            infos = end_infos(self._sequences(ended), ended, self.task.spent)
             if self.autoreset_mode is AutoresetMode.SAME_STEP:
                 infos |= step_infos(outcome, self._names, ended)
                 infos = final_infos(self._observe(), infos, ended)
@@ -157,7 +158,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         infos |= step_infos(outcome, self._names, told)
         infos |= row_infos(self._rows, self._mask, ~self._over if self.infos == "full" else fresh)
         rewards = outcome.prior_log_prob + outcome.task_reward
-        return self._observe(), rewards, ended.copy(), np.zeros(self.num_envs, np.bool_), infos
+        return self._observe(), rewards, outcome.ended.copy(), outcome.truncated.copy(), infos
 
     def render(self) -> tuple[Any, ...] | None:
         """The first 16 sequences as text or as pictures; None, with Gymnasium's warning, without a render mode."""
@@ -182,7 +183,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         at, chosen = self._everyone[rows], actions[rows]
         if not len(at):
             n, terms = self.num_envs, np.zeros((self.num_envs, len(self._names)))
-            return Outcome(np.zeros(n), np.zeros(n), terms, np.zeros(n, np.bool_))
+            return Outcome(np.zeros(n), np.zeros(n), terms, np.zeros(n, np.bool_), np.zeros(n, np.bool_))
         steps = self._steps[rows].copy()
         self._tokens[at, steps] = chosen
         terms = self.task.step_terms(self._tokens[rows], steps)
@@ -198,13 +199,15 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         ended = steps == self.task.length
         if self.task.vocab.end is not None:
             ended |= chosen == self.task.vocab.end
-        self._over[rows] = ended
-        num_ended = np.count_nonzero(ended)
-        if not num_ended:
+        truncated = np.full(len(ended), self.task.spent) & ~ended
+        over = ended | truncated
+        self._over[rows] = over
+        num_over = np.count_nonzero(over)
+        if not num_over:
             self._feed(chosen, rows)
-        elif num_ended < len(ended):
-            self._feed(chosen[~ended], at[~ended])
-        outcome = Outcome(prior_log_prob, task_reward, terms, ended)
+        elif num_over < len(over):
+            self._feed(chosen[~over], at[~over])
+        outcome = Outcome(prior_log_prob, task_reward, terms, ended, truncated)
         return outcome if rows is ALL else Outcome(*(self._scattered(part, rows) for part in outcome))
 
     def _feed(self, tokens: NDArray[np.int64], rows: Rows) -> None:
@@ -345,12 +348,13 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
         prior_log_prob, task_reward = float(outcome.prior_log_prob[0]), float(outcome.task_reward[0])
         terms = dict(zip(batch._names, outcome.terms[0].tolist()))
         info: dict[str, Any] = {"prior_log_prob": prior_log_prob, "task_reward": task_reward, "terms": terms}
-        ended = bool(outcome.ended[0])
-        if ended:
-            info["sequence"] = batch._sequences(outcome.ended)[0]
+        ended, truncated = bool(outcome.ended[0]), bool(outcome.truncated[0])
+        if ended or truncated:
+            over = np.ones(1, np.bool_)
+            info |= info_of(end_infos(batch._sequences(over), over, batch.task.spent), 0)
         else:
             info |= self._row_info()
-        return self._observe(), prior_log_prob + task_reward, ended, False, info
+        return self._observe(), prior_log_prob + task_reward, ended, truncated, info
 
     def render(self) -> Any:
         """The tokens so far, as text or as a picture [height, width, 3]."""

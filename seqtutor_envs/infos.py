@@ -21,7 +21,8 @@ class Outcome(NamedTuple):
     prior_log_prob: NDArray[np.float64]  # [N]
     task_reward: NDArray[np.float64]  # [N], r_T / c
     terms: NDArray[np.float64]  # [N, K], raw
-    ended: Mask  # [N]
+    ended: Mask  # [N], terminated
+    truncated: Mask  # [N]
 
 
 def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8] | None, mask: Mask) -> dict[str, Any]:
@@ -63,9 +64,12 @@ def step_infos(outcome: Outcome, names: Sequence[str], mask: Mask) -> dict[str, 
     }
 
 
-def end_infos(sequences: NDArray[np.object_], mask: Mask) -> dict[str, Any]:
-    """Finished sequences in their domain's words."""
-    return {"sequence": sequences, "_sequence": mask.copy()}
+def end_infos(sequences: NDArray[np.object_], mask: Mask, spent: bool) -> dict[str, Any]:
+    """Sequences that are over, in their domain's words; and that the task's budget is spent, where it is."""
+    infos = {"sequence": sequences, "_sequence": mask.copy()}
+    if spent:
+        infos |= {"oracle_budget_spent": mask.copy(), "_oracle_budget_spent": mask.copy()}
+    return infos
 
 
 def final_infos(observations: Any, infos: dict[str, Any], mask: Mask) -> dict[str, Any]:

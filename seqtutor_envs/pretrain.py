@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.vocab import TokenVocab
 
 Sequences = Sequence[NDArray[Any]]
+Watch = Callable[[RecurrentPrior], dict[str, float]]  # a domain's own figures after an epoch
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,22 @@ class Settings:
     num_layers: int = 1
     cell: str = "lstm"
     epochs: int = 60  # the shipped melody prior's loss is flat by then
+    epoch_size: int = 0  # sequences in an epoch, each pass over the data being dealt out to several; 0: all of them
     batch_size: int = 64
     chunk: int = 64  # tokens between cuts of the gradient: four bars of sixteenths
     learning_rate: float = 4e-3  # Adam, cosine to zero over `epochs`
+    warmup: int = 0  # batches over which the learning rate rises to that cosine
     weight_decay: float = 0.0
     dropout: float = 0.0  # on the last layer's outputs
     max_grad_norm: float = 5.0  # global norm
+    precision: Literal["float32", "bfloat16"] = "float32"  # of products; weights and losses are float32 either way
     seed: int = 0
+
+
+def options(settings: Settings, default: Settings = Settings()) -> list[str]:
+    """The options that make these settings out of a command's default ones."""
+    given = {name: value for name, value in asdict(settings).items() if value != getattr(default, name)}
+    return [f"--{name.replace('_', '-')} {value}" for name, value in given.items()]
 
 
 @dataclass
@@ -66,6 +76,7 @@ def fit(
     card: Mapping[str, Any] | None = None,
     resume: bool = False,
     progress_bar: bool = False,
+    watch: Watch | None = None,
 ) -> RecurrentPrior:
     """Trains, keeping the best weights by validation nll in `out` (.safetensors and card); returns them.
 
@@ -77,6 +88,7 @@ def fit(
         train, validation: token arrays [T_i], ids 0..V-1.
         length: how many tokens the prior's `sample` writes.
         card: facts to be written beside the training's own; its "data_sha256", if there, names the data for `resume`.
+        watch: its figures of the present prior go beside the losses of every epoch.
 
     Raises:
         ValueError: sequences that cannot be trained on, a checkpoint of another run, a loss that is no number.
@@ -93,9 +105,9 @@ def fit(
     try:
         for epoch in range(run.progress.epoch, settings.epochs):
             train_nll = run.epoch(train, epoch, bar)
-            run.note(epoch + 1, train_nll, mean_nll(run.network, validation))
-            last = run.progress.history[-1]["validation_nll"]
-            bar.set_postfix(train=f"{train_nll:.4f}", validation=f"{last:.4f}", best=f"{run.progress.best_nll:.4f}")
+            run.note(epoch + 1, train_nll, mean_nll(run.network, validation), watch)
+            figures = {name: f"{value:.4f}" for name, value in run.progress.history[-1].items() if name != "epoch"}
+            bar.set_postfix(figures)
             bar.update()
     except KeyboardInterrupt:
         if not run.progress.history:
@@ -129,18 +141,23 @@ class _Run:
 
     def epoch(self, train: Sequences, epoch: int, bar: Any) -> float:
         """One pass over the training sequences; their mean nll under the moving weights, in nats per token."""
-        rng = np.random.default_rng((self.settings.seed, epoch))
+        settings = self.settings
+        rng = np.random.default_rng((settings.seed, epoch))
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        train = dealt(train, settings.epoch_size, settings.seed, epoch)
+        batches = shuffled_batches(train, settings.batch_size, rng)
         total, count, done = 0.0, 0, 0
-        for batch in shuffled_batches(train, self.settings.batch_size, rng):
-            fraction = (epoch + done / len(train)) / self.settings.epochs
-            cosine = 0.5 * (1 + math.cos(math.pi * fraction))
-            self.optimizer.param_groups[0]["lr"] = self.settings.learning_rate * cosine
+        for i, batch in enumerate(batches):
+            cosine = 0.5 * (1 + math.cos(math.pi * (epoch + done / len(train)) / settings.epochs))
+            rise = min(1.0, (epoch * len(batches) + i + 1) / (settings.warmup + 1))
+            self.optimizer.param_groups[0]["lr"] = settings.learning_rate * cosine * rise
             state: Any = None
-            for inputs, targets, live in chunks([train[i] for i in batch], len(self.vocab), self.settings.chunk):
+            for inputs, targets, live in chunks([train[j] for j in batch], len(self.vocab), settings.chunk):
                 state = _detached_rows(state, live)
-                hidden, state = self.network.hidden(inputs, state)
-                losses = _losses(self.network.head(_dropped(hidden, self.settings.dropout, noise)), targets)
+                with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
+                    hidden, state = self.network.hidden(inputs, state)
+                    logits = self.network.head(_dropped(hidden, settings.dropout, noise))
+                losses = _losses(logits.float(), targets)
                 tokens = int((targets >= 0).sum())
                 self.optimizer.zero_grad()
                 (losses.sum() / tokens).backward()
@@ -151,12 +168,14 @@ class _Run:
             bar.set_description(f"epoch {epoch + 1} {done}/{len(train)}")
         return total / count
 
-    def note(self, epoch: int, train_nll: float, validation_nll: float) -> None:
+    def note(self, epoch: int, train_nll: float, validation_nll: float, watch: Watch | None) -> None:
         """Records an epoch, keeps its weights if they are the best, writes the checkpoint."""
         if not math.isfinite(validation_nll):
             raise ValueError(f"Validation nll is {validation_nll} after epoch {epoch}: try a smaller learning rate.")
         self.progress.epoch = epoch
-        self.progress.history.append({"epoch": epoch, "train_nll": train_nll, "validation_nll": validation_nll})
+        figures = {} if watch is None else watch(self.prior())
+        losses = {"epoch": epoch, "train_nll": train_nll, "validation_nll": validation_nll}
+        self.progress.history.append(losses | figures)
         if validation_nll < self.progress.best_nll:
             self.progress.best_nll, self.progress.best_epoch = validation_nll, epoch
             self.keep(validation_nll)
@@ -171,23 +190,21 @@ class _Run:
     def keep(self, validation_nll: float) -> None:
         """Writes the present weights to `out`."""
         training = {**asdict(self.settings), "best_epoch": self.progress.best_epoch, "history": self.progress.history}
-        card = {**self.card, "training": training, "validation": {"nll_per_token": validation_nll}}
-        RecurrentPrior(self.network.weights(), self.settings.cell, self.vocab, self.length, card).save(self.out)
+        self.prior({"training": training, "validation": {"nll_per_token": validation_nll}}).save(self.out)
+
+    def prior(self, facts: Mapping[str, Any] | None = None) -> RecurrentPrior:
+        """The present weights, with the card and further facts."""
+        card = {**self.card, **(facts or {})}
+        return RecurrentPrior(self.network.weights(), self.settings.cell, self.vocab, self.length, card)
 
     def begin(self) -> None:
-        """Writes the first checkpoint, so that a place where nothing can be written shows before the first epoch.
-
-        Raises ValueError where an interrupted run would be lost.
-        """
-        if self.checkpoint.exists():
-            found = f"{self.checkpoint} is of an interrupted run"
-            raise ValueError(f"{found}: add --resume to go on with it, or delete it to start again.")
+        """Writes the first checkpoint, so that a place where nothing can be written shows before the first epoch."""
+        check_checkpoint(self.out, resume=False)
         self.write_checkpoint()
 
     def restore(self) -> None:
         """Goes on from the checkpoint. Raises FileNotFoundError without one, ValueError if it is of another run."""
-        if not self.checkpoint.is_file():
-            raise FileNotFoundError(f"Nothing to resume: no {self.checkpoint}. Leave out --resume to start.")
+        check_checkpoint(self.out, resume=True)
         arrays, facts = load_arrays(self.checkpoint)
         made_with = {**facts["settings"], "data_sha256": facts["data_sha256"]}
         for name, value in {**asdict(self.settings), "data_sha256": self.card["data_sha256"]}.items():
@@ -197,6 +214,28 @@ class _Run:
         self.progress = Progress(**facts["progress"])
         load_weights(self.network, of_prefix("network", arrays))
         restore_adam(self.optimizer, of_prefix("adam", arrays))
+
+
+def check_checkpoint(out: Path, resume: bool) -> None:
+    """Whether a run that writes `out` can start, or be resumed; for commands that read their data for minutes first.
+
+    Raises ValueError where an interrupted run would be lost, FileNotFoundError where there is nothing to resume.
+    """
+    checkpoint = safetensors_path(out).with_suffix(".checkpoint")
+    if resume and not checkpoint.is_file():
+        raise FileNotFoundError(f"Nothing to resume: no {checkpoint}. Leave out --resume to start.")
+    if not resume and checkpoint.exists():
+        found = f"{checkpoint} is of an interrupted run"
+        raise ValueError(f"{found}: add --resume to go on with it, or delete it to start again.")
+
+
+def dealt(sequences: Sequences, size: int, seed: int, epoch: int) -> Sequences:
+    """The sequences of one epoch: all (size 0), or about `size` of them, no one twice before every one had its turn."""
+    epochs = -(-len(sequences) // size) if size else 1  # a pass
+    if epochs == 1:
+        return sequences
+    order = np.random.default_rng((seed, epoch // epochs, 1)).permutation(len(sequences))
+    return [sequences[i] for i in order[epoch % epochs :: epochs]]
 
 
 def shuffled_batches(sequences: Sequences, batch_size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
@@ -249,7 +288,7 @@ def _check(train: Sequences, validation: Sequences, vocab: TokenVocab) -> None:
         found = f"{len(train)} to train on, {len(validation)} to validate"
         raise ValueError(f"Training needs sequences in both splits: {found}.")
     for tokens in (*train, *validation):
-        if not len(tokens) or np.min(tokens) < 0 or np.max(tokens) >= len(vocab):
+        if not len(tokens) or tokens.min() < 0 or tokens.max() >= len(vocab):
             raise ValueError(f"A sequence needs at least one token, all in 0..{len(vocab) - 1}; found {tokens}.")
 
 
@@ -286,9 +325,10 @@ def main(args: list[str] | None = None) -> None:
     """The command line: one subcommand a domain."""
     from seqtutor_envs.command import one_thread, run
     from seqtutor_envs.melody.pretraining import melody
+    from seqtutor_envs.smiles.pretraining import smiles
 
     one_thread()
-    run({"melody": melody}, "python -m seqtutor_envs.pretrain", args)
+    run({"melody": melody, "smiles": smiles}, "python -m seqtutor_envs.pretrain", args)
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ class SB3VecEnv(VecEnv):
     """A native vector environment (autoreset mode SAME_STEP) as a VecEnv.
 
     Where an episode ends, its info holds the step's infos and, as Monitor gives it, `episode` (r: sum of rewards, l:
-    tokens,
-    t: seconds since the start), `terminal_observation` and `TimeLimit.truncated` (always False).
+    tokens, t: seconds since the start), `terminal_observation` and `TimeLimit.truncated` (True where a task's budget of
+    scores ran out).
 
     Attributes:
         native: the wrapped environment; `get_attr`, `set_attr` and `env_method` reach it, as it stands for all
@@ -69,8 +69,8 @@ class SB3VecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         assert self._actions is not None, "step_wait() follows step_async()"
-        observations, rewards, dones, _, infos = self.native.step(self._actions)
-        self._actions = None
+        observations, rewards, terminated, truncated, infos = self.native.step(self._actions)
+        self._actions, dones = None, terminated | truncated
         self._returns += rewards
         self._lengths += 1
         if self.native.infos == "full":
@@ -78,15 +78,15 @@ class SB3VecEnv(VecEnv):
         else:
             each = [{} for _ in range(self.num_envs)]
         for i in np.flatnonzero(dones).tolist():  # reset_infos stay: what follows a start token never changes
-            each[i] = info_of(infos["final_info"], i) | self._ended(i, infos["final_obs"][i])
+            each[i] = info_of(infos["final_info"], i) | self._ended(i, infos["final_obs"][i], bool(truncated[i]))
         self._returns[dones] = 0.0
         self._lengths[dones] = 0
         return observations, rewards.astype(np.float32), dones, each
 
-    def _ended(self, i: int, observation: Any) -> dict[str, Any]:
+    def _ended(self, i: int, observation: Any, truncated: bool) -> dict[str, Any]:
         seconds = round(time.time() - self._made_at, 6)
         episode = {"r": round(float(self._returns[i]), 6), "l": int(self._lengths[i]), "t": seconds}
-        return {"episode": episode, "terminal_observation": observation, "TimeLimit.truncated": False}
+        return {"episode": episode, "terminal_observation": observation, "TimeLimit.truncated": truncated}
 
     def close(self) -> None:
         self.native.close()

@@ -35,11 +35,14 @@ class Task(ABC):
         vocab: the tokens.
         length: the horizon in tokens; a sequence that reaches it is over.
         weights: term name -> weight; its order is the order of the columns of `step_terms`.
+        spent: True once nothing more can be scored, a budget of scores being used up: running episodes are then
+            truncated.
     """
 
     vocab: TokenVocab
     length: int
     weights: dict[str, float]
+    spent: bool = False
 
     @abstractmethod
     def step_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -77,6 +80,17 @@ class Task(ABC):
         """A domain's own figures of finished sequences, beside those that `judge.judged` gives every task: none
         here."""
         return {}
+
+    def identities(
+        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
+    ) -> list[tuple[str, str]]:
+        """Of each sequence a name that only sequences of the same meaning share, and one for its kind.
+
+        Here the tokens themselves, and no kind. "" is the name of what should never count as seen.
+        """
+        rows = self.checked(tokens).tolist()
+        until = [len(row) for row in rows] if lengths is None else np.asarray(lengths).tolist()
+        return [(" ".join(self.vocab.decode(row[:end])), "") for row, end in zip(rows, until)]
 
     def checked(self, tokens: Any) -> NDArray[np.int64]:
         """`tokens` as int64 [N, T]. Raises ValueError where they cannot be sequences of this task."""

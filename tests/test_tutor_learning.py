@@ -112,7 +112,7 @@ def test_an_environment_without_a_prior_takes_the_one_given():
     with pytest.raises(ValueError, match="prior=..."):
         PsiLearning(Unprincipled(sung_batch()))
     given = made(PsiLearning, Unprincipled(sung_batch()), prior=random_prior(end=4)).learn(200)
-    own = made(PsiLearning, sung_batch()).learn(200)
+    own = made(PsiLearning, gym.vector.VectorWrapper(sung_batch())).learn(200)
     assert_same_agents(given, own)
 
 

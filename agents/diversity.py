@@ -1,0 +1,105 @@
+"""A memory of what was written, so that an agent is not taught to write the same again.
+
+It lives in the learner and lowers only the rewards that are learned from: `terms`, files and J stay the task's, and a
+reward that depends on history would break all three. Off by default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.replay import Sequences
+from seqtutor_envs.task import Task
+
+
+@dataclass(frozen=True)
+class DiversitySettings:
+    """How strictly (ours; the bucket and the lowest score as in REINVENT's scaffold filters, Blaschke et al. 2020)."""
+
+    seen: float = 0.5  # share of the task reward that a sequence loses for each time it was written before, up to all
+    bucket_size: int = 25  # sequences of one kind (molecules of one Murcko scaffold) that are paid; 0: no limit
+    min_return: float = 0.4  # return R below which a sequence takes no place in a bucket
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seen <= 1:
+            raise ValueError(f"diversity: seen is a share, 0 to 1, not {self.seen!r}.")
+        if self.bucket_size < 0:
+            raise ValueError(f"diversity: bucket_size must not be negative, as {self.bucket_size!r} is.")
+
+
+class Diversity:
+    """Counts sequences and their kinds by the task's `identities`.
+
+    Args:
+        task: gives the identities.
+        settings: see DiversitySettings.
+        c: temperature by which task rewards were divided.
+    """
+
+    def __init__(self, task: Task, settings: DiversitySettings, c: float) -> None:
+        self.task, self.settings, self.c = task, settings, c
+        self.seen: dict[int, int] = {}  # hash of a name -> times written
+        self.kinds: dict[int, int] = {}  # hash of a kind -> sequences in its bucket
+
+    def adjusted(self, sequences: Sequences) -> Sequences:
+        """The round with the rewards to learn from; takes it into memory, in order."""
+        returns = sequences.task_rewards.sum(axis=1) * self.c
+        share = np.ones(len(returns), np.float32)
+        for i, (name, kind) in enumerate(self.task.identities(sequences.tokens, sequences.lengths)):
+            if name:
+                share[i] = self._share(name, kind, float(returns[i]))
+        return replace(sequences, task_rewards=sequences.task_rewards * share[:, None])
+
+    def _share(self, name: str, kind: str, task_return: float) -> float:
+        key, times = _hash(name), self.seen.get(_hash(name), 0)
+        self.seen[key] = times + 1
+        share = max(0.0, 1.0 - self.settings.seen * times)
+        if not kind or not self.settings.bucket_size or task_return < self.settings.min_return:
+            return share
+        bucket = _hash(kind)
+        crowd = self.kinds.get(bucket, 0)
+        if not times:
+            self.kinds[bucket] = crowd + 1
+        return share if crowd < self.settings.bucket_size else 0.0
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The memory, for a checkpoint."""
+        return {
+            f"{name}.{part}": np.fromiter(values, np.uint64, len(memory))
+            for name, memory in (("seen", self.seen), ("kinds", self.kinds))
+            for part, values in (("keys", memory.keys()), ("counts", memory.values()))
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Puts back what `arrays` gave."""
+        self.seen, self.kinds = (
+            dict(zip(arrays[f"{name}.keys"].tolist(), arrays[f"{name}.counts"].tolist())) for name in ("seen", "kinds")
+        )
+
+
+def made(task: Task | None, diversity: Mapping[str, Any] | bool | None, c: float) -> Diversity | None:
+    """What an agent's `diversity=` asks for: None or False is none, True the default settings, a mapping changes some.
+
+    Raises ValueError in one line on a name that is no setting, or without a task that can tell sequences apart.
+    """
+    if diversity is None or diversity is False:
+        return None
+    if task is None:
+        raise ValueError("diversity= needs an environment with a `task`, which tells sequences apart.")
+    settings = {} if diversity is True else dict(diversity)
+    unknown = sorted(set(settings) - set(DiversitySettings.__dataclass_fields__))
+    if unknown:
+        known = ", ".join(DiversitySettings.__dataclass_fields__)
+        raise ValueError(f"diversity= has no setting {unknown[0]!r}; the settings are: {known}.")
+    return Diversity(task, DiversitySettings(**settings), c)
+
+
+def _hash(text: str) -> int:
+    """64 bits: among a million names the odds that any two share one are 1 in 37 million."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
