@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import shlex
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
+from agents.molecule_options import MoleculeOptions, cores, objective_exists, writes_molecules
 from seqtutor_envs.command import one_thread, run
 
 Folder = Annotated[Path, tyro.conf.Positional]
 Count = Annotated[int, tyro.conf.arg(aliases=["-n"])]
-AGENT_FILE = "agent.safetensors"
 
 
 def train(
@@ -25,112 +29,159 @@ def train(
     c: float | None = None,
     gamma: float | None = None,
     lam: float | None = None,
+    diversity: str | None = None,
+    term_weights: str | None = None,
     env_kwargs: str = "{}",
     settings: str = "{}",
+    checkpoint_seconds: float = 60.0,
+    molecules: Annotated[MoleculeOptions, tyro.conf.arg(name="")] = MoleculeOptions(),
+    command: tyro.conf.Suppress[str] = "",
 ) -> None:
-    """Trains an agent; OUT then holds agent.safetensors, progress.csv (progress-STEPS.csv from each --resume on) and
-    TensorBoard's events.
+    """Trains an agent; OUT then holds agent.safetensors, run.json (what was run), progress.csv (progress-STEPS.csv from
+    each --resume on) and TensorBoard's events; of molecules besides molecules.csv.gz (each distinct one, with the raw
+    terms of its reward) and top.sdf (the 100 best).
 
-    Ctrl-C keeps what was learned; --resume goes on from there to the same end.
+    All but the log are written at checkpoints. Ctrl-C keeps what was learned, a killed run its last checkpoint;
+    --resume goes on from there to the same end.
 
     Args:
-        env: an environment id, such as SeqTutor-Melody-v0.
+        env: an environment id, such as SeqTutor-Melody-v0 or SeqTutor-SMILES-v0.
         agent: Psi-, Q- or G-learning, reinforcement learning alone, or the policy gradient.
         steps: tokens to learn from, in all.
         seed: of everything random.
         out: the folder to write.
-        resume: go on with the agent in OUT; --seed, --agent and the settings are then the saved ones.
+        resume: go on with the agent in OUT; --seed, --agent, the settings and all that is said of the environment are
+            then the saved ones, but --workers.
         c: temperature of the reward log p + r_T / c; None is the environment's own.
         gamma: discount; None is the agent's own.
         lam: of the multi-step soft return (psi, g); None is the agent's own.
+        diversity: "on", or settings as JSON such as '{"bucket_size": 10}': what was written before is learned from at a
+            lower reward.
+        term_weights: weights of the reward's terms as JSON, such as '{"qed": 2, "sa": 0}'.
         env_kwargs: further keywords of the environment as JSON, such as '{"length": 64}'.
         settings: further keywords of the agent as JSON, such as '{"n_envs": 64, "tau": 0.05}'.
+        checkpoint_seconds: time between checkpoints.
+        molecules: for SMILES only.
     """
     from gymnasium.error import Error as GymnasiumError
-    from stable_baselines3.common.logger import Logger, make_output_format
 
-    path = out / AGENT_FILE
+    from agents import training
+    from agents.checkpoints import AGENT_FILE, recover
+
+    recover(out)
     if resume:
-        learner = _load(out)
-    elif path.exists():
-        raise ValueError(f"{path} exists: add --resume to go on with it, or choose another --out.")
+        molecules.refuse("is the saved one with --resume: leave it out.", but=("workers",))
+        learner = _load(out, workers=cores() if molecules.workers is None else molecules.workers)
+    elif (out / AGENT_FILE).exists():
+        raise ValueError(f"{out / AGENT_FILE} exists: add --resume to go on with it, or choose another --out.")
     else:
-        given = {name: value for name, value in {"gamma": gamma, "lam": lam}.items() if value is not None}
-        keywords = {**_json(env_kwargs, "--env-kwargs"), **({} if c is None else {"c": c})}
+        given: dict[str, Any] = {"gamma": gamma, "lam": lam}
+        given = {name: value for name, value in given.items() if value is not None}
+        if diversity is not None:
+            given["diversity"] = True if diversity == "on" else _json(diversity, "--diversity")
         try:
+            weights = None if term_weights is None else _json(term_weights, "--term-weights")
+            keywords = _env_kwargs(env, env_kwargs, molecules, c=c, term_weights=weights)
             learner = agent_classes()[agent](
                 env, seed=seed, env_kwargs=keywords, **given, **_json(settings, "--settings")
             )
         except TypeError as error:
-            raise ValueError(f"Unknown keyword: {error}.") from None
+            what = "Unknown keyword: " if "unexpected keyword" in str(error) else ""
+            raise ValueError(f"{what}{error}.") from None
         except GymnasiumError as error:
             raise ValueError(str(error)) from None
-    left = steps - learner.num_timesteps
-    if left <= 0:
-        raise ValueError(f"The agent in {out} has {learner.num_timesteps:,} steps already: ask for more --steps.")
-    out.mkdir(parents=True, exist_ok=True)
-    suffix = f"-{learner.num_timesteps}" if learner.num_timesteps else ""  # what was logged before stays
-    formats = ["csv", "tensorboard"] if _has_tensorboard() else ["csv"]
-    learner.set_logger(Logger(str(out), [make_output_format(name, str(out), suffix) for name in formats]))
-    try:
-        learner.learn(left, reset_num_timesteps=False, progress_bar=True)
-    finally:  # on Ctrl-C too
-        learner.logger.close()
-        if learner.rounds:
-            learner.save(path)
-            print(f"{path}: {type(learner).__name__} after {learner.num_timesteps:,} tokens")
+    training.run(learner, out, steps, checkpoint_seconds, command, _writes_molecules(learner))
 
 
-def sample(out: Folder, n: Count = 20, seed: int = 0, temperature: float = 1.0, midi: bool = False) -> None:
-    """Prints n sequences of a trained agent.
+def sample(
+    folder: Folder,
+    n: Count = 20,
+    seed: int = 0,
+    temperature: float = 1.0,
+    format: Literal["text", "smi", "csv", "sdf"] = "text",
+    out: Path | None = None,
+    midi: bool = False,
+) -> None:
+    """Writes n sequences of a trained agent.
 
     Args:
-        out: the folder of `train`.
+        folder: that of `train`.
         n: how many.
         seed: same seed, same sequences.
         temperature: below 1 nearer to the most probable tokens.
-        midi: also write them as MIDI files to OUT/samples.
+        format: of molecules: "smi" is a line "SMILES number" each; "csv" has validity, raw terms, log p and log pi
+            besides; "sdf" the valid ones with 2D coordinates and the same figures.
+        out: the file to write; None prints.
+        midi: of melodies: also write them as MIDI files to FOLDER/samples.
     """
+    from agents import samples
     from seqtutor_envs import checks
+    from seqtutor_envs.files import write_atomically
     from seqtutor_envs.melody.vocab import MELODY_VOCAB
 
     checks.positive_integer("n", n)
-    agent = _load(out)
-    task = _task(agent)
+    agent = _judged_only(folder)
+    task = agent.task
     if midi and task.vocab.tokens != MELODY_VOCAB.tokens:
         raise ValueError("--midi is for agents that write melodies.")
+    if format != "text" and not _writes_molecules(agent):
+        raise ValueError(f"--format {format} is for agents that write molecules.")
     tokens, lengths = agent.sample(n, seed, temperature)
-    for number, (row, length) in enumerate(zip(tokens, lengths), start=1):
-        print(f"{number:3}  {task.render_ansi(row[:length])}")
-        if midi:
-            from seqtutor_envs.melody.midi import write_midi
-
-            (out / "samples").mkdir(exist_ok=True)
-            write_midi(row[:length], out / "samples" / f"{number:03}.mid")
+    if format == "text":
+        lines = enumerate(zip(tokens, lengths), start=1)
+        text = "".join(f"{number:3}  {task.render_ansi(row[:length])}\n" for number, (row, length) in lines)
+    else:
+        text, left_out = samples.written(format, agent, task, tokens, lengths)
+        if left_out:
+            print(f"{left_out} of {n} are no molecules and left out of the {format.upper()}.", file=sys.stderr)
+    if out is None:
+        print(text, end="")
+    else:
+        write_atomically(out, text.encode())
     if midi:
-        print(f"{n} MIDI files in {out / 'samples'}")
+        from seqtutor_envs.melody.midi import write_midi
+
+        (folder / "samples").mkdir(exist_ok=True)
+        for number, (row, length) in enumerate(zip(tokens, lengths), start=1):
+            write_midi(row[:length], folder / "samples" / f"{number:03}.mid")
+        print(f"{n} MIDI files in {folder / 'samples'}")
 
 
-def evaluate(out: Folder, n: Count = 10_000, seed: int = 0) -> None:
-    """Judges a trained agent on n sequences; OUT/evaluation.json keeps the figures.
+def evaluate(folder: Folder, n: Count = 10_000, seed: int = 0, reference: Path | None = None) -> None:
+    """Judges a trained agent on n sequences; FOLDER/evaluation.json keeps the figures.
 
     Args:
-        out: the folder of `train`.
+        folder: that of `train`.
         n: how many.
         seed: of the sampling.
+        reference: of molecules: a file of SMILES, such as known actives, to compare with.
     """
     from agents import evaluate as judge
+    from agents import samples
+    from agents.record import finite
     from seqtutor_envs.files import write_atomically
 
-    agent = _load(out)
+    agent = _judged_only(folder)
     if agent.recipe is None:
         raise ValueError("This agent's environment cannot be made from an id: use agents.evaluate in a program.")
+    if reference is not None and not _writes_molecules(agent):
+        raise ValueError("--reference is for agents that write molecules.")
+    compare = samples.comparison(reference) if _writes_molecules(agent) else None
     figures = judge.evaluate(agent, agent.recipe["id"], n, seed, agent.recipe["kwargs"])
+    scaffolds: list[tuple[str, int]] = []
+    if compare is not None:
+        further, scaffolds = compare(agent.task.smiles(*agent.sample(n, seed)))
+        figures |= further
     for name, value in figures.items():
         if not name.endswith("_se"):
             error = figures.get(f"{name}_se")
             print(f"{name:28} {value:12.4f}" + (f" ± {error:.4f}" if error is not None else ""))
-    write_atomically(out / "evaluation.json", (json.dumps({"n": n, "seed": seed, **figures}, indent=1) + "\n").encode())
+    for scaffold, count in scaffolds:
+        print(f"{'scaffold':28} {count:12,} {scaffold}")
+    facts: dict[str, Any] = {"reference": str(reference)} if reference is not None else {}
+    facts |= {"commonest_scaffolds": scaffolds} if scaffolds else {}
+    kept = finite({"n": n, "seed": seed, **facts, **figures})
+    write_atomically(folder / "evaluation.json", (json.dumps(kept, indent=1) + "\n").encode())
 
 
 def agent_classes() -> dict[str, Any]:
@@ -140,24 +191,44 @@ def agent_classes() -> dict[str, Any]:
     return {"psi": PsiLearning, "q": QLearning, "g": GLearning, "rl": RLOnly, "pg": PolicyGradient}
 
 
-def _load(folder: Path) -> Any:
-    """The agent in a folder, whatever its class."""
+def _env_kwargs(env: str, given: str, molecules: MoleculeOptions, **options: Any) -> dict[str, Any]:
+    """Keywords of the environment out of all options that say any; those of JSON text come after our defaults, and
+    before what has an option of its own."""
+    kwargs = _json(given, "--env-kwargs") | {name: value for name, value in options.items() if value is not None}
+    if not writes_molecules(env):
+        molecules.refuse(f"is for environments that write molecules; {env} writes none.")
+        return kwargs
+    kwargs = {"workers": cores()} | kwargs | molecules.env_kwargs()
+    objective_exists(kwargs)
+    return kwargs
+
+
+def _load(folder: Path, **env_kwargs: Any) -> Any:
+    """The agent in a folder, whatever its class; of molecules with other keywords of the environment, if need be."""
+    from agents.checkpoints import AGENT_FILE
     from seqtutor_envs.files import load_arrays
 
     path = folder / AGENT_FILE
     if not path.is_file():
         raise FileNotFoundError(f"No agent in {folder}: `python -m agents train` writes {AGENT_FILE} there.")
     known = {one.__name__: one for one in agent_classes().values()}
-    name = load_arrays(path)[1].get("agent")
-    if name not in known:
+    facts = load_arrays(path)[1]
+    if facts.get("agent") not in known:
         raise ValueError(f"{path} holds no agent of this library.")
-    return known[name].load(path)
+    recipe = facts["env"]
+    if recipe is None or not writes_molecules(recipe["id"]):
+        return known[facts["agent"]].load(path)
+    objective_exists(recipe["kwargs"])
+    return known[facts["agent"]].load(path, env_kwargs=env_kwargs)
 
 
-def _task(agent: Any) -> Any:
-    from agents.rollouts import env_attribute
+def _judged_only(folder: Path) -> Any:
+    """The agent in a folder, to sample from; the budget of the objective's calls was to learn with."""
+    return _load(folder, workers=cores(), oracle_budget=None)
 
-    return env_attribute(agent.get_env(), "task")
+
+def _writes_molecules(agent: Any) -> bool:
+    return agent.recipe is not None and writes_molecules(agent.recipe["id"])
 
 
 def _json(text: str, option: str) -> dict[str, Any]:
@@ -170,18 +241,14 @@ def _json(text: str, option: str) -> dict[str, Any]:
     return value
 
 
-def _has_tensorboard() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("tensorboard") is not None
-
-
 def main(args: list[str] | None = None) -> None:
     """The command line."""
     import torch  # noqa: F401  (so that it runs on one thread, too)
 
     one_thread()
-    run({"train": train, "sample": sample, "evaluate": evaluate}, "python -m agents", args)
+    command = shlex.join(["python", "-m", "agents", *(sys.argv[1:] if args is None else args)])
+    commands: dict[str, Callable[..., None]] = {"sample": sample, "evaluate": evaluate}
+    run({"train": functools.partial(train, command=command), **commands}, "python -m agents", args)
 
 
 if __name__ == "__main__":

@@ -285,13 +285,21 @@ class SequenceAgent(ABC):
         return target
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], env: AnyEnv | None = None, prior: Prior | str | None = None) -> Self:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        env: AnyEnv | None = None,
+        prior: Prior | str | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+    ) -> Self:
         """An agent that `save` wrote; `learn(..., reset_num_timesteps=False)` goes on exactly where it stopped.
 
         Args:
             env: needed where the agent's environment was not made from an id and plain keywords (own tasks, priors,
                 objectives).
             prior: where the environment has none.
+            env_kwargs: keywords that differ from the saved ones of an environment made from its id, such as the
+                `workers` of another machine.
         """
         target = safetensors_path(path)
         if not target.is_file():
@@ -306,7 +314,8 @@ class SequenceAgent(ABC):
                 f"{target} was trained in an environment that no id makes again (own task or prior): pass env=..."
             )
         recipe = facts["env"] if env is None else None
-        made = {"env": recipe["id"], "env_kwargs": recipe["kwargs"]} if recipe else {"env": env}
+        kwargs = {**(recipe["kwargs"] if recipe else {}), **(env_kwargs or {})}
+        made: dict[str, Any] = {"env": recipe["id"] if recipe else env, "env_kwargs": kwargs or None}
         batched = env is not None and isinstance(env, (gym.vector.VectorEnv, VecEnv))
         agent = cls(
             **made, prior=prior, seed=facts["seed"], n_envs=None if batched else facts["n_envs"], **facts["settings"]

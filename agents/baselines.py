@@ -104,11 +104,16 @@ class PolicyGradient(SequenceAgent):
         return self.rollouts.collect(self.current_policy(), self.rng)
 
     def improve(self, sequences: Sequences) -> dict[str, float]:
-        tokens, lengths, task_reward, prior_log_probs = sequences.tensors()
+        tokens, lengths, task_reward, prior_log_probs = sequences.cut().tensors()
         mask = (torch.arange(tokens.shape[1]) < lengths[:, None]).float()
         log_policy, values = self.network(tokens, prior_log_probs)
         log_taken = taken(log_policy, tokens)
         reward = (task_reward + taken(prior_log_probs, tokens) - log_taken).detach()
+        if not self.optimizer.state:  # as the tutors' v, it starts at the mean return instead of 0
+            returns = reward.flip(1).cumsum(1).flip(1)
+            distance = float(((returns - values.detach()) * mask).sum() / mask.sum())
+            self.network.raise_values(distance)
+            values = values + distance
         advantage = (
             self._advantage(reward, values.detach(), discounts(lengths, tokens.shape[1], self.hyper.gamma)) * mask
         )

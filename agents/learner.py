@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from agents.networks import ValueNetwork
 from agents.replay import Sequences
@@ -53,18 +53,13 @@ class SoftQLearner:
     def update(self, batch: Sequences) -> dict[str, float]:
         """One gradient step on the mean loss over the batch's tokens; its statistics."""
         s = self.settings
-        tokens, lengths, task_reward, prior_log_probs = batch.tensors()
+        tokens, lengths, _, prior_log_probs = batch.tensors()
         mask = (torch.arange(tokens.shape[1]) < lengths[:, None]).float()
+        y = self._targets(batch)
+        if not self.optimizer.state and s.lam > 0.0:
+            self._start_values(batch, y, mask)
+            y = self._targets(batch)
         online = taken(self.network.values(tokens, prior_log_probs), tokens)
-        with torch.no_grad():
-            y = self.objective.target(
-                task_reward,
-                self.network.prior_weight * prior_log_probs,
-                tokens,
-                self.target_network.values(tokens, prior_log_probs),
-                discounts(lengths, tokens.shape[1], s.gamma),
-                s.lam,
-            )
         losses = nn.functional.mse_loss(online, y, reduction="none") / 2
         if s.huber is not None:
             losses = nn.functional.huber_loss(online, y, reduction="none", delta=s.huber)
@@ -80,6 +75,32 @@ class SoftQLearner:
             "td_error": float(error.abs().sum() / mask.sum()),
             "grad_norm": float(norm),
         }
+
+    @torch.no_grad()
+    def _targets(self, batch: Sequences) -> Tensor:
+        """y [B, T] by the target network."""
+        tokens, lengths, task_reward, prior_log_probs = batch.tensors()
+        return self.objective.target(
+            task_reward,
+            self.network.prior_weight * prior_log_probs,
+            tokens,
+            self.target_network.values(tokens, prior_log_probs),
+            discounts(lengths, tokens.shape[1], self.settings.gamma),
+            self.settings.lam,
+        )
+
+    @torch.no_grad()
+    def _start_values(self, batch: Sequences, y: Tensor, mask: Tensor) -> None:
+        """Lets v begin at the mean target instead of 0.
+
+        Until v has climbed there, hundreds of updates later, that distance times grad log pi is nothing but noise, many
+        times what tells a good sequence from a bad one.
+        """
+        tokens, _, _, prior_log_probs = batch.tensors()
+        online = taken(self.network.values(tokens, prior_log_probs), tokens)
+        distance = float(((y - online) * mask).sum() / mask.sum())
+        for network in (self.network, self.target_network):
+            network.raise_values(distance)
 
     def set_progress(self, done: float) -> None:
         """Lets the learning rate be its first value times 1 - `done`, 0..1."""

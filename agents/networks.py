@@ -69,6 +69,11 @@ class ValueNetwork(nn.Module):
         features = hidden.detach() if self.shielded else hidden
         return logits.log_softmax(-1), self.state_value(features).squeeze(-1)
 
+    def raise_values(self, nats: float) -> None:
+        """Adds a constant to v."""
+        with torch.no_grad():
+            self.state_value[-1].bias += nats
+
     def values(self, tokens: Tensor, prior_log_probs: Tensor) -> Tensor:
         """Q, Psi or G [B, T, V]."""
         log_policy, state_values = self(tokens, prior_log_probs)

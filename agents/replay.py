@@ -28,6 +28,12 @@ class Sequences:
         """The four fields."""
         return self.tokens, self.lengths, self.task_rewards, self.prior_log_probs
 
+    def cut(self) -> Sequences:
+        """The same without what lies beyond the longest of them: [B, T'] instead of [B, T]."""
+        within = slice(int(self.lengths.max()))
+        tokens, rewards = self.tokens[:, within], self.task_rewards[:, within]
+        return Sequences(tokens, self.lengths, rewards, self.prior_log_probs[:, within])
+
 
 class Replay:
     """The newest `capacity` sequences; the oldest make room.
@@ -58,6 +64,4 @@ class Replay:
     def sample(self, batch_size: int, rng: np.random.Generator) -> Sequences:
         """`batch_size` sequences, each drawn once (all of them, if fewer are stored), cut to the longest of them."""
         rows = rng.permutation(self.size)[:batch_size]
-        longest = int(self.arrays["lengths"][rows].max())
-        cut = {name: array[rows] if array.ndim == 1 else array[rows, :longest] for name, array in self.arrays.items()}
-        return Sequences(**cut)
+        return Sequences(**{name: array[rows] for name, array in self.arrays.items()}).cut()

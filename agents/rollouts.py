@@ -98,11 +98,15 @@ class Rollouts:
         env: a gymnasium VectorEnv or an SB3 VecEnv over environments of ours.
         prior: used for rows of log p where the environment's infos do not carry them.
         horizon: T.
+
+    Attributes:
+        terms: of the newest round, name -> [N], raw terms summed over steps; None of an environment that is stepped.
     """
 
     def __init__(self, env: gym.vector.VectorEnv | VecEnv, prior: Prior, horizon: int) -> None:
         self.env, self.prior, self.horizon = env, prior, horizon
         self.num_envs = env.num_envs
+        self.terms: dict[str, NDArray[np.float64]] | None = None
         self._native: SequenceTutorVectorEnv | None = env if has_own_dynamics(env) else None
         if isinstance(env, VecEnv):
             self._mode, self._informed = AutoresetMode.SAME_STEP, False
@@ -122,7 +126,7 @@ class Rollouts:
         """
         if self._native is not None:
             sequences, log_policy = self._written(policy, rng, epsilon)
-            rewards = task_rewards(self._native, sequences.tokens, sequences.lengths)
+            rewards, self.terms = task_rewards(self._native, sequences.tokens, sequences.lengths)
             return replace(sequences, task_rewards=rewards), log_policy
         return self._stepped(policy, rng, epsilon)
 
@@ -219,12 +223,16 @@ def has_own_dynamics(env: Any) -> TypeGuard[SequenceTutorVectorEnv]:
 
 def task_rewards(
     env: SequenceTutorVectorEnv, tokens: NDArray[np.int64], lengths: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """r_T / c of finished sequences, [N, T]: what `env.step` would have paid. Raises ValueError if it is not finite."""
-    terms = np.stack(list(env.task.terms(tokens, lengths).values()), axis=-1)  # [N, T, K]
+) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float64]]]:
+    """r_T / c of finished sequences, [N, T], which is what `env.step` would have paid, and each raw term's sum [N].
+
+    Raises ValueError if a reward is not finite.
+    """
+    by_name = env.task.terms(tokens, lengths)
+    terms = np.stack(list(by_name.values()), axis=-1)  # [N, T, K]
     rewards = terms @ np.array(list(env.task.weights.values())) / env.c
     checks.finite_reward(env.task, rewards.reshape(-1), terms.reshape(rewards.size, -1))
-    return rewards.astype(np.float32)
+    return rewards.astype(np.float32), {name: term.sum(axis=1) for name, term in by_name.items()}
 
 
 def empty(n: int, horizon: int, vocab_size: int) -> Sequences:

@@ -1,6 +1,7 @@
-"""`python -m benchmarks compare`: agents side by side under the same seconds of one core, judged at several marks.
+"""`python -m benchmarks compare`: agents side by side under the same seconds, judged at several marks.
 
-One JSON file for each run and mark, so that an interrupted comparison goes on where it stopped.
+One JSON file for each run and mark, so that an interrupted comparison goes on where it stopped. The prior itself is
+judged beside them, and so are the best of its samples at as many scores as a run has asked for.
 """
 
 from __future__ import annotations
@@ -8,128 +9,259 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.domains import CLOCKS, MELODY, Clock, domain, json_object, keywords
 from seqtutor_envs.command import one_thread
 
-MELODY = "SeqTutor-Melody-v0"
 ENOUGH = 10**12  # timesteps that no budget of seconds reaches
-SHOWN = (
-    "j",
-    "kl",
-    "task_return",
-    "log_p_per_step",
-    "distinct",
-    "excessively_repeated",
-    "not_in_key",
-    "starts_with_tonic",
-    "leaps_resolved",
-    "unique_maximum",
-    "unique_minimum",
-    "in_motif",
-    "in_repeated_motif",
-    "autocorrelation_1",
-    "autocorrelation_2",
-    "autocorrelation_3",
-)
+SEED_APART = 1_000_000  # seeds of judging lie so far from those of learning
+# beside a domain's own figures: distinct molecules scored while learning, the share of log Z - J(prior) that is closed
+# with its standard error, log Z
+BESIDE = ("scored", "share_closed", "share_closed_se", "log_z")
+PRIOR, BEST = "prior", "best-of"
+WIDTH = 22  # of a column; wider where its head is
 
 
 def compare(
+    env: str = MELODY,
     agents: tuple[Literal["psi", "g", "q", "rl", "pg"], ...] = ("psi", "g", "pg"),
     seconds: tuple[float, ...] = (60.0, 300.0),
     steps: int | None = None,
     seeds: tuple[int, ...] = (0,),
-    c: float = 2.0,
+    c: tuple[float, ...] = (),
     gamma: float = 1.0,
     n: int = 10_000,
     out: Path = Path("comparison"),
     label: str = "",
     settings: str = "{}",
     weights: str = "{}",
-    prior: str = "melody",
+    env_kwargs: str = "{}",
+    prior: str | None = None,
+    clock: Clock | None = None,
+    workers: int | None = None,
+    samples: Path | None = None,
+    best_of: int = 0,
 ) -> None:
-    """Trains melody agents from the same prior and prints each metric's mean and standard deviation over seeds.
+    """Trains agents from the same prior and prints each figure's mean and standard deviation over seeds.
 
     Args:
+        env: an environment id.
         agents: which ones: Psi-, G-, Q-learning, reinforcement learning alone, policy gradient.
-        seconds: marks, in CPU seconds of learning, at which an agent is judged.
+        seconds: marks, in seconds of learning, at which an agent is judged.
         steps: learn from so many tokens instead, and judge at the end.
         seeds: one run each.
-        c: temperature.
+        c: temperatures, a run each; none: the environment's own.
         gamma: discount.
-        n: melodies judged at each mark.
+        n: sequences judged at each mark.
         out: folder of the JSON files; runs that are in it already are not repeated.
         label: distinguishes settings within a folder.
         settings: further keywords of the agents as JSON, such as '{"lam": 0.0}'.
-        weights: of the rules, as JSON, such as '{"repeated_motif": 0}'.
-        prior: a shipped name or a path.
+        weights: of the reward's terms, as JSON, such as '{"repeated_motif": 0}'.
+        env_kwargs: further keywords of the environment as JSON, such as '{"max_length": 60}'.
+        prior: a shipped name or a path; none: the environment's own.
+        clock: of the marks: cpu, of this process alone; wall, which counts the work of scoring processes too. None: cpu
+            for melodies, wall for molecules.
+        workers: scoring processes of molecules; none: one for each core.
+        samples: a file that `python -m benchmarks log-z` made in the same environment: shows the share of log Z -
+            J(prior) that is closed.
+        best_of: also judges the best n among so many distinct molecules of those samples; a run's file says under
+            "scored" how many it has asked for.
     """
+    import torch  # noqa: F401  (so that it runs on one thread, too)
+
     one_thread()
-    keywords, term_weights = json.loads(settings), json.loads(weights)
     marks = [float(steps)] if steps is not None else sorted(seconds)
     if not marks or min(marks) <= 0:
         raise ValueError("Give marks of more than 0 seconds, or more than 0 steps.")
+    if best_of and samples is None:
+        raise ValueError("--best-of takes the best of --samples FILE: `python -m benchmarks log-z` makes one.")
+    common = keywords(env, env_kwargs, weights, prior, workers)
+    given = {"gamma": gamma, **json_object(settings, "--settings")}
     out.mkdir(parents=True, exist_ok=True)
-    unit = "s" if steps is None else "steps"
-    for seed in seeds:
-        for agent in agents:
-            paths = [out / f"{agent}{label}-seed{seed}-{mark:.0f}{unit}.json" for mark in marks]
-            if not all(path.exists() for path in paths):
-                env_kwargs = {"c": c, "prior": prior, "term_weights": term_weights}
-                run(agent, marks, unit, paths, seed, n, {"gamma": gamma, **keywords}, env_kwargs)
-    print(summary(out, agents, label, [f"{mark:.0f}{unit}" for mark in marks]))
+    if samples is not None:
+        of_prior(samples, env, common)  # what does not fit is known before the work
+    plans = [
+        Plan(
+            env=env,
+            marks=tuple(marks),
+            unit="s" if steps is None else "steps",
+            clock=clock or domain(env).clock,
+            n=n,
+            settings=given,
+            env_kwargs={**common, **({} if value is None else {"c": value})},
+            label=label + ("" if value is None else f"-c{value:g}"),
+        )
+        for value in (c or (None,))
+    ]
+    for plan in plans:
+        plan.judge_prior(out)
+        if best_of:
+            assert samples is not None
+            plan.judge_best(out, samples, best_of)
+        for seed in seeds:
+            for agent in agents:
+                plan.run(out, agent, seed)
+    heads = [head for plan in plans for head in plan.heads(agents, best_of)]
+    print(summary(out, heads, domain(env).shown, None if samples is None else of_prior(samples, env, common).returns))
 
 
-def run(
-    name: str,
-    marks: Sequence[float],
-    unit: str,
-    paths: Sequence[Path],
-    seed: int,
-    n: int,
-    settings: dict[str, Any],
-    env_kwargs: dict[str, Any],
-) -> None:
-    """One agent, judged at each mark, which are CPU seconds ("s") or timesteps; writes one file a mark."""
-    from agents.__main__ import agent_classes
-    from agents.budget import SecondsBudget
-    from agents.evaluate import evaluate
+@dataclass(frozen=True)
+class Plan:
+    """What all runs of one temperature share."""
+
+    env: str
+    marks: tuple[float, ...]
+    unit: str  # of the marks: "s", seconds of the clock, or "steps", tokens
+    clock: Clock
+    n: int
+    settings: dict[str, Any]  # of the agents
+    env_kwargs: dict[str, Any]
+    label: str  # behind an agent's name in its files
+
+    def heads(self, agents: Sequence[str], best_of: int) -> list[tuple[str, str]]:
+        """The table's columns: each one's head and the pattern of its files."""
+        found = [(f"{PRIOR}{self.label}", f"{PRIOR}{self.label}.json")]
+        if best_of:
+            found.append((f"{BEST}-{best_of}{self.label}", f"{BEST}-{best_of}{self.label}.json"))
+        return found + [
+            (f"{agent}{self.label} {end}", f"{agent}{self.label}-seed*-{end}.json")
+            for agent in agents
+            for end in self.ends
+        ]
+
+    @property
+    def ends(self) -> list[str]:
+        """The marks in names."""
+        return [f"{int(mark) if mark == int(mark) else mark}{self.unit}" for mark in self.marks]
+
+    def facts(self) -> dict[str, Any]:
+        """What must be the same where a file is taken for a run that has been done."""
+        return {"n": self.n, "settings": self.settings, "env": self.env_kwargs}
+
+    def missing(self, path: Path) -> bool:
+        """Whether the file is still to be made. Raises ValueError if it is of another run."""
+        if not path.exists():
+            return True
+        was = json.loads(path.read_text())
+        for name, value in self.facts().items():
+            if name in was and was[name] != value:
+                found = f"{path} is of a run with {name}={json.dumps(was[name])}, not {json.dumps(value)}"
+                raise ValueError(f"{found}: choose another --out or --label.")
+        return False
+
+    def run(self, out: Path, name: str, seed: int) -> None:
+        """One agent, judged at each mark; writes one file a mark."""
+        from agents.__main__ import agent_classes
+        from agents.budget import SecondsBudget
+        from agents.evaluate import evaluate
+        from benchmarks.prior_samples import Scored
+
+        paths = [out / f"{name}{self.label}-seed{seed}-{end}.json" for end in self.ends]
+        if not any([self.missing(path) for path in paths]):
+            return
+        agent = agent_classes()[name](self.env, seed=seed, env_kwargs=self.env_kwargs, **self.settings)
+        spent, scored = 0.0, Scored()
+        for mark, path in zip(self.marks, tqdm(paths, desc=f"{name}{self.label} seed {seed}", unit="mark")):
+            budget = SecondsBudget(mark - spent if self.unit == "s" else math.inf)
+            goal = ENOUGH if self.unit == "s" else int(mark)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                agent.learn(goal, callback=[scored, budget], reset_num_timesteps=False)
+            spent += budget.spent
+            facts = {"agent": name, "seed": seed, "seconds": spent, "clock": self.clock, "c": agent.c, **self.facts()}
+            facts |= {"timesteps": agent.num_timesteps, "sequences": agent.rounds * agent.n_envs}
+            facts |= {"scored": len(scored.names), "counts": dict(getattr(agent.task, "counts", {}))}
+            facts |= {"warnings": [str(entry.message) for entry in caught]}
+            write(path, facts, evaluate(agent, self.env, self.n, seed + SEED_APART, self.env_kwargs))
+        agent.env.close()
+
+    def judge_prior(self, out: Path) -> None:
+        """The prior as an agent that does not learn."""
+        from agents.baselines import FixedPolicy
+        from agents.evaluate import evaluate
+        from benchmarks.prior_samples import made
+        from seqtutor_envs.masking import as_judged
+
+        path = out / f"{PRIOR}{self.label}.json"
+        if not self.missing(path):
+            return
+        env = made(self.env, self.env_kwargs)
+        agent = FixedPolicy(as_judged(env.prior, env.task), env.task.length)
+        env.close()
+        figures = evaluate(agent, self.env, self.n, SEED_APART, self.env_kwargs)
+        write(path, {"agent": PRIOR, "c": env.c, **self.facts()}, figures)
+
+    def judge_best(self, out: Path, path: Path, calls: int) -> None:
+        """The n best of so many distinct samples of the prior; KL and J are those of always keeping that share."""
+        from benchmarks.prior_samples import best_of, made
+        from seqtutor_envs.judge import judged
+
+        target = out / f"{BEST}-{calls}{self.label}.json"
+        if not self.missing(target):
+            return
+        samples = of_prior(path, self.env, self.env_kwargs)
+        rows, drawn = best_of(samples, calls, self.n)
+        env = made(self.env, self.env_kwargs)
+        figures = judged(env.task, samples.tokens[rows], samples.lengths[rows], env.prior, c=env.c)
+        env.close()
+        figures["kl"] = math.log(drawn / self.n)
+        figures["j"] = figures["task_return"] / env.c - figures["kl"]
+        figures["j_se"] = figures["task_return_se"] / env.c
+        write(target, {"agent": BEST, "scored": calls, "drawn": drawn, "c": env.c, **self.facts()}, figures)
+
+
+def of_prior(path: Path, env: str, env_kwargs: Mapping[str, Any]) -> Any:
+    """The samples in a file. Raises ValueError if they are of another environment or prior."""
+    from benchmarks.prior_samples import PriorSamples, facts_of, made
+
+    batch = made(env, env_kwargs)
+    batch.close()
+    return PriorSamples.load(path, facts_of(batch, env, env_kwargs))
+
+
+def write(path: Path, facts: Mapping[str, Any], figures: Mapping[str, float]) -> None:
+    """One run at one mark."""
     from seqtutor_envs.files import write_atomically
 
-    agent = agent_classes()[name](MELODY, seed=seed, env_kwargs=env_kwargs, **settings)
-    spent = 0.0
-    for mark, path in zip(marks, tqdm(paths, desc=f"{name} seed {seed}", unit="mark")):
-        budget = SecondsBudget(mark - spent if unit == "s" else math.inf)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            agent.learn(ENOUGH if unit == "s" else int(mark), callback=budget, reset_num_timesteps=False)
-        spent += budget.spent
-        facts = {"agent": name, "seed": seed, "seconds": spent, "n": n, "settings": settings, "env": env_kwargs}
-        facts |= {"timesteps": agent.num_timesteps, "warnings": [str(entry.message) for entry in caught]}
-        figures = evaluate(agent, MELODY, n, seed=seed + 1_000_000, **env_kwargs)
-        write_atomically(path, json.dumps({**facts, "figures": figures}, indent=1).encode())
+    write_atomically(path, (json.dumps({**facts, "figures": figures}, indent=1) + "\n").encode())
 
 
-def summary(out: Path, agents: Sequence[str], label: str, marks: Sequence[str]) -> str:
-    """Mean and standard deviation over seeds of each metric: a line a metric, a column an agent and mark."""
-    columns: dict[str, list[dict[str, float]]] = {}
-    for agent in agents:
-        for mark in marks:
-            files = sorted(out.glob(f"{agent}{label}-seed*-{mark}.json"))
-            if files:
-                columns[f"{agent}{label} {mark} ({len(files)})"] = [
-                    json.loads(path.read_text())["figures"] for path in files
-                ]
-    width = max(map(len, columns), default=0) + 2
-    lines = [" " * 22 + "".join(f"{head:>{max(width, 20)}}" for head in columns)]
-    for metric in SHOWN:
-        cells = [np.array([figures[metric] for figures in rows]) for rows in columns.values()]
-        lines.append(
-            f"{metric:22}" + "".join(f"{cell.mean():.4f} ± {cell.std():.4f}".rjust(max(width, 20)) for cell in cells)
-        )
+def summary(out: Path, heads: Sequence[tuple[str, str]], shown: Sequence[str], returns: Any = None) -> str:
+    """Mean and standard deviation over seeds of each figure: a line a figure, a column an agent and mark.
+
+    Args:
+        heads: each column's head, and the pattern of its files in `out`.
+        shown: figures in this order; a line without any is left out.
+        returns: [N], of samples of the prior, for what is said of log Z.
+    """
+    columns = {
+        f"{head} ({len(files)})": [row_of(json.loads(path.read_text()), returns) for path in files]
+        for head, pattern in heads
+        if (files := sorted(out.glob(pattern)))
+    }
+    widths = [max(len(head) + 2, WIDTH) for head in columns]
+    lines = [" " * WIDTH + "".join(f"{head:>{width}}" for head, width in zip(columns, widths))]
+    for figure in (*shown, *BESIDE):
+        cells = [np.array([row[figure] for row in rows if figure in row], float) for rows in columns.values()]
+        if any(len(cell) for cell in cells):
+            texts = ((f"{cell.mean():.4f} ± {cell.std():.4f}" if len(cell) else "") for cell in cells)
+            lines.append(f"{figure:{WIDTH}}" + "".join(text.rjust(width) for text, width in zip(texts, widths)))
     return "\n".join(lines)
+
+
+def row_of(run: Mapping[str, Any], returns: Any = None) -> dict[str, float]:
+    """The figures of one run, and with returns of the prior's samples what log Z makes of them."""
+    from benchmarks.log_z import estimate, share_closed
+
+    row = {**run["figures"], **({"scored": run["scored"]} if "scored" in run else {})}
+    if returns is not None and "j" in row:
+        row["log_z"] = estimate(returns, run["c"]).value
+        row["share_closed"], row["share_closed_se"] = share_closed(row["j"], row.get("j_se", 0.0), returns, run["c"])
+    return row

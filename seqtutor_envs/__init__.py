@@ -16,6 +16,11 @@ register(
     vector_entry_point="seqtutor_envs.melody.env:MelodyVectorEnv",
 )
 register(
+    id="SeqTutor-SMILES-v0",
+    entry_point="seqtutor_envs.smiles.env:SmilesEnv",
+    vector_entry_point="seqtutor_envs.smiles.env:SmilesVectorEnv",
+)
+register(
     id="SeqTutor-Exact-v0",
     entry_point="seqtutor_envs.exact:ExactEnv",
     vector_entry_point="seqtutor_envs.exact:ExactVectorEnv",

@@ -167,6 +167,12 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             return None
         return tuple(self._picture(i) for i in range(min(self.num_envs, MAX_RENDERED)))
 
+    def close_extras(self, **kwargs: Any) -> None:
+        """Closes the task, which can still be used."""
+        task = getattr(self, "task", None)  # None: the constructor failed, and the garbage collector closes
+        if task is not None:
+            task.close()
+
     def _seed(self, seed: int | list[int | None] | None) -> None:
         """One generator serves all sequences: a list of seeds sets it by its first integer."""
         if seed is not None and not isinstance(seed, (int, np.integer)):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a temporary file beside `path` and renames it, so that no reader ever sees half a file."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """The name of a temporary file beside `path`, which takes its place once the block has ended without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(content)
+        yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a temporary file beside `path` and renames it, so that no reader ever sees half a file."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def safetensors_path(path: str | os.PathLike[str]) -> Path:

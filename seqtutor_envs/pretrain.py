@@ -29,6 +29,8 @@ from seqtutor_envs.vocab import TokenVocab
 Sequences = Sequence[NDArray[Any]]
 Watch = Callable[[RecurrentPrior], dict[str, float]]  # a domain's own figures after an epoch
 
+WARMUP_SHARE = 0.1  # of all batches: a small corpus would else never leave a warm-up made for a large one
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -37,12 +39,12 @@ class Settings:
     hidden_size: int = 128
     num_layers: int = 1
     cell: str = "lstm"
-    epochs: int = 60  # the shipped melody prior's loss is flat by then
+    epochs: int = 60  # melodies: the shipped prior's loss is flat by then
     epoch_size: int = 0  # sequences in an epoch, each pass over the data being dealt out to several; 0: all of them
     batch_size: int = 64
-    chunk: int = 64  # tokens between cuts of the gradient: four bars of sixteenths
+    chunk: int = 64  # tokens between cuts of the gradient: four bars of sixteenths, a whole molecule
     learning_rate: float = 4e-3  # Adam, cosine to zero over `epochs`
-    warmup: int = 0  # batches over which the learning rate rises to that cosine
+    warmup: int = 0  # batches over which the learning rate rises to that cosine; at most a tenth of all
     weight_decay: float = 0.0
     dropout: float = 0.0  # on the last layer's outputs
     max_grad_norm: float = 5.0  # global norm
@@ -50,8 +52,8 @@ class Settings:
     seed: int = 0
 
 
-def options(settings: Settings, default: Settings = Settings()) -> list[str]:
-    """The options that make these settings out of a command's default ones."""
+def options(settings: Any, default: Any = Settings()) -> list[str]:
+    """The options of a command that make these settings, or another dataclass, out of its default ones."""
     given = {name: value for name, value in asdict(settings).items() if value != getattr(default, name)}
     return [f"--{name.replace('_', '-')} {value}" for name, value in given.items()]
 
@@ -146,10 +148,11 @@ class _Run:
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
         train = dealt(train, settings.epoch_size, settings.seed, epoch)
         batches = shuffled_batches(train, settings.batch_size, rng)
+        warmup = min(settings.warmup, int(WARMUP_SHARE * settings.epochs * len(batches)))
         total, count, done = 0.0, 0, 0
         for i, batch in enumerate(batches):
             cosine = 0.5 * (1 + math.cos(math.pi * (epoch + done / len(train)) / settings.epochs))
-            rise = min(1.0, (epoch * len(batches) + i + 1) / (settings.warmup + 1))
+            rise = min(1.0, (epoch * len(batches) + i + 1) / (warmup + 1))
             self.optimizer.param_groups[0]["lr"] = settings.learning_rate * cosine * rise
             state: Any = None
             for inputs, targets, live in chunks([train[j] for j in batch], len(self.vocab), settings.chunk):

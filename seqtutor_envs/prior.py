@@ -160,7 +160,7 @@ class RecurrentPrior(Prior):
 
         Raises FileNotFoundError or ValueError, each with one line that says what to do.
         """
-        path = _find(name_or_path)
+        path = find_prior(name_or_path)
         weights, card = load_arrays(path)
         try:
             prior = cls(weights, card["cell"], TokenVocab(tuple(card["vocabulary"]), card["end"]), card["length"], card)
@@ -202,7 +202,7 @@ class TablePrior(Prior):
 def load_prior(prior: str | os.PathLike[str] | Prior) -> Prior:
     """A Prior object as it is; a shipped name or a path loaded once per process and shared."""
     if isinstance(prior, (str, os.PathLike)):
-        path = _find(prior)
+        path = find_prior(prior)
         return _load_once(path, path.stat().st_mtime_ns, path.stat().st_ino)
     missing = [name for name in ("vocab", "initial_state", "step", "log_probs", "sample") if not hasattr(prior, name)]
     if missing:
@@ -217,7 +217,8 @@ def _load_once(path: Path, mtime_ns: int, inode: int) -> RecurrentPrior:
     return RecurrentPrior.load(path)
 
 
-def _find(name_or_path: str | os.PathLike[str]) -> Path:
+def find_prior(name_or_path: str | os.PathLike[str]) -> Path:
+    """The file of a shipped name or of a path. Raises FileNotFoundError with one line."""
     shipped = {path.stem: path for path in DATA.glob("*.safetensors")}
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)].resolve()

@@ -92,6 +92,9 @@ class Task(ABC):
         until = [len(row) for row in rows] if lengths is None else np.asarray(lengths).tolist()
         return [(" ".join(self.vocab.decode(row[:end])), "") for row, end in zip(rows, until)]
 
+    def close(self) -> None:
+        """Gives back what the task holds open, processes for instance; it may be asked to score again. Here nothing."""
+
     def checked(self, tokens: Any) -> NDArray[np.int64]:
         """`tokens` as int64 [N, T]. Raises ValueError where they cannot be sequences of this task."""
         array = np.ascontiguousarray(tokens, dtype=np.int64)

@@ -13,6 +13,7 @@ from seqtutor_envs.vocab import TokenVocab
 IDS = sorted(id for id in gymnasium.registry if id.startswith("SeqTutor-"))
 OBS_MODES = ("token", "prefix", "dict")
 AUTORESET_MODES = ("NextStep", "SameStep", "Disabled")
+HORIZON = dict.fromkeys(IDS, "length") | {"SeqTutor-SMILES-v0": "max_length"}  # what the horizon's keyword is called
 
 
 class ToyTask(Task):
@@ -75,6 +76,20 @@ def walk(envs, calls, seed=0):
         over = results[0][2]
         if over.any() and envs[0].metadata["autoreset_mode"].value == "Disabled":
             yield called("reset some", [env.reset(options={"reset_mask": over.copy()}) for env in envs])
+
+
+def of_some(infos, mask):
+    """Infos of a batch as they would be if only the sequences of `mask` [N] had any."""
+    kept = {}
+    for key, values in infos.items():
+        present = infos.get(f"_{key}", np.zeros(len(mask), bool)) & mask
+        if present.any() and isinstance(values, dict):
+            kept |= {key: of_some(values, mask), f"_{key}": present}
+        elif present.any():
+            values = values.copy()
+            values[~present] = None if values.dtype == object else 0
+            kept |= {key: values, f"_{key}": present}
+    return kept
 
 
 def assert_same(a, b, at="result"):

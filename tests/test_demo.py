@@ -1,50 +1,37 @@
-"""`python -m benchmarks demo`, short: every file it writes is read back."""
+"""`python -m benchmarks demo --only melodies`, short: every file it writes is read back."""
 
 from __future__ import annotations
 
 import base64
 import io
-import json
 import signal
 import struct
 import wave
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from demo_toys import Page, demo, results_of, small_prior
 
 from agents import PsiLearning
 from agents.baselines import FixedPolicy
 from agents.budget import SecondsBudget
 from agents.evaluate import evaluate
-from benchmarks.__main__ import main
-from benchmarks.demo import LearningCurve, Settings, commands
+from benchmarks.demo import Settings, commands
+from benchmarks.demo.learning import LearningCurve
 from benchmarks.report.rows import OBJECTIVE, RULES, TABLE_1, Row, as_good, shown, shown_error, text_table
 from seqtutor_envs.melody.midi import canonical, from_midi
 from seqtutor_envs.melody.rules import RULE_NAMES
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.prior import RecurrentPrior
 
-N, SECONDS, CELLS = 200, 1.0, 8
+N, SECONDS = 200, 1.0
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-def small_prior(path):
-    """A note RNN that has learned nothing: quick, and with melodies of every kind."""
-    rng, vocab = np.random.default_rng(0), len(MELODY_VOCAB)
-    shapes = {
-        "rnn.weight_ih_l0": (4 * CELLS, vocab + 1), "rnn.weight_hh_l0": (4 * CELLS, CELLS),
-        "rnn.bias_ih_l0": (4 * CELLS,), "rnn.bias_hh_l0": (4 * CELLS,),
-        "head.weight": (vocab, CELLS), "head.bias": (vocab,),
-    }
-    weights = {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
-    return RecurrentPrior(weights, "lstm", MELODY_VOCAB, 32).save(path)
 
 
 @pytest.fixture(scope="module")
 def prior_path(tmp_path_factory):
-    return str(small_prior(tmp_path_factory.mktemp("prior") / "small"))
+    return str(small_prior(tmp_path_factory.mktemp("prior") / "small", MELODY_VOCAB, 32))
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +40,18 @@ def folder(tmp_path_factory, prior_path):
     out.mkdir()
     (out / "mine.txt").write_text("stays")
     (out / "table.txt").write_text("an older demonstration's")
-    main(["demo", "--out", str(out), "--seconds", str(SECONDS), "--n", str(N), "--seed", "3", "--prior", prior_path])
+    demo(out=out, seconds=SECONDS, n=N, seed=3, prior=prior_path, only="melodies")
     return out
 
 
 @pytest.fixture(scope="module")
 def results(folder):
-    def refuse(constant):
-        raise AssertionError(f"{constant} is no JSON")
+    return results_of(folder)
 
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"), parse_constant=refuse)
+
+@pytest.fixture(scope="module")
+def part(results):
+    return results["melodies"]
 
 
 def test_every_file_is_there_and_no_other(folder):
@@ -76,11 +65,11 @@ def test_every_file_is_there_and_no_other(folder):
 
 
 @pytest.mark.parametrize(("when", "writer"), [("before", "prior"), ("after", "tutor")])
-def test_melodies_are_the_first_samples_and_their_files_hold_them(folder, results, prior_path, when, writer):
+def test_melodies_are_the_first_samples_and_their_files_hold_them(folder, part, prior_path, when, writer):
     prior = FixedPolicy(RecurrentPrior.load(prior_path), 32)
     agent = PsiLearning.load(folder / "agent") if writer == "tutor" else prior
     samples, _ = agent.sample(8, 3)
-    assert [melody["tokens"] for melody in results["melodies"][writer]] == samples.tolist()
+    assert [melody["tokens"] for melody in part["samples"][writer]] == samples.tolist()
     for number, tokens in enumerate(samples, start=1):
         path = folder / "melodies" / f"{when}_{number}"
         np.testing.assert_array_equal(from_midi(path.with_suffix(".mid"))[0], canonical(tokens))
@@ -96,28 +85,28 @@ def test_learning_curve_is_a_picture(folder):
     assert width > 1000 and height > 300
 
 
-def test_json_has_what_the_judge_says_of_the_saved_agent(folder, results, prior_path):
+def test_json_has_what_the_judge_says_of_the_saved_agent(folder, results, part, prior_path):
     agent = PsiLearning.load(folder / "agent")
     tutor = evaluate(agent, "SeqTutor-Melody-v0", N, 3, prior=prior_path, c=2.0)
-    assert results["metrics"]["tutor"] == pytest.approx({k: v if np.isfinite(v) else None for k, v in tutor.items()})
-    prior = results["metrics"]["prior"]
+    assert part["metrics"]["tutor"] == pytest.approx({k: v if np.isfinite(v) else None for k, v in tutor.items()})
+    prior = part["metrics"]["prior"]
     assert prior["kl"] == pytest.approx(0.0, abs=1e-5)
     assert prior["j"] == pytest.approx(prior["task_return"] / 2.0)  # J = E[R / c] - 0
-    for writer in (prior, results["metrics"]["tutor"]):
+    for writer in (prior, part["metrics"]["tutor"]):
         assert {row.key for row in (*OBJECTIVE, *TABLE_1, *RULES)} <= set(writer)
         assert sum(writer[f"term_{name}"] for name in RULE_NAMES) == pytest.approx(writer["task_return"])
-    assert results["metrics"]["paper_psi"]["leaps_resolved"] == 0.9
-    assert results["settings"]["seed"] == 3 and results["settings"]["gamma"] == 1.0
-    assert results["training"]["timesteps"] == agent.num_timesteps == results["training"]["rounds"] * agent.n_envs * 32
-    assert results["training"]["cpu_seconds"] >= SECONDS and not results["training"]["interrupted"]
+    assert part["metrics"]["paper_psi"]["leaps_resolved"] == 0.9
+    assert results["settings"]["seed"] == 3 and part["agent"]["gamma"] == 1.0
+    assert part["training"]["timesteps"] == agent.num_timesteps == part["training"]["rounds"] * agent.n_envs * 32
+    assert part["training"]["seconds"] >= SECONDS and not part["training"]["interrupted"]
     assert {"seqtutor", "python", "torch", "numpy"} <= set(results["versions"])
 
 
-def test_learning_curve_runs_from_the_start_to_the_budget(results):
-    seconds = [point["seconds"] for point in results["curve"]]
+def test_learning_curve_runs_from_the_start_to_the_budget(part):
+    seconds = [point["seconds"] for point in part["curve"]]
     assert len(seconds) >= 3 and seconds == sorted(seconds)
     assert seconds[0] < SECONDS / 2 and seconds[-1] >= SECONDS
-    assert all({"timesteps", "j", "task_return", "kl", "distinct"} <= set(point) for point in results["curve"])
+    assert all({"timesteps", "j", "task_return", "kl", "distinct"} <= set(point) for point in part["curve"])
 
 
 def test_text_table_has_every_row_and_the_papers_figures(folder):
@@ -130,33 +119,9 @@ def test_text_table_has_every_row_and_the_papers_figures(folder):
         assert lines[title].endswith(f" {paper}")
 
 
-class Page(HTMLParser):
-    """Tags balanced, attributes collected."""
-
-    VOID = {"meta", "img", "br", "link", "input"}
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.tags, self.text = [], [], []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open}"
-        self.open.pop()
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
 def test_page_is_whole_and_holds_all_it_shows(folder):
     source = (folder / "report.html").read_text(encoding="utf-8")
-    page = Page()
-    page.feed(source)
-    page.close()
+    page = Page(source)
     assert page.open == [] and "$" not in "".join(page.text)
     assert "http:" not in source and "https:" not in source and "url(" not in source and "@import" not in source
     assert not [tag for tag, _ in page.tags if tag in ("link", "iframe", "object", "embed", "base")]
@@ -187,11 +152,11 @@ def test_ctrl_c_ends_the_learning_and_the_report_is_still_written(tmp_path, prio
 
     monkeypatch.setattr(LearningCurve, "_on_step", interrupt)
     with pytest.raises(SystemExit) as end:
-        main(["demo", "--out", str(tmp_path / "out"), "--seconds", "500", "--n", "20", "--prior", prior_path])
+        demo(out=tmp_path / "out", seconds=500, n=20, prior=prior_path, only="melodies")
     assert end.value.code == 130
     assert "of 500 s; the report is about what was learned so far" in capsys.readouterr().err
-    results = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
-    assert results["training"]["interrupted"] and results["training"]["rounds"] == 3
+    training = results_of(tmp_path / "out")["melodies"]["training"]
+    assert training["interrupted"] and training["rounds"] == 3
     assert "Ctrl-C ended the fine-tuning" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
@@ -203,14 +168,19 @@ def test_ctrl_c_ends_the_learning_and_the_report_is_still_written(tmp_path, prio
         ("--seconds", "nan", "--seconds must be above 0"),
         ("--seconds", "inf", "--seconds must be above 0"),
         ("--n", "1", "--n must be at least 2"),
+        ("--molecule-seconds", "0", "--molecule-seconds must be above 0"),
+        ("--n-molecules", "1", "--n-molecules must be at least 2"),
+        ("--molecule-prior", "melody", "needs an end token"),
+        ("--molecule-prior", "no such prior", "No prior 'no such prior'"),
+        ("--workers", "-1", "--workers must not be negative"),
         ("--seed", "-1", "--seed must not be negative"),
         ("--prior", "no such prior", "No prior 'no such prior'"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_status_2(tmp_path, prior_path, capsys, option, value, words):
-    options = {"--out": str(tmp_path / "out"), "--prior": prior_path, option: value}
+    options = {"out": tmp_path / "out", "prior": prior_path, option.strip("-").replace("-", "_"): value}
     with pytest.raises(SystemExit) as end:
-        main(["demo", *(word for pair in options.items() for word in pair)])
+        demo(**options)
     error = capsys.readouterr().err
     assert end.value.code == 2 and words in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
@@ -219,9 +189,15 @@ def test_what_cannot_be_is_one_line_and_status_2(tmp_path, prior_path, capsys, o
 def test_a_file_in_the_folders_place_is_one_line_and_status_2(tmp_path, prior_path, capsys):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(SystemExit) as end:
-        main(["demo", "--out", str(tmp_path / "out"), "--prior", prior_path])
+        demo(out=tmp_path / "out", prior=prior_path, only="melodies")
     error = capsys.readouterr().err
     assert end.value.code == 2 and "exists" in error and error.count("\n") == 1
+
+
+def test_a_short_demo_is_short_in_both_parts():
+    settings = Settings(Path("x"), seconds=5, n=500)
+    assert (settings.seconds_of_molecules, settings.judged_molecules) == (5, 100)
+    assert (Settings(Path("x")).seconds_of_molecules, Settings(Path("x")).judged_molecules) == (60, 2000)
 
 
 def test_paper_is_the_papers_temperature_discount_and_targets():
@@ -229,8 +205,12 @@ def test_paper_is_the_papers_temperature_discount_and_targets():
     assert (ours.c, ours.gamma, ours.lam) == (2.0, 1.0, None)
     assert (papers.c, papers.gamma, papers.lam) == (0.5, 0.5, 0.0)
     assert Settings(Path("a b"), paper=True).command == (
-        "python -m benchmarks demo --out 'a b' --seconds 60 --paper --seed 0 --n 10000 --prior melody"
-        " --min-distinct 0.995"
+        "python -m benchmarks demo --out 'a b' --seed 0 --seconds 60 --n 10000 --prior melody --min-distinct 0.995"
+        " --paper --molecule-seconds 60 --n-molecules 2000 --molecule-prior smiles"
+    )
+    assert Settings(Path("x"), only="molecules", molecule_seconds=3).command == (
+        "python -m benchmarks demo --out x --seed 0 --only molecules --molecule-seconds 3 --n-molecules 2000"
+        " --molecule-prior smiles"
     )
 
 

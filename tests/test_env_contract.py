@@ -23,7 +23,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
-from env_toys import AUTORESET_MODES, IDS, OBS_MODES, assert_same, walk
+from env_toys import AUTORESET_MODES, HORIZON, IDS, OBS_MODES, assert_same, of_some, walk
 
 each_id = pytest.mark.parametrize("id", IDS)
 each_obs_mode = pytest.mark.parametrize("obs_mode", OBS_MODES)
@@ -57,7 +57,7 @@ def horizon(env):
 
 
 def test_three_ids_of_one_family_are_registered():
-    assert {"SeqTutor-Melody-v0", "SeqTutor-Exact-v0"} <= set(IDS)
+    assert {"SeqTutor-Melody-v0", "SeqTutor-SMILES-v0", "SeqTutor-Exact-v0"} <= set(IDS)
     for id in IDS:
         assert gymnasium.spec(id).max_episode_steps is None
 
@@ -161,7 +161,10 @@ def test_pickled_copies_continue_identically(id):
     vector.step(actions[:3] * 0)
     vector_copy = pickle.loads(pickle.dumps(vector))
     for action in actions[1:]:
-        assert_same(env.step(action), copy.step(action))
+        ours, theirs = env.step(action), copy.step(action)
+        assert_same(ours, theirs)
+        if ours[2]:
+            assert_same(env.reset(), copy.reset())
         batch = np.full(3, action)
         assert_same(vector.step(batch), vector_copy.step(batch))
     assert env.np_random.random() == copy.np_random.random()
@@ -288,8 +291,7 @@ def test_a_wrong_batch_of_actions_is_an_error(id, actions):
     ],
 )
 def test_a_wrong_argument_is_an_error_of_one_line(id, argument, value, says):
-    if argument == "length" and id == "SeqTutor-SMILES-v0":
-        argument = "max_length"
+    argument = HORIZON[id] if argument == "length" else argument
     with pytest.raises(ValueError) as error:
         make_vec(id, **{"num_envs": 2, argument: value})
     assert says in str(error.value) and "\n" not in str(error.value)
@@ -328,17 +330,22 @@ def test_reset_masks_and_seeds_are_checked(id):
 @each_autoreset_mode
 def test_infos_of_ends_only(id, autoreset_mode):
     full, end = (make_vec(id, 2, autoreset_mode=autoreset_mode, infos=infos) for infos in ("full", "end"))
-    ended = 0
+    ends, over = 0, np.zeros(2, bool)
     for call, (of_full, of_end) in walk([full, end], calls=2 * horizon(full) + 2):
         assert_same(of_full[:-1], of_end[:-1])
-        if call == "step" and of_full[2].all():  # as all of these end together
+        if call != "step":
             assert_same(of_full[-1], of_end[-1])
-            ended += 1
-        elif call == "step" and "prior_log_prob" in of_full[-1]:
-            assert of_end[-1] == {}
-        else:
-            assert_same(of_full[-1], of_end[-1])
-    assert ended == 2
+            over = np.zeros(2, bool)
+            continue
+        ended = of_full[2]
+        same_step, fresh = autoreset_mode == "SameStep", over if autoreset_mode == "NextStep" else np.zeros(2, bool)
+        rows = {key: of_full[-1][key] for key in of_full[-1] if key.endswith(("prior_log_probs", "action_mask"))}
+        final = {key: of_full[-1][key] for key in of_full[-1] if "final" in key}
+        told = {key: of_full[-1][key] for key in of_full[-1].keys() - rows.keys() - final.keys()}
+        expected = of_some(rows, ended if same_step else fresh) | final
+        assert_same(expected | ({} if same_step else of_some(told, ended)), of_end[-1])
+        ends, over = ends + int(ended.sum()), ended
+    assert ends >= 4
 
 
 @each_id

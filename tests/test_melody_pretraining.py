@@ -92,7 +92,7 @@ def test_a_folder_of_good_and_bad_midi_files(tmp_path):
         assert reason in line
     assert f"skipped {len(reasons)} in all" in done.stdout
     assert "8 melodies, 384 tokens: 8 songs" in done.stdout
-    assert "validation=" in done.stderr  # the progress bar's
+    assert "validation_nll=" in done.stderr  # the progress bar's
     prior = RecurrentPrior.load(out)
     assert (prior.vocab, prior.hidden_size, prior.length) == (MELODY_VOCAB, 8, 32)
     card = json.loads((tmp_path / "out" / "my.prior.json").read_text())

@@ -44,7 +44,7 @@ def interrupted_fit(monkeypatch, batches, *args, **kwargs):
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, batches, cell, dropout):
     """Bit for bit on one thread; 13 sequences make 4 batches an epoch, so 2 is in the first epoch, 19 in the last."""
     assert torch.get_num_threads() == 1
-    settings = Settings(6, 2, cell, 5, 4, 5, 1e-2, 0.01, dropout)
+    settings = Settings(6, 2, cell, 5, 0, 4, 5, 1e-2, 0, 0.01, dropout)
     data = uneven(), uneven(5, seed=1), VOCAB
     whole = fit(*data, tmp_path / "whole", settings)
     out = tmp_path / "parts.safetensors"
@@ -89,7 +89,8 @@ def test_an_interruption_in_the_first_epoch_leaves_a_usable_file(tmp_path, monke
 
 OTHERS = {
     "hidden_size": 5, "num_layers": 2, "cell": "gru", "epochs": 6, "batch_size": 3, "chunk": 4, "learning_rate": 0.5,
-    "weight_decay": 0.1, "dropout": 0.1, "max_grad_norm": 1.0, "seed": 1,
+    "weight_decay": 0.1, "dropout": 0.1, "max_grad_norm": 1.0, "seed": 1, "epoch_size": 7, "warmup": 2,
+    "precision": "bfloat16",
 }
 
 

@@ -7,7 +7,7 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
-from env_toys import OBS_MODES, assert_same
+from env_toys import HORIZON, IDS, OBS_MODES, assert_same
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
@@ -17,10 +17,15 @@ from seqtutor_envs.sb3 import SB3VecEnv, make_sb3
 
 ID = "SeqTutor-Melody-v0"
 LENGTH = 6  # short episodes, so that a few steps end some
+each_id = pytest.mark.parametrize("id", IDS)
 
 
-def dummy(num_envs, **kwargs):
-    return DummyVecEnv([lambda: Monitor(gymnasium.make(ID, length=LENGTH, **kwargs))] * num_envs)
+def short(id, num_envs, **kwargs):
+    return make_sb3(id, num_envs, **{HORIZON[id]: LENGTH}, **kwargs)
+
+
+def dummy(id, num_envs, **kwargs):
+    return DummyVecEnv([lambda: Monitor(gymnasium.make(id, **{HORIZON[id]: LENGTH}, **kwargs))] * num_envs)
 
 
 def plain(data):
@@ -32,24 +37,25 @@ def plain(data):
     return data.item() if isinstance(data, np.generic) else data
 
 
+@each_id
 @pytest.mark.parametrize("obs_mode", OBS_MODES)
-def test_with_full_infos_it_equals_dummy_vec_env(obs_mode):
-    envs = make_sb3(ID, 2, infos="full", length=LENGTH, obs_mode=obs_mode), dummy(2, obs_mode=obs_mode)
+def test_with_full_infos_it_equals_dummy_vec_env(id, obs_mode):
+    envs = short(id, 2, infos="full", obs_mode=obs_mode), dummy(id, 2, obs_mode=obs_mode)
     assert envs[0].observation_space == envs[1].observation_space and envs[0].action_space == envs[1].action_space
     assert_same(*(plain(env.reset()) for env in envs))
     assert_same(*(plain(env.reset_infos) for env in envs))
     rng, ends = np.random.default_rng(0), 0
     for _ in range(2 * LENGTH + 1):
-        actions = rng.integers(0, 38, 2)
+        actions = rng.integers(0, envs[0].action_space.n, 2)
         ours, theirs = (env.step(actions) for env in envs)
         assert_same(plain(ours), plain(theirs))
         assert_same(*(plain(env.reset_infos) for env in envs))
         ends += int(ours[2].sum())
-    assert ends == 4
+    assert ends >= 4
 
 
 def test_by_default_infos_come_where_an_episode_ends():
-    env = make_sb3(ID, 2, length=LENGTH)
+    env = short(ID, 2)
     env.reset()
     for t in range(LENGTH):
         _, rewards, dones, infos = env.step(np.array([14, 1]))
@@ -62,9 +68,9 @@ def test_by_default_infos_come_where_an_episode_ends():
 
 
 def test_vec_monitor_agrees_with_the_episodes():
-    own = make_sb3(ID, 3, length=LENGTH)
+    own = short(ID, 3)
     with pytest.warns(UserWarning, match="already wrapped"):
-        monitored = VecMonitor(make_sb3(ID, 3, length=LENGTH))
+        monitored = VecMonitor(short(ID, 3))
     for env in (own, monitored):
         env.reset()
     for _ in range(2 * LENGTH):
@@ -92,7 +98,7 @@ def test_attributes_methods_and_seeds():
 
 
 def test_pictures_are_tiled():
-    env = make_sb3(ID, 3, length=LENGTH, render_mode="rgb_array")
+    env = short(ID, 3, render_mode="rgb_array")
     env.reset()
     one = env.get_images()[0]
     height, width, _ = one.shape
@@ -104,6 +110,7 @@ def test_another_autoreset_mode_is_refused():
         SB3VecEnv(gymnasium.make_vec(ID, num_envs=2))
 
 
+@each_id
 @pytest.mark.parametrize(
     ("algorithm", "policy", "obs_mode", "kwargs"),
     [
@@ -112,8 +119,8 @@ def test_another_autoreset_mode_is_refused():
         (DQN, "MlpPolicy", "token", {"learning_starts": 32, "train_freq": 4}),
     ],
 )
-def test_sb3_algorithms_learn_on_it(algorithm, policy, obs_mode, kwargs):
-    env = make_sb3(ID, 4, length=LENGTH, obs_mode=obs_mode)
+def test_sb3_algorithms_learn_on_it(id, algorithm, policy, obs_mode, kwargs):
+    env = short(id, 4, obs_mode=obs_mode)
     agent = algorithm(policy, env, seed=0, device="cpu", **kwargs)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 NEAR_ZERO = 0.12  # autocorrelations up to here count as good: the paper's largest is .10
-Metrics = Mapping[str, float]
+Metrics = Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Row:
         title, meaning: in words.
         better: "higher", "lower", "near 0", or "" where neither is better by itself.
         percent: whether it is a share.
+        digits: after the point; None: two, or one where there are two before it.
     """
 
     key: str
@@ -26,6 +27,7 @@ class Row:
     meaning: str
     better: str
     percent: bool = False
+    digits: int | None = None
 
 
 OBJECTIVE = (
@@ -68,32 +70,39 @@ SUMMARY = (*OBJECTIVE[:3], *OBJECTIVE[4:], *TABLE_1[:8])
 
 
 def shown(row: Row, value: float | None) -> str:
-    """A figure in words: two digits after the point, or one where there are two before it; a true minus sign."""
+    """A figure in words, with a true minus sign."""
     if value is None or not math.isfinite(value):
         return "–"
     value = 100 * value if row.percent else value
-    digits = 1 if abs(value) >= 9.995 else 2
+    digits = row.digits if row.digits is not None else 1 if abs(value) >= 9.995 else 2
     text = f"{value:.{digits}f}".replace("-", "−")
     return f"{text}%" if row.percent else text
 
 
 def shown_error(row: Row, metrics: Metrics) -> str:
-    """The figure's standard error; "" where it has none, or none that two digits show."""
-    error = metrics.get(f"{row.key}_se") or 0.0
-    return f"± {error:.2f}" if error >= 0.005 else ""
+    """The figure's standard error; "" where it has none, or none that the figure's digits show."""
+    error, digits = metrics.get(f"{row.key}_se") or 0.0, 2 if row.digits is None else row.digits
+    return f"± {error:.{digits}f}" if error >= 0.5 * 10**-digits else ""
 
 
-def as_good(row: Row, value: float, paper: float) -> bool:
-    """Whether a figure is at least as good as the paper's (an autocorrelation: within NEAR_ZERO). NaN is not."""
+def as_good(row: Row, value: float | None, paper: float | None) -> bool:
+    """Whether a figure is at least as good as the paper's (an autocorrelation: within NEAR_ZERO). None, NaN are not."""
+    if value is None or paper is None:
+        return False
     if row.better == "near 0":
         return abs(value) <= NEAR_ZERO
     return value >= paper if row.better == "higher" else value <= paper
 
 
-def text_table(title: str, rows: tuple[Row, ...], columns: Mapping[str, Metrics]) -> str:
-    """Rows by columns (heading -> figures), aligned, with a line that says which direction is good."""
+def known(rows: Sequence[Row], columns: Mapping[str, Metrics]) -> list[Row]:
+    """The rows that any column has; novelty, for one, takes a prior that says what it was trained on."""
+    return [row for row in rows if any(row.key in metrics for metrics in columns.values())]
+
+
+def text_table(title: str, rows: Sequence[Row], columns: Mapping[str, Metrics]) -> str:
+    """Known rows by columns (heading -> figures), aligned, with a line that says which direction is good."""
     cells = [["", "better", *columns]]
-    for row in rows:
+    for row in known(rows, columns):
         figures = (f"{shown(row, metrics.get(row.key))} {shown_error(row, metrics)}" for metrics in columns.values())
         cells.append([row.title, row.better, *(text.rstrip() for text in figures)])
     widths = [max(map(len, column)) for column in zip(*cells)]

@@ -23,7 +23,24 @@ ENV = "SeqTutor-Melody-v0"
 BATCHES = (64, 256, 1024)
 CELL_BATCHES = (1, 2, 4, 8, 16, 64)
 SEED = 0
+UNIT = "Thousand steps per CPU second, one thread"
+HEADS = {
+    "environment": "Melody environment, full infos, native batch; share_of_prior: of the bare step's steps/s",
+    "single": "One environment, as gym.make gives it",
+    "cells": "Recurrent step; compiled_to_numpy above 1: the compiled loop is the faster",
+    "agent": "Psi-learning at its defaults: rollouts and updates",
+}
 Figures = dict[str, float]
+
+
+def measurements(prior: RecurrentPrior, seconds: float) -> Iterator[tuple[str, str, Figures]]:
+    """Section, row, figures, one after the other."""
+    for n in BATCHES:
+        yield "environment", str(n), environment(prior, n, seconds)
+    yield "single", "1", single(prior, seconds)
+    for n in CELL_BATCHES:
+        yield "cells", str(n), cell(prior, n, seconds)
+    yield "agent", "psi", agent(prior, seconds)
 
 
 def environment(prior: Prior, n: int, seconds: float) -> Figures:

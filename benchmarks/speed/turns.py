@@ -13,18 +13,23 @@ BLOCK = 0.03  # seconds of one turn at least: above the clock's steps, below the
 FEWEST_TURNS = 5
 
 
-def in_turns(sides: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, NDArray[np.float64]]:
-    """Runs the sides in turns, A B A B ..., for about `seconds` of CPU time, each at least FEWEST_TURNS times.
+def in_turns(
+    sides: Mapping[str, Callable[[], Any]], seconds: float, clock: Callable[[], float] = time.process_time
+) -> dict[str, NDArray[np.float64]]:
+    """Runs the sides in turns, A B A B ..., for about `seconds` of the clock, each at least FEWEST_TURNS times.
+
+    Args:
+        clock: CPU time of this process; time.perf_counter where others share the work.
 
     Returns:
-        name -> CPU seconds of one call [turns].
+        name -> seconds of one call [turns].
     """
-    calls = {name: _calls_in_a_block(side) for name, side in sides.items()}  # warms up, too
+    calls = {name: _calls_in_a_block(side, clock) for name, side in sides.items()}  # warms up, too
     turns: dict[str, list[float]] = {name: [] for name in sides}
-    begin = time.process_time()
-    while time.process_time() - begin < seconds or len(turns[next(iter(sides))]) < FEWEST_TURNS:
+    begin = clock()
+    while clock() - begin < seconds or len(turns[next(iter(sides))]) < FEWEST_TURNS:
         for name, side in sides.items():
-            turns[name].append(_block(side, calls[name]) / calls[name])
+            turns[name].append(_block(side, calls[name], clock) / calls[name])
     return {name: np.array(times) for name, times in turns.items()}
 
 
@@ -34,16 +39,16 @@ def typical(times: NDArray[np.float64]) -> float:
     return float(np.quantile(times, 0.25))
 
 
-def _block(side: Callable[[], Any], calls: int) -> float:
-    begin = time.process_time()
+def _block(side: Callable[[], Any], calls: int, clock: Callable[[], float]) -> float:
+    begin = clock()
     for _ in range(calls):
         side()
-    return time.process_time() - begin
+    return clock() - begin
 
 
-def _calls_in_a_block(side: Callable[[], Any]) -> int:
+def _calls_in_a_block(side: Callable[[], Any], clock: Callable[[], float]) -> int:
     side()  # compiles
     calls = 1
-    while (spent := _block(side, calls)) < BLOCK / 2:
+    while (spent := _block(side, calls, clock)) < BLOCK / 2:
         calls *= 2
     return max(1, round(calls * BLOCK / spent))

@@ -18,7 +18,7 @@ from seqtutor_envs import ngram
 from seqtutor_envs.melody.corpus import SPLITS, Corpus, from_midi_folder, from_music21, from_npz
 from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB
 from seqtutor_envs.network import RecurrentNetwork
-from seqtutor_envs.pretrain import Settings, fit, token_nll
+from seqtutor_envs.pretrain import Settings, fit, options, token_nll
 from seqtutor_envs.prior import RecurrentPrior
 
 EPISODE = 32  # tokens that the prior's `sample` writes: the paper's melodies
@@ -174,8 +174,4 @@ def _command(settings: Settings, origin: str, exclude: tuple[str, ...], transpos
         words.append("--exclude " + shlex.join(exclude))
     if not transpose:
         words.append("--no-transpose")
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if value != field.default:
-            words.append(f"--{field.name.replace('_', '-')} {value}")
-    return " ".join(words)
+    return " ".join(words + options(settings))

@@ -1,0 +1,87 @@
+"""Learning by the clock, its progress bar and its curve: the same for melodies and molecules."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from stable_baselines3.common.callbacks import BaseCallback
+from tqdm import tqdm
+
+from agents import PsiLearning
+from agents.budget import SecondsBudget
+
+CURVE_POINTS = 150
+ENOUGH = 10**12  # timesteps that no budget of seconds reaches
+
+
+def fine_tune(
+    agent: PsiLearning, seconds: float, min_distinct: float = 0.0, clock: Callable[[], float] = time.process_time
+) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """Learns for `seconds` of the clock, until sequences begin to repeat, or until Ctrl-C.
+
+    Returns facts of the training, and the learning curve.
+    """
+    budget = SecondsBudget(seconds, clock)
+    recorder = LearningCurve(budget, min_distinct)
+    interrupted = False
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            agent.learn(ENOUGH, callback=[budget, recorder])
+        except KeyboardInterrupt:
+            interrupted = True
+            early = f"Interrupted after {budget.spent:.0f} of {seconds:g} s"
+            print(f"{early}; the report is about what was learned so far.", file=sys.stderr)
+    messages = [str(warning.message) for warning in noted]
+    for message in messages:
+        print(f"Note: {message}", file=sys.stderr)
+    facts: dict[str, Any] = {"seconds": budget.spent, "timesteps": agent.num_timesteps, "rounds": agent.rounds}
+    facts |= {"asked_seconds": seconds, "n_envs": agent.n_envs}
+    facts |= {"interrupted": interrupted, "repeating": recorder.repeating, "warnings": messages}
+    return facts, recorder.points
+
+
+class LearningCurve(BaseCallback):
+    """A progress bar in seconds, and the training figures (`SequenceAgent.training_figures`) along it.
+
+    Args:
+        budget: what ends the learning; listed before this callback, so that its seconds are up to date.
+        min_distinct: the learning ends early where a smaller share of the newest sequences is distinct.
+    """
+
+    def __init__(self, budget: SecondsBudget, min_distinct: float = 0.0) -> None:
+        super().__init__()
+        self.budget, self.min_distinct = budget, min_distinct
+        self.repeating = False
+        self.points: list[dict[str, float]] = []
+
+    def _on_training_start(self) -> None:
+        self.bar = tqdm(
+            total=self.budget.seconds,
+            desc="Psi-learning",
+            bar_format="{desc} {percentage:3.0f}%|{bar:24}| {n:.0f} of {total:.0f} s{postfix}",
+        )
+
+    def _on_step(self) -> bool:
+        spent = self.budget.spent
+        if spent - (self.points[-1]["seconds"] if self.points else 0.0) >= self.budget.seconds / CURVE_POINTS:
+            self._record()
+            self.repeating = self.points[-1]["distinct"] < self.min_distinct
+        self.bar.update(min(spent, self.budget.seconds) - self.bar.n)
+        return not self.repeating
+
+    def _on_training_end(self) -> None:
+        if not self.points or self.points[-1]["seconds"] < self.budget.spent:
+            self._record()
+        self.bar.close()
+
+    def _record(self) -> None:
+        agent: Any = self.model
+        figures = agent.training_figures()
+        self.points.append({"seconds": self.budget.spent, "timesteps": agent.num_timesteps, **figures})
+        shown = f"J {figures['j']:.1f}, return {figures['task_return']:.3g}, KL {figures['kl']:.1f}"
+        self.bar.set_postfix_str(shown, refresh=False)

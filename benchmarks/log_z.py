@@ -1,0 +1,138 @@
+"""`python -m benchmarks log-z`: log Z from samples of the prior, and how much of the way there an agent has come.
+
+log Z = log E_p[exp(R / c)] is the largest J that any policy can have. N returns R of independent samples of the prior
+give it for every c at once. Natural logs; errors are standard errors by the delta method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from benchmarks.domains import SMILES, keywords
+from seqtutor_envs.checks import temperature
+from seqtutor_envs.command import one_thread
+
+FEW = 100  # effective samples, below which an estimate is said to be doubtful
+
+
+class LogZ(NamedTuple):
+    """An estimate, its standard error, and the number of samples of the optimum that would weigh as much.
+
+    With few effective samples the best ones are missing: the estimate is too low, and its error too small.
+    """
+
+    value: float
+    error: float
+    effective: float
+
+
+def estimate(returns: NDArray[np.float64], c: float) -> LogZ:
+    """log mean exp(R / c) over returns R [N] of samples of the prior, not divided by c.
+
+    Raises ValueError unless there are at least two finite returns and c is above 0.
+    """
+    scaled = _scaled(returns, c)
+    top = scaled.max()
+    weights = np.exp(scaled - top)  # the largest is 1
+    mean = weights.mean()
+    error = weights.std(ddof=1) / (np.sqrt(len(weights)) * mean)
+    return LogZ(float(top + np.log(mean)), float(error), float(weights.sum() ** 2 / (weights**2).sum()))
+
+
+def optimum(returns: NDArray[np.float64], c: float) -> tuple[float, float]:
+    """Mean return of the best policy, and its KL to the prior in nats, by the same weights."""
+    scaled = _scaled(returns, c)
+    weights = np.exp(scaled - scaled.max())
+    mean = float(weights @ returns / weights.sum())
+    return mean, mean / c - estimate(returns, c).value
+
+
+def share_closed(j: float, j_error: float, returns: NDArray[np.float64], c: float) -> tuple[float, float]:
+    """(J - J(prior)) / (log Z - J(prior)) of an agent, and its standard error.
+
+    J(prior) = E_p[R / c] and log Z come from the same samples; that they err together is in the error, as is the
+    agent's own, independent one. NaN where the prior is the optimum.
+
+    Args:
+        j, j_error: the agent's J and its standard error, from samples of its own.
+        returns, c: as for `estimate`.
+    """
+    scaled = _scaled(returns, c)
+    log_z, of_prior = estimate(returns, c).value, float(scaled.mean())
+    whole, done = log_z - of_prior, j - of_prior
+    if whole <= 0:
+        return float("nan"), float("nan")
+    # how much one sample moves J(prior) and log Z, times N
+    moves_prior = scaled - of_prior
+    moves_log_z = np.exp(scaled - log_z) - 1
+    # d(share) = dJ / whole + (done - whole) / whole^2 dJ(prior) - done / whole^2 dlogZ
+    moves = ((done - whole) * moves_prior - done * moves_log_z) / whole**2
+    error = np.sqrt((j_error / whole) ** 2 + moves.var(ddof=1) / len(moves))
+    return done / whole, float(error)
+
+
+def log_z(
+    env: str = SMILES,
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 100_000,
+    c: tuple[float, ...] = (),
+    seed: int = 0,
+    weights: str = "{}",
+    env_kwargs: str = "{}",
+    prior: str | None = None,
+    workers: int | None = None,
+    out: Path = Path("prior-samples.safetensors"),
+) -> None:
+    """Draws samples of the prior, scores them, and prints log Z and what the optimum would be at each temperature.
+
+    OUT keeps the samples and their returns, which serve every c; `compare --samples OUT` reads them.
+
+    Args:
+        env: an environment id.
+        n: samples; a larger n goes on where an earlier one ended.
+        c: temperatures; none: the environment's own.
+        seed: of the samples.
+        weights: of the reward's terms, as JSON.
+        env_kwargs: further keywords of the environment as JSON.
+        prior: a shipped name or a path; none: the environment's own.
+        workers: scoring processes of molecules; none: one for each core.
+        out: the file.
+    """
+    from benchmarks.prior_samples import drawn, made
+
+    one_thread()
+    given = keywords(env, env_kwargs, weights, prior, workers)
+    batch = made(env, given)
+    batch.close()
+    temperatures = [temperature(value) for value in (c or (batch.c,))]
+    samples = drawn(env, given, n, seed, out)
+    mean, best = samples.returns.mean(), samples.returns.max()
+    print(f"{env}: {n:,} samples of the prior; mean return {mean:.4f}, best {best:.4f}")
+    print(table(samples.returns, temperatures))
+    print(out)
+
+
+def table(returns: NDArray[np.float64], temperatures: Sequence[float]) -> str:
+    """A line for each temperature: log Z, what the prior has of it, what the optimum is."""
+    heads = ("c", "log Z", "±", "J(prior)", "±", "optimum's R", "its KL", "effective samples")
+    lines = ["".join(f"{head:>12}" for head in heads[:-1]) + f"{heads[-1]:>20}"]
+    for c in temperatures:
+        found, scaled = estimate(returns, c), returns / c
+        mean, kl = optimum(returns, c)
+        numbers = (found.value, found.error, scaled.mean(), scaled.std(ddof=1) / len(scaled) ** 0.5, mean, kl)
+        doubtful = "  (few: log Z is too low)" if found.effective < FEW else ""
+        row = "".join(f"{number:12.4f}" for number in numbers)
+        lines.append(f"{c:12g}{row}{found.effective:20.1f}{doubtful}")
+    return "\n".join(lines)
+
+
+def _scaled(returns: NDArray[np.float64], c: float) -> NDArray[np.float64]:
+    returns = np.asarray(returns, dtype=np.float64)
+    if returns.ndim != 1 or len(returns) < 2 or not np.isfinite(returns).all():
+        raise ValueError(f"log Z needs two finite returns or more, [N], not {list(returns.shape)}.")
+    return returns / temperature(c)

@@ -1,0 +1,178 @@
+"""Samples of a prior with their returns: drawn once, kept in a file, used for log Z and for best-of-n.
+
+N samples, T tokens at most. Sample i is the same whatever N is, so that a file can be made longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Self
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+from tqdm import tqdm
+
+import seqtutor_envs  # noqa: F401  (registers the ids)
+from agents.base import installed, prior_sha256
+from seqtutor_envs.env import SequenceTutorVectorEnv
+from seqtutor_envs.files import load_arrays, save_arrays
+from seqtutor_envs.masking import as_judged
+from seqtutor_envs.task import Task
+
+PART = 10_000  # samples between two writings of the file
+UNNAMED = 0  # hash of "", the name of what is no molecule
+# keywords that change no return: how it is computed, where the prior comes from, what a return is divided by
+INDIFFERENT = ("workers", "score_timeout", "prior", "c", "obs_mode", "known")
+
+
+@dataclass(frozen=True)
+class PriorSamples:
+    """N samples of a prior in one environment.
+
+    Attributes:
+        tokens: [N, T], the start id as filler.
+        lengths: [N].
+        returns: [N], R = sum of r_T, not divided by c.
+        names: uint64 [N], hashes of what a molecule is called (canonical SMILES; in other domains its tokens); 0 where
+            it is none.
+        facts: what they were drawn from.
+    """
+
+    tokens: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    returns: NDArray[np.float64]
+    names: NDArray[np.uint64]
+    facts: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.returns)
+
+    @classmethod
+    def load(cls, path: Path, facts: Mapping[str, Any]) -> Self:
+        """What `drawn` wrote. Raises FileNotFoundError, and ValueError if it was drawn from something else."""
+        if not path.is_file():
+            raise FileNotFoundError(f"No samples of the prior at {path}: `python -m benchmarks log-z` makes them.")
+        arrays, was = load_arrays(path)
+        for name, value in facts.items():
+            if was.get(name) != value:
+                found = f"{path} was drawn with {name}={was.get(name)}, not {value}"
+                raise ValueError(f"{found}: give another file.")
+        lengths, returns, names = arrays["lengths"].astype(np.int64), arrays["returns"], arrays["names"]
+        return cls(arrays["tokens"].astype(np.int64), lengths, returns, names, was)
+
+    def save(self, path: Path) -> None:
+        """Writes what `load` reads."""
+        arrays = {"tokens": self.tokens.astype(np.uint16), "lengths": self.lengths.astype(np.uint16)}
+        save_arrays(path, {**arrays, "returns": self.returns, "names": self.names}, self.facts)
+
+    def first(self, n: int) -> PriorSamples:
+        """The first n, or all if there are fewer."""
+        return PriorSamples(self.tokens[:n], self.lengths[:n], self.returns[:n], self.names[:n], self.facts)
+
+
+def drawn(env_id: str, env_kwargs: Mapping[str, Any], n: int, seed: int, path: Path) -> PriorSamples:
+    """The first n samples, from the file as far as it goes; it grows by parts, so that Ctrl-C loses little."""
+    if n < 2:
+        raise ValueError(f"-n must be at least 2, not {n}.")
+    env = made(env_id, env_kwargs)
+    try:
+        facts = facts_of(env, env_id, env_kwargs)
+        if path.exists():
+            samples = PriorSamples.load(path, {**facts, "seed": seed})
+        else:
+            none = np.zeros(0, np.int64)
+            empty = np.zeros((0, env.task.length), np.int64)
+            samples = PriorSamples(empty, none, none.astype(float), none.astype(np.uint64), {**facts, "seed": seed})
+        bar = tqdm(desc="samples of the prior", initial=min(n, len(samples)), total=n, unit="")
+        with bar:
+            while len(samples) < n:
+                samples = _longer(samples, env, seed, n)
+                samples.save(path)
+                bar.update(len(samples) - bar.n)
+        return samples.first(n)
+    finally:
+        env.close()
+
+
+def made(env_id: str, env_kwargs: Mapping[str, Any]) -> SequenceTutorVectorEnv:
+    """The native batch that the samples are judged in. Raises ValueError for an id that has none."""
+    env = gym.make_vec(env_id, num_envs=1, infos="end", **env_kwargs)
+    if not isinstance(env, SequenceTutorVectorEnv):
+        raise ValueError(f"{env_id} is no environment of this library.")
+    return env
+
+
+def facts_of(env: SequenceTutorVectorEnv, env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides which samples and returns there are."""
+    asked = {name: value for name, value in env_kwargs.items() if name not in INDIFFERENT}
+    return {"env": env_id, "env_kwargs": asked, "prior": prior_sha256(env.prior), "rdkit": installed("rdkit")}
+
+
+def names_of(task: Task, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[str]:
+    """What each sequence is to an oracle: a canonical SMILES, "" for no molecule; in other domains its tokens."""
+    scorer = getattr(task, "scorer", None)  # of molecules, whose newest scores are at hand
+    if scorer is None:
+        return [name for name, _ in task.identities(tokens, lengths)]
+    return [score.canonical or "" for score in scorer(task.smiles(tokens, lengths))]  # type: ignore[attr-defined]
+
+
+def hashes(names: Sequence[str]) -> NDArray[np.uint64]:
+    """64 bits of each name, 0 for ""."""
+    digests = (blake2b(name.encode(), digest_size=8).digest() if name else bytes(8) for name in names)
+    return np.frombuffer(b"".join(digests), np.uint64)
+
+
+class Scored(BaseCallback):
+    """Which distinct molecules (in other domains: sequences) an agent has had scored while it learned: `names`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[int] = set()
+
+    def _on_step(self) -> bool:
+        task, newest = self.model.task, self.model.newest  # type: ignore[attr-defined]
+        self.names.update(hashes(names_of(task, newest.tokens, newest.lengths)).tolist())
+        self.names.discard(UNNAMED)
+        return True
+
+
+def best_of(samples: PriorSamples, calls: int, k: int) -> tuple[NDArray[np.int64], int]:
+    """The k best by return of the first `calls` distinct molecules among the samples, and how many were drawn for them.
+
+    Rows are in the order of their returns, the best first. What is no molecule costs no call. Keeping the best share
+    k / drawn of a prior's samples is a policy itself, p given that R is among them, whose KL to p is log(drawn / k).
+
+    Raises ValueError where there are fewer distinct molecules than calls, or fewer calls than k.
+    """
+    _, firsts = np.unique(samples.names, return_index=True)
+    firsts = np.sort(firsts[samples.names[firsts] != UNNAMED])
+    if not 1 <= k <= calls:
+        raise ValueError(f"The best {k} of {calls} molecules: ask for at least as many as are kept, and one at least.")
+    if len(firsts) < calls:
+        found = f"There are {len(firsts):,} distinct molecules in {len(samples):,} samples, fewer than {calls:,}"
+        raise ValueError(f"{found}: draw more with `python -m benchmarks log-z -n`.")
+    asked = firsts[:calls]
+    return asked[np.argsort(-samples.returns[asked], kind="stable")[:k]], int(asked[-1]) + 1
+
+
+def _longer(samples: PriorSamples, env: SequenceTutorVectorEnv, seed: int, n: int) -> PriorSamples:
+    """With what is wanted of one more part. A part is drawn as a whole, so that its samples do not depend on n."""
+    part, begin = divmod(len(samples), PART)
+    task = env.task
+    drawn, until = as_judged(env.prior, task).sample(PART, np.random.default_rng((seed, part)), task.length)
+    end = min(PART, n - part * PART)
+    tokens, lengths = drawn[begin:end], until[begin:end]
+    returns = task.reward(tokens, lengths).sum(axis=1)
+    filler = np.full((len(tokens), task.length - tokens.shape[1]), task.vocab.start)
+    return PriorSamples(
+        np.concatenate([samples.tokens, np.concatenate([tokens, filler], axis=1)]),
+        np.concatenate([samples.lengths, lengths]),
+        np.concatenate([samples.returns, returns]),
+        np.concatenate([samples.names, hashes(names_of(task, tokens, lengths))]),
+        samples.facts,
+    )

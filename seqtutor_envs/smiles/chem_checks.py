@@ -1,0 +1,69 @@
+"""What the task asks of a molecule beyond RDKit's reading it; each check can be switched off, each failure is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from rdkit import Chem
+from rdkit.Chem import rdqueries
+
+__all__ = ["CHECKS", "ELEMENTS", "checked_names", "failed_check"]
+
+CHECKS = ("fragments", "wildcard", "radical", "carbon", "elements")  # in the order in which they are tried
+ELEMENTS = ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", "I")
+
+
+def failed_check(mol: Chem.Mol, checks: Sequence[str] = CHECKS, elements: Sequence[str] = ELEMENTS) -> str:
+    """The first of CHECKS, in their order, that is among `checks` and fails; "" if there is none.
+
+    `fragments`: more than one. `wildcard`: an atom `*`. `radical`: an unpaired electron. `carbon`: none at all.
+    `elements`: an atom, other than a wildcard, of another element; the hydrogens that a SMILES does not write are
+    always allowed.
+    """
+    for name in CHECKS:
+        if name in checks and _FAILS[name](mol, tuple(elements)):
+            return name
+    return ""
+
+
+def checked_names(checks: Sequence[str], elements: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Both as tuples. Raises ValueError, with the choices, for a check or an element that there is not."""
+    for what, names in (("checks", checks), ("elements", elements)):
+        if isinstance(names, str):
+            raise ValueError(f"{what} must be several names, such as ({names!r},), not one string.")
+    for name in checks:
+        if name not in CHECKS:
+            raise ValueError(f"There is no check {name!r}; there are {', '.join(CHECKS)}.")
+    known = _symbols()
+    for symbol in elements:
+        if symbol not in known:
+            raise ValueError(f"There is no element {symbol!r}; elements are symbols such as {', '.join(ELEMENTS)}.")
+    return tuple(checks), tuple(elements)
+
+
+@lru_cache(maxsize=16)
+def _other_elements(elements: tuple[str, ...]) -> Chem.Mol:
+    """A pattern of one atom that is none of these elements and no wildcard."""
+    table = Chem.GetPeriodicTable()
+    numbers = [0, *(table.GetAtomicNumber(symbol) for symbol in elements)]
+    return Chem.MolFromSmarts("[" + ";".join(f"!#{number}" for number in numbers) + "]")
+
+
+_WILDCARD = Chem.MolFromSmarts("[#0]")
+_CARBON = Chem.MolFromSmarts("[#6]")
+_RADICAL = rdqueries.NumRadicalElectronsGreaterQueryAtom(0)
+
+_FAILS: dict[str, Callable[[Chem.Mol, tuple[str, ...]], bool]] = {
+    "fragments": lambda mol, elements: len(Chem.GetMolFrags(mol)) > 1,
+    "wildcard": lambda mol, elements: mol.HasSubstructMatch(_WILDCARD),
+    "radical": lambda mol, elements: len(mol.GetAtomsMatchingQuery(_RADICAL)) > 0,
+    "carbon": lambda mol, elements: not mol.HasSubstructMatch(_CARBON),
+    "elements": lambda mol, elements: mol.HasSubstructMatch(_other_elements(elements)),
+}
+
+
+@lru_cache(maxsize=1)
+def _symbols() -> frozenset[str]:
+    table = Chem.GetPeriodicTable()
+    return frozenset(table.GetElementSymbol(number) for number in range(1, 119))

@@ -1,0 +1,294 @@
+"""Molecules to train a prior on: what of a file's records can be learned from, as tokens, and why the rest cannot.
+
+M molecules lie end to end in one array, each with its end token. They are written as in the file, unless they are
+standardised: then as RDKit's canonical SMILES of the parent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from seqtutor_envs.files import load_arrays, save_arrays
+from seqtutor_envs.smiles.bloom import BloomFilter
+from seqtutor_envs.smiles.chem import parse
+from seqtutor_envs.smiles.chem_standard import CHANGES, fragments, parent, written
+from seqtutor_envs.smiles.reading import Record
+from seqtutor_envs.smiles.vocab import END, smiles_vocab, tokenize
+from seqtutor_envs.vocab import TokenVocab
+
+HELD_OUT = 10_000  # molecules to validate on, or a tenth of fewer than ten times as many
+RARE = 10  # molecules: a token in fewer is named, since it is hardly learned and slows every step
+NAMED = 3  # records of each reason that are shown
+SHOWN = 60  # characters of a record's text
+KNOWN_AT_ONCE = 50_000  # strings that the Bloom filter takes at a time
+
+EMPTY, NOT_SMILES, SALT, NOT_STANDARD = "empty", "not SMILES", "more than one fragment", "not standardised"
+TOO_LONG, UNKNOWN, REPEATED = "too long", "unknown token", "repeated"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which molecules are taken, and how.
+
+    Attributes:
+        standardize: "parent" takes the cleaned-up, largest, neutral fragment (chem_standard) in place of the molecule.
+        salts: "skip" leaves out what has more than one fragment in the file.
+        max_length: tokens, the end token counted.
+    """
+
+    standardize: Literal["none", "parent"] = "none"
+    salts: Literal["keep", "skip"] = "keep"
+    max_length: int = 100
+
+
+class Rare(NamedTuple):
+    """A token in few molecules, and the line of the first."""
+
+    token: str
+    molecules: int
+    line: int
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """M molecules.
+
+    Attributes:
+        tokens: uint8 or uint16, all molecules end to end, each with its end token.
+        offsets: int64 [M + 1]; molecule i is `tokens[offsets[i] : offsets[i + 1]]`.
+        hashes: uint32 [M], CRC-32 of each string: the smallest ones are held out.
+        keys: uint64, sorted; a hash of each distinct canonical SMILES.
+        vocab: its tokens, the end token last.
+        records: how many the file had.
+        skipped: reason -> number of records.
+        examples: the first few of each reason, ready to be read.
+        changes: what standardisation changed -> number of molecules; several may have changed in one.
+        rare: tokens in fewer than RARE molecules.
+    """
+
+    tokens: NDArray[np.unsignedinteger[Any]]
+    offsets: NDArray[np.int64]
+    hashes: NDArray[np.uint32]
+    keys: NDArray[np.uint64]
+    vocab: TokenVocab
+    records: int
+    skipped: dict[str, int] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
+    changes: dict[str, int] = field(default_factory=dict)
+    rare: tuple[Rare, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def split(self) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+        """Sequences to train on and to validate on, each in the file's order.
+
+        Held out are those with the smallest hashes, so that a molecule stays on its side when the file grows a little.
+        """
+        held_out = np.zeros(len(self), bool)
+        held_out[np.argsort(self.hashes, kind="stable")[: min(HELD_OUT, max(1, len(self) // 10))]] = True
+        sides: tuple[list[NDArray[Any]], list[NDArray[Any]]] = ([], [])
+        for out, (begin, end) in zip(held_out.tolist(), pairwise(self.offsets.tolist())):
+            sides[out].append(self.tokens[begin:end])
+        return sides
+
+    def known(self, canonical: Sequence[str]) -> NDArray[np.bool_]:
+        """Whether each of N canonical SMILES is one of these molecules; a wrong yes in 10^13."""
+        return np.isin(np.array([_key(smiles) for smiles in canonical], np.uint64), self.keys)
+
+    def save(self, path: Path, made_from: Mapping[str, Any]) -> None:
+        """Writes what `load` reads, with what it was made from."""
+        arrays = {name: getattr(self, name) for name in ("tokens", "offsets", "hashes", "keys")}
+        facts = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in arrays}
+        facts |= {"vocab": self.vocab.tokens, "made_from": dict(made_from)}
+        save_arrays(path, arrays, facts)
+
+    @classmethod
+    def load(cls, path: Path, made_from: Mapping[str, Any]) -> Corpus | None:
+        """What `save` wrote, or None if there is nothing, or it was made from something else or by another version."""
+        try:
+            arrays, facts = load_arrays(path)
+        except (OSError, ValueError):
+            return None
+        if facts.pop("made_from", None) != dict(made_from):
+            return None
+        texts, rare = tuple(facts["vocab"]), tuple(Rare(*each) for each in facts["rare"])
+        facts |= {"vocab": TokenVocab(texts, texts.index(END)), "rare": rare, "examples": tuple(facts["examples"])}
+        everything: dict[str, Any] = arrays | facts
+        return cls(**everything)
+
+
+class _Skipped(ValueError):
+    """A record that is left out: the reason, and what more there is to say."""
+
+
+def read(
+    records: Iterable[Record],
+    rules: Rules = Rules(),
+    vocab: TokenVocab | None = None,
+    bloom: BloomFilter | None = None,
+    total: int | None = None,
+    progress: bool = False,
+) -> Corpus:
+    """A corpus from the records of a file; about 13 s for 100,000, most of it RDKit's.
+
+    A record is left out, counted by its reason and named if it is one of the first, where it is empty, is not SMILES
+    to RDKit or to the tokeniser, breaks a rule, has a token that is not in a given vocabulary, or was there before in
+    the same spelling.
+
+    Args:
+        vocab: a fixed vocabulary, its end token last; None: that of the molecules themselves.
+        bloom: is given the canonical SMILES of all molecules that are taken.
+        total: how many records there are, for the progress bar.
+
+    Raises ValueError if nothing is left; the message counts the reasons.
+    """
+    taken = _Taken(rules, vocab)
+    waiting: list[str] = []
+    bar = tqdm(records, desc="reading molecules", total=total, unit="", unit_scale=True, disable=not progress)
+    for line, text in bar:
+        try:
+            waiting.append(taken.add(line, text))
+        except _Skipped as why:
+            taken.skip(line, text, *why.args)
+        if bloom is not None and len(waiting) >= KNOWN_AT_ONCE:
+            bloom.add(waiting)
+            waiting = []
+    if bloom is not None:
+        bloom.add(waiting)
+    return taken.corpus()
+
+
+class _Taken:
+    """What has been read so far."""
+
+    def __init__(self, rules: Rules, vocab: TokenVocab | None) -> None:
+        self.rules, self.vocab = rules, vocab
+        self.ids = {token: i for i, token in enumerate(vocab.tokens if vocab else (END,))}  # new ones as they come
+        self.end = self.ids[END]
+        self.first_lines: dict[str, int] = {}
+        self.tokens, self.offsets, self.hashes, self.keys = array("H"), array("q", [0]), array("L"), array("Q")
+        self.texts: set[str] = set()
+        self.records = 0
+        self.skipped: Counter[str] = Counter()
+        self.changes: Counter[str] = Counter()
+        self.examples: list[str] = []
+
+    def add(self, line: int, text: str) -> str:
+        """Takes a record; its canonical SMILES. Raises _Skipped."""
+        self.records += 1
+        if not text:
+            raise _Skipped(EMPTY)
+        molecule = parse(text)
+        if molecule is None:
+            raise _Skipped(NOT_SMILES)
+        if self.rules.salts == "skip" and fragments(molecule) > 1:
+            raise _Skipped(SALT)
+        changes: tuple[str, ...] = ()
+        if self.rules.standardize == "parent":
+            try:
+                molecule, changes = parent(molecule)
+            except ValueError:
+                raise _Skipped(NOT_STANDARD) from None
+        canonical = written(molecule)
+        text = text if self.rules.standardize == "none" else canonical
+        try:
+            tokens = tokenize(text)
+        except ValueError:
+            raise _Skipped(NOT_SMILES) from None
+        if len(tokens) + 1 > self.rules.max_length:
+            raise _Skipped(TOO_LONG, f"{len(tokens) + 1} tokens with the end, more than {self.rules.max_length}")
+        if text in self.texts:
+            raise _Skipped(REPEATED)
+        self.tokens.extend(self._ids(line, tokens))
+        self.offsets.append(len(self.tokens))
+        self.hashes.append(zlib.crc32(text.encode()))
+        self.keys.append(_key(canonical))
+        self.texts.add(text)
+        self.changes.update(changes or ["unchanged"])
+        return canonical
+
+    def skip(self, line: int, text: str, reason: str, more: str = "") -> None:
+        """Counts a record that is left out."""
+        self.skipped[reason] += 1
+        if self.skipped[reason] <= NAMED:
+            shown = repr(text[:SHOWN]) + ("..." if len(text) > SHOWN else "")
+            self.examples.append(f"line {line}: {reason}{f' ({more})' if more else ''}{f': {shown}' if text else ''}")
+
+    def _ids(self, line: int, tokens: list[str]) -> list[int]:
+        """Ids of the tokens and the end, new tokens numbered as they come unless the vocabulary is fixed."""
+        for token in tokens:
+            if token not in self.ids:
+                if self.vocab is not None:
+                    raise _Skipped(UNKNOWN, repr(token))
+                self.ids[token] = len(self.ids)
+                self.first_lines[token] = line
+        return [self.ids[token] for token in tokens] + [self.end]
+
+    def corpus(self) -> Corpus:
+        """All that was taken, its vocabulary in order. Raises ValueError if that is nothing."""
+        if not self.texts:
+            raise ValueError(f"no molecule in {self.records} records: {counted(self.skipped) or 'it is empty'}")
+        vocab = self.vocab or smiles_vocab(self.ids)
+        places = {token: i for i, token in enumerate(vocab.tokens)}
+        kind: type[np.unsignedinteger[Any]] = np.uint8 if len(vocab) <= 256 else np.uint16
+        tokens = np.array([places[token] for token in self.ids], kind)[np.frombuffer(self.tokens, np.uint16)]
+        offsets = np.frombuffer(self.offsets, np.int64)
+        return Corpus(
+            tokens=tokens,
+            offsets=offsets,
+            hashes=np.array(self.hashes, np.uint32),
+            keys=np.unique(np.frombuffer(self.keys, np.uint64)),
+            vocab=vocab,
+            records=self.records,
+            skipped=dict(self.skipped.most_common()),
+            examples=tuple(self.examples),
+            changes={name: self.changes[name] for name in (*CHANGES, "unchanged")}
+            if self.rules.standardize == "parent"
+            else {},
+            rare=_rare(tokens, offsets, vocab, self.first_lines),
+        )
+
+
+def counted(reasons: Mapping[str, int]) -> str:
+    """Reasons with their numbers, in a message."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Hash of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _key(canonical: str) -> int:
+    return int.from_bytes(hashlib.blake2b(canonical.encode(), digest_size=8).digest(), "little")
+
+
+def _rare(
+    tokens: NDArray[Any], offsets: NDArray[np.int64], vocab: TokenVocab, first_lines: Mapping[str, int]
+) -> tuple[Rare, ...]:
+    """Of the tokens that were new, those in few of the molecules."""
+    times = np.bincount(tokens, minlength=len(vocab))
+    longest = int(np.diff(offsets).max())
+    found = []
+    for token, line in first_lines.items():
+        i = vocab.tokens.index(token)
+        if times[i] < RARE * longest:  # else it is in more molecules, however often in one
+            molecules = len(np.unique(np.searchsorted(offsets, np.flatnonzero(tokens == i), side="right")))
+            if molecules < RARE:
+                found.append(Rare(token, molecules, line))
+    return tuple(sorted(found, key=lambda rare: (rare.molecules, rare.line, rare.token)))

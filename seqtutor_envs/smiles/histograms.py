@@ -1,0 +1,72 @@
+"""What the training data of the shipped prior is like, in two kilobytes and without its SMILES: means, histograms.
+
+`python -m seqtutor_envs.smiles.histograms make WHEEL` makes data/smiles_reference.json anew; half a minute.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from seqtutor_envs.command import run
+from seqtutor_envs.files import write_atomically
+
+FILE = Path(__file__).parents[1] / "data" / "smiles_reference.json"
+# Edges of equal bins: first, last, number; they hold all but the strangest molecules
+BINS = {"logp": (-4.0, 10.0, 56), "sa": (1.0, 8.0, 56), "qed": (0.0, 1.0, 40), "mw": (0.0, 800.0, 80)}
+
+
+def make(wheel: Annotated[Path, tyro.conf.Positional], n: int = 20_000, out: Path = FILE) -> None:
+    """Writes the histograms of MOSES' training set.
+
+    Args:
+        wheel: pip download --no-deps molsets.
+        n: molecules, evenly spaced over the set.
+        out: the JSON file to write.
+    """
+    from seqtutor_envs.smiles.chem import RDKIT_VERSION
+    from seqtutor_envs.smiles.molecule_set import MoleculeSet, read_smiles
+
+    everything = read_smiles(wheel, split="train")
+    molecules = MoleculeSet(everything[:: max(1, len(everything) // n)][:n])
+    facts = {
+        "made_by": f"python -m seqtutor_envs.smiles.histograms make {wheel.name} --n {n}",
+        "source": f"MOSES (Polykovskiy et al. 2020, from ZINC), {len(molecules):,} of {len(everything):,} molecules",
+        "rdkit": RDKIT_VERSION,
+        "molecules": len(molecules),
+        "means": {name: round(float(values.mean()), 4) for name, values in molecules.properties.items()},
+        "histograms": histograms(molecules.properties),
+    }
+    write_atomically(out, (json.dumps(facts) + "\n").encode())
+    print(f"{out}: {facts['source']}")
+
+
+def histograms(values: Mapping[str, NDArray[np.float64] | Sequence[float]]) -> dict[str, list[int]]:
+    """Counts in the bins of BINS, of each property; a value beyond them counts in the first or last bin."""
+    return {name: _counts(np.asarray(values[name], dtype=np.float64), edges(name)) for name in BINS}
+
+
+def edges(name: str) -> NDArray[np.float64]:
+    """The edges of a property's bins, [B + 1]."""
+    first, last, number = BINS[name]
+    return np.linspace(first, last, number + 1)
+
+
+def load() -> dict[str, Any]:
+    """What `make` wrote of the shipped prior's training data."""
+    facts: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return facts
+
+
+def _counts(values: NDArray[np.float64], edges: NDArray[np.float64]) -> list[int]:
+    return np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0].tolist()
+
+
+if __name__ == "__main__":
+    run({"make": make}, "python -m seqtutor_envs.smiles.histograms")

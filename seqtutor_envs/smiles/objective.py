@@ -1,0 +1,259 @@
+"""The user's own objective: from canonical SMILES to scores, with what can go wrong in a function of somebody else's.
+
+What is done to a raw score, in this order: `clip` limits it on its own scale; `transform` maps it, or, without one,
+`minimize` turns its sign. `invalid_score` is what an invalid or failed molecule gets in the end; none of these is
+applied to it.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqtutor_envs.checks import positive_integer
+from seqtutor_envs.smiles import functions
+from seqtutor_envs.smiles.oracle import OracleCounter
+from seqtutor_envs.smiles.transforms import Transform
+
+CACHE_SIZE = 50_000  # scores
+NAMED_FAILURES = 3  # failures that are named one by one; later ones are only counted
+FIRST_LOOK = 200  # molecules after which the objective is judged
+MANY_FAILED = 0.3  # share of failures that is worth a warning
+FAILED, BEYOND_BUDGET = "objective failed", "oracle budget"
+
+
+class ObjectiveScore(NamedTuple):
+    """A molecule's final score, and "" or why it is `invalid_score`: "objective failed" or "oracle budget"."""
+
+    value: float
+    reason: str = ""
+
+
+class Objective:
+    """A user's function as an objective, higher is better; calls it once for all new molecules of a batch.
+
+    Args:
+        function: list of canonical SMILES -> as many floats (list, array or tensor; NaN and None where it failed), in
+            the calling process; or its name, "package.module:function"; or an `OracleCounter` around one.
+        invalid_score: final score of an invalid molecule and of one whose score failed.
+        minimize: whether lower is better: the sign is turned.
+        clip: (lowest, highest) to which raw scores are limited, None for no bound.
+        transform: a desirability of raw scores, "sigmoid:low=2,high=5" or {"name": "sigmoid", "low": 2, "high": 5}; see
+            transforms.py.
+        oracle_budget: number of distinct molecules after which no new one is scored.
+        cache_size: how many scores are kept, those used last.
+
+    An exception in the function is answered by asking for its molecules one by one; those that fail are named in a
+    warning (the first few), score as invalid and are counted. So are NaN and infinity. What it returns being no list of
+    as many floats is an error at the first call, since no molecule explains it.
+
+    Attributes:
+        path: "package.module:function" of the function.
+        source_hash: SHA-256 of its source file; None where it has none.
+        oracle: the OracleCounter, which counts final scores.
+        scored, failed: number of molecules that the function was asked for, and of those that failed.
+
+    Raises ValueError, ImportError, AttributeError or TypeError, of one line, where an argument cannot be.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[list[str]], Any] | str,
+        *,
+        invalid_score: float = 0.0,
+        minimize: bool = False,
+        clip: tuple[float | None, float | None] | None = None,
+        transform: str | Mapping[str, Any] | Transform | None = None,
+        oracle_budget: int | None = None,
+        cache_size: int = CACHE_SIZE,
+    ) -> None:
+        self.oracle = _counter(function, oracle_budget)
+        self.named = function if isinstance(function, str) else None
+        self.path = self.named or functions.path_of(self.oracle.function)
+        self.source_hash = functions.source_hash(self.oracle.function)
+        self.invalid_score = _finite("invalid_score", invalid_score)
+        self.minimize, self.clip = bool(minimize), _ends(clip)
+        self.transform = None if transform is None else Transform.of(transform)
+        if self.minimize and self.transform is not None:
+            message = "minimize turns the sign of a score, which a transform has no longer: use reverse_sigmoid instead"
+            raise ValueError(f"{message} of minimize=True with transform {self.transform.name!r}.")
+        self.cache_size = positive_integer("cache_size", cache_size)
+        self._cache: OrderedDict[str, ObjectiveScore] = OrderedDict()
+        self.scored = self.failed = 0
+        self._returned = False  # whether the function has once returned what it must
+        self._range = (math.inf, -math.inf)  # of the final scores so far
+        self._warned_below = False
+
+    @property
+    def spent(self) -> bool:
+        """Whether the oracle budget is used up."""
+        return self.oracle.spent
+
+    def record(self) -> dict[str, Any]:
+        """What a run's record says of it; JSON's types."""
+        clip = None if self.clip is None else list(self.clip)
+        transform = None if self.transform is None else self.transform.as_dict()
+        return {
+            "path": self.path,
+            "source_hash": self.source_hash,
+            "invalid_score": self.invalid_score,
+            "minimize": self.minimize,
+            "clip": clip,
+            "transform": transform,
+            "oracle_budget": self.oracle.budget,
+        }
+
+    def __call__(self, smiles: Sequence[str]) -> list[ObjectiveScore]:
+        """The score of each canonical SMILES, in their order; those not in the cache are asked for once."""
+        found: dict[str, ObjectiveScore | None] = dict.fromkeys(smiles)
+        for text in found:
+            if text in self._cache:
+                self._cache.move_to_end(text)
+                found[text] = self._cache[text]
+        missing = [text for text, known in found.items() if known is None]
+        admitted = self.oracle.admitted(missing)
+        new = [text for text, may in zip(missing, admitted) if may]
+        for text, result in zip(new, self._scores(new)):
+            found[text] = self._cache[text] = result
+            if len(self._cache) > self.cache_size:
+                self._cache.popitem(last=False)
+        beyond = ObjectiveScore(self.invalid_score, BEYOND_BUDGET)
+        return [found[text] or beyond for text in smiles]
+
+    def _scores(self, smiles: list[str]) -> list[ObjectiveScore]:
+        """Final scores of distinct new molecules, which the counter then knows."""
+        if not smiles:
+            return []
+        raw = self._raw(smiles)
+        if not self._returned and _takes_one(self.oracle.function, smiles[0]):
+            name = self.path.rpartition(":")[2]
+            fix = f"pass lambda batch: [{name}(smiles) for smiles in batch] or the like"
+            raise TypeError(f"The objective {self.path} takes one SMILES, but is called with a list of them; {fix}.")
+        final = self._final(raw)
+        scores = [
+            ObjectiveScore(self.invalid_score, FAILED) if math.isnan(value) else ObjectiveScore(value)
+            for value in final.tolist()
+        ]
+        self.oracle.record(smiles, [score.value for score in scores])
+        self._judge(final)
+        return scores
+
+    def _final(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Raw scores [n] clipped, and then transformed or, to be minimised, negated; NaN stays NaN."""
+        final = raw if self.clip is None else np.clip(raw, *self.clip)
+        if self.transform is not None:
+            return np.where(np.isnan(final), np.nan, self.transform(final))
+        return -final if self.minimize else final
+
+    def _raw(self, smiles: list[str]) -> NDArray[np.float64]:
+        """The function's scores [n] of a batch; NaN where it failed, which is said and counted.
+
+        A batch that fails as a whole is asked for molecule by molecule.
+        """
+        try:
+            raw = functions.floats(self.oracle.function(list(smiles)), len(smiles))
+        except Exception as error:
+            if isinstance(error, functions.WrongReturn) and not self._returned:
+                raise TypeError(f"The objective {self.path} {error}") from None
+            if len(smiles) > 1:
+                return np.concatenate([self._raw([text]) for text in smiles])
+            self._failure(smiles[0], f"failed ({functions.one_line(error)})")
+            return np.array([np.nan])
+        self._returned = True
+        for n in np.flatnonzero(~np.isfinite(raw)):
+            self._failure(smiles[n], f"returned {raw[n]}")
+        return np.where(np.isfinite(raw), raw, np.nan)
+
+    def _failure(self, smiles: str, what: str) -> None:
+        """Counts one failed molecule; the first few are named."""
+        self.failed += 1
+        if self.failed <= NAMED_FAILURES:
+            last = "; further failures are counted, not named" if self.failed == NAMED_FAILURES else ""
+            scores = f"which scores as invalid ({self.invalid_score:g})"
+            _warn(f"The objective {self.path} {what} for {smiles}, {scores}{last}.")
+
+    def _judge(self, final: NDArray[np.float64]) -> None:
+        """Warns, once each, of what makes an objective hard to learn, as far as the first molecules show it."""
+        before, self.scored = self.scored, self.scored + len(final)
+        if before >= FIRST_LOOK:
+            return
+        good = final[~np.isnan(final)]
+        low, high = self._range = (min([self._range[0], *good]), max([self._range[1], *good]))
+        if low < self.invalid_score and not self._warned_below:
+            self._warned_below = True
+            message = f"The objective's scores go down to {low:g}, below invalid_score={self.invalid_score:g}"
+            fix = "pass an invalid_score below all scores, or a transform to [0, 1]"
+            _warn(f"{message}: an invalid molecule is then worth more than a valid one; {fix}.")
+        if self.scored >= FIRST_LOOK:
+            if self.failed >= MANY_FAILED * self.scored:
+                _warn(f"The objective {self.path} failed for {self.failed} of the first {self.scored} molecules.")
+            if low == high:
+                message = f"All {self.scored - self.failed} scores of the objective {self.path} are {low:g} so far"
+                _warn(f"{message}: there is nothing to learn; look at the function, clip and transform.")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A function given by name is pickled as its name; any other one as Python does it."""
+        state = self.__dict__ | {"_cache": OrderedDict()}
+        if self.named:
+            state["oracle"] = self.oracle.with_function(None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        if self.named:
+            self.oracle = self.oracle.with_function(functions.load(self.named))
+
+
+def _counter(function: Any, budget: int | None) -> OracleCounter:
+    """The counter around a function, its name, or a counter. Raises errors of one line."""
+    if isinstance(function, OracleCounter):
+        if budget is not None and budget != function.budget:
+            raise ValueError(f"oracle_budget={budget}, but the OracleCounter has budget={function.budget}: give one.")
+        return function
+    if isinstance(function, str):
+        function = functions.load(function)
+    if not callable(function):
+        kind = type(function).__name__
+        raise TypeError(f"objective must be a function of a list of SMILES or {functions.EXAMPLE}; not {kind}.")
+    if isinstance(function, type):
+        raise TypeError(f"objective must be a function; {function.__name__} is a class, pass an instance of it.")
+    return OracleCounter(function, budget)
+
+
+def _ends(clip: Any) -> tuple[float, float] | None:
+    """Raises ValueError unless `clip` is None or (lowest, highest)."""
+    if clip is None:
+        return None
+    try:
+        low, high = clip
+        ends = (-math.inf if low is None else float(low), math.inf if high is None else float(high))
+    except (TypeError, ValueError):
+        raise ValueError(f"clip must be (lowest, highest), None for no bound; not {clip!r}.") from None
+    if not ends[0] < ends[1]:
+        raise ValueError(f"clip must be (lowest, highest) with lowest below highest, not {clip!r}.")
+    return ends
+
+
+def _finite(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, not {value!r}.")
+    return float(value)
+
+
+def _takes_one(function: Callable[..., Any], smiles: str) -> bool:
+    """Whether a function that fails for lists gives a number for one SMILES."""
+    try:
+        return isinstance(function(smiles), Real)
+    except Exception:
+        return False
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=2)

@@ -1,0 +1,263 @@
+"""`python -m seqtutor_envs.pretrain smiles`: from a file of molecules a prior, its card and its Bloom filter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from seqtutor_envs import ngram
+from seqtutor_envs.files import safetensors_path
+from seqtutor_envs.network import RecurrentNetwork
+from seqtutor_envs.pretrain import Settings, check_checkpoint, fit, options, token_nll
+from seqtutor_envs.prior import RecurrentPrior
+from seqtutor_envs.smiles.bloom import SUFFIX, BloomFilter
+from seqtutor_envs.smiles.chem import RDKIT_VERSION, canonical
+from seqtutor_envs.smiles.corpus import Corpus, Rules, counted, read, sha256_of
+from seqtutor_envs.smiles.reading import columns, moses_records, named, records
+from seqtutor_envs.smiles.vocab import END, decode
+from seqtutor_envs.vocab import TokenVocab
+
+SETTINGS = Settings(  # the shipped prior's: six passes over MOSES
+    hidden_size=256,
+    epochs=96,
+    epoch_size=100_000,
+    learning_rate=3e-3,
+    warmup=1000,
+    max_grad_norm=1.0,
+    precision="bfloat16",
+)
+WATCHED = 1_000  # molecules sampled after every epoch, for their validity
+SAMPLES = 10_000  # as the usual benchmarks take
+SEED = 0  # of both
+NGRAM_TOKENS = 200  # a table of trigrams takes 8 bytes times their number cubed
+MOST_SHOWN = 20  # rare tokens
+
+MOSES = "MOSES, training set"
+MOSES_LICENCE = (
+    "MOSES: MIT; its molecules are from ZINC's clean leads, free to use but not ours to pass on. "
+    "Weights and vocabulary only, no molecules."
+)
+CORPUS_VERSION = 1  # of what a corpus file holds and of how molecules are judged
+
+
+def smiles(
+    settings: Annotated[Settings, tyro.conf.arg(name="")] = SETTINGS,
+    file: Path | None = None,
+    moses: Path | None = None,
+    column: str | None = None,
+    standardize: Literal["none", "parent"] = "none",
+    salts: Literal["keep", "skip"] = "keep",
+    max_length: int = 100,
+    vocabulary: str | None = None,
+    out: Path = Path("smiles-prior.safetensors"),
+    resume: bool = False,
+    note: str = "",
+) -> None:
+    """Trains a SMILES prior. Give --file or --moses.
+
+    Ctrl-C leaves the best weights so far in OUT; --resume goes on from the last whole epoch.
+
+    Args:
+        settings: how to train.
+        file: SMILES, one a line (.smi, .txt; what follows white space is a name) or in a column of a table (.csv,
+            .tsv), each also as .gz. What is no molecule is counted by reason, the first few named, and skipped.
+        moses: the wheel of MOSES (`pip download --no-deps molsets`), or its train.csv, also as .gz.
+        column: of the table; without it, that called "smiles" in any case.
+        standardize: "parent" cleans up, takes the largest fragment and neutralises it; writes canonical SMILES.
+        salts: "skip" leaves out what has more than one fragment in the file.
+        max_length: tokens, the end token counted; longer molecules are skipped, and the prior writes no longer ones.
+        vocabulary: a prior (a shipped name or a file) whose vocabulary to keep; molecules with other tokens are
+            counted, named and skipped.
+        out: where to write the prior; its card goes beside it as .json, a Bloom filter of its molecules as .bloom.
+        resume: go on with an interrupted run of the same command.
+        note: a remark for the card.
+    """
+    source = file or moses
+    if source is None or (file is not None and moses is not None):
+        raise ValueError("Give exactly one of --file FILE and --moses WHEEL_OR_CSV.")
+    if moses is not None and column is not None:
+        raise ValueError("--column is for --file; MOSES' column is known.")
+    check_checkpoint(out, resume)
+    rules = Rules(standardize, salts, max_length)
+    vocab = None if vocabulary is None else vocabulary_of(vocabulary)
+    try:
+        data = prepared(source, moses is not None, column, rules, vocab, out)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("nothing is kept before all molecules are read.") from None
+    for line in report(data):
+        print(line)
+
+    train, validation = data.split()
+    words = [f"--moses {source.name}" if moses else f"--file {source.name}"]
+    words += [f"--column {column}"] if column else []
+    words += [f"--vocabulary {Path(vocabulary).name}"] if vocabulary else []
+    words += [*options(rules, Rules()), *options(settings, SETTINGS)]
+    command = " ".join(["python -m seqtutor_envs.pretrain smiles", *words])
+    card = {**data_card(data, source, moses is not None, len(validation)), "command": command, "note": note}
+    prior = fit(train, validation, data.vocab, out, settings, max_length, card, resume, True, watched)
+    corpus_path(out).unlink(missing_ok=True)
+    prior.card |= measured(prior, data)
+    path = prior.save(out)
+    figures, samples = prior.card["validation"], prior.card["samples"]
+    nll = f"{figures['nll_per_token']:.4f} per token, {figures['nll_per_molecule']:.2f} per molecule"
+    print(f"{path}: validation nll {nll}")
+    print("baselines per token: " + ", ".join(f"{name} {nll:.4f}" for name, nll in prior.card["baselines"].items()))
+    shares = ", ".join(f"{name} {samples[name]:.2%}" for name in ("valid", "unique", "novel"))
+    print(f"{samples['molecules']:,} samples: {shares}")
+
+
+def prepared(
+    source: Path, moses: bool, column: str | None, rules: Rules, vocab: TokenVocab | None, out: Path
+) -> Corpus:
+    """The corpus, from the file or, where this command was interrupted, as it was read then.
+
+    It is kept beside `out`, with OUT.bloom, until the training is done. Raises ValueError naming the file.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)  # before minutes of reading
+    asked = {"moses": moses, "column": column, **asdict(rules), "vocabulary": list(vocab.tokens) if vocab else None}
+    versions = {"rdkit": RDKIT_VERSION, "version": CORPUS_VERSION}
+    made_from = {"sha256": sha256_of(source), **asked, **versions}
+    bloom_path = safetensors_path(out).with_suffix(SUFFIX)
+    kept = Corpus.load(corpus_path(out), made_from) if bloom_path.is_file() else None
+    if kept is not None:
+        return kept
+
+    def lines() -> Any:
+        return moses_records(source) if moses else records(source, column)
+
+    total = sum(1 for _ in lines())
+    bloom = BloomFilter.sized(max(1, total))
+    try:
+        data = read(lines(), rules, vocab, bloom, total, progress=True)
+    except ValueError as error:
+        header = [] if moses else columns(source)
+        raise ValueError(f"{source}: {error}.{f' Its columns are: {named(header)}.' if header else ''}") from None
+    if len(data) < 2:
+        raise ValueError(f"{source}: only one molecule is usable; training needs another one to validate on.")
+    bloom.facts = {"molecules_of": MOSES if moses else source.name, "standardize": rules.standardize}
+    bloom.save(bloom_path)
+    data.save(corpus_path(out), made_from)
+    return data
+
+
+def corpus_path(out: Path) -> Path:
+    """Where a corpus waits for `--resume`."""
+    return safetensors_path(out).with_suffix(".corpus")
+
+
+def vocabulary_of(prior: str) -> TokenVocab:
+    """The vocabulary of a SMILES prior. Raises ValueError if it is of something else."""
+    vocab = RecurrentPrior.load(prior).vocab
+    if vocab.end is None or vocab.tokens[vocab.end] != END:
+        raise ValueError(f"{prior} is no prior of SMILES: its vocabulary has no {END!r}.")
+    return vocab
+
+
+def report(data: Corpus) -> list[str]:
+    """What was read, skipped, changed, and which tokens are rare."""
+    lines = [f"skipped {example}" for example in data.examples]
+    if data.skipped:
+        lines.append(f"skipped {sum(data.skipped.values()):,} of {data.records:,} records: {counted(data.skipped)}")
+    if data.changes:
+        lines.append(f"standardised: {counted(data.changes)}")
+    lines += [f"rare token {token} (molecules: {n}), first on line {at}" for token, n, at in data.rare[:MOST_SHOWN]]
+    if len(data.rare) > MOST_SHOWN:
+        lines.append(f"and {len(data.rare) - MOST_SHOWN} more rare tokens")
+    size = f"{len(data):,} molecules, {len(data.tokens):,} tokens of {len(data.vocab)} kinds"
+    return [*lines, size]
+
+
+def watched(prior: RecurrentPrior) -> dict[str, float]:
+    """The share of valid SMILES among a sample."""
+    return {"valid": float(np.mean([smiles is not None for smiles in _sampled(prior, WATCHED)[0]]))}
+
+
+def measured(prior: RecurrentPrior, data: Corpus) -> dict[str, Any]:
+    """Held-out and sampled figures of a trained prior for its card; nll in nats, the end token counted.
+
+    `unique` is the share of different molecules among the valid samples; `novel` the share of those that are not in the
+    corpus, by canonical SMILES.
+    """
+    train, validation = data.split()
+    losses = token_nll(RecurrentNetwork.from_weights(prior.weights, prior.cell), validation)
+    nll = np.concatenate(losses)
+    few = len(data.vocab) <= NGRAM_TOKENS
+    written, lengths = _sampled(prior, SAMPLES)
+    valid = [smiles for smiles in written if smiles is not None]
+    distinct = sorted(set(valid))
+    return {
+        "validation": {
+            "nll_per_token": float(nll.mean()),
+            "nll_per_molecule": float(np.mean([loss.sum() for loss in losses])),
+            "molecules": len(losses),
+            "tokens": len(nll),
+        },
+        "baselines": ngram.baselines(train, validation, len(data.vocab)) if few else {},
+        "samples": {
+            "molecules": SAMPLES,
+            "temperature": 1.0,
+            "seed": SEED,
+            "valid": len(valid) / SAMPLES,
+            "unique": len(distinct) / len(valid) if valid else 0.0,
+            "novel": float(np.mean(~data.known(distinct))) if distinct else 0.0,
+            "length": _lengths(lengths),
+        },
+    }
+
+
+def data_card(data: Corpus, source: Path, moses: bool, held_out: int) -> dict[str, Any]:
+    """Source with its licence, the split, what was skipped and changed, and what the vocabulary cannot write."""
+    origin = {
+        "name": MOSES if moses else source.name,
+        "molecules": len(data),
+        "tokens": len(data.tokens),
+        "length": _lengths(np.diff(data.offsets)),
+        "licence": MOSES_LICENCE if moses else "the user's own",
+    }
+    return {
+        "description": "p(token | SMILES so far), atom by atom; a start token before each molecule, an end token after",
+        "sources": [origin],
+        "split": {
+            "by": "the smallest CRC-32 of the string, up to 10,000 or a tenth, held out",
+            "train": len(data) - held_out,
+            "validation": held_out,
+        },
+        "skipped": data.skipped,
+        "changes": data.changes,
+        "vocabulary_note": f"It writes only what it saw: no {', '.join(lacking(data.vocab)) or 'token but these'}.",
+        "rdkit": RDKIT_VERSION,
+    }
+
+
+def lacking(vocab: TokenVocab) -> list[str]:
+    """What of drug-like molecules these tokens cannot write."""
+    brackets = [token for token in vocab.tokens if token.startswith("[")]
+    bare = [token for token in vocab.tokens if not token.startswith("[")]
+    symbols = [*bare, *(token[1:].lstrip("0123456789") for token in brackets)]
+    elements = {match[0].capitalize() for symbol in symbols if (match := re.match("[A-Z][a-z]?|[a-z]{1,2}", symbol))}
+    has = {
+        "stereo": "/" in bare or "\\" in bare or any("@" in token for token in brackets),
+        "charges": any("+" in token or "-" in token for token in brackets),
+        "isotopes": any(token[1].isdigit() for token in brackets),
+        "several fragments": "." in bare,
+        **{element: element in elements for element in ("B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", "I")},
+    }
+    return [name for name, there in has.items() if not there]
+
+
+def _sampled(prior: RecurrentPrior, n: int) -> tuple[list[str | None], NDArray[np.int64]]:
+    """Canonical SMILES of n samples, None where one is no molecule, and how many tokens each took."""
+    tokens, lengths = prior.sample(n, SEED)
+    return [canonical(decode(prior.vocab, row)) for row in tokens.tolist()], lengths
+
+
+def _lengths(lengths: Sequence[int] | NDArray[np.int64]) -> dict[str, float]:
+    """In tokens, the end token counted."""
+    return {"min": int(np.min(lengths)), "median": float(np.median(lengths)), "max": int(np.max(lengths))}

@@ -1,0 +1,156 @@
+"""From a SMILES as it was written to whether it is valid, its properties and the constraints that it does not meet.
+
+`score` is a pure function of one string and a spec. `Scorer` puts a bounded cache and, where asked, worker processes in
+front of it; any number of workers gives the same scores in the same order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, NamedTuple
+
+from seqtutor_envs.checks import one_of, positive_integer
+from seqtutor_envs.smiles import chem, chem_checks, chem_measure
+from seqtutor_envs.smiles.constraints import Constraints
+from seqtutor_envs.smiles.pool import WorkerPool
+
+CACHE_SIZE = 50_000  # scores; 30 MB
+
+
+class Score(NamedTuple):
+    """What is known of one string.
+
+    Attributes:
+        reason: "" for a valid molecule; else why it is none: "syntax", a name of `chem_checks.CHECKS`, "constraint:
+            NAME" (the first unmet one, where constraints are hard), "timeout" or "worker died".
+        canonical: RDKit's canonical SMILES; None where `reason` is not "".
+        values: the spec's properties, in its order; () where `reason` is not "".
+        unmet: names of the constraints not met, hard or soft.
+    """
+
+    reason: str
+    canonical: str | None = None
+    values: tuple[float, ...] = ()
+    unmet: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoreSpec:
+    """What is asked of each string. Plain data: `as_dict` gives JSON's types, and `ScoreSpec(**...)` takes them back.
+
+    Args:
+        properties: names of `chem.PROPERTIES`; only these are computed (QED takes 1 ms).
+        checks: names of `chem_checks.CHECKS` that a valid molecule passes.
+        elements: symbols that the check "elements" allows.
+        constraints: what else a molecule must meet.
+        hard: whether a molecule with an unmet constraint counts as invalid, its properties left out.
+
+    Raises ValueError on unknown names.
+    """
+
+    properties: tuple[str, ...] = chem.PROPERTIES
+    checks: tuple[str, ...] = chem_checks.CHECKS
+    elements: tuple[str, ...] = chem_checks.ELEMENTS
+    constraints: Constraints = Constraints()
+    hard: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.constraints, Mapping):
+            object.__setattr__(self, "constraints", Constraints(**self.constraints))
+        checks, elements = chem_checks.checked_names(self.checks, self.elements)
+        object.__setattr__(self, "checks", checks)
+        object.__setattr__(self, "elements", elements)
+        object.__setattr__(self, "properties", tuple(self.properties))
+        for name in self.properties:
+            one_of("A property", name, chem.PROPERTIES)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `ScoreSpec(**...)` and JSON take."""
+        lists = {field: list(getattr(self, field)) for field in ("properties", "checks", "elements")}
+        return {**lists, "constraints": self.constraints.as_dict(), "hard": self.hard}
+
+
+def score(smiles: str, spec: ScoreSpec) -> Score:
+    """The score of one string: a pure function of it as it is written."""
+    mol = chem.parse(smiles)
+    if mol is None:
+        return Score("syntax")
+    failed = chem_checks.failed_check(mol, spec.checks, spec.elements)
+    if failed:
+        return Score(failed)
+    unmet = spec.constraints.unmet(mol)
+    if unmet and spec.hard:
+        return Score(f"constraint: {unmet[0]}", unmet=unmet)
+    return Score("", chem_measure.canonical(mol), chem_measure.values(mol, spec.properties), unmet)
+
+
+def score_of(answer: list[Any]) -> Score:
+    """A score that came as JSON, which has no tuples."""
+    reason, canonical, values, unmet = answer
+    return Score(reason, canonical, tuple(values), tuple(unmet))
+
+
+class Scorer:
+    """Scores strings; repeated ones, in one call or over calls, once.
+
+    Args:
+        spec: what is asked of each string.
+        workers: scoring processes; 0: in this one.
+        score_timeout: seconds that one molecule may take, None: no limit. Its worker is then ended and replaced, and
+            the molecule's reason is "timeout".
+        cache_size: how many scores are kept, those used last.
+
+    Pickled or copied, it starts with an empty cache and workers of its own. Not for two threads at once.
+
+    Raises ValueError on a number of workers below 0, and on a timeout without workers: nothing can stop RDKit within
+    its own process.
+    """
+
+    def __init__(
+        self, spec: ScoreSpec, workers: int = 0, score_timeout: float | None = None, cache_size: int = CACHE_SIZE
+    ) -> None:
+        self.spec, self.score_timeout = spec, score_timeout
+        self.workers = 0 if workers == 0 else positive_integer("workers", workers)
+        self.cache_size = positive_integer("cache_size", cache_size)
+        if score_timeout is not None and not (isinstance(score_timeout, Real) and 0 < score_timeout < math.inf):
+            raise ValueError(f"score_timeout must be a positive number of seconds or None, not {score_timeout!r}.")
+        if score_timeout is not None and not self.workers:
+            raise ValueError("score_timeout needs workers=1 or more: RDKit is only stopped in a process of its own.")
+        self._cache: OrderedDict[str, Score] = OrderedDict()
+        self._pool = WorkerPool(spec.as_dict(), self.workers, score_timeout) if self.workers else None
+
+    def __call__(self, smiles: Iterable[str]) -> list[Score]:
+        """One score for each string, in their order."""
+        smiles = list(smiles)
+        found = dict.fromkeys(smiles, Score(""))
+        missing = []
+        for text in found:
+            if text in self._cache:
+                self._cache.move_to_end(text)
+                found[text] = self._cache[text]
+            else:
+                missing.append(text)
+        for text, result in zip(missing, self._score(missing)):
+            found[text] = self._cache[text] = result
+            if len(self._cache) > self.cache_size:
+                self._cache.popitem(last=False)
+        return [found[text] for text in smiles]
+
+    def _score(self, smiles: list[str]) -> list[Score]:
+        """Scores of distinct strings that are not in the cache."""
+        # a few molecules are not worth starting processes for, unless one must be able to stop them
+        if self._pool and (self._pool.running or self.score_timeout or len(smiles) >= 2 * self.workers):
+            return [score_of(answer) for answer in self._pool(smiles)]
+        return [score(text, self.spec) for text in smiles]
+
+    def close(self) -> None:
+        """Ends the workers; a later call starts them again."""
+        if self._pool:
+            self._pool.close()
+
+    def __reduce__(self) -> tuple[type[Scorer], tuple[Any, ...]]:
+        return Scorer, (self.spec, self.workers, self.score_timeout, self.cache_size)

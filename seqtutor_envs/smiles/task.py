@@ -1,0 +1,295 @@
+"""What is asked of a molecule: terms by name and weight, the user's own objective, the authors' dense reward."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqtutor_envs.checks import one_of, positive_integer
+from seqtutor_envs.prior import load_prior, padded
+from seqtutor_envs.smiles import shaping as dense
+from seqtutor_envs.smiles.chem_checks import CHECKS, ELEMENTS, checked_names
+from seqtutor_envs.smiles.constraints import Constraints
+from seqtutor_envs.smiles.objective import Objective
+from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec
+from seqtutor_envs.smiles.terms import FROM_PROPERTY, MOLECULE_TERMS
+from seqtutor_envs.task import Task, named_weights
+from seqtutor_envs.vocab import TokenVocab
+
+MAX_LENGTH = 100  # tokens, the end token included; MOSES needs 55, osimertinib 63
+
+
+class SmilesTask(Task):
+    """The molecule reward: 0 until a sequence is over, then the weighted mean of its terms; 0 for an invalid molecule.
+
+    A sequence is over with its first end token or with `max_length` tokens; its string, that of its tokens without the
+    end token, is scored as written. Terms, `shaping` and the other arguments as SmilesEnv says; a term of weight 0 is
+    not computed and is not in `weights`.
+
+    Args:
+        max_length: the horizon in tokens.
+        weights: name -> weight, at least 0; `self.weights` are these divided by their sum.
+        vocab: the tokens, with an end token; None: the shipped prior's.
+        checks: None: all of CHECKS, or none with shaping.
+        known: a Bloom filter's file, of canonical SMILES that are not novel; None: `metrics` says nothing of novelty.
+
+    Attributes:
+        counts: finished molecules by reason: "valid", or why one is not. It changes no reward.
+
+    Raises:
+        ValueError, TypeError: one line that names the argument that cannot be.
+    """
+
+    def __init__(
+        self,
+        max_length: int = MAX_LENGTH,
+        weights: Mapping[str, float] | None = None,
+        *,
+        vocab: TokenVocab | None = None,
+        objective: Callable[[list[str]], Any] | str | None = None,
+        shaping: str | None = None,
+        workers: int = 0,
+        score_timeout: float | None = None,
+        invalid_score: float = 0.0,
+        minimize: bool = False,
+        clip: tuple[float, float] | None = None,
+        transform: str | Mapping[str, Any] | None = None,
+        require: str | Sequence[str] = (),
+        forbid: str | Sequence[str] = (),
+        ranges: Mapping[str, tuple[float | None, float | None]] | None = None,
+        constraints: str = "hard",
+        checks: Sequence[str] | None = None,
+        elements: Sequence[str] = ELEMENTS,
+        oracle_budget: int | None = None,
+        known: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.length = positive_integer("max_length", max_length)
+        self.vocab = load_prior("smiles").vocab if vocab is None else vocab
+        if self.vocab.end is None:
+            raise ValueError("Molecules differ in length: the vocabulary, which is the prior's, needs an end token.")
+        self._end = self.vocab.end
+        self.shaping: str | None = one_of("shaping", shaping, (None, "prefix"))
+        self.constraints = Constraints(require, forbid, ranges)
+        soft = one_of("constraints", constraints, ("hard", "soft")) == "soft"
+        self.objective = _objective(
+            objective,
+            invalid_score=invalid_score,
+            minimize=minimize,
+            clip=clip,
+            transform=transform,
+            oracle_budget=oracle_budget,
+        )
+        self.spent = self.objective is not None and self.objective.spent
+        if self.shaping and (self.objective or len(self.constraints)):
+            raise ValueError("shaping='prefix' is the authors' reward as it is: leave out objective and constraints.")
+        self.weights = self._shares(weights, soft and len(self.constraints) > 0)
+        self.properties = self._needed()
+        default = () if self.shaping else CHECKS
+        asked = checked_names(default if checks is None else checks, elements)
+        self.scorer = Scorer(ScoreSpec(self.properties, *asked, self.constraints, not soft), workers, score_timeout)
+        self.known = known
+        self.counts: Counter[str] = Counter()
+
+    def _shares(self, weights: Mapping[str, float] | None, soft: bool) -> dict[str, float]:
+        """The weight of each term that is computed. Raises ValueError where they make no weighted mean."""
+        if self.shaping:
+            return named_weights(dense.PREFIX_TERMS, weights)
+        default = dict.fromkeys(MOLECULE_TERMS, 0.0 if self.objective else 1.0)
+        default |= {"constraints": 1.0} if soft else {}
+        default |= {"objective": 1.0} if self.objective else {}
+        full = named_weights(default, {**default, **(weights or {})})
+        negative = [name for name, weight in full.items() if weight < 0]
+        if negative:
+            raise ValueError(f"The weight of {negative[0]!r} must be at least 0, not {full[negative[0]]:g}.")
+        total = sum(full.values())
+        if not total:
+            raise ValueError(f"At least one of the weights must be above 0: those of {', '.join(full)}.")
+        return {name: weight / total for name, weight in full.items() if weight}
+
+    def _needed(self) -> tuple[str, ...]:
+        """Properties that the terms are made of."""
+        if self.shaping:
+            return dense.PROPERTIES
+        return tuple(FROM_PROPERTY[name][0] for name in self.weights if name in FROM_PROPERTY)
+
+    # ---------------------------------------------------------------- rewards
+
+    def step_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+        tokens, steps = np.asarray(tokens, dtype=np.int64), np.asarray(steps, dtype=np.int64)
+        chosen = tokens[np.arange(len(tokens)), steps]
+        past = ((tokens == self._end) & (np.arange(tokens.shape[1]) < steps[:, None])).any(axis=1)
+        over = ((chosen == self._end) | (steps + 1 == self.length)) & ~past
+        paid = np.flatnonzero(~past if self.shaping else over)
+        terms = np.zeros((len(tokens), len(self.weights)))
+        if len(paid):
+            smiles = self.smiles(tokens[paid], steps[paid] + 1)
+            wrote = chosen[paid] != self._end
+            terms[paid] = self._dense(smiles, over[paid], wrote) if self.shaping else self.scores(smiles)
+        return terms
+
+    def terms(
+        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
+    ) -> dict[str, NDArray[np.float64]]:
+        """Raw terms of every step: name -> [N, T]; all molecules are scored in one call.
+
+        Filler after `lengths` may be any number. A sequence that is not over (no end token, fewer tokens than
+        `max_length`) is paid as a prefix.
+        """
+        tokens, until = self._checked(tokens, lengths)
+        n, horizon = tokens.shape
+        is_end = (tokens == self._end) & (np.arange(horizon) < until[:, None])
+        over = is_end.any(axis=1) | (until == self.length)
+        until = np.where(is_end.any(axis=1), is_end.argmax(axis=1) + 1, until)
+        table = np.zeros((n, horizon, len(self.weights)))
+        if self.shaping:
+            rows, steps = np.nonzero(np.arange(horizon) < until[:, None])
+            finished = over[rows] & (steps + 1 == until[rows])
+            table[rows, steps] = self._dense(self._prefixes(tokens, until), finished, tokens[rows, steps] != self._end)
+        else:
+            table[over, until[over] - 1] = self.scores(self.smiles(tokens[over], until[over]))
+        return {name: table[:, :, k] for k, name in enumerate(self.weights)}
+
+    def _checked(
+        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Tokens [N, T], 0 as filler, and lengths [N]. Raises ValueError where they cannot be this task's."""
+        if lengths is None or np.ndim(tokens) != 2:
+            tokens = self.checked(tokens)
+            return tokens, np.full(len(tokens), tokens.shape[1])
+        n, horizon = np.shape(tokens)
+        until = np.asarray(lengths)
+        if until.shape != (n,) or until.dtype.kind not in "iu" or not ((0 <= until) & (until <= horizon)).all():
+            raise ValueError(f"lengths must be [{n}] integers in 0..{horizon}, one for each sequence, not {lengths}.")
+        return self.checked(padded(tokens, until)), until.astype(np.int64)
+
+    def scores(self, smiles: Sequence[str]) -> NDArray[np.float64]:
+        """Raw terms of n finished molecules, [n, K]: one call of the scorer, and at most one of the objective."""
+        scores = self.scorer(smiles)
+        reasons = [score.reason for score in scores]
+        terms = np.zeros((len(scores), len(self.weights)))
+        if "objective" in self.weights:
+            terms[:, list(self.weights).index("objective")], reasons = self._by_objective(scores)
+        good = [n for n, reason in enumerate(reasons) if not reason]
+        values = np.array([scores[n].values for n in good]).reshape(len(good), len(self.properties))
+        for k, name in enumerate(self.weights):
+            if name == "valid":
+                terms[good, k] = 1.0
+            elif name == "constraints":
+                terms[good, k] = [1 - len(scores[n].unmet) / len(self.constraints) for n in good]
+            elif name in FROM_PROPERTY:
+                needed, worth = FROM_PROPERTY[name]
+                terms[good, k] = worth(values[:, self.properties.index(needed)])
+        self._count(reasons)
+        return terms
+
+    def _by_objective(self, scores: Sequence[Score]) -> tuple[NDArray[np.float64], list[str]]:
+        """The user's score of each molecule [n], and why it is invalid_score where it is."""
+        assert self.objective is not None
+        values = np.full(len(scores), self.objective.invalid_score)
+        reasons = [score.reason for score in scores]
+        canonical = {n: score.canonical for n, score in enumerate(scores) if score.canonical is not None}
+        for n, judged in zip(canonical, self.objective(list(canonical.values()))):
+            values[n], reasons[n] = judged
+        self.spent = self.objective.spent
+        return values, reasons
+
+    def _dense(
+        self, smiles: list[str], finished: NDArray[np.bool_], wrote: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """The authors' terms of n strings so far, [n, K]."""
+        scores = self.scorer(smiles)
+        valid = np.array([not score.reason for score in scores])
+        table = np.full((len(scores), len(self.properties)), np.nan)
+        for n in np.flatnonzero(valid):
+            table[n] = scores[n].values
+        self._count([scores[n].reason for n in np.flatnonzero(finished)])
+        columns = {name: table[:, k] for k, name in enumerate(self.properties)}
+        return dense.prefix_terms(smiles, valid, columns, finished, wrote)
+
+    def _count(self, reasons: Sequence[str]) -> None:
+        self.counts.update(reason or "valid" for reason in reasons)
+
+    # ---------------------------------------------------------------- words, pictures, figures
+
+    def smiles(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> list[str]:
+        """The strings of sequences [N, T]: their tokens up to the first end token, at most `lengths` [N] of them."""
+        rows = np.asarray(tokens).tolist()
+        until = [len(row) for row in rows] if lengths is None else np.asarray(lengths).tolist()
+        return [self._text(row[:length]) for row, length in zip(rows, until)]
+
+    def _text(self, row: list[int]) -> str:
+        texts = self.vocab.tokens
+        return "".join([texts[token] for token in (row[: row.index(self._end)] if self._end in row else row)])
+
+    def _prefixes(self, tokens: NDArray[np.int64], until: NDArray[np.int64]) -> list[str]:
+        """The strings after each token of each sequence [N, T], `until` [N] of each; the end token adds nothing."""
+        texts = [text if token != self._end else "" for token, text in enumerate(self.vocab.tokens)]
+        rows = zip(tokens.tolist(), until.tolist())
+        return [string for row, last in rows for string in accumulate(texts[token] for token in row[:last])]
+
+    def sequence(self, tokens: NDArray[np.int64]) -> str:
+        """The SMILES of one sequence [T]."""
+        return self._text(np.asarray(tokens).tolist())
+
+    def identities(
+        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
+    ) -> list[tuple[str, str]]:
+        """Canonical SMILES and Murcko scaffold (canonical SMILES, "" without rings); both "" if it is invalid."""
+        from seqtutor_envs.smiles.chem_compare import scaffold_of
+
+        names = [score.canonical or "" for score in self.scorer(self.smiles(*self._checked(tokens, lengths)))]
+        return [(name, scaffold_of(name) if name else "") for name in names]
+
+    def metrics(
+        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
+    ) -> dict[str, float]:
+        """`metrics.table` of the strings, with novelty where `known` says what is not new."""
+        from seqtutor_envs.smiles import metrics
+        from seqtutor_envs.smiles.bloom import BloomFilter
+
+        known = None if self.known is None else BloomFilter.load(self.known)
+        return metrics.table(self.smiles(*self._checked(tokens, lengths)), novelty=known)
+
+    def render_ansi(self, tokens: NDArray[np.int64]) -> str:
+        """The SMILES so far and whether it is a molecule: "c1ccccc1  (valid so far)"."""
+        return f"{self.sequence(tokens)}  ({self._verdict(tokens)})"
+
+    def render_rgb(self, tokens: NDArray[np.int64], episode_return: float) -> NDArray[np.uint8]:
+        """The molecule drawn, or its SMILES so far where it is none; its properties, and the rewards' sum in nats."""
+        from seqtutor_envs.smiles import chem
+        from seqtutor_envs.smiles.chem_draw import picture
+
+        smiles = self.sequence(tokens)
+        lines = [f"step {len(tokens)} of {self.length}, {self._verdict(tokens)}"]
+        lines[0] += f", reward so far {episode_return:+.2f} nats".replace("-", "\u2212")  # a true minus sign
+        found = chem.properties([smiles])
+        if found["valid"][0]:
+            logp, sa, qed, ring_penalty = (float(found[name][0]) for name in chem.PROPERTIES)
+            lines.append(f"QED {qed:.2f}   logP {logp:.2f}   SA {sa:.2f}   ring penalty {ring_penalty:.0f}")
+        return picture(smiles, lines)
+
+    def _verdict(self, tokens: NDArray[np.int64]) -> str:
+        """Whether the tokens so far [t] are a molecule, and why not."""
+        reason = self.scorer([self.sequence(tokens)])[0].reason
+        over = self._end in tokens or len(tokens) == self.length
+        return ("invalid" if reason else "valid") + ("" if over else " so far") + (f": {reason}" if reason else "")
+
+    def close(self) -> None:
+        """Ends the scoring processes; the next score starts them again."""
+        self.scorer.close()
+
+
+def _objective(function: Callable[[list[str]], Any] | str | None, **options: Any) -> Objective | None:
+    """The user's objective. Raises ValueError where there is none to which the options could belong."""
+    if function is not None:
+        return Objective(function, **options)
+    given = [name for name, value in options.items() if value]  # all of their defaults are false
+    if given:
+        raise ValueError(f"{given[0]} belongs to an objective: pass objective= as well.")
+    return None

@@ -1,0 +1,62 @@
+"""SMILES <-> tokens, atom by atom: two-letter atoms, bracket atoms and %nn ring bonds are one token each.
+
+The grammar is OpenSMILES with RDKit's additions (dative bonds, ring bonds above 99, any bond `~`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqtutor_envs.vocab import TokenVocab
+
+END = "<end>"  # its text in a vocabulary; no SMILES holds it
+# Br and Cl before B and C; all other two-letter atoms stand in brackets
+TOKEN = re.compile(r"\[[^\[\]]*\]|Br|Cl|%\(\d{1,5}\)|%\d\d|->|<-|[BCNOPSFIbcnops*]|[-=#$:~/\\.()0-9>]")
+
+
+def tokenize(smiles: str) -> list[str]:
+    """The tokens whose texts joined are `smiles` again. Raises ValueError that names the first character of none."""
+    tokens = TOKEN.findall(smiles)
+    if sum(map(len, tokens)) != len(smiles):
+        at = next(at for at, token in _expected(smiles, tokens) if not smiles.startswith(token, at))
+        raise ValueError(f"{smiles[at]!r} at position {at + 1} of {smiles!r} begins no SMILES token.")
+    return tokens
+
+
+def _expected(smiles: str, tokens: list[str]) -> Iterable[tuple[int, str]]:
+    """Where each token would begin if there were nothing between them; the last one is what cannot be there."""
+    at = 0
+    for token in tokens:
+        yield at, token
+        at += len(token)
+    yield at, END
+
+
+def smiles_vocab(tokens: Iterable[str]) -> TokenVocab:
+    """A vocabulary of these tokens in the order of their texts, the end token last."""
+    ordered = sorted(set(tokens) - {END})
+    return TokenVocab((*ordered, END), end=len(ordered))
+
+
+def encode(vocab: TokenVocab, smiles: str) -> NDArray[np.int64]:
+    """Ids of the tokens of a SMILES, the end token last. Raises ValueError naming one that `vocab` does not have."""
+    tokens = tokenize(smiles)
+    lacking = next((token for token in tokens if token not in vocab.tokens), None)
+    if lacking is not None:
+        known = ", ".join(vocab.tokens)
+        raise ValueError(f"{lacking!r} in {smiles!r} is not one of this vocabulary's {len(vocab)} tokens: {known}.")
+    return vocab.encode([*tokens, END])
+
+
+def decode(vocab: TokenVocab, ids: Iterable[int]) -> str:
+    """The SMILES that these ids write, up to the end token or to the filler (the start id) of a shorter sequence."""
+    texts: list[str] = []
+    for i in map(int, ids):
+        if i in (vocab.end, vocab.start):
+            break
+        texts.append(vocab.tokens[i])
+    return "".join(texts)

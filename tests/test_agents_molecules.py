@@ -1,0 +1,519 @@
+"""`python -m agents` for molecules: what is written, what a killed run leaves, what a user mistypes."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from agent_toys import EXACT, assert_same_agents
+from rdkit import Chem, RDLogger
+from recurrent_toys import random_weights
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agents import PsiLearning
+from agents.__main__ import main
+from agents.checkpoints import SHARE, Checkpoints
+from agents.molecule_options import MoleculeOptions, cores, writes_molecules
+from agents.molecules import MoleculeLog
+from seqtutor_envs.prior import RecurrentPrior
+from seqtutor_envs.smiles.vocab import smiles_vocab
+
+ROOT = Path(__file__).parents[1]
+SMILES, MELODY = "SeqTutor-SMILES-v0", "SeqTutor-Melody-v0"
+SETTINGS = {"n_envs": 16, "batch_size": 16, "buffer_size": 64, "updates_per_round": 1}
+OBJECTIVE = '''
+def carbons(smiles):
+    """Share of carbons in at most eight atoms; RDKit's canonical SMILES of these molecules has a letter an atom."""
+    return [text.count("C") / 8 for text in smiles]
+
+def oxides(smiles):
+    if any("O" in text for text in smiles):
+        raise RuntimeError("oxygen")
+    return [1.0 for _ in smiles]
+
+def wrong(smiles):
+    return [1.0] * (len(smiles) + 1)
+
+number = 3
+'''
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """The current folder, with a small random prior over chains of C, N, O and S, and an objective."""
+    vocab = smiles_vocab(["C", "N", "O", "S", "="])
+    weights = random_weights("lstm", 1, len(vocab), hidden_size=7, scale=1.0)
+    RecurrentPrior(weights, "lstm", vocab, 8, {"note": "random"}).save(tmp_path / "prior")
+    (tmp_path / "chemist.py").write_text(OBJECTIVE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("chemist", None)
+
+
+def options(out, *args, steps=1500):
+    kwargs = json.dumps({"prior": str(out.parent / "prior.safetensors"), "max_length": 8})
+    asked = ["train", SMILES, "--steps", str(steps), "--out", str(out), "--workers", "0"]
+    return [*asked, "--env-kwargs", kwargs, "--settings", json.dumps(SETTINGS), *map(str, args)]
+
+
+def train(out, *args, steps=1500):
+    main(options(out, *args, steps=steps))
+
+
+def resume(out, steps):
+    main(["train", SMILES, "--resume", "--steps", str(steps), "--out", str(out), "--workers", "0"])
+
+
+def molecules(out):
+    with gzip.open(out / "molecules.csv.gz", "rt", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def record(out):
+    return json.loads((out / "run.json").read_text())
+
+
+def assert_same_runs(a, b):
+    assert_same_agents(PsiLearning.load(a / "agent"), PsiLearning.load(b / "agent"))
+    for name in ("molecules.csv.gz", "top.sdf"):
+        assert (a / name).read_bytes() == (b / name).read_bytes()
+    for fact in ("num_timesteps", "counts", "distinct_molecules", "oracle", "objective", "prior_sha256"):
+        assert record(a)[fact] == record(b)[fact]
+
+
+def refused(capsys, *args):
+    """The one line that the command says before it ends with status 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        main([str(arg) for arg in args])
+    error = capsys.readouterr().err.strip()
+    assert caught.value.code == 2
+    assert len(error.splitlines()) == 1, error
+    return error
+
+
+# -- what a run writes ------------------------------------------------------------------------------------------------
+
+
+class Written(BaseCallback):
+    """All sequences of a run, with the timesteps at the end of their round."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = []
+
+    def _on_step(self):
+        new = self.model.newest
+        vocab = self.model.prior.vocab
+        for tokens, length, rows in zip(new.tokens, new.lengths, new.prior_log_probs):
+            chosen = tokens[:length].tolist()
+            text = "".join(vocab.tokens[token] for token in chosen if token != vocab.end)
+            log_p = sum(float(rows[t, token]) for t, token in enumerate(chosen))
+            self.rows.append((text, log_p, self.model.num_timesteps))
+        return True
+
+
+def valid_by_rdkit(text):
+    """Canonical SMILES, or None: the task asks for a carbon too, and nothing else can fail with these tokens."""
+    RDLogger.DisableLog("rdApp.*")
+    mol = Chem.MolFromSmiles(text) if text else None
+    RDLogger.EnableLog("rdApp.*")
+    return Chem.MolToSmiles(mol) if mol is not None and "C" in text else None
+
+
+def test_the_csv_has_a_row_for_each_distinct_molecule_as_a_plain_loop_finds_them(home):
+    train(home / "out", "--objective", "chemist:carbons", "--c", "0.1", "--seed", "3")
+    written = Written()
+    agent = PsiLearning.load(home / "out" / "agent")
+    again = PsiLearning(SMILES, seed=3, env_kwargs=agent.recipe["kwargs"], **SETTINGS)
+    again.learn(1500, written)
+
+    expected, reasons = {}, {"valid": 0, "invalid": 0}
+    for text, log_p, step in written.rows:
+        name = valid_by_rdkit(text)
+        reasons["invalid" if name is None else "valid"] += 1
+        if name is not None:
+            first = expected.setdefault(name, {"log_p": log_p, "first": step, "times": 0})
+            first |= {"last": step, "times": first["times"] + 1}
+    assert any(row["times"] > 1 for row in expected.values()) and len(expected) > 20
+
+    rows = molecules(home / "out")
+    assert {row["smiles"] for row in rows} == set(expected)
+    assert len(rows) == len(expected)
+    for row in rows:
+        known = expected[row["smiles"]]
+        assert float(row["objective"]) == float(row["task_return"]) == row["smiles"].count("C") / 8
+        assert float(row["prior_log_prob"]) == pytest.approx(known["log_p"], abs=1e-5)
+        steps = known["first"], known["last"], known["times"]
+        assert tuple(int(row[name]) for name in ("first_step", "last_step", "times_seen")) == steps
+    returns = [float(row["task_return"]) for row in rows]
+    assert returns == sorted(returns, reverse=True)
+    counts = record(home / "out")["counts"]
+    assert counts["valid"] == reasons["valid"] and sum(counts.values()) == len(written.rows)
+
+
+def test_the_record_says_what_was_run(home, capsys):
+    train(home / "out", "--objective", "chemist:carbons", "--clip", "None", "0.5", "--seed", "3", steps=200)
+    said = record(home / "out")
+    assert (said["id"], said["agent"], said["seed"]) == (SMILES, "PsiLearning", 3)
+    assert said["env_kwargs"]["objective"] == "chemist:carbons"
+    assert said["objective"]["path"] == "chemist:carbons"
+    assert said["objective"]["source_hash"] == hashlib.sha256(OBJECTIVE.encode()).hexdigest()
+    (session,) = said["sessions"]
+    assert session["versions"]["rdkit"] and session["versions"]["python"]
+    assert session["command"].startswith(f"python -m agents train {SMILES} --steps 200")
+    assert session["started"] <= session["ended"]
+    assert session["to_timestep"] == said["num_timesteps"] == PsiLearning.load(home / "out" / "agent").num_timesteps
+    assert said["oracle"]["calls"] == said["distinct_molecules"] == len(molecules(home / "out"))
+    assert f"{len(molecules(home / 'out'))} distinct molecules" in capsys.readouterr().out
+
+
+def test_top_sdf_holds_the_best_molecules_with_coordinates_and_terms(home):
+    train(home / "out", "--term-weights", '{"valid": 0, "qed": 1, "logp": 0, "sa": 1, "ring": 0}')
+    rows = molecules(home / "out")
+    assert {"qed", "sa"} <= set(rows[0]) and "ring" not in rows[0]
+    drawn = list(Chem.SDMolSupplier(str(home / "out" / "top.sdf")))
+    assert len(drawn) == min(100, len(rows)) >= 20
+    for mol, row in zip(drawn, rows):
+        assert Chem.MolToSmiles(mol) == row["smiles"]
+        assert float(mol.GetProp("qed")) == pytest.approx(float(row["qed"]), rel=1e-4)
+        assert mol.GetNumAtoms() == 1 or np.abs(mol.GetConformer().GetPositions()).max() > 0.5
+        assert not mol.GetConformer().Is3D()
+
+
+def test_molecules_whose_objective_failed_are_not_in_the_files_but_are_counted(home, capsys):
+    train(home / "out", "--objective", "chemist:oxides", steps=600)
+    said = capsys.readouterr().err
+    assert "warning: The objective chemist:oxides" in said and "oxygen" in said and "objective.py" not in said
+    names = [row["smiles"] for row in molecules(home / "out")]
+    assert names and not any("O" in name for name in names)
+    said = record(home / "out")
+    assert said["counts"]["objective failed"] > 0
+    assert said["oracle"]["calls"] > said["distinct_molecules"] == len(names)
+
+
+def test_other_domains_have_checkpoints_and_a_record_but_no_molecules(tmp_path):
+    main(["train", EXACT, "--steps", "64", "--out", str(tmp_path), "--settings", json.dumps(SETTINGS)])
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"agent.safetensors", "run.json"} <= names
+    assert not {"molecules.csv.gz", "molecules.sqlite", "top.sdf", "agent-next.safetensors"} & names
+    assert record(tmp_path)["id"] == EXACT and "counts" not in record(tmp_path)
+
+
+# -- going on ---------------------------------------------------------------------------------------------------------
+
+
+def test_resume_goes_on_to_the_same_molecules(home):
+    train(home / "whole", "--objective", "chemist:carbons")
+    train(home / "parts", "--objective", "chemist:carbons", steps=600)
+    resume(home / "parts", 1500)
+    assert_same_runs(home / "parts", home / "whole")
+    first, second = record(home / "parts")["sessions"]
+    assert first["to_timestep"] == second["from_timestep"] < second["to_timestep"]
+
+
+def test_a_killed_run_leaves_its_last_checkpoint_and_goes_on_to_the_same_end(home):
+    out = home / "killed"
+    command = [sys.executable, "-m", "agents", *options(out, "--checkpoint-seconds", "0.05", steps=10**8)]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    give_up = time.monotonic() + 120
+    while not (out / "molecules.csv.gz").is_file() or record(out)["rounds"] < 20:
+        assert process.poll() is None and time.monotonic() < give_up
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    reached = PsiLearning.load(out / "agent").num_timesteps
+    rows = molecules(out)
+    assert rows and max(int(row["last_step"]) for row in rows) <= reached
+    assert len(list(Chem.SDMolSupplier(str(out / "top.sdf")))) == min(100, len(rows))
+    assert record(out)["sessions"][0]["ended"] is None
+    (out / ".top.sdf.123").write_text("half")
+    resume(out, reached + 300)
+    train(home / "whole", steps=reached + 300)
+    assert_same_runs(out, home / "whole")
+    assert not list(out.glob(".*"))
+
+
+@pytest.mark.parametrize("moment", ["before the molecules are committed", "before the agent is in its place"])
+def test_a_run_killed_within_a_checkpoint_goes_on_to_the_same_end(moment, home, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def kill(*args):
+        raise Killed
+
+    train(home / "whole")
+    train(home / "parts", steps=300)
+    with monkeypatch.context() as patched:
+        if moment == "before the molecules are committed":
+            patched.setattr(MoleculeLog, "commit", kill)
+        else:
+            real = os.replace
+            patched.setattr(os, "replace", lambda a, b: kill() if a.name.startswith("agent") else real(a, b))
+        with pytest.raises(Killed):
+            resume(home / "parts", 900)
+    assert (home / "parts" / "agent-next.safetensors").is_file()
+    resume(home / "parts", 1500)
+    assert_same_runs(home / "parts", home / "whole")
+    assert not (home / "parts" / "agent-next.safetensors").exists()
+
+
+def test_an_error_within_a_round_leaves_the_last_checkpoint(home, monkeypatch):
+    """In the third round: two whole ones are lost, as by a kill, and written again."""
+    out = home / "out"
+    train(out, steps=300)
+    before = (out / "agent.safetensors").read_bytes(), molecules(out)
+    improve, rounds = PsiLearning.improve, []
+
+    def fails(agent, sequences):
+        rounds.append(1)
+        return improve(agent, sequences) if len(rounds) < 3 else 1 / 0
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PsiLearning, "improve", fails)
+        with pytest.raises(ZeroDivisionError):
+            resume(out, 900)
+    assert ((out / "agent.safetensors").read_bytes(), molecules(out)) == before
+    resume(out, 900)
+    train(home / "whole", steps=900)
+    assert_same_runs(out, home / "whole")
+
+
+def test_a_run_without_a_checkpoint_is_begun_anew(home):
+    train(home / "out", steps=300)
+    (home / "out" / "agent.safetensors").unlink()  # the molecules and the record are another run's
+    train(home / "out", "--seed", "5", steps=300)
+    train(home / "alone", "--seed", "5", steps=300)
+    assert_same_runs(home / "out", home / "alone")
+    assert len(record(home / "out")["sessions"]) == 1
+
+
+def test_molecules_of_another_run_are_a_mistake(home, capsys):
+    train(home / "a", steps=200)
+    train(home / "b", steps=600)
+    (home / "b" / "molecules.sqlite").rename(home / "a" / "molecules.sqlite")
+    again = ["train", SMILES, "--resume", "--steps", 900, "--out"]
+    assert "not of one run" in refused(capsys, *again, home / "a")
+    assert "No molecules.sqlite" in refused(capsys, *again, home / "b")
+
+
+def test_checkpoints_are_rarer_where_writing_is_slow(tmp_path):
+    """Of a clock that jumps 5 s when an agent is saved and 100 s when molecules are exported, and 1 s a round."""
+    now, saved, exported = [0.0], [], []
+
+    class Slow:
+        num_timesteps, rounds, logger = 0, 0, None
+
+        def save(self, path):
+            now[0] += 5.0
+            saved.append(now[0])
+            Path(path).write_bytes(b"")
+
+        def get_env(self):
+            return None
+
+    class Log:
+        def add(self):
+            now[0] += 1.0
+
+        def export(self):
+            now[0] += 100.0
+            exported.append(now[0])
+
+        def commit(self):
+            pass
+
+        close = commit
+
+    class NoRecord:
+        def write(self, *args, **kwargs):
+            pass
+
+    callback = Checkpoints(tmp_path, NoRecord(), Log(), seconds=10.0, clock=lambda: now[0])
+    callback.init_callback(Slow())
+    callback.on_training_start({}, {})
+    for _ in range(5000):
+        callback.on_rollout_start()
+        callback.on_step()
+    # the first save is due after 10 s, later ones SHARE times 5 s after the end of the one before
+    assert saved[0] == 15.0 and exported[0] == 115.0
+    assert min(np.diff(saved)) >= SHARE * 5.0 and len(saved) > 30
+    assert min(np.diff(exported)) >= SHARE * 100.0 and len(exported) == 3
+
+
+# -- a budget of oracle calls -----------------------------------------------------------------------------------------
+
+
+def test_a_spent_budget_ends_learning_and_is_counted_over_sessions(home, capsys):
+    asked = ("--objective", "chemist:carbons", "--oracle-budget", "30")
+    train(home / "whole", *asked, steps=10**6)
+    assert "Oracle: 30 molecules scored, the whole budget; top-1 " in capsys.readouterr().out
+    whole = record(home / "whole")
+    assert whole["oracle"]["calls"] == whole["oracle"]["budget"] == 30 == len(molecules(home / "whole"))
+    best = sorted((float(row["objective"]) for row in molecules(home / "whole")), reverse=True)
+    assert whole["oracle"]["top_10"] == pytest.approx(np.mean(best[:10]))
+    assert whole["num_timesteps"] < 10**6
+
+    train(home / "parts", *asked, steps=whole["num_timesteps"] // 3)
+    assert 0 < record(home / "parts")["oracle"]["calls"] < 30
+    resume(home / "parts", 10**6)
+    assert_same_runs(home / "parts", home / "whole")
+    assert "nothing left to learn" in refused(capsys, "train", SMILES, "--resume", "--out", home / "parts")
+    main(["evaluate", str(home / "parts"), "-n", "200"])  # which may ask the objective for more than the budget
+    figures = json.loads((home / "parts" / "evaluation.json").read_text())
+    assert figures["term_objective"] > 0
+
+
+def test_a_changed_objective_is_said(home, capsys):
+    train(home / "out", "--objective", "chemist:carbons", steps=200)
+    (home / "chemist.py").write_text(OBJECTIVE + "\n# changed\n")
+    resume(home / "out", 400)
+    assert "chemist:carbons: its source is not what it was" in capsys.readouterr().err
+
+
+# -- sample and evaluate ----------------------------------------------------------------------------------------------
+
+
+def test_samples_as_text_smi_csv_and_sdf(home, capsys):
+    train(home / "out", "--objective", "chemist:carbons", steps=200)
+    agent = PsiLearning.load(home / "out" / "agent")
+    tokens, lengths = agent.sample(40, seed=1)
+    strings = agent.task.smiles(tokens, lengths)
+    canonical = [valid_by_rdkit(text) for text in strings]
+    assert 5 < canonical.count(None) < 35 and "" in strings
+    asked = ["sample", str(home / "out"), "-n", "40", "--seed", "1"]
+    capsys.readouterr()
+
+    main(asked)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition("  (")[0] for line in lines] == [f"{n:3}  {text}" for n, text in enumerate(strings, start=1)]
+    assert ["(valid)" in line for line in lines] == [name is not None for name in canonical]
+
+    main([*asked, "--format", "smi"])
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [f"{text} {n}" for n, text in enumerate(strings, start=1) if text]
+    assert f"{strings.count('')} of 40 are no molecules and left out of the SMI" in printed.err
+
+    main([*asked, "--format", "csv", "--out", str(home / "samples.csv")])
+    with open(home / "samples.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["smiles"] for row in rows] == strings
+    assert [row["canonical"] or None for row in rows] == canonical
+    assert [row["valid"] == "1" for row in rows] == [name is not None for name in canonical]
+    assert [float(row["objective"]) for row in rows] == [(name or "").count("C") / 8 for name in canonical]
+    assert [float(row["log_prob"]) for row in rows] == pytest.approx(agent.log_prob(tokens, lengths).tolist())
+
+    main([*asked, "--format", "sdf", "--out", str(home / "samples.sdf")])
+    assert f"{canonical.count(None)} of 40 are no molecules and left out of the SDF" in capsys.readouterr().err
+    drawn = [Chem.MolToSmiles(mol) for mol in Chem.SDMolSupplier(str(home / "samples.sdf"))]
+    assert drawn == [name for name in canonical if name is not None]
+
+
+def test_evaluate_compares_with_a_reference(home, capsys):
+    train(home / "out", "--term-weights", '{"qed": 0}', steps=200)
+    agent = PsiLearning.load(home / "out" / "agent")
+    names = {valid_by_rdkit(text) for text in agent.task.smiles(*agent.sample(100, seed=4))} - {None}
+    (home / "actives.smi").write_text("".join(f"{name} known\n" for name in sorted(names)[:3]) + "c1ccccc1 ring\n")
+    main(["evaluate", str(home / "out"), "-n", "100", "--seed", "4", "--reference", str(home / "actives.smi")])
+    figures = json.loads((home / "out" / "evaluation.json").read_text())
+    assert (figures["recovered"], figures["recovered_share"]) == (3, 0.75)
+    assert 0 < figures["nearest_mean"] <= 1 and 0 < figures["share_above_0.4"] <= 1
+    printed = capsys.readouterr().out
+    assert f"{figures['recovered_share']:.4f}" in printed and "kl" in printed
+
+
+# -- options ----------------------------------------------------------------------------------------------------------
+
+
+def test_options_are_keywords_of_the_environment():
+    assert MoleculeOptions().env_kwargs() == {}
+    given = MoleculeOptions(
+        require=("c1ccccc1", "[OH]"), ranges=("mw=200:500", "logp=:5"), constraints="soft", workers=3, clip=(None, 2.0)
+    )
+    assert given.env_kwargs() == {
+        "require": ("c1ccccc1", "[OH]"),
+        "ranges": {"mw": [200.0, 500.0], "logp": [None, 5.0]},
+        "constraints": "soft",
+        "workers": 3,
+        "clip": (None, 2.0),
+    }
+
+
+def test_options_from_the_command_line_reach_the_environment(home):
+    soft = ["--require", "CO", "--require", "CN", "--range", "mw=10:40", "--range", "hbd=:1", "--constraints", "soft"]
+    more = ["--diversity", '{"bucket_size": 3}', "--objective", "chemist:carbons", "--transform", "step:low=.2,high=1"]
+    train(home / "out", *soft, *more, steps=100)
+    agent = PsiLearning.load(home / "out" / "agent")
+    assert agent.task.constraints.names == ("require CO", "require CN", "mw 10..40", "hbd <= 1")
+    assert set(agent.task.weights) == {"objective", "constraints"}
+    assert agent.diversity.settings.bucket_size == 3
+    assert agent.task.objective.transform.name == "step"
+
+
+def test_workers_are_the_cores_that_the_process_may_use(monkeypatch):
+    for allowed, workers in ((1, 0), (2, 2), (12, 12)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, n=allowed: set(range(n)), raising=False)
+        assert cores() == workers
+
+
+def test_only_ids_of_molecules_write_molecules():
+    assert [writes_molecules(name) for name in (SMILES, MELODY, EXACT, "CartPole-v1")] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    "args, says",
+    [
+        (["--objective", "no_such_module:f"], "there is no module no_such_module"),
+        (["--objective", "chemist:carbon"], "chemist has no carbon; its functions are: carbons"),
+        (["--objective", "chemist:number"], "is no function"),
+        (["--objective", "chemist.py"], "package.module:function"),
+        (["--require", "c1ccc"], "require: 'c1ccc' is no SMARTS"),
+        (["--range", "mw=500:200"], "no value lies between"),
+        (["--range", "mw=500"], "--range must be NAME=LOW:HIGH"),
+        (["--range", "mw=1:2", "--range", "mw=1:3"], "--range is given twice"),
+        (["--range", "weight=1:2"], "'weight' is no descriptor"),
+        (["--oracle-budget", "5"], "oracle_budget belongs to an objective"),
+        (["--term-weights", '{"ged": 1}'], "No reward term is called 'ged'"),
+        (["--diversity", "yes"], "--diversity must be a JSON object"),
+        (["--checkpoint-seconds", "0"], "seconds between checkpoints must be above 0"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(args, says, home, capsys):
+    assert says in refused(capsys, *options(home / "out", *args))
+    assert not (home / "out" / "agent.safetensors").exists()
+    assert not (home / "out" / "molecules.csv.gz").exists()
+
+
+def test_an_objective_that_returns_no_list_of_scores_ends_the_run(home, capsys):
+    with pytest.raises(SystemExit):
+        train(home / "out", "--objective", "chemist:wrong")
+    said = capsys.readouterr().err
+    assert "must return" in said.splitlines()[-1] and "Traceback" not in said
+    assert not (home / "out" / "agent.safetensors").exists()
+
+
+def test_options_of_molecules_are_refused_where_they_would_be_ignored(home, capsys):
+    out = home / "out"
+    assert "--objective is for" in refused(capsys, "train", MELODY, "--objective", "chemist:carbons", "--out", out)
+    assert "--range is for" in refused(capsys, "train", EXACT, "--range", "mw=1:2", "--out", out)
+    assert not out.exists()
+    main(["train", EXACT, "--steps", "64", "--out", str(out), "--settings", json.dumps(SETTINGS)])
+    assert "write molecules" in refused(capsys, "sample", out, "--format", "sdf")
+    assert "write molecules" in refused(capsys, "evaluate", out, "--reference", home / "prior.json")
+    train(home / "mol", steps=100)
+    again = ["train", SMILES, "--resume", "--out", home / "mol"]
+    assert "--forbid is the saved one" in refused(capsys, *again, "--forbid", "F")
+    assert "no_such.smi" in refused(capsys, "evaluate", home / "mol", "--reference", home / "no_such.smi")

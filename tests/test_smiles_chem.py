@@ -1,0 +1,198 @@
+"""SMILES in, numbers out: against RDKit called directly, and strings whose reading is known."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from rdkit import Chem, rdBase
+from rdkit.Chem import QED, Crippen
+from rdkit.Contrib.SA_Score import sascorer
+
+from seqtutor_envs.smiles import chem, chem_checks, chem_scores
+
+DRUGS = [
+    "CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C)C(=O)N2C",
+    "C=CC(=O)Nc1cc(Nc2nccc(-c3cn(C)c4ccccc34)n2)c(OC)cc1N(C)CCN(C)C",
+    "C[C@H](N)C(=O)[O-]", "C1CCCCCCCCCCC1", "C1CCC2(CC1)CCCCCC2", "[Na+].CC(=O)[O-]", "C", "[H][H]", "*CC", "[CH3]",
+    "C/C=C/C", "C/C=C\\C", "[2H]C([2H])([2H])O", "C[Si](C)(C)C", "CP(=O)(O)O", "OCC1OC(O)C(O)C(O)C1O",
+]
+NO_MOLECULES = [
+    "", " ", "C1CC", "CC(", "c1cccc1", "C(C)(C)(C)(C)C", "CCO junk", "CCO\n", "CCO\t", " CCO", "\0CCO", "C\0",
+    "CCO |x|", "C\u00a0", "\u0421", "\ud800", "C.", "[Xx]", "nonsense", "<end>", "C" + "(" * 5000, "C1" * 2000,
+]
+
+
+def directly(smiles: str) -> tuple[float, float, float, float]:
+    """logP, SA, QED and ring penalty as a chemist's own five lines have them."""
+    molecule = Chem.MolFromSmiles(smiles)
+    rings = molecule.GetRingInfo().AtomRings()
+    penalty = max(0, max([len(ring) for ring in rings] or [0]) - 6)
+    return Crippen.MolLogP(molecule), sascorer.calculateScore(molecule), QED.qed(molecule), penalty
+
+
+@pytest.mark.parametrize("smiles", DRUGS)
+def test_properties_are_rdkits_of_the_same_string(smiles: str) -> None:
+    found = chem.properties([smiles])
+    assert found["valid"][0]
+    ours = [found[name][0] for name in ("logp", "sa", "qed", "ring_penalty")]
+    np.testing.assert_allclose(ours, directly(smiles), rtol=0, atol=1e-9)
+    assert found["canonical"][0] == Chem.MolToSmiles(Chem.MolFromSmiles(smiles)) == chem.canonical(smiles)
+
+
+def test_ring_penalties_counted_by_hand() -> None:
+    acyclic, benzene, seven, spiro, macro = "CCO", "c1ccccc1", "C1CCCCCC1", "C1CCC2(CC1)CCCCCC2", "C1CCCCCCCCCCC1"
+    fused = "C1CCCC2CCCCC2CC1"  # an eight-membered ring and a cyclohexane; the ring around both is in no smallest set
+    found = chem.properties([acyclic, benzene, seven, spiro, macro, fused])["ring_penalty"]
+    assert found.tolist() == [0, 0, 1, 1, 6, 2]
+
+
+@pytest.mark.parametrize("smiles", NO_MOLECULES)
+def test_what_is_no_molecule_is_nan_and_says_nothing(smiles: str, capfd: pytest.CaptureFixture[str]) -> None:
+    found = chem.properties([smiles])
+    assert not found["valid"][0] and found["canonical"][0] is None and chem.parse(smiles) is None
+    assert all(math.isnan(found[name][0]) for name in chem.PROPERTIES)
+    assert chem.canonical(smiles) is None and chem.alerts([smiles]) == [[]]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_rdkit_itself_reads_the_traps() -> None:
+    """Were they errors to RDKit too, the strings above would show nothing."""
+    for smiles in ("CCO junk", "CCO\n", "\0CCO", "CCO |x|", ""):
+        assert Chem.MolFromSmiles(smiles) is not None
+
+
+def test_columns_keep_their_order_and_types() -> None:
+    found = chem.properties(["CCO", "oops", "c1ccccc1"])
+    assert list(found) == ["valid", "logp", "sa", "qed", "ring_penalty", "canonical"]
+    assert found["valid"].tolist() == [True, False, True] and found["valid"].dtype == np.bool_
+    assert found["canonical"].tolist() == ["CCO", None, "c1ccccc1"]
+    assert all(found[name].dtype == np.float64 for name in chem.PROPERTIES)
+    empty = chem.properties([])
+    assert all(column.shape == (0,) for column in empty.values())
+    assert chem.RDKIT_VERSION == rdBase.rdkitVersion
+
+
+def test_spellings_have_one_canonical_smiles() -> None:
+    assert len({chem.canonical(smiles) for smiles in ("OCC", "C(O)C", "[CH3][CH2][OH]", "CCO")}) == 1
+
+
+def test_arrays_and_numpy_strings_are_taken() -> None:
+    found = chem.properties(np.array(["CCO", "x"]))
+    assert found["valid"].tolist() == [True, False]
+
+
+@pytest.mark.parametrize("wrong", ["CCO", b"CCO", ["CCO", None], [3.5], [b"C"]])
+def test_what_are_no_strings_is_one_line(wrong: Any) -> None:
+    for function in (chem.properties, chem.alerts):
+        with pytest.raises(TypeError) as error:
+            function(wrong)
+        assert "\n" not in str(error.value) and "SMILES" in str(error.value)
+
+
+def test_what_rdkit_cannot_read_twice_still_has_numbers(capfd: pytest.CaptureFixture[str]) -> None:
+    """RDKit reads this string, but neither its own canonical SMILES nor, in QED, its own copy of the molecule."""
+    odd = "O=c1cc(C(F)(F)F)oc2c(F)cc(F)c=12"
+    with rdBase.BlockLogs(), pytest.raises(Chem.KekulizeException):
+        QED.qed(Chem.MolFromSmiles(odd))
+    found = chem.properties([odd])
+    assert found["valid"][0] and np.isfinite([found[name][0] for name in chem.PROPERTIES]).all()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_users_logging_stays_as_it_is() -> None:
+    """After ours, RDKit's own lines are still printed where they were, and still held back where they were."""
+    program = """
+from rdkit import Chem, RDLogger
+from seqtutor_envs.smiles import chem
+chem.properties(["C1CC", "CCO"])
+Chem.MolFromSmiles("heard")
+RDLogger.DisableLog("rdApp.*")
+chem.properties(["C1CC"])
+Chem.MolFromSmiles("unheard")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "heard" in done.stderr and "unheard" not in done.stderr and "C1CC" not in done.stderr
+
+
+def test_nothing_depends_on_what_was_asked_before() -> None:
+    """RDKit keeps results in the molecule; each order of asking gives the same numbers."""
+    for smiles in DRUGS:
+        one, other = chem.parse(smiles), chem.parse(smiles)
+        assert one is not None and other is not None
+        forwards = chem_scores.values(one, chem.PROPERTIES) + (chem.canonical_of(one),)
+        backwards = (chem.canonical_of(other), *chem_scores.values(other, chem.PROPERTIES[::-1]))
+        assert forwards == backwards[::-1]
+
+
+# ---------------------------------------------------------------- alerts
+
+
+def test_alerts_by_name() -> None:
+    quinone, chain = "O=C1C=CC(=O)C=C1", "CCCCCCCCCCCC"
+    found = chem.alerts([quinone, chain, "CCO", "C1CC"])
+    assert found == [["PAINS: quinone_A(370)", "BRENK: chinone_1"], ["BRENK: Aliphatic_long_chain"], [], []]
+    assert chem.alerts([quinone], catalogs=["BRENK"]) == [["BRENK: chinone_1"]]
+    assert chem.alerts([quinone], catalogs=()) == [[]]
+
+
+def test_every_catalogue_of_rdkit_is_known() -> None:
+    from rdkit.Chem.FilterCatalog import FilterCatalogParams
+
+    for name in FilterCatalogParams.FilterCatalogs.names:
+        assert all(alert.startswith(f"{name}: ") for alert in chem.alerts(["O=C1C=CC(=O)C=C1"], [name])[0])
+
+
+def test_unknown_catalogues_are_one_line_with_the_choices() -> None:
+    with pytest.raises(ValueError, match="'PAIN'.*PAINS_A.*BRENK.*NIH") as error:
+        chem.alerts(["C"], ["PAIN"])
+    assert "\n" not in str(error.value)
+    with pytest.raises(TypeError, match=r"\['PAINS'\]"):
+        chem.alerts(["C"], "PAINS")
+
+
+# ---------------------------------------------------------------- the task's own checks
+
+
+@pytest.mark.parametrize(
+    "smiles, failed",
+    [
+        ("C.C", "fragments"), ("[Na+].[Cl-]", "fragments"), ("C1.C1", ""), ("C*", "wildcard"), ("[2*]C", "wildcard"),
+        ("[CH3]", "radical"), ("C[O]", "radical"), ("[O][O]", "radical"), ("O", "carbon"), ("[H][H]", "carbon"),
+        ("C[Na]", "elements"), ("C[Se]C", "elements"), ("c1cc[se]c1", "elements"), ("[2H]C", ""), ("CC", ""),
+        ("BrC(Cl)(F)I", ""), ("CB(O)O", ""), ("C[SiH3]", ""), ("CP", ""), ("c1cc[nH]c1", ""), ("C[N+](C)(C)C", ""),
+    ],
+)
+def test_the_first_check_that_fails_is_named(smiles: str, failed: str) -> None:
+    assert chem_checks.failed_check(Chem.MolFromSmiles(smiles)) == failed
+
+
+def test_checks_come_in_their_order_and_can_be_switched_off() -> None:
+    all_fail = Chem.MolFromSmiles("[Na].*")  # two fragments, a wildcard, a radical, no carbon, another element
+    left = list(chem_checks.CHECKS)
+    for name in chem_checks.CHECKS:
+        assert chem_checks.failed_check(all_fail, left) == name
+        left.remove(name)
+    assert chem_checks.failed_check(all_fail, left) == ""
+
+
+def test_elements_are_the_users() -> None:
+    amine, chloride = Chem.MolFromSmiles("CCN"), Chem.MolFromSmiles("CCCl")
+    assert chem_checks.failed_check(amine, elements=("C", "N")) == ""
+    assert chem_checks.failed_check(chloride, elements=("C", "N")) == "elements"
+    assert chem_checks.failed_check(Chem.MolFromSmiles("[2H]C"), elements=("C",)) == "elements"
+
+
+def test_unknown_checks_and_elements_name_the_choices() -> None:
+    with pytest.raises(ValueError, match="'fragment'; there are fragments, wildcard"):
+        chem_checks.checked_names(["fragment"], ["C"])
+    for symbol in ("Xx", "c", "", "*"):
+        with pytest.raises(ValueError, match="no element"):
+            chem_checks.checked_names([], [symbol])
+    with pytest.raises(ValueError, match="several names"):
+        chem_checks.checked_names("carbon", ["C"])
+    assert chem_checks.checked_names(["carbon"], ["C", "Se"]) == (("carbon",), ("C", "Se"))

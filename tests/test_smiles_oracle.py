@@ -1,0 +1,114 @@
+"""Counting oracle calls: by hand, and the area under the curve against a plain loop."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seqtutor_envs.smiles.oracle import OracleCounter, _key
+
+
+def length(smiles: list[str]) -> list[float]:
+    return [float(len(text)) for text in smiles]
+
+
+def counted(scores: list[float], budget: int | None = None) -> OracleCounter:
+    counter = OracleCounter(length, budget)
+    counter.record([f"C{n}" for n in range(len(scores))], scores)
+    return counter
+
+
+def area(scores: list[float], k: int, every: int, end: int) -> float:
+    """Trapezoids of the mean of the best k over calls, flat after the last call, divided by `end`, in a plain loop."""
+    points = [(0, 0.0)]
+    for calls in range(1, len(scores) + 1):
+        if calls % every == 0 or calls == len(scores):
+            best = sorted(scores[:calls])[-k:]
+            points.append((calls, sum(best) / len(best)))
+    points.append((end, points[-1][1]))
+    return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in zip(points, points[1:])) / end
+
+
+def test_only_distinct_molecules_count() -> None:
+    counter = OracleCounter(length)
+    assert counter(["C", "CC", "C"]).tolist() == [1, 2, 1]
+    assert counter.calls == 2
+    assert counter(["CCC", "CC"]).tolist() == [3, 2]
+    assert counter.calls == 3 and not counter.spent
+
+
+def test_the_function_is_never_asked_for_more_molecules_than_the_budget_has() -> None:
+    asked: list[str] = []
+    counter = OracleCounter(lambda smiles: asked.extend(smiles) or length(smiles), budget=3, invalid_score=-1)
+    assert counter.admitted(["C", "CC", "C", "CCC", "CCCC", "CC"]) == [True, True, True, True, False, True]
+    assert counter(["C", "CC", "C", "CCC", "CCCC", "CC"]).tolist() == [1, 2, 1, 3, -1, 2]
+    assert asked == ["C", "CC", "CCC"] and counter.calls == 3 and counter.spent
+    assert counter(["CCCCC"]).tolist() == [-1] and asked == ["C", "CC", "CCC"]
+    assert counter(["CC", "CO"]).tolist() == [2, -1] and counter.calls == 3  # a known one may be asked for again
+    assert counter.admitted(["CC", "CO"]) == [True, False]
+
+
+def test_top_is_the_mean_of_the_best() -> None:
+    counter = counted([3, 1, 4, 1, 5, 9, 2, 6])
+    assert (counter.top(1), counter.top(3), counter.top(8), counter.top(100)) == (9, 20 / 3, 31 / 8, 31 / 8)
+    assert math.isnan(OracleCounter(length).top(10)) and math.isnan(OracleCounter(length).auc())
+
+
+def test_auc_by_hand() -> None:
+    # best of one, a point every 2 calls: 0 at 0, 2 at 2, 3 at 4, 7 at 5 -> 2 + 5 + 5 = 12
+    scores = [1.0, 2.0, 3.0, 0.0, 7.0]
+    assert counted(scores).auc(k=1, every=2) == pytest.approx(12 / 5)
+    assert counted(scores, budget=10).auc(k=1, every=2) == pytest.approx((12 + 5 * 7) / 10)
+    assert counted(scores, budget=10).auc(k=1, every=2, finish=False) == pytest.approx(12 / 10)
+    assert counted(scores, budget=5).auc(k=1, every=2) == pytest.approx(12 / 5)
+
+
+@pytest.mark.parametrize("calls", [1, 7, 99, 100, 101, 250, 1000])
+def test_auc_equals_a_plain_loop(calls: int) -> None:
+    scores = np.random.default_rng(calls).normal(size=calls).tolist()
+    assert counted(scores).auc() == pytest.approx(area(scores, 10, 100, calls), abs=1e-12)
+    assert counted(scores, budget=1000).auc() == pytest.approx(area(scores, 10, 100, 1000), abs=1e-12)
+    assert counted(scores).auc(k=3, every=10) == pytest.approx(area(scores, 3, 10, calls), abs=1e-12)
+
+
+def test_a_constant_objective_has_the_area_of_itself_but_for_the_first_rise() -> None:
+    # PMO's curve begins at 0, so that the first 100 of 10,000 calls count half
+    assert counted([0.8] * 10_000, budget=10_000).auc() == pytest.approx(0.8 * (1 - 0.005))
+
+
+def test_scores_that_are_not_finite_count_as_invalid() -> None:
+    counter = OracleCounter(lambda smiles: [math.nan, math.inf, 2.0], invalid_score=-3)
+    assert counter(["C", "CC", "CCC"]).tolist() == [-3, -3, 2]
+    assert counter.top(3) == pytest.approx(-4 / 3)
+
+
+def test_a_copy_counts_on_by_itself() -> None:
+    counter = OracleCounter(length, budget=5)
+    counter(["C", "CC"])
+    for other in (copy.deepcopy(counter), pickle.loads(pickle.dumps(counter))):
+        other(["C", "CC", "CCC"])
+        assert (other.calls, other.top(1)) == (3, 3) and (counter.calls, counter.top(1)) == (2, 2)
+
+
+def test_a_molecule_is_known_by_the_same_number_in_every_process() -> None:
+    code = "from seqtutor_envs.smiles.oracle import _key; print(_key('CCO'))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(output) == _key("CCO") != _key("OCC")
+
+
+@pytest.mark.parametrize("budget", [0, -1, 2.5, True])
+def test_a_budget_is_a_positive_integer(budget: Any) -> None:
+    with pytest.raises(ValueError, match="budget must be an integer of at least 1"):
+        OracleCounter(length, budget)
+
+
+def test_only_functions_are_wrapped() -> None:
+    with pytest.raises(TypeError, match="OracleCounter wraps a function of a list of SMILES, not 'QED'"):
+        OracleCounter("QED")  # type: ignore[arg-type]

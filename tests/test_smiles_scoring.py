@@ -1,0 +1,165 @@
+"""Scores: each reason by hand, values against RDKit called directly, the cache, pickling."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import sys
+
+import pytest
+from rdkit import Chem
+from rdkit.Chem import QED, Crippen
+from rdkit.Contrib.SA_Score import sascorer
+
+from seqtutor_envs.smiles import scoring
+from seqtutor_envs.smiles.constraints import Constraints
+from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec, score
+
+SPEC = ScoreSpec(properties=("logp", "ring_penalty"))
+ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
+
+
+@pytest.mark.parametrize(
+    "smiles, reason",
+    [
+        ("CCO", ""),
+        ("C1CC", "syntax"),
+        ("", "syntax"),
+        ("CCO junk", "syntax"),
+        ("c1cccc1", "syntax"),  # cannot be kekulised
+        ("CC.O", "fragments"),
+        ("C*", "wildcard"),
+        ("C[CH2]", "radical"),
+        ("O", "carbon"),
+        ("C[Se]C", "elements"),
+    ],
+)
+def test_each_reason_by_name(smiles: str, reason: str) -> None:
+    result = score(smiles, SPEC)
+    assert result.reason == reason
+    assert (result.canonical is None, result.values == ()) == (bool(reason), bool(reason))
+
+
+def test_checks_can_be_switched_off() -> None:
+    lenient = ScoreSpec(properties=(), checks=())
+    assert all(score(text, lenient).reason == "" for text in ("CC.O", "C*", "C[CH2]", "O", "C[Se]C"))
+    assert score("C1CC", lenient).reason == "syntax"
+    assert score("C[Se]C", ScoreSpec(properties=(), elements=("C", "Se"))).reason == ""
+
+
+def test_values_are_rdkits_in_the_order_asked_for() -> None:
+    mol = Chem.MolFromSmiles(ASPIRIN)
+    expected = {"logp": Crippen.MolLogP(mol), "sa": sascorer.calculateScore(mol), "qed": QED.qed(mol)}
+    expected["ring_penalty"] = 0
+    for names in (("logp", "sa", "qed", "ring_penalty"), ("qed", "ring_penalty", "logp"), ("qed",), ()):
+        result = score(ASPIRIN, ScoreSpec(properties=names))
+        assert result.values == pytest.approx([expected[name] for name in names], abs=1e-9)
+        assert result.canonical == Chem.MolToSmiles(mol)
+
+
+def test_hard_constraints_make_a_molecule_invalid_and_soft_ones_do_not() -> None:
+    constraints = Constraints(require="c1ccccc1", forbid="[NX3]", ranges={"mw": (None, 50)})
+    names = ("require c1ccccc1", "forbid [NX3]", "mw <= 50")
+    hard = ScoreSpec(properties=("logp",), constraints=constraints)
+    soft = ScoreSpec(properties=("logp",), constraints=constraints, hard=False)
+    assert score("CCCCN", hard) == Score("constraint: require c1ccccc1", None, (), names)
+    result = score("CCCCN", soft)
+    assert (result.reason, result.unmet, len(result.values)) == ("", names, 1)
+    assert score("c1ccccc1", hard).reason == "constraint: mw <= 50"  # 78 g/mol
+    assert score("c1ccccc1", soft).unmet == ("mw <= 50",)
+
+
+def test_a_spec_survives_json() -> None:
+    constraints = Constraints("c1ccccc1", ["N", "O"], {"mw": (200, None), "rings": (1, 3)})
+    spec = ScoreSpec(("qed", "sa"), ("carbon",), ("C", "N"), constraints, hard=False)
+    assert ScoreSpec(**json.loads(json.dumps(spec.as_dict()))) == spec
+    assert ScoreSpec(**json.loads(json.dumps(ScoreSpec().as_dict()))) == ScoreSpec()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"properties": ("logd",)}, "must be one of 'logp', 'sa', 'qed', 'ring_penalty', not 'logd'"),
+        ({"checks": ("salts",)}, "There is no check 'salts'; there are fragments, "),
+        ({"elements": ("Xx",)}, "There is no element 'Xx'"),
+    ],
+)
+def test_unknown_names_are_errors_that_list_the_choices(arguments: dict[str, tuple[str]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ScoreSpec(**arguments)  # type: ignore[arg-type]
+
+
+def test_scores_come_in_the_order_asked_for_and_each_string_is_scored_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(scoring, "score", lambda text, spec: asked.append(text) or score(text, spec))
+    scorer = Scorer(SPEC)
+    batch = ["CCO", "C1CC", "CCO", "OCC", "C1CC"]
+    assert scorer(batch) == [score(text, SPEC) for text in batch]
+    assert asked == ["CCO", "C1CC", "OCC"]
+    assert scorer(iter(["CC", *batch]))[1:] == [score(text, SPEC) for text in batch]
+    assert asked == ["CCO", "C1CC", "OCC", "CC"]
+
+
+def test_the_cache_keeps_what_was_used_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(scoring, "score", lambda text, spec: asked.append(text) or score(text, spec))
+    scorer = Scorer(SPEC, cache_size=3)
+    assert len(scorer(["C", "CC", "CCC", "CCCC", "C"])) == 5  # more than the cache holds
+    scorer(["CC"])
+    scorer(["CO"])
+    asked.clear()
+    scorer(["CC", "CO", "CCCC", "CCC"])
+    assert asked == ["CCC"]
+    assert len(scorer._cache) == 3
+
+
+def test_memory_stays_flat_once_the_cache_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "score", lambda text, spec: Score("", text + "!", (float(len(text)),)))
+    scorer = Scorer(SPEC, cache_size=500)
+    before = 0
+    for start in range(0, 200_000, 1_000):
+        scorer([f"C{n}" for n in range(start, start + 1_000)])
+        if start == 10_000:
+            before = sys.getallocatedblocks()
+    assert sys.getallocatedblocks() < before + 500
+    assert len(scorer._cache) == 500
+
+
+def test_a_copied_or_pickled_scorer_scores_the_same_with_workers_of_its_own() -> None:
+    scorer = Scorer(SPEC, workers=1, score_timeout=60.0, cache_size=7)
+    batch = ["CCO", "C1CC", "CC.O"]
+    expected = scorer(batch)
+    for other in (copy.deepcopy(scorer), pickle.loads(pickle.dumps(scorer))):
+        assert (other.spec, other.workers, other.score_timeout, other.cache_size) == (SPEC, 1, 60.0, 7)
+        assert not other._pool.running
+    assert other(batch) == expected and other._pool.pids != scorer._pool.pids  # type: ignore[union-attr]
+    scorer.close()
+    scorer.close()
+    other.close()
+    assert scorer(batch) == expected  # from its cache, without starting anything
+    assert not scorer._pool.running  # type: ignore[union-attr]
+
+
+def test_processes_start_with_the_first_batch_that_is_worth_it() -> None:
+    scorer = Scorer(SPEC, workers=2)
+    scorer(["C", "CC", "CCC"])
+    assert not scorer._pool.running  # type: ignore[union-attr]
+    scorer(["C" * n for n in range(4, 8)])
+    assert scorer._pool.running  # type: ignore[union-attr]
+    scorer.close()
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"workers": -1}, "workers must be an integer of at least 1, not -1"),
+        ({"workers": 1.5}, "workers must be an integer"),
+        ({"score_timeout": 1.0}, "score_timeout needs workers=1 or more"),
+        ({"workers": 1, "score_timeout": 0}, "score_timeout must be a positive number of seconds or None, not 0"),
+        ({"cache_size": 0}, "cache_size must be an integer of at least 1"),
+    ],
+)
+def test_arguments_that_cannot_be_are_named(arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Scorer(SPEC, **arguments)  # type: ignore[arg-type]
