@@ -110,7 +110,7 @@ class PolicyGradient(SequenceAgent):
         log_taken = taken(log_policy, tokens)
         reward = (task_reward + taken(prior_log_probs, tokens) - log_taken).detach()
         if not self.optimizer.state:  # as the tutors' v, it starts at the mean return instead of 0
-            returns = reward.flip(1).cumsum(1).flip(1)
+            returns = (reward * mask).flip(1).cumsum(1).flip(1)
             distance = float(((returns - values.detach()) * mask).sum() / mask.sum())
             self.network.raise_values(distance)
             values = values + distance

@@ -71,8 +71,10 @@ class ValueNetwork(nn.Module):
 
     def raise_values(self, nats: float) -> None:
         """Adds a constant to v."""
+        bias = self.state_value[-1].bias
+        assert isinstance(bias, Tensor)
         with torch.no_grad():
-            self.state_value[-1].bias += nats
+            bias += nats
 
     def values(self, tokens: Tensor, prior_log_probs: Tensor) -> Tensor:
         """Q, Psi or G [B, T, V]."""

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from benchmarks.domains import CLOCKS, MELODY, Clock, domain, json_object, keywords
 from seqtutor_envs.command import one_thread
 
+AGENTS = ("psi", "g", "q", "rl", "pg")
 ENOUGH = 10**12  # timesteps that no budget of seconds reaches
 SEED_APART = 1_000_000  # seeds of judging lie so far from those of learning
 # beside a domain's own figures: distinct molecules scored while learning, the share of log Z - J(prior) that is closed
@@ -62,7 +63,8 @@ def compare(
         n: sequences judged at each mark.
         out: folder of the JSON files; runs that are in it already are not repeated.
         label: distinguishes settings within a folder.
-        settings: further keywords of the agents as JSON, such as '{"lam": 0.0}'.
+        settings: further keywords of the agents as JSON, such as '{"lam": 0.0}', or of one of them, such as
+            '{"q": {"epsilon_steps": 500000}}' (whose half of `learn`'s timesteps is never reached by the clock).
         weights: of the reward's terms, as JSON, such as '{"repeated_motif": 0}'.
         env_kwargs: further keywords of the environment as JSON, such as '{"max_length": 60}'.
         prior: a shipped name or a path; none: the environment's own.
@@ -121,7 +123,7 @@ class Plan:
     unit: str  # of the marks: "s", seconds of the clock, or "steps", tokens
     clock: Clock
     n: int
-    settings: dict[str, Any]  # of the agents
+    settings: dict[str, Any]  # of the agents; what stands under the name of one is its own
     env_kwargs: dict[str, Any]
     label: str  # behind an agent's name in its files
 
@@ -141,16 +143,21 @@ class Plan:
         """The marks in names."""
         return [f"{int(mark) if mark == int(mark) else mark}{self.unit}" for mark in self.marks]
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, agent: str = "") -> dict[str, Any]:
         """What must be the same where a file is taken for a run that has been done."""
-        return {"n": self.n, "settings": self.settings, "env": self.env_kwargs}
+        return {"n": self.n, "env": self.env_kwargs, **({"settings": self.settings_of(agent)} if agent else {})}
 
-    def missing(self, path: Path) -> bool:
+    def settings_of(self, agent: str) -> dict[str, Any]:
+        """Those of all agents, then its own."""
+        common = {name: value for name, value in self.settings.items() if name not in AGENTS}
+        return {**common, **self.settings.get(agent, {})}
+
+    def missing(self, path: Path, agent: str = "") -> bool:
         """Whether the file is still to be made. Raises ValueError if it is of another run."""
         if not path.exists():
             return True
         was = json.loads(path.read_text())
-        for name, value in self.facts().items():
+        for name, value in self.facts(agent).items():
             if name in was and was[name] != value:
                 found = f"{path} is of a run with {name}={json.dumps(was[name])}, not {json.dumps(value)}"
                 raise ValueError(f"{found}: choose another --out or --label.")
@@ -164,19 +171,19 @@ class Plan:
         from benchmarks.prior_samples import Scored
 
         paths = [out / f"{name}{self.label}-seed{seed}-{end}.json" for end in self.ends]
-        if not any([self.missing(path) for path in paths]):
+        if not any([self.missing(path, name) for path in paths]):
             return
-        agent = agent_classes()[name](self.env, seed=seed, env_kwargs=self.env_kwargs, **self.settings)
+        agent = agent_classes()[name](self.env, seed=seed, env_kwargs=self.env_kwargs, **self.settings_of(name))
         spent, scored = 0.0, Scored()
         for mark, path in zip(self.marks, tqdm(paths, desc=f"{name}{self.label} seed {seed}", unit="mark")):
-            budget = SecondsBudget(mark - spent if self.unit == "s" else math.inf)
+            budget = SecondsBudget(mark - spent if self.unit == "s" else math.inf, CLOCKS[self.clock])
             goal = ENOUGH if self.unit == "s" else int(mark)
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 agent.learn(goal, callback=[scored, budget], reset_num_timesteps=False)
             spent += budget.spent
-            facts = {"agent": name, "seed": seed, "seconds": spent, "clock": self.clock, "c": agent.c, **self.facts()}
-            facts |= {"timesteps": agent.num_timesteps, "sequences": agent.rounds * agent.n_envs}
+            facts = {"agent": name, "seed": seed, "seconds": spent, "clock": self.clock, "c": agent.c}
+            facts |= {**self.facts(name), "timesteps": agent.num_timesteps, "sequences": agent.rounds * agent.n_envs}
             facts |= {"scored": len(scored.names), "counts": dict(getattr(agent.task, "counts", {}))}
             facts |= {"warnings": [str(entry.message) for entry in caught]}
             write(path, facts, evaluate(agent, self.env, self.n, seed + SEED_APART, self.env_kwargs))

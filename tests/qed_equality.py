@@ -2,7 +2,7 @@
 
 Not a test of the suite: it takes some minutes. The file is PyPI's molsets wheel (`pip download --no-deps molsets`), or
 a csv (.gz) whose first column is SMILES. Prints how many molecules were compared and how many differ in any bit, with
-the microseconds a molecule that each took; ends with status 1 if any differs.
+the microseconds a molecule that each took, in turns; ends with status 1 if any differs.
 """
 
 from __future__ import annotations

@@ -1,106 +1,39 @@
-"""`python -m agents` for molecules: what is written, what a killed run leaves, what a user mistypes."""
+"""`python -m agents` for molecules: what is written, and what a user mistypes."""
 
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-from agent_toys import EXACT, assert_same_agents
-from rdkit import Chem, RDLogger
-from recurrent_toys import random_weights
+from agent_toys import EXACT
+from molecule_runs import (
+    MELODY,
+    OBJECTIVE,
+    SETTINGS,
+    SMILES,
+    molecules,
+    options,
+    record,
+    refused,
+    train,
+    valid_by_rdkit,
+    working_folder,
+)
+from rdkit import Chem
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents import PsiLearning
 from agents.__main__ import main
-from agents.checkpoints import SHARE, Checkpoints
 from agents.molecule_options import MoleculeOptions, cores, writes_molecules
-from agents.molecules import MoleculeLog
-from seqtutor_envs.prior import RecurrentPrior
-from seqtutor_envs.smiles.vocab import smiles_vocab
-
-ROOT = Path(__file__).parents[1]
-SMILES, MELODY = "SeqTutor-SMILES-v0", "SeqTutor-Melody-v0"
-SETTINGS = {"n_envs": 16, "batch_size": 16, "buffer_size": 64, "updates_per_round": 1}
-OBJECTIVE = '''
-def carbons(smiles):
-    """Share of carbons in at most eight atoms; RDKit's canonical SMILES of these molecules has a letter an atom."""
-    return [text.count("C") / 8 for text in smiles]
-
-def oxides(smiles):
-    if any("O" in text for text in smiles):
-        raise RuntimeError("oxygen")
-    return [1.0 for _ in smiles]
-
-def wrong(smiles):
-    return [1.0] * (len(smiles) + 1)
-
-number = 3
-'''
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """The current folder, with a small random prior over chains of C, N, O and S, and an objective."""
-    vocab = smiles_vocab(["C", "N", "O", "S", "="])
-    weights = random_weights("lstm", 1, len(vocab), hidden_size=7, scale=1.0)
-    RecurrentPrior(weights, "lstm", vocab, 8, {"note": "random"}).save(tmp_path / "prior")
-    (tmp_path / "chemist.py").write_text(OBJECTIVE)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield tmp_path
-    sys.modules.pop("chemist", None)
-
-
-def options(out, *args, steps=1500):
-    kwargs = json.dumps({"prior": str(out.parent / "prior.safetensors"), "max_length": 8})
-    asked = ["train", SMILES, "--steps", str(steps), "--out", str(out), "--workers", "0"]
-    return [*asked, "--env-kwargs", kwargs, "--settings", json.dumps(SETTINGS), *map(str, args)]
-
-
-def train(out, *args, steps=1500):
-    main(options(out, *args, steps=steps))
-
-
-def resume(out, steps):
-    main(["train", SMILES, "--resume", "--steps", str(steps), "--out", str(out), "--workers", "0"])
-
-
-def molecules(out):
-    with gzip.open(out / "molecules.csv.gz", "rt", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def record(out):
-    return json.loads((out / "run.json").read_text())
-
-
-def assert_same_runs(a, b):
-    assert_same_agents(PsiLearning.load(a / "agent"), PsiLearning.load(b / "agent"))
-    for name in ("molecules.csv.gz", "top.sdf"):
-        assert (a / name).read_bytes() == (b / name).read_bytes()
-    for fact in ("num_timesteps", "counts", "distinct_molecules", "oracle", "objective", "prior_sha256"):
-        assert record(a)[fact] == record(b)[fact]
-
-
-def refused(capsys, *args):
-    """The one line that the command says before it ends with status 2."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        main([str(arg) for arg in args])
-    error = capsys.readouterr().err.strip()
-    assert caught.value.code == 2
-    assert len(error.splitlines()) == 1, error
-    return error
+    yield from working_folder(tmp_path, monkeypatch)
 
 
 # -- what a run writes ------------------------------------------------------------------------------------------------
@@ -122,14 +55,6 @@ class Written(BaseCallback):
             log_p = sum(float(rows[t, token]) for t, token in enumerate(chosen))
             self.rows.append((text, log_p, self.model.num_timesteps))
         return True
-
-
-def valid_by_rdkit(text):
-    """Canonical SMILES, or None: the task asks for a carbon too, and nothing else can fail with these tokens."""
-    RDLogger.DisableLog("rdApp.*")
-    mol = Chem.MolFromSmiles(text) if text else None
-    RDLogger.EnableLog("rdApp.*")
-    return Chem.MolToSmiles(mol) if mol is not None and "C" in text else None
 
 
 def test_the_csv_has_a_row_for_each_distinct_molecule_as_a_plain_loop_finds_them(home):
@@ -209,179 +134,6 @@ def test_other_domains_have_checkpoints_and_a_record_but_no_molecules(tmp_path):
     assert {"agent.safetensors", "run.json"} <= names
     assert not {"molecules.csv.gz", "molecules.sqlite", "top.sdf", "agent-next.safetensors"} & names
     assert record(tmp_path)["id"] == EXACT and "counts" not in record(tmp_path)
-
-
-# -- going on ---------------------------------------------------------------------------------------------------------
-
-
-def test_resume_goes_on_to_the_same_molecules(home):
-    train(home / "whole", "--objective", "chemist:carbons")
-    train(home / "parts", "--objective", "chemist:carbons", steps=600)
-    resume(home / "parts", 1500)
-    assert_same_runs(home / "parts", home / "whole")
-    first, second = record(home / "parts")["sessions"]
-    assert first["to_timestep"] == second["from_timestep"] < second["to_timestep"]
-
-
-def test_a_killed_run_leaves_its_last_checkpoint_and_goes_on_to_the_same_end(home):
-    out = home / "killed"
-    command = [sys.executable, "-m", "agents", *options(out, "--checkpoint-seconds", "0.05", steps=10**8)]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    give_up = time.monotonic() + 120
-    while not (out / "molecules.csv.gz").is_file() or record(out)["rounds"] < 20:
-        assert process.poll() is None and time.monotonic() < give_up
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-
-    reached = PsiLearning.load(out / "agent").num_timesteps
-    rows = molecules(out)
-    assert rows and max(int(row["last_step"]) for row in rows) <= reached
-    assert len(list(Chem.SDMolSupplier(str(out / "top.sdf")))) == min(100, len(rows))
-    assert record(out)["sessions"][0]["ended"] is None
-    (out / ".top.sdf.123").write_text("half")
-    resume(out, reached + 300)
-    train(home / "whole", steps=reached + 300)
-    assert_same_runs(out, home / "whole")
-    assert not list(out.glob(".*"))
-
-
-@pytest.mark.parametrize("moment", ["before the molecules are committed", "before the agent is in its place"])
-def test_a_run_killed_within_a_checkpoint_goes_on_to_the_same_end(moment, home, monkeypatch):
-    class Killed(BaseException):
-        pass
-
-    def kill(*args):
-        raise Killed
-
-    train(home / "whole")
-    train(home / "parts", steps=300)
-    with monkeypatch.context() as patched:
-        if moment == "before the molecules are committed":
-            patched.setattr(MoleculeLog, "commit", kill)
-        else:
-            real = os.replace
-            patched.setattr(os, "replace", lambda a, b: kill() if a.name.startswith("agent") else real(a, b))
-        with pytest.raises(Killed):
-            resume(home / "parts", 900)
-    assert (home / "parts" / "agent-next.safetensors").is_file()
-    resume(home / "parts", 1500)
-    assert_same_runs(home / "parts", home / "whole")
-    assert not (home / "parts" / "agent-next.safetensors").exists()
-
-
-def test_an_error_within_a_round_leaves_the_last_checkpoint(home, monkeypatch):
-    """In the third round: two whole ones are lost, as by a kill, and written again."""
-    out = home / "out"
-    train(out, steps=300)
-    before = (out / "agent.safetensors").read_bytes(), molecules(out)
-    improve, rounds = PsiLearning.improve, []
-
-    def fails(agent, sequences):
-        rounds.append(1)
-        return improve(agent, sequences) if len(rounds) < 3 else 1 / 0
-
-    with monkeypatch.context() as patched:
-        patched.setattr(PsiLearning, "improve", fails)
-        with pytest.raises(ZeroDivisionError):
-            resume(out, 900)
-    assert ((out / "agent.safetensors").read_bytes(), molecules(out)) == before
-    resume(out, 900)
-    train(home / "whole", steps=900)
-    assert_same_runs(out, home / "whole")
-
-
-def test_a_run_without_a_checkpoint_is_begun_anew(home):
-    train(home / "out", steps=300)
-    (home / "out" / "agent.safetensors").unlink()  # the molecules and the record are another run's
-    train(home / "out", "--seed", "5", steps=300)
-    train(home / "alone", "--seed", "5", steps=300)
-    assert_same_runs(home / "out", home / "alone")
-    assert len(record(home / "out")["sessions"]) == 1
-
-
-def test_molecules_of_another_run_are_a_mistake(home, capsys):
-    train(home / "a", steps=200)
-    train(home / "b", steps=600)
-    (home / "b" / "molecules.sqlite").rename(home / "a" / "molecules.sqlite")
-    again = ["train", SMILES, "--resume", "--steps", 900, "--out"]
-    assert "not of one run" in refused(capsys, *again, home / "a")
-    assert "No molecules.sqlite" in refused(capsys, *again, home / "b")
-
-
-def test_checkpoints_are_rarer_where_writing_is_slow(tmp_path):
-    """Of a clock that jumps 5 s when an agent is saved and 100 s when molecules are exported, and 1 s a round."""
-    now, saved, exported = [0.0], [], []
-
-    class Slow:
-        num_timesteps, rounds, logger = 0, 0, None
-
-        def save(self, path):
-            now[0] += 5.0
-            saved.append(now[0])
-            Path(path).write_bytes(b"")
-
-        def get_env(self):
-            return None
-
-    class Log:
-        def add(self):
-            now[0] += 1.0
-
-        def export(self):
-            now[0] += 100.0
-            exported.append(now[0])
-
-        def commit(self):
-            pass
-
-        close = commit
-
-    class NoRecord:
-        def write(self, *args, **kwargs):
-            pass
-
-    callback = Checkpoints(tmp_path, NoRecord(), Log(), seconds=10.0, clock=lambda: now[0])
-    callback.init_callback(Slow())
-    callback.on_training_start({}, {})
-    for _ in range(5000):
-        callback.on_rollout_start()
-        callback.on_step()
-    # the first save is due after 10 s, later ones SHARE times 5 s after the end of the one before
-    assert saved[0] == 15.0 and exported[0] == 115.0
-    assert min(np.diff(saved)) >= SHARE * 5.0 and len(saved) > 30
-    assert min(np.diff(exported)) >= SHARE * 100.0 and len(exported) == 3
-
-
-# -- a budget of oracle calls -----------------------------------------------------------------------------------------
-
-
-def test_a_spent_budget_ends_learning_and_is_counted_over_sessions(home, capsys):
-    asked = ("--objective", "chemist:carbons", "--oracle-budget", "30")
-    train(home / "whole", *asked, steps=10**6)
-    assert "Oracle: 30 molecules scored, the whole budget; top-1 " in capsys.readouterr().out
-    whole = record(home / "whole")
-    assert whole["oracle"]["calls"] == whole["oracle"]["budget"] == 30 == len(molecules(home / "whole"))
-    best = sorted((float(row["objective"]) for row in molecules(home / "whole")), reverse=True)
-    assert whole["oracle"]["top_10"] == pytest.approx(np.mean(best[:10]))
-    assert whole["num_timesteps"] < 10**6
-
-    train(home / "parts", *asked, steps=whole["num_timesteps"] // 3)
-    assert 0 < record(home / "parts")["oracle"]["calls"] < 30
-    resume(home / "parts", 10**6)
-    assert_same_runs(home / "parts", home / "whole")
-    assert "nothing left to learn" in refused(capsys, "train", SMILES, "--resume", "--out", home / "parts")
-    main(["evaluate", str(home / "parts"), "-n", "200"])  # which may ask the objective for more than the budget
-    figures = json.loads((home / "parts" / "evaluation.json").read_text())
-    assert figures["term_objective"] > 0
-
-
-def test_a_changed_objective_is_said(home, capsys):
-    train(home / "out", "--objective", "chemist:carbons", steps=200)
-    (home / "chemist.py").write_text(OBJECTIVE + "\n# changed\n")
-    resume(home / "out", 400)
-    assert "chemist:carbons: its source is not what it was" in capsys.readouterr().err
 
 
 # -- sample and evaluate ----------------------------------------------------------------------------------------------

@@ -155,6 +155,14 @@ def test_marks_in_seconds_go_on_from_the_last_one(tmp_path, monkeypatch):
     assert first["clock"] == second["clock"] == "wall"
 
 
+def test_an_agent_may_have_settings_of_its_own(tmp_path):
+    settings = '{"n_envs": 8, "q": {"epsilon_steps": 50}, "psi": {"n_envs": 4}}'
+    compared(tmp_path, "--agents", "q", "pg", "psi", "--steps", "24", "--settings", settings)
+    made = [read(tmp_path, f"{agent}-seed0-24steps")["settings"] for agent in ("q", "pg", "psi")]
+    of_all = {"gamma": 1, "n_envs": 8}
+    assert made == [{**of_all, "epsilon_steps": 50}, of_all, {**of_all, "n_envs": 4}]
+
+
 def test_a_mark_may_be_a_part_of_a_second(tmp_path):
     compared(tmp_path, "--agents", "g", "--seconds", "0.05")
     assert read(tmp_path, "g-seed0-0.05s")["clock"] == "cpu"

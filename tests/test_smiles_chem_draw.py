@@ -112,6 +112,17 @@ def test_tags_and_titles() -> None:
     assert tags == {"smiles": "OCC", "QED": repr(1 / 3), "times seen": "4", "novel": "True", "note": "a > b"}
 
 
+def test_sd_files_hold_no_hydrogens_of_our_own() -> None:
+    decalin = "C1CC[C@H]2CCCC[C@@H]2C1"  # a picture shows its two hydrogens
+    supplier = Chem.SDMolSupplier()
+    supplier.SetData(chem_draw.sdf([{"smiles": decalin}]), removeHs=False)
+    assert supplier[0].GetNumAtoms() == 10 and Chem.MolToSmiles(supplier[0]) == chem.canonical(decalin)
+
+
+def test_sd_files_take_what_rdkit_reads_only_once() -> None:
+    assert chem_draw.sdf([{"smiles": UNKEKULIZABLE}]).endswith(f"\n>  <smiles>\n{UNKEKULIZABLE}\n\n$$$$\n")
+
+
 def test_large_molecules_are_v3000() -> None:
     text = chem_draw.sdf([{"smiles": ".".join(["C"] * 1100)}, {"smiles": "CC"}])
     assert text.count("V3000") == 1 and text.count("V2000") == 1

@@ -7,12 +7,13 @@ import time
 
 import numpy as np
 import pytest
-from test_demo import small_prior
+from demo_toys import small_prior
 
 from benchmarks.__main__ import main
 from benchmarks.speed import melody
 from benchmarks.speed.turns import FEWEST_TURNS, in_turns, typical
 from seqtutor_envs import cells
+from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.prior import RecurrentPrior
 
 
@@ -40,7 +41,7 @@ def test_typical_ignores_what_disturbs_more_than_half_of_the_turns():
 
 
 def test_each_form_of_the_cell_is_the_one_measured(tmp_path, monkeypatch):
-    prior = RecurrentPrior.load(small_prior(tmp_path / "small"))
+    prior = RecurrentPrior.load(small_prior(tmp_path / "small", MELODY_VOCAB, 32))
     used = []
     compiled = cells._compiled("lstm")
 
@@ -65,7 +66,7 @@ def test_batches_are_those_that_are_asked_about():
 def test_all_figures_are_printed_and_written(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(melody, "BATCHES", (64,))
     monkeypatch.setattr(melody, "CELL_BATCHES", (1, 4))
-    prior = small_prior(tmp_path / "small")
+    prior = small_prior(tmp_path / "small", MELODY_VOCAB, 32)
     main(["speed", "--out", str(tmp_path / "speed.json"), "--seconds", "0.01", "--prior", str(prior)])
     content = json.loads((tmp_path / "speed.json").read_text())
     results = content["results"]
@@ -80,7 +81,8 @@ def test_all_figures_are_printed_and_written(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize(("option", "value"), [("--seconds", "0"), ("--seconds", "nan"), ("--prior", "no such prior")])
 def test_what_cannot_be_is_one_line_and_status_2(tmp_path, capsys, option, value):
-    options = {"--prior": str(small_prior(tmp_path / "small")), "--out": str(tmp_path / "speed.json"), option: value}
+    prior = small_prior(tmp_path / "small", MELODY_VOCAB, 32)
+    options = {"--prior": str(prior), "--out": str(tmp_path / "speed.json"), option: value}
     with pytest.raises(SystemExit) as end:
         main(["speed", *(word for pair in options.items() for word in pair)])
     assert end.value.code == 2 and capsys.readouterr().err.count("\n") == 1

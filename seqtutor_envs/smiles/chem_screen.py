@@ -38,7 +38,6 @@ class Gate(NamedTuple):
 # its atoms are recursive SMARTS, all of whose choices are an aliphatic C; RDKit's description does not show them
 _ALKENE = "=".join(["[$([CH2]),$([CH][CX4]),$(C([CX4])[CX4])]"] * 2)
 
-
 GATES = (
     Gate("[!+0]", (r"AtomFormalCharge -?[1-9]\d* = val",)),
     Gate("[!0*]", (r"AtomIsotope [1-9]\d* = val",)),

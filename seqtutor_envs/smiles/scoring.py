@@ -14,7 +14,7 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 from seqtutor_envs.checks import one_of, positive_integer
-from seqtutor_envs.smiles import chem, chem_checks, chem_measure
+from seqtutor_envs.smiles import chem, chem_checks, chem_scores
 from seqtutor_envs.smiles.constraints import Constraints
 from seqtutor_envs.smiles.pool import WorkerPool
 
@@ -85,7 +85,7 @@ def score(smiles: str, spec: ScoreSpec) -> Score:
     unmet = spec.constraints.unmet(mol)
     if unmet and spec.hard:
         return Score(f"constraint: {unmet[0]}", unmet=unmet)
-    return Score("", chem_measure.canonical(mol), chem_measure.values(mol, spec.properties), unmet)
+    return Score("", chem.canonical_of(mol), chem_scores.values(mol, spec.properties), unmet)
 
 
 def score_of(answer: list[Any]) -> Score:
