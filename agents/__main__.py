@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agents.molecule_options import MoleculeOptions, cores, objective_exists, writes_molecules
-from seqtutor_envs.command import one_thread, run
+from agents.molecule_options import MoleculeOptions, objective_exists, writes_molecules
+from seqtutor_envs.command import one_thread, run, scoring_processes
 
 Folder = Annotated[Path, tyro.conf.Positional]
 Count = Annotated[int, tyro.conf.arg(aliases=["-n"])]
@@ -71,7 +71,7 @@ def train(
     recover(out)
     if resume:
         molecules.refuse("is the saved one with --resume: leave it out.", but=("workers",))
-        learner = _load(out, workers=cores() if molecules.workers is None else molecules.workers)
+        learner = _load(out, workers=scoring_processes() if molecules.workers is None else molecules.workers)
     elif (out / AGENT_FILE).exists():
         raise ValueError(f"{out / AGENT_FILE} exists: add --resume to go on with it, or choose another --out.")
     else:
@@ -198,7 +198,7 @@ def _env_kwargs(env: str, given: str, molecules: MoleculeOptions, **options: Any
     if not writes_molecules(env):
         molecules.refuse(f"is for environments that write molecules; {env} writes none.")
         return kwargs
-    kwargs = {"workers": cores()} | kwargs | molecules.env_kwargs()
+    kwargs = {"workers": scoring_processes()} | kwargs | molecules.env_kwargs()
     objective_exists(kwargs)
     return kwargs
 
@@ -224,7 +224,7 @@ def _load(folder: Path, **env_kwargs: Any) -> Any:
 
 def _judged_only(folder: Path) -> Any:
     """The agent in a folder, to sample from; the budget of the objective's calls was to learn with."""
-    return _load(folder, workers=cores(), oracle_budget=None)
+    return _load(folder, workers=scoring_processes(), oracle_budget=None)
 
 
 def _writes_molecules(agent: Any) -> bool:

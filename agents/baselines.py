@@ -59,6 +59,7 @@ class GradientSettings:
     learning_rate: float = 1e-3  # Adam; J of melodies after 20 s of one core is 34 nats, with 5e-4 30
     value_weight: float = 0.5  # of the value loss
     max_grad_norm: float = 1.0  # global
+    anneal: bool = False  # lets the learning rate fall linearly to 0 over the timesteps that `learn` is asked for
 
 
 class PolicyGradient(SequenceAgent):
@@ -80,7 +81,7 @@ class PolicyGradient(SequenceAgent):
         verbose: int = 0,
         tensorboard_log: str | None = None,
         env_kwargs: dict[str, Any] | None = None,
-        **settings: float,
+        **settings: Any,
     ) -> None:
         self.hyper = GradientSettings(**settings)
         super().__init__(
@@ -121,6 +122,9 @@ class PolicyGradient(SequenceAgent):
         mean = advantage.sum() / mask.sum()
         spread = (((advantage - mean) ** 2 * mask).sum() / mask.sum()).sqrt()
         policy_loss = -((advantage - mean) / (spread + 1e-8) * log_taken * mask).sum() / mask.sum()
+        if self.hyper.anneal:
+            left = 1.0 - self.num_timesteps / self.total_timesteps
+            self.optimizer.param_groups[0]["lr"] = self.hyper.learning_rate * left
         self.optimizer.zero_grad()
         (policy_loss + self.hyper.value_weight * value_loss).backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.hyper.max_grad_norm)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
-import gymnasium as gym
 import tyro
-from gymnasium.envs.registration import load_env_creator
+
+from agents.rollouts import vector_class
 
 Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
@@ -69,18 +68,8 @@ class MoleculeOptions:
 
 def writes_molecules(env_id: str) -> bool:
     """Whether an id is of a SMILES environment. Raises gymnasium's error where there is no such id."""
-    spec = gym.spec(env_id)
-    entry: Any = spec.vector_entry_point
-    creator = load_env_creator(entry) if isinstance(entry, str) else entry
     # by name, since importing it brings RDKit
-    return any(kind.__module__ == "seqtutor_envs.smiles.env" for kind in getattr(creator, "__mro__", ()))
-
-
-def cores() -> int:
-    """Scoring processes that use the cores which this process may use: one each, none beside this one for a single
-    core."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return allowed if allowed > 1 else 0
+    return any(kind.__module__ == "seqtutor_envs.smiles.env" for kind in vector_class(env_id).__mro__)
 
 
 def objective_exists(kwargs: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
@@ -22,10 +23,6 @@ from seqtutor_envs.cells import sample_tokens
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.masking import LOG_PROB_FLOOR
 from seqtutor_envs.prior import Prior, State
-
-# sequences in a round: more of them cost less each, fewer give more updates; J of melodies after 20 s is 33.7 nats with
-# 64, 32.7 with 128
-DEFAULT_ENVS = 64
 
 
 def env_attribute(env: Any, name: str) -> Any:
@@ -54,15 +51,22 @@ def as_batch(env: Any, n_envs: int | None, env_kwargs: dict[str, Any] | None) ->
         if n_envs is not None or env_kwargs:
             raise ValueError(f"This environment is a batch of {env.num_envs} already: leave out n_envs and env_kwargs.")
         return env, None
-    n = DEFAULT_ENVS if n_envs is None else n_envs
     if isinstance(env, str):
+        n = vector_class(env).round_size if n_envs is None else n_envs
         return gym.make_vec(env, num_envs=n, **(env_kwargs or {})), recipe(env, env_kwargs or {})
     if env_kwargs:
         raise ValueError("env_kwargs go with an id; this environment is made already.")
-    return _batch_of(env, n)
+    return _batch_of(env, n_envs)
 
 
-def _batch_of(env: gym.Env[Any, Any], n: int) -> tuple[Any, dict[str, Any] | None]:
+def vector_class(env_id: str) -> type[SequenceTutorVectorEnv]:
+    """What `gym.make_vec` makes of an id; of one without native batches this library's own."""
+    found = gym.spec(env_id).vector_entry_point
+    made: Any = load_env_creator(found) if isinstance(found, str) else found
+    return made if isinstance(made, type) and issubclass(made, SequenceTutorVectorEnv) else SequenceTutorVectorEnv
+
+
+def _batch_of(env: gym.Env[Any, Any], n_envs: int | None) -> tuple[Any, dict[str, Any] | None]:
     core: Any = env.unwrapped
     if not isinstance(core, SequenceTutorEnv):
         raise ValueError(
@@ -74,6 +78,7 @@ def _batch_of(env: gym.Env[Any, Any], n: int) -> tuple[Any, dict[str, Any] | Non
             raise ValueError(f"{type(layer).__name__} would be lost in a batch: pass a vector environment that has it.")
         layer = layer.env
     known = recipe(core.spec.id, core.spec.kwargs) if core.spec is not None else None
+    n = core.vector_class.round_size if n_envs is None else n_envs
     return SequenceTutorVectorEnv(core.task, core.prior, num_envs=n, c=core.c, obs_mode=core.obs_mode), known
 
 

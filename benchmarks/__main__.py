@@ -1,4 +1,4 @@
-"""`python -m benchmarks demo | compare | log-z | authors | speed`."""
+"""`python -m benchmarks demo | compare | log-z | moses | authors | speed`."""
 
 from __future__ import annotations
 
@@ -98,9 +98,10 @@ def main(args: list[str] | None = None) -> None:
     from benchmarks.authors import authors
     from benchmarks.compare import compare
     from benchmarks.log_z import log_z
+    from benchmarks.moses import moses
 
     commands: dict[str, Callable[..., None]] = {"demo": demo, "compare": compare, "speed": speed}
-    commands |= {"log-z": log_z, "authors": authors}
+    commands |= {"log-z": log_z, "moses": moses, "authors": authors}
     run(commands, "python -m benchmarks", args)
 
 

@@ -20,8 +20,8 @@ import tyro
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.domains import CLOCKS, Clock, cores
-from seqtutor_envs.command import one_thread
+from benchmarks.domains import CLOCKS, Clock
+from seqtutor_envs.command import one_thread, scoring_processes
 from seqtutor_envs.smiles.vocab import END
 from seqtutor_envs.vocab import TokenVocab
 
@@ -86,7 +86,7 @@ def authors(
     one_thread()
     if min(pretrain_seconds, seconds) <= 0 or min(n, n_envs) < 2:
         raise ValueError("--seconds and --pretrain-seconds must be above 0, -n and --n-envs at least 2.")
-    workers = workers if workers is not None else cores() if cores() > 1 else 0
+    workers = scoring_processes() if workers is None else workers
     out.mkdir(parents=True, exist_ok=True)
     prior = trained(out / "prior.safetensors", file, moses, column, molecules, pretrain_seconds, seed)
     rows: dict[str, dict[str, float]] = dict(PAPER)

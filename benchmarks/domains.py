@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from seqtutor_envs.command import scoring_processes
 
 MELODY, SMILES = "SeqTutor-Melody-v0", "SeqTutor-SMILES-v0"
 Clock = Literal["cpu", "wall"]
@@ -77,11 +78,6 @@ def domain(env_id: str) -> Domain:
     return DOMAINS.get(env_id, Domain())
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def keywords(
     env_id: str, env_kwargs: str, weights: str = "{}", prior: str | None = None, workers: int | None = None
 ) -> dict[str, Any]:
@@ -104,7 +100,7 @@ def keywords(
         return made
     if workers is not None:
         made["workers"] = workers
-    return {"workers": cores() if cores() > 1 else 0, **made}
+    return {"workers": scoring_processes(), **made}
 
 
 def json_object(text: str, option: str) -> dict[str, Any]:

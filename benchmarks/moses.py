@@ -1,4 +1,4 @@
-"""`python -m benchmarks.moses WHEEL`: a SMILES prior's figures beside those that MOSES published for its CharRNN."""
+"""`python -m benchmarks moses WHEEL`: a SMILES prior's figures beside those that MOSES published for its CharRNN."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from seqtutor_envs.command import one_thread, run
+from seqtutor_envs.command import one_thread
 from seqtutor_envs.files import write_atomically
 
 MAX_LENGTH = 100  # tokens, the environment's horizon
@@ -79,12 +79,3 @@ def _as_text(row: dict[str, float], published: dict[str, float]) -> str:
 
 def _tell(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
-
-
-def main(args: list[str] | None = None) -> None:
-    """The command line."""
-    run({"moses": moses}, "python -m benchmarks.moses", ["moses", *(sys.argv[1:] if args is None else args)])
-
-
-if __name__ == "__main__":
-    main()

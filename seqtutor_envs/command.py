@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +20,12 @@ def one_thread() -> None:
     threadpool_limits(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+def scoring_processes() -> int:
+    """As many as the cores which this process may use; 0, none beside this one, for a single core."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return allowed if allowed > 1 else 0
 
 
 def run(commands: Mapping[str, Callable[..., Any]], program: str, args: list[str] | None = None) -> None:

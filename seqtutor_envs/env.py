@@ -51,7 +51,13 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         infos: "full", or "end": the infos of a step only where an episode ends (those of a reset always).
 
     Raises ValueError in one line where an argument is none of its choices.
+
+    Attributes:
+        round_size: how many sequences our agents write before they learn, where their user does not say.
     """
+
+    # more of them cost less each, fewer give more updates; J of melodies after 20 s is 33.7 nats with 64, 32.7 with 128
+    round_size: ClassVar[int] = 64
 
     def __init__(
         self,

@@ -28,7 +28,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents import PsiLearning
 from agents.__main__ import main
-from agents.molecule_options import MoleculeOptions, cores, writes_molecules
+from agents.molecule_options import MoleculeOptions, writes_molecules
+from seqtutor_envs.command import scoring_processes
 
 
 @pytest.fixture
@@ -218,7 +219,7 @@ def test_options_from_the_command_line_reach_the_environment(home):
 def test_workers_are_the_cores_that_the_process_may_use(monkeypatch):
     for allowed, workers in ((1, 0), (2, 2), (12, 12)):
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid, n=allowed: set(range(n)), raising=False)
-        assert cores() == workers
+        assert scoring_processes() == workers
 
 
 def test_only_ids_of_molecules_write_molecules():

@@ -113,3 +113,14 @@ def test_a_budget_counts_this_processs_seconds_over_several_calls():
     agent.learn(10**9, callback=budget, reset_num_timesteps=False)
     assert 0.4 <= budget.spent
     assert time.process_time() - begin < 0.3, "what was spent before counts"
+
+
+def test_annealing_ends_at_a_learning_rate_of_zero():
+    agent = made(PolicyGradient, anneal=True, learning_rate=0.01)
+    agent.learn(400)
+    rounds = agent.rounds
+    assert rounds > 3
+    # the last update saw what was learned from before its round
+    left = 1 - (agent.num_timesteps - agent.newest.lengths.sum()) / agent.total_timesteps
+    assert agent.optimizer.param_groups[0]["lr"] == pytest.approx(0.01 * left)
+    assert left < 2 / rounds

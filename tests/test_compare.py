@@ -198,13 +198,13 @@ def test_melodies_are_compared_as_before():
 
 
 def test_molecules_are_scored_on_all_cores_unless_said_otherwise(monkeypatch):
-    monkeypatch.setattr(domains, "cores", lambda: 6)
+    monkeypatch.setattr(domains, "scoring_processes", lambda: 6)
     assert keywords(SMILES, "{}") == {"workers": 6} and DOMAINS[SMILES].clock == "wall"
     assert keywords(SMILES, '{"max_length": 60}', workers=0) == {"max_length": 60, "workers": 0}
     assert keywords(SMILES, '{"workers": 1}') == {"workers": 1}
     given = keywords(SMILES, "{}", '{"ring": 0}', "mine.safetensors", 2)
     assert given == {"term_weights": {"ring": 0}, "prior": "mine.safetensors", "workers": 2}
-    monkeypatch.setattr(domains, "cores", lambda: 1)
+    monkeypatch.setattr(domains, "scoring_processes", lambda: 0)
     assert keywords(SMILES, "{}") == {"workers": 0}
 
 

@@ -91,6 +91,27 @@ def test_updates_reach_the_target_on_a_fixed_batch():
     assert errors[-1] < 0.1 * errors[0]
 
 
+@pytest.mark.parametrize("name", ["psi", "g"])
+def test_with_whole_returns_v_starts_at_their_mean_and_is_moved_once(name):
+    frozen, one = learner(name, lam=1.0, learning_rate=1e-12, max_grad_norm=1e9)
+    sequences = batch(frozen)
+    tokens, lengths, rewards, _ = sequences.tensors()
+    # at first log pi = log p in both, and so the soft return is the sum of rewards to come
+    to_come = [rewards[i, t:length].sum() for i, length in enumerate(lengths.tolist()) for t in range(length)]
+    expected = float(torch.stack(to_come).mean())
+    assert abs(expected) > 0.05
+    for _ in range(2):
+        one.update(sequences)
+        for network in (one.network, one.target_network):
+            assert float(network.state_value[-1].bias.detach()) == pytest.approx(expected, abs=1e-4)
+
+
+def test_with_one_step_targets_v_starts_at_zero():
+    frozen, one = learner("psi", lam=0.0, learning_rate=1e-12)
+    one.update(batch(frozen))
+    assert float(one.network.state_value[-1].bias.detach()) == pytest.approx(0.0, abs=1e-9)
+
+
 def test_replay_keeps_the_newest_and_draws_each_once():
     replay = Replay(5, horizon=2, vocab_size=3)
     rng = np.random.default_rng(0)

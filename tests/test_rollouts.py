@@ -136,6 +136,16 @@ def test_an_id_or_a_single_env_becomes_a_native_batch():
         np.testing.assert_array_equal(batch.unwrapped.task.rewards, gym.make(EXACT, **kwargs).unwrapped.task.rewards)
 
 
+@pytest.mark.parametrize(
+    "env_id, size", [("SeqTutor-Melody-v0", 64), ("SeqTutor-Exact-v0", 64), ("SeqTutor-SMILES-v0", 256)]
+)
+def test_a_round_is_as_large_as_the_domain_says_unless_the_user_does(env_id, size):
+    for env in (env_id, gym.make(env_id)):
+        batch, _ = as_batch(env, None, None)
+        assert batch.num_envs == size
+        assert as_batch(env, 3, None)[0].num_envs == 3
+
+
 def test_an_env_of_objects_has_no_recipe():
     env = SequenceTutorEnv(TASKS["open"], PRIORS["open"], c=2.0)
     assert as_batch(env, 3, None)[1] is None

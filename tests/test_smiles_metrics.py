@@ -15,7 +15,7 @@ from rdkit import Chem
 from rdkit.Chem import QED, Crippen, DataStructs, Descriptors, rdFingerprintGenerator
 from rdkit.Contrib.SA_Score import sascorer
 
-from benchmarks import moses
+from benchmarks.__main__ import main as benchmark
 from seqtutor_envs.cells import log_softmax
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.smiles import metrics, similarity
@@ -240,14 +240,14 @@ def test_a_prepared_set_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_moses_command_prints_both_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whl = wheel(tmp_path, test=[BIPHENYL, "CCO"], train=["CC", "CCO"])
     (tmp_path / "a.smi").write_text("\n".join([BIPHENYL, "CCO", "CCC", "C1CC", "CCN"]) + "\n")
-    moses.main([str(whl), "--smiles", str(tmp_path / "a.smi"), "-n", "4", "--out", str(tmp_path / "row.json")])
+    benchmark(["moses", str(whl), "--smiles", str(tmp_path / "a.smi"), "-n", "4", "--out", str(tmp_path / "row.json")])
     printed = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()[1:]}
     assert printed["valid"] == ["0.7500", "0.9748"] and printed["novelty"] == ["0.6667", "0.8419"]
     assert set(MOSES_CHAR_RNN) <= set(printed)
     written = json.loads((tmp_path / "row.json").read_text())
     assert written["n"] == 4 and written["figures"]["valid"] == 0.75
-    moses.main([str(whl), "-n", "30"])
+    benchmark(["moses", str(whl), "-n", "30"])
     assert "valid_molecules" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        moses.main([str(tmp_path / "none.whl")])
+        benchmark(["moses", str(tmp_path / "none.whl")])
     assert "none.whl" in capsys.readouterr().err

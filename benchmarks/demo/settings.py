@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.molecule_options import cores
+from seqtutor_envs.command import scoring_processes
 
 PARTS = ("melodies", "molecules")  # in the order in which they are shown
 DEAR = 5  # melodies judged for one molecule: RDKit takes 1.5 ms a molecule
@@ -78,7 +78,7 @@ class Settings:
     @property
     def scoring_workers(self) -> int:
         """A process for each core that this one may use; none on a single core, which this process fills itself."""
-        return cores() if self.workers is None else self.workers
+        return scoring_processes() if self.workers is None else self.workers
 
     @property
     def command(self) -> str:

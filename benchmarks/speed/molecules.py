@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from agents import PsiLearning
 from agents.networks import Policy
 from agents.tutor import Tutor
-from benchmarks.domains import SMILES, cores
+from benchmarks.domains import SMILES
 from benchmarks.speed.chem_alone import AllCores, score
 from benchmarks.speed.turns import in_turns, typical
 from seqtutor_envs.cells import sample_tokens
+from seqtutor_envs.command import scoring_processes
 from seqtutor_envs.prior import Prior, RecurrentPrior
 from seqtutor_envs.smiles.scoring import Scorer, ScoreSpec
 from seqtutor_envs.smiles.vocab import decode
@@ -49,7 +50,7 @@ def measurements(
     prior: RecurrentPrior, seconds: float, workers: int | None = None, memory: int = 0
 ) -> Iterator[tuple[str, str, Figures]]:
     """Section, row, figures, one after the other; `memory` is a number of molecules, 0 for none."""
-    workers = cores() if workers is None else workers
+    workers = scoring_processes() if workers is None else workers
     alone = AllCores(max(1, workers))
     try:
         yield "score", str(workers), scoring(prior, alone, workers, seconds)
