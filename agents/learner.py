@@ -20,6 +20,7 @@ class LearnerSettings:
     gamma: float = 1.0
     lam: float = 0.0
     learning_rate: float = 1e-3  # Adam
+    value_rate: float = 1.0  # v's learning rate over that
     # Share of the online network that enters the target network at each update; 1 = no lag. On whole returns it hardly
     # matters (J of melodies after 20 s: 32.7 nats with .1, 32.6 with 1); one-step targets need some lag.
     tau: float = 0.1
@@ -33,8 +34,9 @@ class LearnerSettings:
         for name in ("gamma", "lam", "tau"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must be in 0..1, not {getattr(self, name)!r}.")
-        if not self.learning_rate > 0.0:
-            raise ValueError(f"learning_rate must be above 0, not {self.learning_rate!r}.")
+        for name in ("learning_rate", "value_rate"):
+            if not getattr(self, name) > 0.0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}.")
 
 
 class SoftQLearner:
@@ -48,7 +50,9 @@ class SoftQLearner:
     def __init__(self, network: ValueNetwork, objective: Objective, settings: LearnerSettings) -> None:
         self.network, self.objective, self.settings = network, objective, settings
         self.target_network = copy.deepcopy(network).requires_grad_(False)
-        self.optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate)
+        self._rates = [settings.learning_rate, settings.learning_rate * settings.value_rate]
+        groups = zip((network.core.parameters(), network.state_value.parameters()), self._rates)
+        self.optimizer = torch.optim.Adam([{"params": list(parameters), "lr": rate} for parameters, rate in groups])
 
     def update(self, batch: Sequences) -> dict[str, float]:
         """One gradient step on the mean loss over the batch's tokens; its statistics."""
@@ -104,8 +108,8 @@ class SoftQLearner:
 
     def set_progress(self, done: float) -> None:
         """Lets the learning rate be its first value times 1 - `done`, 0..1."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * (1.0 - done)
+        for group, rate in zip(self.optimizer.param_groups, self._rates):
+            group["lr"] = rate * (1.0 - done)
 
     def _follow(self) -> None:
         """Moves the target network towards the online one (moving average)."""

@@ -106,6 +106,16 @@ def test_with_whole_returns_v_starts_at_their_mean_and_is_moved_once(name):
             assert float(network.state_value[-1].bias.detach()) == pytest.approx(expected, abs=1e-4)
 
 
+def test_v_has_a_learning_rate_of_its_own_which_falls_with_the_other():
+    _, one = learner(learning_rate=0.01, value_rate=5.0)
+    rates = {id(p): group["lr"] for group in one.optimizer.param_groups for p in group["params"]}
+    assert {rates[id(p)] for p in one.network.core.parameters()} == {0.01}
+    assert {rates[id(p)] for p in one.network.state_value.parameters()} == {0.05}
+    assert len(rates) == len(list(one.network.parameters()))
+    one.set_progress(0.75)
+    assert [group["lr"] for group in one.optimizer.param_groups] == pytest.approx([0.0025, 0.0125])
+
+
 def test_with_one_step_targets_v_starts_at_zero():
     frozen, one = learner("psi", lam=0.0, learning_rate=1e-12)
     one.update(batch(frozen))
