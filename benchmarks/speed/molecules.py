@@ -35,7 +35,7 @@ HEADS = {
     "memory": "MiB in use while learning, after so many molecules",
 }
 BATCHES = (64, 256, 1024)
-ROUNDS = (64, 128)
+ROUNDS = (64, 256)
 SCORED = 128  # molecules in one call of a scorer
 KEPT = 1024  # strings that RDKit alone goes through in the loop's section
 CHECKS = 10  # of the memory
