@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from agents.molecule_options import MoleculeOptions, objective_exists, writes_molecules
-from seqtutor_envs.command import one_thread, run, scoring_processes
+from seqtutor_envs.command import json_object, one_thread, run, scoring_processes
 
 Folder = Annotated[Path, tyro.conf.Positional]
 Count = Annotated[int, tyro.conf.arg(aliases=["-n"])]
@@ -78,12 +78,12 @@ def train(
         given: dict[str, Any] = {"gamma": gamma, "lam": lam}
         given = {name: value for name, value in given.items() if value is not None}
         if diversity is not None:
-            given["diversity"] = True if diversity == "on" else _json(diversity, "--diversity")
+            given["diversity"] = True if diversity == "on" else json_object(diversity, "--diversity")
         try:
-            weights = None if term_weights is None else _json(term_weights, "--term-weights")
+            weights = None if term_weights is None else json_object(term_weights, "--term-weights")
             keywords = _env_kwargs(env, env_kwargs, molecules, c=c, term_weights=weights)
             learner = agent_classes()[agent](
-                env, seed=seed, env_kwargs=keywords, **given, **_json(settings, "--settings")
+                env, seed=seed, env_kwargs=keywords, **given, **json_object(settings, "--settings")
             )
         except TypeError as error:
             what = "Unknown keyword: " if "unexpected keyword" in str(error) else ""
@@ -194,7 +194,7 @@ def agent_classes() -> dict[str, Any]:
 def _env_kwargs(env: str, given: str, molecules: MoleculeOptions, **options: Any) -> dict[str, Any]:
     """Keywords of the environment out of all options that say any; those of JSON text come after our defaults, and
     before what has an option of its own."""
-    kwargs = _json(given, "--env-kwargs") | {name: value for name, value in options.items() if value is not None}
+    kwargs = json_object(given, "--env-kwargs") | {name: value for name, value in options.items() if value is not None}
     if not writes_molecules(env):
         molecules.refuse(f"is for environments that write molecules; {env} writes none.")
         return kwargs
@@ -229,16 +229,6 @@ def _judged_only(folder: Path) -> Any:
 
 def _writes_molecules(agent: Any) -> bool:
     return agent.recipe is not None and writes_molecules(agent.recipe["id"])
-
-
-def _json(text: str, option: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{option} must be a JSON object such as '{{\"length\": 64}}': {error}.") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{option} must be a JSON object, not {text}.")
-    return value
 
 
 def main(args: list[str] | None = None) -> None:

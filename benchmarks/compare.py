@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.domains import CLOCKS, MELODY, Clock, domain, json_object, keywords
-from seqtutor_envs.command import one_thread
+from benchmarks.domains import CLOCKS, MELODY, Clock, domain, keywords
+from seqtutor_envs.command import json_object, one_thread
 
 AGENTS = ("psi", "g", "q", "rl", "pg")
 ENOUGH = 10**12  # timesteps that no budget of seconds reaches

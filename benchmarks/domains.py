@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from seqtutor_envs.command import scoring_processes
+from seqtutor_envs.command import json_object, scoring_processes
 
 MELODY, SMILES = "SeqTutor-Melody-v0", "SeqTutor-SMILES-v0"
 Clock = Literal["cpu", "wall"]
@@ -101,14 +100,3 @@ def keywords(
     if workers is not None:
         made["workers"] = workers
     return {"workers": scoring_processes(), **made}
-
-
-def json_object(text: str, option: str) -> dict[str, Any]:
-    """A JSON object. Raises ValueError naming the option."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{option} must be a JSON object, such as '{{\"name\": 1}}': {error}.") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{option} must be a JSON object, such as '{{\"name\": 1}}', not {text}.")
-    return value

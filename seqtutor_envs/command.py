@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -26,6 +27,17 @@ def scoring_processes() -> int:
     """As many as the cores which this process may use; 0, none beside this one, for a single core."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return allowed if allowed > 1 else 0
+
+
+def json_object(text: str, option: str) -> dict[str, Any]:
+    """A JSON object. Raises ValueError naming the option."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{option} must be a JSON object, such as '{{\"name\": 1}}': {error}.") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{option} must be a JSON object, such as '{{\"name\": 1}}', not {text}.")
+    return value
 
 
 def run(commands: Mapping[str, Callable[..., Any]], program: str, args: list[str] | None = None) -> None:
