@@ -52,17 +52,22 @@ def section(results: Mapping[str, Any], folder: Path) -> str:
 def lede(part: Mapping[str, Any]) -> str:
     """What was done, in a sentence."""
     training, agent, workers = part["training"], part["agent"], part["workers"]
-    processes = f", with {workers} scoring processes" if workers else ""
+    processes = f", with {said_of(workers)}" if workers else ""
     return (
         f"This took <b>{training['seconds']:.0f} seconds</b> of Psi-learning{processes}: {training['rounds']:,} rounds "
         f"of {agent['n_envs']} molecules, at temperature c&nbsp;=&nbsp;{part['c']:g}."
     )
 
 
+def said_of(workers: int) -> str:
+    """A number of scoring processes."""
+    return f"{workers} scoring process" + ("" if workers == 1 else "es")
+
+
 def facts(part: Mapping[str, Any]) -> dict[str, str]:
     """What the molecules were made with."""
     training, agent = part["training"], part["agent"]
-    learned = f"{training['timesteps']:,} tokens, {training['rounds']:,} rounds, {part['workers']} scoring processes"
+    learned = f"{training['timesteps']:,} tokens, {training['rounds']:,} rounds, {said_of(part['workers'])}"
     failed = {
         f"Not a molecule, of {part['n']:,} strings of the {writer}": _listed(reasons)
         for writer, reasons in part["not_valid"].items()
