@@ -45,6 +45,7 @@ class ValueNetwork(nn.Module):
     def __init__(self, prior: Prior, residual: bool, prior_weight: float, generator: torch.Generator) -> None:
         super().__init__()
         self.residual, self.prior_weight, self.start = residual, prior_weight, prior.vocab.start
+        self.precision = "float32"  # of the core's products; all else is float32 either way
         learned = prior.inner if isinstance(prior, MaskedPrior) else prior
         self.shielded = isinstance(learned, RecurrentPrior)  # a fresh core holds nothing that v's gradient could spoil
         if isinstance(learned, RecurrentPrior):
@@ -61,7 +62,9 @@ class ValueNetwork(nn.Module):
 
     def forward(self, tokens: Tensor, prior_log_probs: Tensor) -> tuple[Tensor, Tensor]:
         """log pi [B, T, V] and v [B, T] before each of the tokens [B, T]; prior_log_probs [B, T, V] unweighted."""
-        hidden, _ = self.core.hidden(shifted(tokens, self.start))
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
+            hidden, _ = self.core.hidden(shifted(tokens, self.start))
+        hidden = hidden.float()
         logits = self.core.head(hidden)
         if self.residual:
             logits = logits + self.prior_weight * prior_log_probs

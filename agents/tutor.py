@@ -66,7 +66,7 @@ class Tutor(SequenceAgent):
         n_envs: sequences in a round.
         prior: where the env has none.
         prior_weight: factor on log p wherever it stands; 0 is reinforcement learning alone.
-        gamma, lam, learning_rate, value_rate, tau, max_grad_norm, huber: see LearnerSettings.
+        gamma, lam, learning_rate, value_rate, tau, max_grad_norm, huber, precision: see LearnerSettings.
         anneal: True lets the learning rate fall linearly to 0 over the timesteps that `learn` is asked for.
         batch_size: sequences in an update.
         buffer_size: sequences in the replay.
@@ -99,6 +99,7 @@ class Tutor(SequenceAgent):
         tau: float = LearnerSettings.tau,
         max_grad_norm: float = LearnerSettings.max_grad_norm,
         huber: float | None = LearnerSettings.huber,
+        precision: str = LearnerSettings.precision,
         batch_size: int | None = None,
         buffer_size: int | None = None,
         updates_per_round: int | None = None,

@@ -106,6 +106,16 @@ def test_with_whole_returns_v_starts_at_their_mean_and_is_moved_once(name):
             assert float(network.state_value[-1].bias.detach()) == pytest.approx(expected, abs=1e-4)
 
 
+def test_bfloat16_products_change_a_loss_by_little_and_unknown_precisions_are_refused():
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        frozen, one = learner(precision=precision)
+        losses[precision] = one.update(batch(frozen))["loss"]
+    assert losses["float32"] != losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.05)
+    with pytest.raises(ValueError, match="float32 or bfloat16, not 'half'"):
+        learner(precision="half")
+
+
 def test_v_has_a_learning_rate_of_its_own_which_falls_with_the_other():
     _, one = learner(learning_rate=0.01, value_rate=5.0)
     rates = {id(p): group["lr"] for group in one.optimizer.param_groups for p in group["params"]}
