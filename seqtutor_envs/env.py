@@ -211,8 +211,9 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         ended = steps == self.task.length
         if self.task.vocab.end is not None:
             ended |= chosen == self.task.vocab.end
-        truncated = np.full(len(ended), self.task.spent) & ~ended
-        over = ended | truncated
+        over, truncated = ended, np.zeros(len(ended), np.bool_)
+        if self.task.spent:
+            over, truncated = np.ones(len(ended), np.bool_), ~ended
         self._over[rows] = over
         num_over = np.count_nonzero(over)
         if not num_over:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from agent_toys import EXACT, assert_same_agents
+from molecule_runs import refused
 
 from agents import GLearning, PsiLearning, QLearning, RLOnly
 from agents.__main__ import main
@@ -23,17 +24,6 @@ MELODY = "SeqTutor-Melody-v0"
 
 def train(out, *args, env=EXACT, steps=640, settings=SMALL):
     main(["train", env, "--steps", str(steps), "--out", str(out), "--settings", settings, *args])
-
-
-def refused(capsys, *args):
-    """The one line that the command says before it ends with status 2."""
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as caught:
-        main([str(arg) for arg in args])
-    error = capsys.readouterr().err.strip()
-    assert caught.value.code == 2
-    assert len(error.splitlines()) == 1, error
-    return error
 
 
 # -- what works -------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from interruptions import InterruptingBar
 from recurrent_toys import assert_same_weights, plain_nll, uneven
 
 from seqtutor_envs import pretrain
@@ -56,17 +57,6 @@ def test_an_epoch_trains_on_what_was_dealt(tmp_path):
         assert len(hand) in (6, 7)
         expected = np.concatenate(plain_nll(prior.weights, "lstm", hand)).mean()
         assert figures["train_nll"] == pytest.approx(expected, rel=1e-5)
-
-
-class InterruptingBar(pretrain.tqdm):
-    """Ctrl-C after so many batches of the run."""
-
-    left = 0
-
-    def set_description(self, *args, **kwargs):
-        InterruptingBar.left -= 1
-        if InterruptingBar.left == 0:
-            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

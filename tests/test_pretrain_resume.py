@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from interruptions import InterruptingBar
 from recurrent_toys import assert_same_weights, plain_nll, uneven
 
 from seqtutor_envs import pretrain
@@ -18,17 +19,6 @@ from seqtutor_envs.vocab import TokenVocab
 
 VOCAB = TokenVocab(("a", "b", "c", "d"))
 QUICK = Settings(hidden_size=6, epochs=5, batch_size=4, chunk=5, learning_rate=1e-2)
-
-
-class InterruptingBar(pretrain.tqdm):
-    """Ctrl-C after so many batches of the run."""
-
-    left = 0
-
-    def set_description(self, *args, **kwargs):
-        InterruptingBar.left -= 1
-        if InterruptingBar.left == 0:
-            raise KeyboardInterrupt
 
 
 def interrupted_fit(monkeypatch, batches, *args, **kwargs):

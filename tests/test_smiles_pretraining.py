@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rdkit import Chem
+from interruptions import InterruptingBar
 from recurrent_toys import assert_same_weights
 
 from seqtutor_envs import pretrain
@@ -157,17 +158,6 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path, chains, capsys):
 
 
 # -- interrupted ------------------------------------------------------------------------------------------------------
-
-
-class InterruptingBar(pretrain.tqdm):
-    """Ctrl-C after so many batches of the training."""
-
-    left = 0
-
-    def set_description(self, *args, **kwargs):
-        InterruptingBar.left -= 1
-        if InterruptingBar.left == 0:
-            raise KeyboardInterrupt
 
 
 def interrupted(capsys, *args):
