@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from agents.base import AnyEnv, SequenceAgent
-from agents.networks import Policy, ValueNetwork
+from agents.base import SequenceAgent
+from agents.networks import Policy, ValueNetwork, device_named, start_at_mean
 from agents.replay import Sequences
-from agents.targets import discounts, shifted_left, taken
-from seqtutor_envs.files import of_prefix, with_prefix
-from seqtutor_envs.network import adam_arrays, load_weights, module_arrays, restore_adam
+from agents.sb3_model import AnyEnv
+from agents.targets import discounts, shifted_left, taken, within
+from seqtutor_envs.network import adam_steps
 from seqtutor_envs.prior import Prior, State, token_log_probs
 from seqtutor_envs.vocab import TokenVocab
 
@@ -66,9 +66,11 @@ class PolicyGradient(SequenceAgent):
     """A plain KL-controlled policy gradient: no replay, no target network, advantages normalised over the round.
 
     Args:
-        env, seed, n_envs, prior, diversity, verbose, tensorboard_log, env_kwargs: as for the tutors.
+        env, seed, n_envs, prior, diversity, device, verbose, tensorboard_log, env_kwargs: as for the tutors.
         **settings: fields of GradientSettings.
     """
+
+    trained = {"network": "network", "optimizer": "adam"}
 
     def __init__(
         self,
@@ -78,12 +80,14 @@ class PolicyGradient(SequenceAgent):
         n_envs: int | None = None,
         prior: Prior | str | None = None,
         diversity: Mapping[str, Any] | bool | None = None,
+        device: str = "cpu",
         verbose: int = 0,
         tensorboard_log: str | None = None,
         env_kwargs: dict[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         self.hyper = GradientSettings(**settings)
+        self.device = device_named(device)
         super().__init__(
             env,
             seed=seed,
@@ -95,7 +99,7 @@ class PolicyGradient(SequenceAgent):
             diversity=diversity,
             settings={**asdict(self.hyper), "diversity": diversity},
         )
-        self.network = ValueNetwork(self.prior, False, 1.0, torch.Generator().manual_seed(seed))
+        self.network = ValueNetwork(self.prior, False, 1.0, torch.Generator().manual_seed(seed)).to(self.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), self.hyper.learning_rate)
 
     def policy(self) -> Policy:
@@ -105,16 +109,14 @@ class PolicyGradient(SequenceAgent):
         return self.rollouts.collect(self.current_policy(), self.rng)
 
     def improve(self, sequences: Sequences) -> dict[str, float]:
-        tokens, lengths, task_reward, prior_log_probs = sequences.cut().tensors()
-        mask = (torch.arange(tokens.shape[1]) < lengths[:, None]).float()
+        tokens, lengths, task_reward, prior_log_probs = sequences.cut().tensors(self.device)
+        mask = within(lengths, tokens.shape[1])
         log_policy, values = self.network(tokens, prior_log_probs)
         log_taken = taken(log_policy, tokens)
         reward = (task_reward + taken(prior_log_probs, tokens) - log_taken).detach()
         if not self.optimizer.state:  # as the tutors' v, it starts at the mean return instead of 0
             returns = (reward * mask).flip(1).cumsum(1).flip(1)
-            distance = float(((returns - values.detach()) * mask).sum() / mask.sum())
-            self.network.raise_values(distance)
-            values = values + distance
+            values = values + start_at_mean([self.network], returns - values.detach(), mask)
         advantage = (
             self._advantage(reward, values.detach(), discounts(lengths, tokens.shape[1], self.hyper.gamma)) * mask
         )
@@ -133,6 +135,8 @@ class PolicyGradient(SequenceAgent):
             "policy_loss": float(policy_loss.detach()),
             "value_loss": float(value_loss.detach()),
             "grad_norm": float(norm),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "n_updates": adam_steps(self.optimizer),
         }
 
     def _advantage(self, reward: torch.Tensor, values: torch.Tensor, discount: torch.Tensor) -> torch.Tensor:
@@ -142,10 +146,3 @@ class PolicyGradient(SequenceAgent):
         for t in reversed(range(error.shape[1])):
             advantage[:, t] = following = error[:, t] + self.hyper.lam * discount[:, t] * following
         return advantage
-
-    def state_arrays(self) -> dict[str, NDArray[Any]]:
-        return with_prefix("network", module_arrays(self.network)) | with_prefix("adam", adam_arrays(self.optimizer))
-
-    def load_state_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        load_weights(self.network, of_prefix("network", arrays))
-        restore_adam(self.optimizer, of_prefix("adam", arrays))

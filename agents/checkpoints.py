@@ -58,12 +58,14 @@ class Checkpoints(BaseCallback):
         self._whole = False
 
     def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
         if self.log is not None:
             self.log.add()
         self._whole = True
         if self.clock() >= self._due:
             self._write()
-        return True
 
     def _on_training_end(self) -> None:
         try:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from agents.networks import ValueNetwork
+from agents.networks import ValueNetwork, start_at_mean
 from agents.replay import Sequences
-from agents.targets import Objective, discounts, taken
+from agents.targets import Objective, discounts, taken, within
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class LearnerSettings:
     max_grad_norm: float = 1.0  # global
     # Of the recurrent core's products while learning; or "bfloat16", with which an update of LSTM-256 takes .55 of its
     # time where the CPU has such products (J of QED after 1,000,000 tokens 40.97 nats for 41.45, errors .19 and .16).
+    # On a GPU torch's own setting decides whether products of float32 are TF32's (torch.backends.cudnn.allow_tf32).
     precision: str = "float32"
     # Nats where the loss turns from squared to linear; None = squared. Targets of deterministic tasks agree at the
     # optimum, so it stays where it is. At c = .5 a broken rule costs 200 nats, and 20 leaves .04% of them after 10 s, 5
@@ -48,7 +49,8 @@ class SoftQLearner:
     """Online and target network, optimiser, `update(batch)`.
 
     Args:
-        network: the online network; the target network starts as its copy.
+        network: the online network; the target network starts as its copy. All that is learned stays on its device,
+            and batches are moved there.
         objective: target function and form of the policy.
     """
 
@@ -56,6 +58,7 @@ class SoftQLearner:
         self.network, self.objective, self.settings = network, objective, settings
         network.precision = settings.precision
         self.target_network = copy.deepcopy(network).requires_grad_(False)
+        self.target_network.core.rnn.flatten_parameters()  # a GPU wants one block of memory, which copying tears apart
         self._rates = [settings.learning_rate, settings.learning_rate * settings.value_rate]
         groups = zip((network.core.parameters(), network.state_value.parameters()), self._rates)
         self.optimizer = torch.optim.Adam([{"params": list(parameters), "lr": rate} for parameters, rate in groups])
@@ -63,12 +66,14 @@ class SoftQLearner:
     def update(self, batch: Sequences) -> dict[str, float]:
         """One gradient step on the mean loss over the batch's tokens; its statistics."""
         s = self.settings
-        tokens, lengths, _, prior_log_probs = batch.tensors()
-        mask = (torch.arange(tokens.shape[1]) < lengths[:, None]).float()
-        y = self._targets(batch)
+        tensors = batch.tensors(self.network.device)
+        tokens, lengths, _, prior_log_probs = tensors
+        mask = within(lengths, tokens.shape[1])
+        y = self._targets(*tensors)
         if not self.optimizer.state and s.lam > 0.0:
-            self._start_values(batch, y, mask)
-            y = self._targets(batch)
+            first = taken(self.network.values(tokens, prior_log_probs), tokens).detach()
+            start_at_mean((self.network, self.target_network), y - first, mask)
+            y = self._targets(*tensors)
         online = taken(self.network.values(tokens, prior_log_probs), tokens)
         losses = nn.functional.mse_loss(online, y, reduction="none") / 2
         if s.huber is not None:
@@ -87,9 +92,8 @@ class SoftQLearner:
         }
 
     @torch.no_grad()
-    def _targets(self, batch: Sequences) -> Tensor:
+    def _targets(self, tokens: Tensor, lengths: Tensor, task_reward: Tensor, prior_log_probs: Tensor) -> Tensor:
         """y [B, T] by the target network."""
-        tokens, lengths, task_reward, prior_log_probs = batch.tensors()
         return self.objective.target(
             task_reward,
             self.network.prior_weight * prior_log_probs,
@@ -98,19 +102,6 @@ class SoftQLearner:
             discounts(lengths, tokens.shape[1], self.settings.gamma),
             self.settings.lam,
         )
-
-    @torch.no_grad()
-    def _start_values(self, batch: Sequences, y: Tensor, mask: Tensor) -> None:
-        """Lets v begin at the mean target instead of 0.
-
-        Until v has climbed there, hundreds of updates later, that distance times grad log pi is nothing but noise, many
-        times what tells a good sequence from a bad one.
-        """
-        tokens, _, _, prior_log_probs = batch.tensors()
-        online = taken(self.network.values(tokens, prior_log_probs), tokens)
-        distance = float(((y - online) * mask).sum() / mask.sum())
-        for network in (self.network, self.target_network):
-            network.raise_values(distance)
 
     def set_progress(self, done: float) -> None:
         """Lets the learning rate be its first value times 1 - `done`, 0..1."""

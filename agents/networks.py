@@ -5,6 +5,7 @@ B sequences, T steps, V tokens, H cells.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,8 @@ class ValueNetwork(nn.Module):
         prior: gives the vocabulary and, where it is recurrent, the weights to start from.
         residual: True for G, whose policy is softmax(log p + G).
         prior_weight: factor on log p.
-        generator: of the weights that the prior does not give.
+        generator: of the weights that the prior does not give; on the CPU, so that a seed gives the same weights on
+            every device. `to` moves the network afterwards.
     """
 
     def __init__(self, prior: Prior, residual: bool, prior_weight: float, generator: torch.Generator) -> None:
@@ -60,9 +62,14 @@ class ValueNetwork(nn.Module):
         _draw(self.state_value, generator)
         _zero(self.state_value[-1])
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and where the arguments of `forward` must be."""
+        return self.core.head.weight.device
+
     def forward(self, tokens: Tensor, prior_log_probs: Tensor) -> tuple[Tensor, Tensor]:
         """log pi [B, T, V] and v [B, T] before each of the tokens [B, T]; prior_log_probs [B, T, V] unweighted."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
+        with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             hidden, _ = self.core.hidden(shifted(tokens, self.start))
         hidden = hidden.float()
         logits = self.core.head(hidden)
@@ -72,8 +79,8 @@ class ValueNetwork(nn.Module):
         features = hidden.detach() if self.shielded else hidden
         return logits.log_softmax(-1), self.state_value(features).squeeze(-1)
 
-    def raise_values(self, nats: float) -> None:
-        """Adds a constant to v."""
+    def raise_values(self, nats: Tensor) -> None:
+        """Adds a constant, a tensor [], to v."""
         bias = self.state_value[-1].bias
         assert isinstance(bias, Tensor)
         with torch.no_grad():
@@ -84,6 +91,38 @@ class ValueNetwork(nn.Module):
         log_policy, state_values = self(tokens, prior_log_probs)
         values = log_policy + state_values.unsqueeze(-1)
         return values - self.prior_weight * prior_log_probs if self.residual else values
+
+
+def start_at_mean(networks: Iterable[ValueNetwork], error: Tensor, mask: Tensor) -> Tensor:
+    """Lets v begin at the mean target instead of 0, before the first update. Returns what was added to it, a tensor [].
+
+    Until v has climbed there, hundreds of updates later, that distance times grad log pi is nothing but noise, many
+    times what tells a good sequence from a bad one.
+
+    Args:
+        networks: to be raised.
+        error: targets less present values [B, T]; it carries no gradient.
+        mask: 1 within the sequences, 0 after them, [B, T].
+    """
+    distance = (error * mask).sum() / mask.sum()
+    for network in networks:
+        network.raise_values(distance)
+    return distance
+
+
+def device_named(name: str) -> torch.device:
+    """torch's device of that name; "auto" is a GPU where torch has one, else the CPU, as in stable-baselines3.
+
+    Raises ValueError where torch has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (AssertionError, RuntimeError) as error:  # a torch without CUDA; no driver, no such GPU, an unknown name
+        raise ValueError(
+            f"device={name!r}: this torch has no {name.upper()} device; device='cpu' works everywhere."
+        ) from error
 
 
 def _draw(module: nn.Module, generator: torch.Generator) -> None:
@@ -99,7 +138,10 @@ def _zero(layer: nn.Module) -> None:
 
 
 class Policy(Prior):
-    """pi(a|s) of a ValueNetwork as of now: a sequence model like the prior, stepped in numpy.
+    """pi(a|s) of a ValueNetwork as of now: a sequence model like the prior, stepped in numpy on the CPU.
+
+    It copies the network's weights, from whatever device they are on, and sees none of their later changes: agents make
+    one a round. A GPU waits while sequences are written.
 
     Its state is the network's, followed by the prior's where log p is part of the policy (G), or forbids tokens.
     """

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.base import installed, prior_sha256
+from agents.saving import installed, prior_sha256
 from seqtutor_envs import __version__
 from seqtutor_envs.files import write_atomically
 

@@ -20,9 +20,9 @@ class Sequences:
     task_rewards: NDArray[np.float32]  # [B, T], r_T / c
     prior_log_probs: NDArray[np.float32]  # [B, T, V], row t = log p(. | s_t)
 
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The four fields as tensors."""
-        return tuple(torch.from_numpy(array) for array in self.arrays())  # type: ignore[return-value]
+    def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The four fields as tensors on `device`."""
+        return tuple(torch.from_numpy(array).to(device) for array in self.arrays())  # type: ignore[return-value]
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """The four fields."""

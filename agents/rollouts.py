@@ -11,7 +11,6 @@ from typing import Any, TypeGuard
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
@@ -23,6 +22,7 @@ from seqtutor_envs.cells import sample_tokens
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.masking import LOG_PROB_FLOOR
 from seqtutor_envs.prior import Prior, State
+from seqtutor_envs.sb3 import native_class
 
 
 def env_attribute(env: Any, name: str) -> Any:
@@ -53,7 +53,10 @@ def as_batch(env: Any, n_envs: int | None, env_kwargs: dict[str, Any] | None) ->
         return env, None
     if isinstance(env, str):
         n = vector_class(env).round_size if n_envs is None else n_envs
-        return gym.make_vec(env, num_envs=n, **(env_kwargs or {})), recipe(env, env_kwargs or {})
+        # of the three modes the one that stable-baselines3 can evaluate in; for learning they are the same
+        mode = {} if native_class(env) is None else {"autoreset_mode": "SameStep"}
+        made = gym.make_vec(env, num_envs=n, **{**mode, **(env_kwargs or {})})
+        return made, recipe(env, env_kwargs or {})
     if env_kwargs:
         raise ValueError("env_kwargs go with an id; this environment is made already.")
     return _batch_of(env, n_envs)
@@ -61,9 +64,7 @@ def as_batch(env: Any, n_envs: int | None, env_kwargs: dict[str, Any] | None) ->
 
 def vector_class(env_id: str) -> type[SequenceTutorVectorEnv]:
     """What `gym.make_vec` makes of an id; of one without native batches this library's own."""
-    found = gym.spec(env_id).vector_entry_point
-    made: Any = load_env_creator(found) if isinstance(found, str) else found
-    return made if isinstance(made, type) and issubclass(made, SequenceTutorVectorEnv) else SequenceTutorVectorEnv
+    return native_class(env_id) or SequenceTutorVectorEnv
 
 
 def _batch_of(env: gym.Env[Any, Any], n_envs: int | None) -> tuple[Any, dict[str, Any] | None]:
@@ -79,7 +80,11 @@ def _batch_of(env: gym.Env[Any, Any], n_envs: int | None) -> tuple[Any, dict[str
         layer = layer.env
     known = recipe(core.spec.id, core.spec.kwargs) if core.spec is not None else None
     n = core.vector_class.round_size if n_envs is None else n_envs
-    return SequenceTutorVectorEnv(core.task, core.prior, num_envs=n, c=core.c, obs_mode=core.obs_mode), known
+    mode = AutoresetMode.SAME_STEP
+    made = SequenceTutorVectorEnv(
+        core.task, core.prior, num_envs=n, c=core.c, obs_mode=core.obs_mode, autoreset_mode=mode
+    )
+    return made, known
 
 
 def recipe(env_id: str, kwargs: dict[str, Any]) -> dict[str, Any] | None:
@@ -105,7 +110,8 @@ class Rollouts:
         horizon: T.
 
     Attributes:
-        terms: of the newest round, name -> [N], raw terms summed over steps; None of an environment that is stepped.
+        terms: of the newest round, name -> [N], raw terms summed over steps; None of an environment that is stepped and
+            does not show them at every step (infos="full").
     """
 
     def __init__(self, env: gym.vector.VectorEnv | VecEnv, prior: Prior, horizon: int) -> None:
@@ -171,7 +177,8 @@ class Rollouts:
         log_policy = np.zeros(n)
         every, live, over = np.arange(n), np.ones(n, bool), np.zeros(n, bool)
         state, prior_state, last = policy.initial_state(n), self.prior.initial_state(n), np.full(n, vocab.start)
-        infos = self._reset()
+        terms: dict[str, NDArray[np.float64]] | None = {}
+        infos: Any = self._reset()
         informed = self._informed and "prior_log_probs" in infos
         for t in range(horizon):
             if informed:
@@ -185,6 +192,7 @@ class Rollouts:
             tokens[live, t] = last[live]
             prior_log_probs[live, t] = rows[live]
             task_rewards[live, t] = (rewards - rows[every, last])[live]
+            terms = added(terms, shown_terms(infos), live)
             log_policy[live] += policy_rows[every, last][live]
             lengths[live & done] = t + 1
             live &= ~done
@@ -197,6 +205,7 @@ class Rollouts:
                 last[fresh] = vocab.start
                 state, prior_state = renewed(policy, state, fresh), renewed(self.prior, prior_state, fresh)
             over = done
+        self.terms = terms
         return Sequences(tokens, lengths, task_rewards, prior_log_probs), log_policy
 
     def _reset(self) -> dict[str, Any]:
@@ -205,10 +214,11 @@ class Rollouts:
             return {}
         return self.env.reset()[1]
 
-    def _step(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[str, Any]]:
+    def _step(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_], Any]:
+        infos: Any
         if isinstance(self.env, VecEnv):
-            _, rewards, done, _ = self.env.step(actions)
-            return rewards, done.astype(bool), {}
+            _, rewards, done, infos = self.env.step(actions)
+            return rewards, done.astype(bool), infos
         _, rewards, terminated, truncated, infos = self.env.step(actions)
         done = terminated | truncated
         if self._mode is AutoresetMode.DISABLED and done.any() and not done.all():
@@ -216,6 +226,33 @@ class Rollouts:
             if self._informed and "prior_log_probs" in first:
                 infos["prior_log_probs"][done] = first["prior_log_probs"][done]
         return rewards, done, infos
+
+
+def shown_terms(infos: Any) -> dict[str, NDArray[np.float64]] | None:
+    """Raw terms [N] by name in the infos of a step, zero where a sequence took none; None where they are not shown.
+
+    Args:
+        infos: a VectorEnv's dict, or a VecEnv's list.
+    """
+    if isinstance(infos, list):
+        if not all("terms" in info for info in infos):
+            return None
+        return {name: np.array([info["terms"][name] for info in infos]) for name in infos[0]["terms"]}
+    # where a sequence ends in SAME_STEP, its infos stand apart
+    shown = [part["terms"] for part in (infos, infos.get("final_info", {})) if "terms" in part]
+    names = [name for name in (shown[0] if shown else ()) if not name.startswith("_")]
+    return {name: sum((part[name] for part in shown), np.zeros(())) for name in names} or None
+
+
+def added(
+    sums: dict[str, NDArray[np.float64]] | None,
+    new: dict[str, NDArray[np.float64]] | None,
+    live: NDArray[np.bool_],
+) -> dict[str, NDArray[np.float64]] | None:
+    """Terms with those of one more step, for the sequences of `live` [N]; None once a step shows none."""
+    if sums is None or new is None:
+        return None
+    return {name: sums.get(name, 0.0) + np.where(live, values, 0.0) for name, values in new.items()}
 
 
 def has_own_dynamics(env: Any) -> TypeGuard[SequenceTutorVectorEnv]:

@@ -91,9 +91,14 @@ def shifted_left(x: Tensor) -> Tensor:
     return torch.cat([x[:, 1:], torch.zeros_like(x[:, :1])], dim=1)
 
 
+def within(lengths: Tensor, horizon: int) -> Tensor:
+    """1 [B, T] at the first `lengths` [B] steps, 0 after them."""
+    return (torch.arange(horizon, device=lengths.device) < lengths[:, None]).float()
+
+
 def discounts(lengths: Tensor, horizon: int, gamma: float) -> Tensor:
     """gamma [B, T], and 0 at a sequence's last token and after it."""
-    return gamma * (torch.arange(horizon) < lengths[:, None] - 1).float()
+    return gamma * within(lengths - 1, horizon)
 
 
 Target = Callable[..., Tensor]

@@ -50,7 +50,7 @@ def run(agent: Any, folder: Path, steps: int, seconds: float, command: str, mole
         raise
     finally:
         agent.logger.close()
-        agent.get_env().close()
+        agent.env.close()
         if checkpoints.kept is not None:
             _say(agent, folder, checkpoints.kept, record)
 

@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agents.base import AnyEnv, SequenceAgent
+from agents.base import SequenceAgent
 from agents.learner import LearnerSettings, SoftQLearner
-from agents.networks import Policy, ValueNetwork
+from agents.networks import Policy, ValueNetwork, device_named
 from agents.replay import Replay, Sequences
+from agents.sb3_model import AnyEnv
 from agents.targets import OBJECTIVES
 from seqtutor_envs import checks
 from seqtutor_envs.files import of_prefix, with_prefix
-from seqtutor_envs.network import adam_arrays, load_weights, module_arrays, restore_adam
+from seqtutor_envs.network import adam_steps
 from seqtutor_envs.prior import Prior
 
 
@@ -53,7 +54,7 @@ LONG_DEFAULTS = Defaults(
     lam=1.0, learning_rate=1e-3, value_rate=5.0, batch_size=64, buffer_size=64, updates_per_round=1
 )
 # arguments that `save` keeps apart, or not at all
-NOT_SETTINGS = ("self", "env", "seed", "n_envs", "prior", "env_kwargs", "verbose", "tensorboard_log")
+NOT_SETTINGS = ("self", "env", "seed", "n_envs", "prior", "env_kwargs", "device", "verbose", "tensorboard_log")
 
 
 class Tutor(SequenceAgent):
@@ -62,7 +63,7 @@ class Tutor(SequenceAgent):
     Args:
         env: an id or a single env of ours (becomes a native batch of `n_envs`), a native vector env or an SB3 VecEnv
             (used as it is; `n_envs` is then an error).
-        seed: of exploration, replay and fresh weights. Same seed, same agent (on one thread).
+        seed: of exploration, replay and fresh weights. Same seed, same agent (on the CPU, on one thread).
         n_envs: sequences in a round.
         prior: where the env has none.
         prior_weight: factor on log p wherever it stands; 0 is reinforcement learning alone.
@@ -77,11 +78,14 @@ class Tutor(SequenceAgent):
             paper's).
         diversity: True, or DiversitySettings by name: sequences written before, and kinds of them that crowd, are
             learned from at a lower reward.
+        device: where the networks learn: "cpu", "cuda" ("cuda:1"), or "auto", a GPU where torch has one. Sequences are
+            written on the CPU either way, by a copy of the weights made once a round. A saved agent fits every device.
         verbose, tensorboard_log: as in stable-baselines3.
         env_kwargs: keywords of the environment where `env` is an id.
     """
 
     objective_name: ClassVar[str]
+    trained = {"learner.network": "network", "learner.target_network": "target", "learner.optimizer": "adam"}
 
     def __init__(
         self,
@@ -107,11 +111,13 @@ class Tutor(SequenceAgent):
         epsilon_end: float = 0.1,
         epsilon_steps: int | None = None,
         diversity: Mapping[str, Any] | bool | None = None,
+        device: str = "cpu",
         verbose: int = 0,
         tensorboard_log: str | None = None,
         env_kwargs: dict[str, Any] | None = None,
     ) -> None:
         arguments = dict(locals())
+        self.device = device_named(device)
         super().__init__(
             env,
             seed=seed,
@@ -133,6 +139,7 @@ class Tutor(SequenceAgent):
         if objective.greedy and arguments["lam"] > 0.0:
             raise ValueError(f"Q-learning has one-step targets only: lam must be 0, not {lam}.")
         network = ValueNetwork(self.prior, objective.residual, prior_weight, torch.Generator().manual_seed(seed))
+        network.to(self.device)
         learner = LearnerSettings(**{field.name: arguments[field.name] for field in fields(LearnerSettings)})
         self.learner = SoftQLearner(network, objective, learner)
         self.replay = Replay(max(arguments["buffer_size"], self.n_envs), self.horizon, len(self.prior.vocab))
@@ -161,24 +168,18 @@ class Tutor(SequenceAgent):
         statistics = [
             self.learner.update(self.replay.sample(self.batch_size, self.rng)) for _ in range(self.updates_per_round)
         ]
-        return {name: float(np.mean([entry[name] for entry in statistics])) for name in statistics[0]}
+        means = {name: float(np.mean([entry[name] for entry in statistics])) for name in statistics[0]}
+        optimizer = self.learner.optimizer
+        return means | {"learning_rate": optimizer.param_groups[0]["lr"], "n_updates": adam_steps(optimizer)}
 
     def state_arrays(self) -> dict[str, NDArray[Any]]:
-        learner, replay = self.learner, self.replay
-        counters = np.array([replay.size, replay.position])
-        return (
-            with_prefix("network", module_arrays(learner.network))
-            | with_prefix("target", module_arrays(learner.target_network))
-            | with_prefix("adam", adam_arrays(learner.optimizer))
-            | with_prefix(
-                "replay", {name: array[: replay.size] for name, array in replay.arrays.items()} | {"counters": counters}
-            )
-        )
+        replay = self.replay
+        stored = {name: array[: replay.size] for name, array in replay.arrays.items()}
+        stored["counters"] = np.array([replay.size, replay.position])
+        return super().state_arrays() | with_prefix("replay", stored)
 
     def load_state_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        load_weights(self.learner.network, of_prefix("network", arrays))
-        load_weights(self.learner.target_network, of_prefix("target", arrays))
-        restore_adam(self.learner.optimizer, of_prefix("adam", arrays))
+        super().load_state_arrays(arrays)
         stored = of_prefix("replay", arrays)
         self.replay.size, self.replay.position = (int(number) for number in stored["counters"])
         for name, array in self.replay.arrays.items():

@@ -18,7 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
-from agents.base import installed, prior_sha256
+from agents.saving import installed, prior_sha256
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.files import load_arrays, save_arrays
 from seqtutor_envs.masking import as_judged
@@ -135,10 +135,12 @@ class Scored(BaseCallback):
         self.names: set[int] = set()
 
     def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
         task, newest = self.model.task, self.model.newest  # type: ignore[attr-defined]
         self.names.update(hashes(names_of(task, newest.tokens, newest.lengths)).tolist())
         self.names.discard(UNNAMED)
-        return True
 
 
 def best_of(samples: PriorSamples, calls: int, k: int) -> tuple[NDArray[np.int64], int]:

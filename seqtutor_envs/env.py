@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
+from gymnasium.spaces import Discrete
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -20,12 +20,12 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from seqtutor_envs import checks
-from seqtutor_envs.infos import Outcome, end_infos, final_infos, info_of, observation_of, row_infos, step_infos
+from seqtutor_envs.infos import Outcome, end_infos, final_infos, info_of, row_infos, step_infos
 from seqtutor_envs.masking import allowed_log_probs
+from seqtutor_envs.observations import OBS_MODES, observation_of, observation_space
 from seqtutor_envs.prior import Prior, State, load_prior
 from seqtutor_envs.task import Task
 
-OBS_MODES = ("token", "prefix", "dict")
 INFOS = ("full", "end")
 RENDER_MODES = ("ansi", "rgb_array")
 AUTORESET_MODES = tuple(mode.value for mode in AutoresetMode)
@@ -82,8 +82,8 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         self.task, self.prior = task, load_prior(prior)
         checks.same_vocabulary(task, self.prior)
 
-        self.single_action_space = spaces.Discrete(len(task.vocab))
-        self.single_observation_space = _observation_space(self.obs_mode, len(task.vocab), task.length)
+        self.single_action_space = Discrete(len(task.vocab))
+        self.single_observation_space = observation_space(self.obs_mode, len(task.vocab), task.length)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._begin()
@@ -165,6 +165,11 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         infos |= row_infos(self._rows, self._mask, ~self._over if self.infos == "full" else fresh)
         rewards = outcome.prior_log_prob + outcome.task_reward
         return self._observe(), rewards, outcome.ended.copy(), outcome.truncated.copy(), infos
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which tokens each sequence may write next, [N, V]; all of them after its end. sb3-contrib's MaskablePPO asks
+        for this by name."""
+        return self._allowed() != 0
 
     def render(self) -> tuple[Any, ...] | None:
         """The first 16 sequences as text or as pictures; None, with Gymnasium's warning, without a render mode."""
@@ -278,10 +283,14 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             return self._last.copy()
         if self.obs_mode == "prefix":
             return self._tokens.copy()
-        action_mask = np.ones((self.num_envs, len(self.task.vocab)), np.int8)
+        return {"action_mask": self._allowed(), "step": self._steps.copy(), "token": self._last.copy()}
+
+    def _allowed(self) -> NDArray[np.int8]:
+        """1 for each token that may come next, [N, V]. A new array."""
+        allowed = np.ones((self.num_envs, len(self.task.vocab)), np.int8)
         if self._mask is not None:  # after the end nothing is forbidden: a masked softmax stays defined
-            np.copyto(action_mask, self._mask, where=~self._over[:, None])
-        return {"action_mask": action_mask, "step": self._steps.copy(), "token": self._last.copy()}
+            np.copyto(allowed, self._mask, where=~self._over[:, None])
+        return allowed
 
     def _sequences(self, mask: NDArray[np.bool_]) -> NDArray[np.object_]:
         """The sequences of `mask` in their domain's words, None elsewhere."""
@@ -369,6 +378,11 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
             info |= self._row_info()
         return self._observe(), prior_log_prob + task_reward, ended, truncated, info
 
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which tokens may come next, [V]; all of them after the end. sb3-contrib's MaskablePPO asks for this by
+        name."""
+        return self._batch.action_masks()[0]
+
     def render(self) -> Any:
         """The tokens so far, as text or as a picture [height, width, 3]."""
         frames = self._batch.render()
@@ -384,14 +398,3 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
     def _row_info(self) -> dict[str, Any]:
         rows = row_infos(self._batch._rows, self._batch._mask, ~self._batch._over)
         return {"prior_log_probs": rows["prior_log_probs"][0], "action_mask": rows["action_mask"][0]}
-
-
-def _observation_space(obs_mode: str, size: int, length: int) -> spaces.Space[Any]:
-    """V = `size`; id `size` is the start token."""
-    token = spaces.Discrete(size + 1)
-    if obs_mode == "token":
-        return token
-    if obs_mode == "prefix":
-        return spaces.Box(0, size, (length,), np.int64)
-    allowed = spaces.Box(0, 1, (size,), np.int8)
-    return spaces.Dict({"token": token, "step": spaces.Discrete(length + 1), "action_mask": allowed})

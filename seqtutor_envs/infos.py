@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from seqtutor_envs.observations import observation_of
+
 Mask = NDArray[np.bool_]
 
 
@@ -78,13 +80,6 @@ def final_infos(observations: Any, infos: dict[str, Any], mask: Mask) -> dict[st
     for i in np.flatnonzero(mask).tolist():
         final[i] = observation_of(observations, i)
     return {"final_obs": final, "_final_obs": mask.copy(), "final_info": infos, "_final_info": mask.copy()}
-
-
-def observation_of(observations: Any, i: int) -> Any:
-    """Sequence i's own observation out of a batch of them."""
-    if isinstance(observations, dict):
-        return {key: values[i] for key, values in observations.items()}
-    return observations[i]
 
 
 def info_of(infos: dict[str, Any], i: int) -> dict[str, Any]:

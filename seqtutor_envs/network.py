@@ -59,23 +59,30 @@ def shifted(tokens: Tensor, start: int) -> Tensor:
 
 
 def module_arrays(module: nn.Module) -> dict[str, NDArray[np.float32]]:
-    """A module's present parameters by name, as copies in numpy."""
+    """A module's present parameters by name, as copies in numpy, whatever its device."""
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in module.state_dict().items()}
 
 
 def load_weights(module: nn.Module, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    """Copies arrays by name into a module; every name must be there, with its shape."""
+    """Copies arrays by name into a module, on its device; every name must be there, with its shape."""
     module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
 
 
 def adam_arrays(optimizer: torch.optim.Optimizer) -> dict[str, NDArray[np.float32]]:
-    """The moments and step counts of an Adam optimiser by "parameter.name"."""
+    """The moments and step counts of an Adam optimiser by "parameter.name", as copies in numpy."""
     state = optimizer.state_dict()["state"]
-    return {f"{i}.{name}": value.numpy() for i, moments in state.items() for name, value in moments.items()}
+    return {
+        f"{i}.{name}": value.cpu().numpy().copy() for i, moments in state.items() for name, value in moments.items()
+    }
+
+
+def adam_steps(optimizer: torch.optim.Optimizer) -> int:
+    """The gradient steps of an Adam optimiser, those before `restore_adam` included."""
+    return max((int(moments["step"]) for moments in optimizer.state.values()), default=0)
 
 
 def restore_adam(optimizer: torch.optim.Optimizer, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    """Puts back what `adam_arrays` gave; learning rates stay as they are."""
+    """Puts back what `adam_arrays` gave, on the parameters' device; learning rates stay as they are."""
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in arrays.items():
         i, name = key.split(".")

@@ -2,33 +2,75 @@
 
 from __future__ import annotations
 
+import importlib
 import time
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.infos import info_of
+from seqtutor_envs import checks
+from seqtutor_envs.env import ALL, SequenceTutorVectorEnv
+
+# what Gymnasium's make_vec and stable-baselines3's make_vec_env take besides, and what to do about it here
+NOT_HERE = {
+    "num_envs": "it is called n_envs, as stable-baselines3 calls it",
+    "autoreset_mode": "stable-baselines3 knows SameStep alone, and that is set",
+    "vectorization_mode": "this is the native batch",
+    "vec_env_cls": "this is the native batch; stable_baselines3.common.env_util.make_vec_env makes others",
+    "wrapper_class": "a batch has no single environments; stable_baselines3.common.env_util.make_vec_env makes them",
+    "monitor_dir": "episodes are in the infos; VecMonitor(env, filename) writes them to a file",
+}
+# of one environment under a VecEnv of many; for all at once there are the VecEnv's own
+NOT_ONE_BY_ONE = ("reset", "step", "close")
 
 
-def make_sb3(id: str, num_envs: int = 1, *, infos: str = "end", **kwargs: Any) -> SB3VecEnv:
-    """`gymnasium.make_vec(id, num_envs, ...)` for stable-baselines3, which needs the autoreset mode SAME_STEP.
+def make_vec_env(
+    id: str,
+    n_envs: int = 1,
+    seed: int | None = None,
+    *,
+    infos: str = "end",
+    env_kwargs: dict[str, Any] | None = None,
+    **more_env_kwargs: Any,
+) -> SB3VecEnv:
+    """What stable-baselines3's `make_vec_env` makes of an id of this package, but as one native batch.
 
     Args:
-        infos: "end", infos only where an episode ends, since a dict for each of many environments costs more than a
+        id: SeqTutor-Melody-v0, say, or any id whose `vector_entry_point` is a SequenceTutorVectorEnv.
+        n_envs: how many sequences are written at once.
+        seed: of the VecEnv, used at the next reset, and of its action space.
+        infos: "end", infos only where an episode ends, as a dict for each of many environments costs more than the
             step; or "full".
-        **kwargs: the environment's own.
+        env_kwargs, more_env_kwargs: the environment's own, in either way; `seed` of SeqTutor-Exact-v0 in the first.
+
+    Raises TypeError or ValueError in one line where an argument or the id cannot be.
     """
-    native = gymnasium.make_vec(id, num_envs=num_envs, autoreset_mode="SameStep", infos=infos, **kwargs)
-    if not isinstance(native, SequenceTutorVectorEnv):
-        raise TypeError(f"{id} has no native vector environment of this package, but {type(native).__name__}.")
-    return SB3VecEnv(native)
+    kwargs = dict(**(env_kwargs or {}), **more_env_kwargs)
+    for name, instead in NOT_HERE.items():
+        if name in kwargs:
+            raise TypeError(f"make_vec_env takes no {name}: {instead}.")
+    n_envs = checks.positive_integer("n_envs", n_envs)
+    if seed is not None:
+        seed = _checked_seed(seed)
+    others = "stable_baselines3.common.env_util.make_vec_env takes"
+    if not isinstance(id, str):
+        raise TypeError(f"make_vec_env takes the id of an environment, not {id!r}; {others} classes and functions.")
+    if native_class(id) is None:
+        raise TypeError(f"{id} has no native batch of this package; {others} every id.")
+    native: Any = gymnasium.make_vec(id, num_envs=n_envs, autoreset_mode="SameStep", infos=infos, **kwargs)
+    env = SB3VecEnv(native)
+    if seed is not None:
+        env.seed(seed)
+        env.action_space.seed(seed)
+    return env
 
 
 class SB3VecEnv(VecEnv):
@@ -36,23 +78,30 @@ class SB3VecEnv(VecEnv):
 
     Where an episode ends, its info holds the step's infos and, as Monitor gives it, `episode` (r: sum of rewards, l:
     tokens, t: seconds since the start), `terminal_observation` and `TimeLimit.truncated` (True where a task's budget of
-    scores ran out).
+    scores ran out). All sequences are one environment: they share its attributes, and its generator has the first seed.
 
     Attributes:
-        native: the wrapped environment; `get_attr`, `set_attr` and `env_method` reach it, as it stands for all
-        sequences.
+        native: the wrapped environment.
     """
 
     def __init__(self, native: SequenceTutorVectorEnv) -> None:
+        if not isinstance(native, SequenceTutorVectorEnv):
+            what = f"a native vector environment of this package, unwrapped, not {native}"
+            raise TypeError(f"SB3VecEnv takes {what}; stable-baselines3's own wrappers go around it.")
         mode = native.metadata["autoreset_mode"]
         if mode.name != "SAME_STEP":
             raise ValueError(f"stable-baselines3 needs autoreset_mode='SameStep', not {mode.value!r}.")
         self.native = native
         super().__init__(native.num_envs, native.single_observation_space, native.single_action_space)
+        self.spec = native.spec  # VecMonitor writes its id to the file
+        self.metadata = {key: value for key, value in native.metadata.items() if key != "autoreset_mode"}
+        self._everyone = np.arange(self.num_envs)
         self._returns = np.zeros(self.num_envs)  # of the running episodes
         self._lengths = np.zeros(self.num_envs, np.int64)
         self._made_at = time.time()
         self._actions: NDArray[np.int64] | None = None
+
+    # ---------------------------------------------------------------- sequences
 
     def reset(self) -> Any:
         """Observations of all sequences, new; `reset_infos` holds their infos. Seeds given by `seed` are used once."""
@@ -61,7 +110,7 @@ class SB3VecEnv(VecEnv):
         self._reset_options()
         self._returns[:] = 0.0
         self._lengths[:] = 0
-        self.reset_infos = [info_of(infos, i) for i in range(self.num_envs)]
+        self.reset_infos = infos_of(infos, self._everyone)
         return observations
 
     def step_async(self, actions: NDArray[np.int64]) -> None:
@@ -73,44 +122,127 @@ class SB3VecEnv(VecEnv):
         self._actions, dones = None, terminated | truncated
         self._returns += rewards
         self._lengths += 1
+        final, final_obs = infos.pop("final_info", None), infos.pop("final_obs", None)
         if self.native.infos == "full":
-            each = [info_of(infos, i) | {"TimeLimit.truncated": False} for i in range(self.num_envs)]
+            each = infos_of(infos, self._everyone)
+            for info in each:
+                info["TimeLimit.truncated"] = False
         else:
-            each = [{} for _ in range(self.num_envs)]
-        for i in np.flatnonzero(dones).tolist():  # reset_infos stay: what follows a start token never changes
-            each[i] = info_of(infos["final_info"], i) | self._ended(i, infos["final_obs"][i], bool(truncated[i]))
-        self._returns[dones] = 0.0
-        self._lengths[dones] = 0
+            each = [{} for _ in range(self.num_envs)]  # one each, as users may write into them
+        if final is not None:  # reset_infos stay: what follows a start token never changes
+            ended = np.flatnonzero(dones)
+            for i, info in zip(ended.tolist(), self._ended(ended, final, final_obs, truncated)):
+                each[i] = info
+            self._returns[ended] = 0.0
+            self._lengths[ended] = 0
         return observations, rewards.astype(np.float32), dones, each
 
-    def _ended(self, i: int, observation: Any, truncated: bool) -> dict[str, Any]:
+    def _ended(
+        self, ended: NDArray[np.int64], final: dict[str, Any], final_obs: NDArray[np.object_], truncated: NDArray[Any]
+    ) -> list[dict[str, Any]]:
+        """Infos of the sequences `ended` [n], whose episodes are over."""
         seconds = round(time.time() - self._made_at, 6)
-        episode = {"r": round(float(self._returns[i]), 6), "l": int(self._lengths[i]), "t": seconds}
-        return {"episode": episode, "terminal_observation": observation, "TimeLimit.truncated": truncated}
+        own = infos_of(final, ended)
+        columns = self._returns[ended].tolist(), self._lengths[ended].tolist(), truncated[ended].tolist()
+        for info, observation, total, length, cut in zip(own, final_obs[ended], *columns):
+            info["episode"] = {"r": round(total, 6), "l": length, "t": seconds}
+            info["terminal_observation"] = observation
+            info["TimeLimit.truncated"] = cut
+        return own
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Seeds for the next reset: `seed`, `seed` + 1, ..., which are returned; None draws one as SB3 does."""
+        return super().seed(seed if seed is None else _checked_seed(seed))
 
     def close(self) -> None:
         self.native.close()
 
+    # ---------------------------------------------------------------- pictures
+
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
-        """Pictures of the first 16 sequences (render_mode "rgb_array")."""
+        """Pictures of the first 16 sequences; of none, with SB3's warning, unless render_mode is "rgb_array"."""
+        if self.render_mode != "rgb_array":
+            warnings.warn(f"The render mode is {self.render_mode}, and images need render_mode='rgb_array'.")
+            return [None] * self.num_envs
         return list(self.native.render() or ())
 
+    # ---------------------------------------------------------------- attributes and methods
+
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        value = getattr(self.native, attr_name)
-        return [value for _ in self._get_indices(indices)]
+        """The attribute for each sequence asked about; spaces and metadata are those of one sequence."""
+        of_one = attr_name in ("observation_space", "action_space", "metadata")
+        value = getattr(self if of_one else self.native, attr_name)
+        return [value for _ in self._asked(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        if sorted(self._get_indices(indices)) != list(range(self.num_envs)):
+        """Sets the environment's attribute. Raises ValueError where it should hold for some sequences only."""
+        if len(set(self._asked(indices))) < self.num_envs:
             raise ValueError(f"Cannot set {attr_name!r} for some sequences only: all of them share one environment.")
         setattr(self.native, attr_name, value)
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Calls the method once, for it is one environment; its result stands in the list for each sequence."""
+        """The method's result for each sequence asked about.
+
+        `action_masks` gives each its own row [V] and `render` its own picture; any other method is called once, for all
+        are one environment, and its result stands in the list as often. Raises ValueError for reset, step and close.
+        """
+        asked = self._asked(indices)
+        if method_name in NOT_ONE_BY_ONE:
+            raise ValueError(f"One sequence cannot {method_name} by itself: call {method_name}() of the VecEnv.")
+        if method_name == "render" and self.render_mode is not None:
+            return [self.native._picture(i) for i in asked]  # native.render() draws no more than 16
         result = getattr(self.native, method_name)(*method_args, **method_kwargs)
-        return [result for _ in self._get_indices(indices)]
+        return [result[i] if method_name == "action_masks" else result for i in asked]
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
         """True for Monitor, whose `episode` infos are here; `evaluate_policy` asks for it. Else False."""
-        return [wrapper_class is Monitor for _ in self._get_indices(indices)]
+        return [wrapper_class is Monitor for _ in self._asked(indices)]
+
+    def _asked(self, indices: VecEnvIndices) -> list[int]:
+        """Numbers 0..N-1 of the sequences that `indices` means. Raises IndexError where there is no such one."""
+        return [range(self.num_envs)[i] for i in self._get_indices(indices)]
+
+
+def infos_of(infos: dict[str, Any], rows: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """The own infos of the sequences `rows` [n], in ascending order, out of those of a batch.
+
+    Numbers are Python's, as single environments give them. It goes key by key through all sequences, which is several
+    times faster than sequence by sequence.
+    """
+    own: list[dict[str, Any]] = [{} for _ in range(len(rows))]
+    for key, values in infos.items():
+        mask = infos.get(f"_{key}")
+        if mask is None:
+            continue
+        at = ALL if len(rows) == len(mask) else rows
+        if isinstance(values, dict):
+            column = infos_of(values, rows)
+        else:
+            column = values[at].tolist() if values.ndim == 1 else list(values[at])
+        present = mask[at]
+        if np.count_nonzero(present) == len(rows):
+            for info, value in zip(own, column):
+                info[key] = value
+        else:
+            for i in np.flatnonzero(present).tolist():
+                own[i][key] = column[i]
+    return own
+
+
+def native_class(id: str) -> type[SequenceTutorVectorEnv] | None:
+    """The class of an id's native batches; None where it has none. Raises Gymnasium's error at an unknown id."""
+    module, _, name = id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    found: Any = gymnasium.spec(name).vector_entry_point
+    made = load_env_creator(found) if isinstance(found, str) else found
+    return made if isinstance(made, type) and issubclass(made, SequenceTutorVectorEnv) else None
+
+
+def _checked_seed(seed: Any) -> int:
+    """Raises ValueError unless it is an integer of at least 0."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed must be an integer of at least 0, or None, not {seed!r}.")
+    return int(seed)

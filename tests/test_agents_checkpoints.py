@@ -175,7 +175,7 @@ def test_checkpoints_are_rarer_where_writing_is_slow(tmp_path):
     callback.on_training_start({}, {})
     for _ in range(5000):
         callback.on_rollout_start()
-        callback.on_step()
+        callback.on_rollout_end()
     # the first save is due after 10 s, later ones SHARE times 5 s after the end of the one before
     assert saved[0] == 15.0 and exported[0] == 115.0
     assert min(np.diff(saved)) >= SHARE * 5.0 and len(saved) > 30

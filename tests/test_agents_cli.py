@@ -130,6 +130,7 @@ def test_ctrl_c_keeps_the_agent_and_resume_ends_where_an_uninterrupted_run_does(
         ([EXACT, "--env-kwargs", "[4]"], "--env-kwargs must be a JSON object"),
         ([EXACT, "--c", "0"], "c must be a positive, finite number"),
         ([EXACT, "--gamma", "1.5"], "gamma must be in 0..1"),
+        ([EXACT, "--device", "gpu"], "device='gpu'"),
         ([EXACT, "--settings", '{"batch_size": 0}'], "batch_size must be an integer of at least 1"),
         ([EXACT, "--settings", '{"n_envs": -2}'], "num_envs must be an integer of at least 1"),
         ([EXACT, "--agent", "q", "--lam", "0.5"], "lam must be 0"),

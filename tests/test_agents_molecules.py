@@ -48,6 +48,9 @@ class Written(BaseCallback):
         self.rows = []
 
     def _on_step(self):
+        return True
+
+    def _on_rollout_end(self):
         new = self.model.newest
         vocab = self.model.prior.vocab
         for tokens, length, rows in zip(new.tokens, new.lengths, new.prior_log_probs):
@@ -55,7 +58,6 @@ class Written(BaseCallback):
             text = "".join(vocab.tokens[token] for token in chosen if token != vocab.end)
             log_p = sum(float(rows[t, token]) for t, token in enumerate(chosen))
             self.rows.append((text, log_p, self.model.num_timesteps))
-        return True
 
 
 def test_the_csv_has_a_row_for_each_distinct_molecule_as_a_plain_loop_finds_them(home):

@@ -143,14 +143,11 @@ def test_page_is_whole_and_holds_all_it_shows(folder):
 
 
 def test_ctrl_c_ends_the_learning_and_the_report_is_still_written(tmp_path, prior_path, monkeypatch, capsys):
-    usual = LearningCurve._on_step
-
     def interrupt(self):
-        if self.n_calls == 3:
+        if self.model.rounds == 3:
             signal.raise_signal(signal.SIGINT)
-        return usual(self)
 
-    monkeypatch.setattr(LearningCurve, "_on_step", interrupt)
+    monkeypatch.setattr(LearningCurve, "_on_rollout_end", interrupt)
     with pytest.raises(SystemExit) as end:
         demo(out=tmp_path / "out", seconds=500, n=20, prior=prior_path, only="melodies")
     assert end.value.code == 130

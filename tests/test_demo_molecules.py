@@ -51,16 +51,15 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def both(tmp_path_factory, priors):
     """Both parts by priors that write hardly any molecule; a Ctrl-C ends the learning of melodies."""
-    out, usual, budgets = tmp_path_factory.mktemp("both") / "out", LearningCurve._on_step, []
+    out, budgets = tmp_path_factory.mktemp("both") / "out", []
 
     def interrupt(self):
         budgets.append(self.budget.seconds)
         if budgets == [500.0] * 2:
             signal.raise_signal(signal.SIGINT)
-        return usual(self)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
-        patch.setattr(LearningCurve, "_on_step", interrupt)
+        patch.setattr(LearningCurve, "_on_rollout_end", interrupt)
         demo(out=out, seconds=500, n=20, molecule_seconds=0.2, n_molecules=8, workers=0, **priors)
     assert end.value.code == 130
     return out

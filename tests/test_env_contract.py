@@ -20,7 +20,7 @@ from gymnasium.utils.passive_env_checker import data_shares_objects
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
-from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.env_util import make_vec_env as dummy_vec_env
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
 from env_toys import AUTORESET_MODES, HORIZON, IDS, OBS_MODES, assert_same, of_some, walk
@@ -184,7 +184,7 @@ def test_workers_under_spawn_give_the_same_episode(id):
 
 def test_sb3_workers_under_spawn_give_the_same_episode():
     id = "SeqTutor-Melody-v0"
-    workers = make_vec_env(
+    workers = dummy_vec_env(
         f"seqtutor_envs:{id}", n_envs=2, vec_env_cls=SubprocVecEnv, vec_env_kwargs={"start_method": "spawn"}
     )
     try:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from agent_toys import EXACT, made
 
+from agents import PsiLearning
+from agents.baselines import PolicyGradient
 from agents.learner import LearnerSettings, SoftQLearner
 from agents.networks import ValueNetwork
 from agents.replay import Replay, Sequences
@@ -130,6 +133,17 @@ def test_with_one_step_targets_v_starts_at_zero():
     frozen, one = learner("psi", lam=0.0, learning_rate=1e-12)
     one.update(batch(frozen))
     assert float(one.network.state_value[-1].bias.detach()) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("agent_class", [PsiLearning, PolicyGradient])
+def test_gradient_steps_and_their_rate_are_reported_and_a_loaded_agent_counts_on(agent_class, tmp_path, monkeypatch):
+    steps, step = [], torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda optimizer: steps.append(1) or step(optimizer))
+    agent = made(agent_class, EXACT, n_envs=16, learning_rate=0.02).learn(200)
+    figures = agent.improve(agent.newest)
+    assert (figures["n_updates"], figures["learning_rate"]) == (len(steps), 0.02)
+    loaded = agent_class.load(agent.save(tmp_path / "agent"))
+    assert loaded.improve(agent.newest)["n_updates"] == len(steps) > figures["n_updates"] > 3
 
 
 def test_replay_keeps_the_newest_and_draws_each_once():

@@ -8,13 +8,13 @@ import pytest
 import torch
 from env_toys import AUTORESET_MODES, ToyTask, toy_prior
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.env_util import make_vec_env as dummy_vec_env
 
 from agents.networks import FORBIDDEN, Policy, ValueNetwork
 from agents.rollouts import Rollouts, as_batch, choose, env_attribute
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.masking import LOG_PROB_FLOOR, as_judged
-from seqtutor_envs.sb3 import SB3VecEnv, make_sb3
+from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
 
 N = 16
 TASKS = {"open": ToyTask(), "masked": ToyTask(masked=True)}  # of lengths 1 to 5
@@ -49,7 +49,7 @@ KINDS = {
     },
     **{f"SyncVectorEnv {mode}": lambda task, mode=mode: synced(task, mode) for mode in AUTORESET_MODES},
     "SB3, native": lambda task: SB3VecEnv(native(task, "SameStep", infos="end")),
-    "SB3, DummyVecEnv": lambda task: make_vec_env(singles(task)[0], n_envs=N),
+    "SB3, DummyVecEnv": lambda task: dummy_vec_env(singles(task)[0], n_envs=N),
 }
 
 
@@ -153,7 +153,7 @@ def test_an_env_of_objects_has_no_recipe():
     assert as_batch(made, 3, None)[1] is None
 
 
-@pytest.mark.parametrize("made", [lambda: gym.make_vec(EXACT, num_envs=3), lambda: make_sb3(EXACT, 3)])
+@pytest.mark.parametrize("made", [lambda: gym.make_vec(EXACT, num_envs=3), lambda: make_vec_env(EXACT, 3)])
 def test_a_batch_is_used_as_it_is(made):
     env = made()
     assert as_batch(env, None, None) == (env, None)
@@ -179,8 +179,8 @@ def test_other_environments_are_refused_by_name():
         lambda: gym.make(EXACT, c=3.0),
         lambda: gym.make_vec(EXACT, num_envs=2, c=3.0),
         lambda: gym.make_vec(EXACT, num_envs=2, c=3.0, vectorization_mode="sync"),
-        lambda: make_sb3(EXACT, 2, c=3.0),
-        lambda: make_vec_env(EXACT, 2, env_kwargs={"c": 3.0}),
+        lambda: make_vec_env(EXACT, 2, c=3.0),
+        lambda: dummy_vec_env(EXACT, 2, env_kwargs={"c": 3.0}),
     ],
 )
 def test_attributes_are_found_under_all_wrappers(made):

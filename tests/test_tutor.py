@@ -15,7 +15,7 @@ from agents.base import last_tokens
 from agents.baselines import PolicyGradient
 from seqtutor_envs.env import SequenceTutorEnv
 from seqtutor_envs.exact import solve
-from seqtutor_envs.sb3 import make_sb3
+from seqtutor_envs.sb3 import make_vec_env
 
 ENVS = {
     "toy": toy_batch,
@@ -200,7 +200,7 @@ def test_predict_changes_neither_state_nor_observation():
     assert observation.tolist() == [4, 4]
 
 
-@pytest.mark.parametrize("env", [lambda: make_sb3(EXACT, 8), lambda: gym.make(EXACT)])
+@pytest.mark.parametrize("env", [lambda: make_vec_env(EXACT, 8), lambda: gym.make(EXACT)])
 def test_evaluate_policy_of_stable_baselines3_judges_an_agent(env):
     agent = made(PsiLearning, EXACT, n_envs=16).learn(4000)
     solution = gym.make(EXACT).unwrapped.solution()

@@ -21,31 +21,34 @@ from stable_baselines3.common.callbacks import (
     EveryNTimesteps,
     StopTrainingOnRewardThreshold,
 )
-from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.env_util import make_vec_env as dummy_vec_env
 from stable_baselines3.common.logger import configure
 
 from agents import GLearning, PsiLearning, QLearning
 from agents.baselines import PolicyGradient
 from agents.budget import SecondsBudget
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
-from seqtutor_envs.sb3 import SB3VecEnv, make_sb3
+from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
 
 N = 16
 
 
 class Note(BaseCallback):
-    """Counts rounds; `stop` ends learning after so many."""
+    """Notes the timesteps at steps and at the ends of rounds; `stop` ends learning after so many steps."""
 
     def __init__(self, stop=None):
         super().__init__()
-        self.stop, self.timesteps, self.started, self.ended = stop, [], 0, 0
+        self.stop, self.steps, self.timesteps, self.started, self.ended = stop, [], [], 0, 0
 
     def _on_training_start(self):
         self.started += 1
 
     def _on_step(self):
+        self.steps.append(self.model.num_timesteps)
+        return self.stop is None or len(self.steps) < self.stop
+
+    def _on_rollout_end(self):
         self.timesteps.append(self.model.num_timesteps)
-        return self.stop is None or len(self.timesteps) < self.stop
 
     def _on_training_end(self):
         self.ended += 1
@@ -67,7 +70,7 @@ KINDS = {
     "native, infos at the end": lambda: toy_batch(N, infos="end"),
     **{f"SyncVectorEnv {mode}": lambda mode=mode: synced(mode) for mode in AUTORESET_MODES},
     "SB3, native": lambda: SB3VecEnv(toy_batch(N, autoreset_mode="SameStep", infos="end")),
-    "SB3, DummyVecEnv": lambda: make_vec_env(singles()[0], n_envs=N),
+    "SB3, DummyVecEnv": lambda: dummy_vec_env(singles()[0], n_envs=N),
     "prefix": lambda: toy_batch(N, obs_mode="prefix"),
     "dict": lambda: SyncVectorEnv([lambda: SequenceTutorEnv(ToyTask(), toy_prior(), c=1.0, obs_mode="dict")] * N),
 }
@@ -94,7 +97,7 @@ def test_an_id_a_single_env_and_a_batch_are_the_same_to_an_agent():
     assert_same_agents(by_id, made(PsiLearning, gym.make_vec(EXACT, num_envs=8, **kwargs)).learn(200))
 
 
-@pytest.mark.parametrize("env", [lambda: gym.make_vec(EXACT, num_envs=3), lambda: make_sb3(EXACT, 3)])
+@pytest.mark.parametrize("env", [lambda: gym.make_vec(EXACT, num_envs=3), lambda: make_vec_env(EXACT, 3)])
 def test_n_envs_with_a_ready_made_batch_is_an_error(env):
     with pytest.raises(ValueError, match="leave out n_envs"):
         PsiLearning(env(), n_envs=3)
@@ -145,7 +148,7 @@ def test_counting_goes_on_or_starts_anew():
 def test_exploration_falls_linearly_over_half_of_the_steps_or_those_given(settings, steps):
     agent, seen = made(QLearning, EXACT, n_envs=N, epsilon_start=0.9, epsilon_end=0.1, **settings), []
     agent.learn(1280, callback=lambda *_: seen.append(agent.epsilon()) or True)
-    done = 64 * np.arange(1, 21)
+    done = N * np.arange(1, 81)  # at each of the four steps of a round
     np.testing.assert_allclose(seen, 0.9 - 0.8 * np.minimum(1.0, done / steps))
     assert agent.epsilon() == pytest.approx(0.1)
 
@@ -154,32 +157,34 @@ def test_callbacks_are_stable_baselines3s(tmp_path):
     agent = made(PsiLearning, EXACT, n_envs=N)
     seen, note = [], Note()
     agent.learn(640, callback=lambda local, _: seen.append(local["total_timesteps"]) or True)
-    assert seen == [640] * 10
+    assert seen == [640] * 40
     agent.learn(10_000, callback=lambda local, _: len(seen) < 0)
     assert agent.rounds == 1, "a function that returns False ends learning"
-    agent.learn(640, callback=[note, EveryNTimesteps(128, Note(stop=2))])
-    assert note.timesteps == [64, 128, 192, 256]
+    agent.learn(640, callback=[note, EveryNTimesteps(96, Note(stop=2))])
+    assert note.steps == list(range(16, 208, 16)), "every 96 timesteps, twice"
+    assert note.timesteps == [64, 128, 192] and agent.num_timesteps == 192
     agent.learn(1000, callback=SecondsBudget(1e-9))
     assert agent.rounds == 1
 
 
 def test_checkpoints_can_be_continued_exactly(tmp_path):
     agent = made(GLearning, EXACT, n_envs=N)
-    agent.learn(640, callback=CheckpointCallback(save_freq=4, save_path=str(tmp_path), name_prefix="g"))
-    first, second = sorted(tmp_path.glob("g_*.safetensors"))
-    resumed = GLearning.load(first)
-    assert resumed.num_timesteps == 256
+    agent.learn(640, callback=CheckpointCallback(save_freq=15, save_path=str(tmp_path), name_prefix="g"))
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["g_240_steps.safetensors", "g_480_steps.safetensors"]
+    resumed = GLearning.load(tmp_path / "g_240_steps.zip")
+    assert resumed.num_timesteps == 256, "what is saved within a round holds all of it"
     resumed.learn(640 - 256, reset_num_timesteps=False)
     assert_same_agents(resumed, agent)
 
 
 def test_eval_callback_judges_and_keeps_the_best(tmp_path):
-    agent = made(PsiLearning, make_sb3(EXACT, N))
+    agent = made(PsiLearning, make_vec_env(EXACT, N))
     judge = EvalCallback(
-        make_sb3(EXACT, 2),
+        make_vec_env(EXACT, 2),
         callback_on_new_best=StopTrainingOnRewardThreshold(-100.0),
         n_eval_episodes=4,
-        eval_freq=2,
+        eval_freq=8,
         log_path=str(tmp_path),
         best_model_save_path=str(tmp_path / "best"),
         deterministic=False,
@@ -188,7 +193,7 @@ def test_eval_callback_judges_and_keeps_the_best(tmp_path):
     agent.learn(640, callback=judge)
     assert agent.rounds == 2, "the threshold is passed at the first evaluation"
     assert np.load(tmp_path / "evaluations.npz")["results"].shape == (1, 4)
-    best = PsiLearning.load(tmp_path / "best" / "best_model", make_sb3(EXACT, N))
+    best = PsiLearning.load(tmp_path / "best" / "best_model", make_vec_env(EXACT, N))
     assert_same_agents(best, agent)
 
 

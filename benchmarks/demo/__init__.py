@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from agents.base import installed
+from agents.saving import installed
 from benchmarks.demo import melodies, molecules
 from benchmarks.demo.settings import Settings
 from benchmarks.report.page import page

@@ -1,0 +1,111 @@
+"""Agents as files: one safetensors file with everything that learning goes on from, and JSON facts; no pickle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import gymnasium as gym
+from stable_baselines3.common.vec_env import VecEnv
+
+from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
+from seqtutor_envs.masking import MaskedPrior
+from seqtutor_envs.prior import Prior, RecurrentPrior, weights_sha256
+
+if TYPE_CHECKING:
+    from agents.base import SequenceAgent
+
+Agent = TypeVar("Agent", bound="SequenceAgent")
+
+
+def agent_path(path: str | os.PathLike[str]) -> Path:
+    """Where an agent of this name is kept: PATH.safetensors. The .zip that stable-baselines3's CheckpointCallback asks
+    for is left out, for it is none."""
+    return safetensors_path(os.fspath(path).removesuffix(".zip"))
+
+
+def save(agent: SequenceAgent, path: str | os.PathLike[str]) -> Path:
+    """See SequenceAgent.save."""
+    target = agent_path(path)
+    facts = {
+        "agent": type(agent).__name__,
+        "settings": agent.settings,
+        "env": agent.recipe,
+        "n_envs": agent.n_envs,
+        "seed": agent.seed,
+        "num_timesteps": agent.learned_timesteps,
+        "rounds": agent.rounds,
+        "rng": agent.rng.bit_generator.state,
+        "prior_sha256": prior_sha256(agent.prior),
+        "versions": {name: installed(name) for name in ("seqtutor", "torch", "numpy")},
+    }
+    arrays = agent.state_arrays()
+    if agent.diversity is not None:
+        arrays |= with_prefix("diversity", agent.diversity.arrays())
+    save_arrays(target, arrays, facts)
+    return target
+
+
+def load(
+    cls: type[Agent],
+    path: str | os.PathLike[str],
+    env: Any,
+    prior: Prior | str | None,
+    env_kwargs: Mapping[str, Any] | None,
+    further: Mapping[str, Any],
+) -> Agent:
+    """See SequenceAgent.load; `further` are arguments of the constructor that files do not keep."""
+    arrays, facts = read(cls, path)
+    target = agent_path(path)
+    if env is None and facts["env"] is None:
+        raise ValueError(
+            f"{target} was trained in an environment that no id makes again (own task or prior): pass env=..."
+        )
+    recipe = facts["env"] if env is None else None
+    kwargs = {**(recipe["kwargs"] if recipe else {}), **(env_kwargs or {})}
+    made: dict[str, Any] = {"env": recipe["id"] if recipe else env, "env_kwargs": kwargs or None}
+    batched = isinstance(env, (gym.vector.VectorEnv, VecEnv))
+    made |= {"prior": prior, "seed": facts["seed"], "n_envs": None if batched else facts["n_envs"]}
+    agent = cls(**made, **facts["settings"], **further)
+    if facts.get("prior_sha256") != prior_sha256(agent.prior):
+        raise ValueError(f"{target} was trained from another prior than the one given here: pass that one.")
+    try:
+        agent.load_state_arrays(arrays)
+        if agent.diversity is not None:
+            agent.diversity.restore(of_prefix("diversity", arrays))
+    except (RuntimeError, ValueError, KeyError) as error:  # torch's, numpy's, a missing name's
+        raise ValueError(f"{target} does not fit this environment: its tokens, length or prior differ.") from error
+    agent.num_timesteps = agent.learned_timesteps = facts["num_timesteps"]
+    agent.rounds = facts["rounds"]
+    agent.rng.bit_generator.state = facts["rng"]
+    return agent
+
+
+def read(cls: type[Any], path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arrays and facts of an agent's file. Raises FileNotFoundError, or ValueError if it holds no agent of `cls`."""
+    target = agent_path(path)
+    if not target.is_file():
+        raise FileNotFoundError(f"No agent at {target}.")
+    arrays, facts = load_arrays(target)
+    if facts.get("agent") != cls.__name__:
+        raise ValueError(
+            f"{target} holds {facts.get('agent', 'no agent')}; load it with that class, not {cls.__name__}."
+        )
+    return arrays, facts
+
+
+def prior_sha256(prior: Prior) -> str | None:
+    """Hash of a recurrent prior's weights; None of any other prior."""
+    inner = prior.inner if isinstance(prior, MaskedPrior) else prior
+    return weights_sha256(inner.weights) if isinstance(inner, RecurrentPrior) else None
+
+
+def installed(package: str) -> str | None:
+    """The installed version of a package; None when it runs from a checkout that was never installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
