@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from agents.loading import agent_classes as agent_classes  # benchmarks import it from here
 from agents.molecule_options import MoleculeOptions, objective_exists, writes_molecules
 from seqtutor_envs.command import json_object, one_thread, run, scoring_processes
 
@@ -33,6 +34,7 @@ def train(
     term_weights: str | None = None,
     env_kwargs: str = "{}",
     settings: str = "{}",
+    device: str = "cpu",
     checkpoint_seconds: float = 60.0,
     molecules: Annotated[MoleculeOptions, tyro.conf.arg(name="")] = MoleculeOptions(),
     command: tyro.conf.Suppress[str] = "",
@@ -60,18 +62,21 @@ def train(
         term_weights: weights of the reward's terms as JSON, such as '{"qed": 2, "sa": 0}'.
         env_kwargs: further keywords of the environment as JSON, such as '{"length": 64}'.
         settings: further keywords of the agent as JSON, such as '{"n_envs": 64, "tau": 0.05}'.
+        device: where the networks learn: "cpu", "cuda", or "auto", a GPU where torch has one; it may differ from the
+            saved agent's.
         checkpoint_seconds: time between checkpoints.
         molecules: for SMILES only.
     """
     from gymnasium.error import Error as GymnasiumError
 
-    from agents import training
+    from agents import loading, training
     from agents.checkpoints import AGENT_FILE, recover
 
     recover(out)
     if resume:
         molecules.refuse("is the saved one with --resume: leave it out.", but=("workers",))
-        learner = _load(out, workers=scoring_processes() if molecules.workers is None else molecules.workers)
+        workers = scoring_processes() if molecules.workers is None else molecules.workers
+        learner = loading.ours(out / AGENT_FILE, {"workers": workers}, device=device)
     elif (out / AGENT_FILE).exists():
         raise ValueError(f"{out / AGENT_FILE} exists: add --resume to go on with it, or choose another --out.")
     else:
@@ -83,7 +88,7 @@ def train(
             weights = None if term_weights is None else json_object(term_weights, "--term-weights")
             keywords = _env_kwargs(env, env_kwargs, molecules, c=c, term_weights=weights)
             learner = agent_classes()[agent](
-                env, seed=seed, env_kwargs=keywords, **given, **json_object(settings, "--settings")
+                env, seed=seed, device=device, env_kwargs=keywords, **given, **json_object(settings, "--settings")
             )
         except TypeError as error:
             what = "Unknown keyword: " if "unexpected keyword" in str(error) else ""
@@ -115,12 +120,13 @@ def sample(
         midi: of melodies: also write them as MIDI files to FOLDER/samples.
     """
     from agents import samples
+    from agents.checkpoints import AGENT_FILE
     from seqtutor_envs import checks
     from seqtutor_envs.files import write_atomically
     from seqtutor_envs.melody.vocab import MELODY_VOCAB
 
     checks.positive_integer("n", n)
-    agent = _judged_only(folder)
+    agent = _judged_only(folder / AGENT_FILE)
     task = agent.task
     if midi and task.vocab.tokens != MELODY_VOCAB.tokens:
         raise ValueError("--midi is for agents that write melodies.")
@@ -147,48 +153,108 @@ def sample(
         print(f"{n} MIDI files in {folder / 'samples'}")
 
 
-def evaluate(folder: Folder, n: Count = 10_000, seed: int = 0, reference: Path | None = None) -> None:
-    """Judges a trained agent on n sequences; FOLDER/evaluation.json keeps the figures.
+def evaluate(
+    path: Annotated[Path, tyro.conf.Positional],
+    n: Count = 10_000,
+    seed: int = 0,
+    env: str | None = None,
+    env_kwargs: str = "{}",
+    trust: bool = False,
+    algorithm: str | None = None,
+    reference: Path | None = None,
+) -> None:
+    """Judges a trained agent, ours or stable-baselines3's, on n sequences; the figures are also kept as JSON.
+
+    They are in FOLDER/evaluation.json of a folder, and beside a file, as NAME.evaluation.json.
 
     Args:
-        folder: that of `train`.
+        path: folder of `train`, a file of ours, or a zip that stable-baselines3 or sb3-contrib wrote.
         n: how many.
         seed: of the sampling.
+        env: an environment id, needed for a zip; by default the agent's own.
+        env_kwargs: keywords of the environment as JSON, such as '{"length": 64}'; without --env they are added to the
+            agent's own.
+        trust: load a zip, which holds pickles: they can run any code.
+        algorithm: class that wrote the zip, module:Class, where it cannot be told from the zip.
         reference: of molecules: a file of SMILES, such as known actives, to compare with.
     """
+    from contextlib import closing
+
+    from agents import admission, samples
     from agents import evaluate as judge
-    from agents import samples
     from agents.record import finite
+    from seqtutor_envs import checks
     from seqtutor_envs.files import write_atomically
 
-    agent = _judged_only(folder)
-    if agent.recipe is None:
-        raise ValueError("This agent's environment cannot be made from an id: use agents.evaluate in a program.")
-    if reference is not None and not _writes_molecules(agent):
+    checks.positive_integer("n", n)
+    agent, env_id, kwargs, kept_at = _to_judge(path, env, json_object(env_kwargs, "--env-kwargs"), trust, algorithm)
+    molecules = _of_molecules(env_id)
+    if reference is not None and not molecules:
         raise ValueError("--reference is for agents that write molecules.")
-    compare = samples.comparison(reference) if _writes_molecules(agent) else None
-    figures = judge.evaluate(agent, agent.recipe["id"], n, seed, agent.recipe["kwargs"])
+    compare = samples.comparison(reference) if molecules else None
     scaffolds: list[tuple[str, int]] = []
-    if compare is not None:
-        further, scaffolds = compare(agent.task.smiles(*agent.sample(n, seed)))
-        figures |= further
+    with closing(judge.environment(agent, env_id, n, kwargs)) as batch:
+        tokens, lengths, log_probs = judge.written(agent, batch, n, seed)
+        figures = judge.figures(batch, tokens, lengths, log_probs)
+        if compare is not None:
+            further, scaffolds = compare(batch.task.smiles(tokens, lengths))  # type: ignore[attr-defined]
+            figures |= further
     for name, value in figures.items():
         if not name.endswith("_se"):
             error = figures.get(f"{name}_se")
             print(f"{name:28} {value:12.4f}" + (f" ± {error:.4f}" if error is not None else ""))
+    if log_probs is None:
+        print(f"{'kl, j':28} {'unknown':>12} {admission.why_without_log_pi(agent)}")
     for scaffold, count in scaffolds:
         print(f"{'scaffold':28} {count:12,} {scaffold}")
-    facts: dict[str, Any] = {"reference": str(reference)} if reference is not None else {}
+    facts: dict[str, Any] = {"env": env_id, "env_kwargs": kwargs}
+    facts |= {"reference": str(reference)} if reference is not None else {}
     facts |= {"commonest_scaffolds": scaffolds} if scaffolds else {}
     kept = finite({"n": n, "seed": seed, **facts, **figures})
-    write_atomically(folder / "evaluation.json", (json.dumps(kept, indent=1) + "\n").encode())
+    write_atomically(kept_at, (json.dumps(kept, indent=1) + "\n").encode())
 
 
-def agent_classes() -> dict[str, Any]:
-    from agents import GLearning, PsiLearning, QLearning, RLOnly
-    from agents.baselines import PolicyGradient
+def _to_judge(
+    path: Path, env: str | None, given: dict[str, Any], trust: bool, algorithm: str | None
+) -> tuple[Any, str, dict[str, Any], Path]:
+    """The agent at `path`, the id and keywords of the environment to judge it in, and the file that keeps the
+    figures."""
+    from agents import loading, zips
 
-    return {"psi": PsiLearning, "q": QLearning, "g": GLearning, "rl": RLOnly, "pg": PolicyGradient}
+    zipped = zips.zip_of(path)
+    if zipped is None:
+        if algorithm is not None:
+            raise ValueError("--algorithm is for zips of stable-baselines3.")
+        file = loading.agent_file(path)
+        agent = _judged_only(file)
+        kept_at = path / "evaluation.json" if path.is_dir() else file.with_suffix(".evaluation.json")
+        if env is not None:
+            return agent, env, _for_molecules(env, given), kept_at
+        return agent, agent.recipe["id"], agent.recipe["kwargs"] | given, kept_at
+    known = zips.algorithm_of(zipped)  # before anything else, for it says what is wrong with the file
+    if env is None:
+        raise ValueError(f"{zipped} does not say what it learned in: add --env ID, and --env-kwargs where it had any.")
+    kwargs = _for_molecules(env, given)
+    agent = zips.load_zip(zipped, trust, known if algorithm is None else algorithm)
+    return agent, env, kwargs, zipped.with_suffix(".evaluation.json")
+
+
+def _for_molecules(env: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of an environment to judge in; of molecules with our default of workers."""
+    if _of_molecules(env):
+        kwargs = {"workers": scoring_processes()} | kwargs
+        objective_exists(kwargs)
+    return kwargs
+
+
+def _of_molecules(env: str) -> bool:
+    """Whether an id is of an environment that writes molecules. Raises ValueError where there is no such id."""
+    from gymnasium.error import Error as GymnasiumError
+
+    try:
+        return writes_molecules(env)
+    except GymnasiumError as error:
+        raise ValueError(str(error)) from None
 
 
 def _env_kwargs(env: str, given: str, molecules: MoleculeOptions, **options: Any) -> dict[str, Any]:
@@ -203,28 +269,11 @@ def _env_kwargs(env: str, given: str, molecules: MoleculeOptions, **options: Any
     return kwargs
 
 
-def _load(folder: Path, **env_kwargs: Any) -> Any:
-    """The agent in a folder, whatever its class; of molecules with other keywords of the environment, if need be."""
-    from agents.checkpoints import AGENT_FILE
-    from seqtutor_envs.files import load_arrays
+def _judged_only(file: Path) -> Any:
+    """The agent in a file of ours, to sample from; the budget of the objective's calls was to learn with."""
+    from agents import loading
 
-    path = folder / AGENT_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"No agent in {folder}: `python -m agents train` writes {AGENT_FILE} there.")
-    known = {one.__name__: one for one in agent_classes().values()}
-    facts = load_arrays(path)[1]
-    if facts.get("agent") not in known:
-        raise ValueError(f"{path} holds no agent of this library.")
-    recipe = facts["env"]
-    if recipe is None or not writes_molecules(recipe["id"]):
-        return known[facts["agent"]].load(path)
-    objective_exists(recipe["kwargs"])
-    return known[facts["agent"]].load(path, env_kwargs=env_kwargs)
-
-
-def _judged_only(folder: Path) -> Any:
-    """The agent in a folder, to sample from; the budget of the objective's calls was to learn with."""
-    return _load(folder, workers=scoring_processes(), oracle_budget=None)
+    return loading.ours(file, {"workers": scoring_processes(), "oracle_budget": None})
 
 
 def _writes_molecules(agent: Any) -> bool:

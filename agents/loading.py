@@ -1,0 +1,58 @@
+"""Agents on disk, whosever they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agents import zips
+from agents.checkpoints import AGENT_FILE
+from seqtutor_envs.files import load_arrays, safetensors_path
+
+
+def agent_classes() -> dict[str, Any]:
+    """Our agents, by what the commands call them."""
+    from agents import GLearning, PsiLearning, QLearning, RLOnly
+    from agents.baselines import PolicyGradient
+
+    return {"psi": PsiLearning, "q": QLearning, "g": GLearning, "rl": RLOnly, "pg": PolicyGradient}
+
+
+def load(path: str | os.PathLike[str], trust: bool = False) -> Any:
+    """The agent at a path: ours, a file or the folder that `train` wrote; or a stable-baselines3 zip, with `trust`.
+
+    Raises FileNotFoundError, ValueError or ImportError in one line.
+    """
+    path = Path(path)
+    zipped = zips.zip_of(path)
+    return ours(agent_file(path)) if zipped is None else zips.load_zip(zipped, trust)
+
+
+def agent_file(path: Path) -> Path:
+    """Where an agent of ours is that a user names by its folder, or by its file with or without .safetensors."""
+    file = safetensors_path(path)
+    return file if file.is_file() and not path.is_dir() else path / AGENT_FILE
+
+
+def ours(file: Path, of_molecules: Mapping[str, Any] | None = None, **further: Any) -> Any:
+    """The agent that our `save` wrote to a file, whatever its class.
+
+    Args:
+        of_molecules: keywords of an environment that writes molecules, where they differ from the saved ones.
+        further: arguments of the constructor that a file does not keep.
+    """
+    from agents.molecule_options import objective_exists, writes_molecules
+
+    if not file.is_file():
+        raise FileNotFoundError(f"No agent in {file.parent}: `python -m agents train` writes {AGENT_FILE} there.")
+    known = {one.__name__: one for one in agent_classes().values()}
+    facts = load_arrays(file)[1]
+    if facts.get("agent") not in known:
+        raise ValueError(f"{file} holds no agent of this library.")
+    recipe = facts["env"]
+    if recipe is None or not writes_molecules(recipe["id"]):
+        return known[facts["agent"]].load(file, **further)
+    objective_exists(recipe["kwargs"])
+    return known[facts["agent"]].load(file, env_kwargs=of_molecules, **further)

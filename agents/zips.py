@@ -1,0 +1,150 @@
+"""Models that stable-baselines3 or sb3-contrib saved: which algorithm a zip is of, and loading it.
+
+A zip holds `data`, JSON in which everything that JSON cannot hold is a pickle beside readable names, and weights. The
+algorithm's name is not in it, so it is told from the keys. Nothing is unpickled before `load_zip` is told to trust.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import random
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+# keys that only this algorithm's data has, the first that fits; PPO's kin is told apart below
+SIGNS = (
+    ("sb3_contrib.qrdqn:QRDQN", {"n_quantiles", "exploration_fraction"}),
+    ("stable_baselines3.dqn:DQN", {"exploration_fraction"}),
+    ("sb3_contrib.trpo:TRPO", {"cg_max_steps"}),
+    ("stable_baselines3.ppo:PPO", {"clip_range", "n_epochs"}),
+    ("stable_baselines3.a2c:A2C", {"gae_lambda", "vf_coef", "normalize_advantage"}),
+)
+RECURRENT, MASKABLE = "sb3_contrib.ppo_recurrent:RecurrentPPO", "sb3_contrib.ppo_mask:MaskablePPO"
+MAGIC = b"PK\x03\x04"  # how a zip begins
+
+
+def zip_of(path: Path) -> Path | None:
+    """The zip that a path means: itself, or with .zip at its end where only that exists; None where it means none."""
+    if path.is_dir():
+        return None
+    if path.suffix == ".zip":
+        return path
+    if path.is_file():
+        with path.open("rb") as file:
+            return path if file.read(len(MAGIC)) == MAGIC else None
+    longer = path.with_name(f"{path.name}.zip")
+    return longer if longer.is_file() else None
+
+
+def algorithm_of(path: Path) -> str | None:
+    """"module:Class" of the algorithm that a zip is of, without unpickling anything; None where it is none of seven.
+
+    Raises FileNotFoundError where there is no such file and ValueError where it is damaged or no model.
+    """
+    data, weights = _contents(path)
+    found = next((name for name, keys in SIGNS if keys <= data.keys()), None)
+    if found != "stable_baselines3.ppo:PPO":
+        return found
+    if b"lstm_actor" in weights:  # the names of weights are plain text, and a policy of the user's own has them too
+        return RECURRENT
+    classes = (data.get("policy_class"), data.get("rollout_buffer_class"))
+    modules = [str(one.get("__module__")) for one in classes if isinstance(one, dict)]
+    return MASKABLE if any(module.startswith("sb3_contrib.common.maskable") for module in modules) else found
+
+
+def load_zip(path: str | os.PathLike[str], trust: bool, algorithm: str | None = None) -> Any:
+    """The model in a zip, on the CPU. No global random generator is changed, although SB3 seeds them.
+
+    Args:
+        path: of the zip.
+        trust: whether to run the code that the zip may hold; without it nothing is loaded.
+        algorithm: "module:Class", where it is none of the seven that are known by their zips.
+
+    Raises FileNotFoundError, ValueError or ImportError in one line.
+    """
+    path = Path(path)
+    name = algorithm_of(path) if algorithm is None else algorithm
+    if not trust:
+        raise ValueError(
+            f"{path} is a stable-baselines3 model: it holds pickles, and loading one runs whatever code is in it."
+            " If you trust where it comes from, add --trust (in a program trust=True)."
+        )
+    if name is None:
+        raise ValueError(
+            f"Which algorithm wrote {path} cannot be told from it: name its class, --algorithm module:Class, or load it"
+            " in a program and pass the model to agents.evaluate.evaluate."
+        )
+    algorithm_class = named_class(name)
+    try:
+        with generators_kept():
+            return algorithm_class.load(path, device="cpu")
+    except Exception as error:  # unpickling can raise anything
+        with zipfile.ZipFile(path) as archive:
+            wrote = archive.read("_stable_baselines3_version").decode().strip()
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(
+            f"{path}, saved by stable-baselines3 {wrote}, cannot be loaded as {name.split(':')[1]} ({reason[:200]})."
+        ) from error
+
+
+def named_class(name: str) -> Any:
+    """The class that "module:Class" names, with a method `load`. Raises ValueError or ImportError in one line."""
+    module_name, _, class_name = name.partition(":")
+    if not module_name or not class_name or module_name.endswith(".py") or os.sep in module_name:
+        raise ValueError(f"An algorithm is named as module:Class, such as sb3_contrib:ARS, not {name!r}.")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or module_name).split(".")[0]
+        fix = "pip install sb3-contrib" if missing == "sb3_contrib" else "is it on Python's path?"
+        raise ImportError(f"{name} needs the module {error.name}, which is not there: {fix}") from None
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and hasattr(found, "load")):
+        raise ValueError(f"{module_name} has no class {class_name} with a method load.")
+    return found
+
+
+def _contents(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The data of a zip, with its pickles as text, and the bytes of the policy's weights."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise zipfile.BadZipFile(f"{damaged} is not as it was written")
+            if min((member.header_offset for member in archive.infolist()), default=0):
+                raise zipfile.BadZipFile("its end is missing")  # what was read is weights, themselves a zip within it
+            data, weights = json.loads(archive.read("data")), archive.read("policy.pth")
+            archive.getinfo("_stable_baselines3_version")
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        with path.open("rb") as file:
+            begins = file.read(len(MAGIC)) == MAGIC
+        what = f"is a damaged zip, perhaps cut short ({error}): save or copy it again" if begins else "is no zip"
+        raise ValueError(f"{path} {what}.") from None
+    except (KeyError, ValueError, RuntimeError, NotImplementedError):  # the last two: encrypted, unknown compression
+        data, weights = None, b""
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} is no model of stable-baselines3, which holds data, policy.pth and a version.")
+    return data, weights
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Puts the global generators of Python, numpy and torch back as they were."""
+    ours, numpys = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(ours)
+        np.random.set_state(numpys)
