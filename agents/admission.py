@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from agents.outside import PREDICT, as_floats
+from agents.outside import PREDICT, LogPolicy, as_floats
 from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.prior import Prior
@@ -23,7 +23,7 @@ def is_agent(agent: Any) -> None:
     """Raises ValueError, with what an agent is, unless this looks like one."""
     if isinstance(agent, type):
         raise ValueError(f"{agent.__name__} is a class: pass an agent that was made from it.")
-    if not (hasattr(agent, "sample") or hasattr(agent, "predict") or callable(agent)):
+    if not (hasattr(agent, "sample") or hasattr(agent, "predict") or callable(agent) or isinstance(agent, LogPolicy)):
         raise ValueError(
             f"An object of type {type(agent).__name__} is no agent: it needs sample(n, seed) and log_prob(tokens,"
             f" lengths), or {PREDICT}, or to be a function observation -> probabilities [N, V]; a saved agent is"

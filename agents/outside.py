@@ -23,7 +23,10 @@ Rows = NDArray[np.float64]
 
 
 class LogPolicy(ABC):
-    """An agent that says log pi of every token before one is chosen."""
+    """An agent that says log pi of every token before one is chosen.
+
+    A policy of one's own that has a memory is judged as a subclass of this; one without is simpler as a function.
+    """
 
     @abstractmethod
     def step(
@@ -44,12 +47,14 @@ class LogPolicy(ABC):
 
 
 def log_policy_of(agent: Any) -> LogPolicy | None:
-    """The rows of log pi of a stable-baselines3 or sb3-contrib model, of a policy of theirs, or of a function from an
-    observation to probabilities [N, V]; None where an agent gives actions only.
+    """The rows of log pi of a stable-baselines3 or sb3-contrib model, of a policy of theirs, of a LogPolicy, or of a
+    function from an observation to probabilities [N, V]; None where an agent gives actions only.
 
     A model that predicts by a method of its user's own gives actions only: its rows would be another policy's. So do
     policies without probabilities, such as ARS'.
     """
+    if isinstance(agent, LogPolicy):
+        return CheckedRows(agent)
     if not hasattr(agent, "predict"):
         return FunctionRows(agent) if callable(agent) else None
     policy: Any = getattr(agent, "policy", agent)
@@ -175,6 +180,31 @@ class FunctionRows(LogPolicy):
             raise ValueError(f"This agent's probabilities must sum to 1, not {worst:.6g}{LOGITS}.")
         with np.errstate(divide="ignore"):
             return np.log(rows / sums), state
+
+
+class CheckedRows(LogPolicy):
+    """A user's own LogPolicy. `step` raises ValueError where its rows are not log pi."""
+
+    def __init__(self, policy: LogPolicy) -> None:
+        self.policy = policy
+
+    def step(
+        self,
+        observation: Any,
+        state: Any,
+        episode_start: NDArray[np.bool_],
+        action_masks: NDArray[np.bool_] | None = None,
+    ) -> tuple[Rows, Any]:
+        rows, state = self.policy.step(observation, state, episode_start, action_masks)
+        rows = as_floats(rows, "A LogPolicy's step must return rows of log pi")
+        if rows.ndim != 2 or len(rows) != len(episode_start):
+            wanted = f"[{len(episode_start)}, V], a row for each sequence"
+            raise ValueError(f"This agent's rows of log pi must have shape {wanted}, not {list(rows.shape)}.")
+        sums = np.exp(rows).sum(axis=1)
+        if not (np.abs(sums - 1.0) <= SUM_TOLERANCE).all():  # NaN is not, either
+            worst = sums[np.argmax(np.abs(sums - 1.0))]
+            raise ValueError(f"This agent's rows of log pi must have probabilities that sum to 1, not {worst:.6g}.")
+        return rows - np.log(sums)[:, None], state
 
 
 LOGITS = "; of logits take the softmax, of log-probabilities the exponential"

@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from agents import PsiLearning
 from agents.evaluate import evaluate, written
-from agents.outside import Predictor, log_policy_of
+from agents.outside import LogPolicy, Predictor, log_policy_of
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
 
 ROOT = Path(__file__).parents[1]
@@ -283,3 +283,36 @@ def test_our_own_agents_give_actions_to_a_predictor():
     predictor = Predictor(made(PsiLearning))
     actions, state = predictor.step(np.full(5, 4), None, np.ones(5, bool))
     assert actions.shape == (5,) and set(actions.tolist()) <= set(range(len(ToyTask.vocab))) and state is not None
+
+
+class Own(LogPolicy):
+    """Of a user with a memory of his own: uniform, but for the factor on every probability."""
+
+    def __init__(self, factor=1.0, size=3):
+        self.factor, self.size, self.called = factor, size, []
+
+    def step(self, observation, state, episode_start, action_masks=None):
+        steps = np.where(episode_start, 0, 0 if state is None else state + 1)
+        self.called.append(steps)
+        return torch.full((len(episode_start), self.size), np.log(self.factor / 3)), steps
+
+
+def test_a_policy_of_ones_own_with_a_memory_has_j():
+    own, uniform = Own(), lambda observation: np.full((len(observation), 3), 1 / 3)
+    found = evaluate(own, EXACT, n=600, seed=2)
+    assert found == pytest.approx(evaluate(uniform, EXACT, n=600, seed=2), abs=1e-6) and "gap" in found
+    assert [set(steps.tolist()) for steps in own.called[:6]] == [{0}, {1}, {2}, {3}, {0}, {1}]
+
+
+@pytest.mark.parametrize(
+    "own, words",
+    [
+        (Own(factor=1.1), "sum to 1, not 1.1"),
+        (Own(factor=float("nan")), "sum to 1, not nan"),
+        (Own(size=2), "sum to 1, not 0.66"),
+        (Own(factor=3 / 4, size=4), "chooses among 4 actions"),
+    ],
+)
+def test_rows_of_ones_own_must_be_log_pi(own, words):
+    with pytest.raises(ValueError, match=words):
+        evaluate(own, EXACT, n=8)

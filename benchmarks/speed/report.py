@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from agents.base import installed
+from agents.saving import installed
 from benchmarks.speed.turns import FEWEST_TURNS
 from seqtutor_envs.files import write_atomically
 from seqtutor_envs.prior import RecurrentPrior, load_prior
@@ -22,11 +22,13 @@ def measure_all(
         raise ValueError(f"--seconds must be above 0, not {seconds:g}.")
     if out.is_dir():
         raise ValueError(f"--out must be a file, and {out} is a folder.")
-    if domain == "melody" and (workers is not None or memory):
+    if domain != "smiles" and (workers is not None or memory):
         raise ValueError("--workers and --memory are of molecules: add --domain smiles.")
     if memory < 0 or (workers or 0) < 0:
         raise ValueError("--workers and --memory must not be negative.")
-    prior = load_prior(domain if name is None else name)  # the shipped priors are called as their domains
+    if name is None:
+        name = "melody" if domain == "vec-env" else domain  # the shipped priors are called as their domains
+    prior = load_prior(name)
     assert isinstance(prior, RecurrentPrior)  # names and paths give no other
     out.parent.mkdir(parents=True, exist_ok=True)  # what cannot be written to is known before the work
     model = f"{prior.num_layers} x {prior.cell.upper()}-{prior.hidden_size}"
@@ -39,7 +41,7 @@ def measure_all(
         results.setdefault(section, {})[row] = figures
         cells = (f"{value:20.3f}" if value < 10 else f"{value:20.1f}" for value in figures.values())
         print(f"{row:>11}" + "".join(cells), flush=True)
-    settings = {"domain": domain, "prior": name or domain, "model": model, "seconds": seconds, "workers": workers}
+    settings = {"domain": domain, "prior": name, "model": model, "seconds": seconds, "workers": workers}
     content = {"settings": settings, "versions": versions(), "results": results}
     write_atomically(out, (json.dumps(content, indent=1) + "\n").encode())
     print(f"\n{out}")
@@ -51,6 +53,10 @@ def of_domain(domain: str, prior: RecurrentPrior, seconds: float, workers: int |
         from benchmarks.speed import melody
 
         return melody, melody.measurements(prior, seconds)
+    if domain == "vec-env":
+        from benchmarks.speed import vec_env
+
+        return vec_env, vec_env.measurements(prior, seconds)
     from benchmarks.speed import molecules
 
     return molecules, molecules.measurements(prior, seconds, workers, memory)
@@ -58,6 +64,6 @@ def of_domain(domain: str, prior: RecurrentPrior, seconds: float, workers: int |
 
 def versions() -> dict[str, Any]:
     """What was measured, and on what."""
-    names = ("seqtutor", "numpy", "numba", "torch", "gymnasium", "rdkit")
+    names = ("seqtutor", "numpy", "numba", "torch", "gymnasium", "rdkit", "stable-baselines3")
     packages = {name: installed(name) for name in names}
     return {"python": platform.python_version(), "machine": platform.machine(), **packages}
