@@ -1,0 +1,135 @@
+"""The examples do what they say: the CleanRL-style PPO reaches the optimum that enumeration knows."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from agents.evaluate import evaluate
+from env_toys import HORIZON, IDS
+from forbidding import FORBIDDING, is_legal
+
+ROOT = Path(__file__).parents[1]
+PPO = ROOT / "examples" / "cleanrl_ppo.py"
+EXACT = "SeqTutor-Exact-v0"
+CLOSE = 0.05  # nats from log Z; three seeds end between .008 and .03
+
+
+def loaded(path):
+    """The file as a module: `examples` is no package, and others may have installed one of that name."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+ppo = loaded(PPO)
+
+
+def enumerated(id, **kwargs):
+    return gym.make(id, **kwargs).unwrapped.solution()
+
+
+def sequence_log_probs(agent, id, solution, **kwargs):
+    """log pi of every enumerated sequence, each written in an environment of its own."""
+    sequences, lengths = solution["sequences"], solution["lengths"]
+    env = gym.make_vec(id, num_envs=len(sequences), obs_mode="dict", autoreset_mode="SameStep", **kwargs)
+    observation, state = env.reset()[0], agent.initial_state(len(sequences))
+    log_probs = np.zeros(len(sequences))
+    for t in range(sequences.shape[1]):
+        going, anything = t < lengths, observation["action_mask"].argmax(axis=1)
+        actions = np.where(going, sequences[:, t], anything)  # after its end another one is written, and not counted
+        with torch.no_grad():
+            start = torch.full((1, len(sequences)), float(t == 0))
+            policy, _, state = agent(ppo.one_step(observation), start, state)
+        log_probs += going * policy.log_prob(torch.as_tensor(actions)[None])[0].double().numpy()
+        observation = env.step(actions)[0]
+    return log_probs
+
+
+def gap(agent, id, solution, **kwargs):
+    """log Z - J, exactly: the sum over all sequences."""
+    log_pi = sequence_log_probs(agent, id, solution, **kwargs)
+    assert np.exp(log_pi).sum() == pytest.approx(1, abs=1e-4)
+    j = solution["task_returns"] / solution["c"] + solution["prior_log_probs"] - log_pi
+    return solution["log_z"] - np.exp(log_pi) @ j
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return ppo.train(ppo.Args(env_id=EXACT, total_timesteps=30_000))
+
+
+def test_ppo_comes_near_the_enumerated_optimum(trained):
+    solution = enumerated(EXACT)
+    torch.manual_seed(0)
+    untrained = ppo.Agent(gym.make(EXACT, obs_mode="dict").observation_space, ppo.Args.hidden_size)
+    assert gap(untrained, EXACT, solution) > 1
+    assert gap(trained, EXACT, solution) < CLOSE
+
+
+def test_the_judge_sees_the_policy_that_was_trained(trained):
+    """Mean return and J are the enumerated ones, by 5 standard errors: `step` passes the state on as `train` does."""
+    solution = enumerated(EXACT)
+    expected = np.exp(sequence_log_probs(trained, EXACT, solution)) @ solution["task_returns"]
+    verdict = evaluate(ppo.Judged(trained), EXACT, n=5000, obs_mode="dict")
+    assert abs(verdict["task_return"] - expected) < 5 * verdict["task_return_se"] < 0.1
+    assert abs(verdict["gap"] - gap(trained, EXACT, solution)) < 5 * verdict["gap_se"] < 0.05
+
+
+def test_ppo_learns_under_a_mask():
+    """Sequences that end at different steps, some tokens forbidden: allowed ones have all the probability."""
+    solution = enumerated(FORBIDDING, length=4)
+    assert set(solution["lengths"]) == {2, 3, 4}
+    assert all(is_legal(tokens[:n]) for tokens, n in zip(solution["sequences"].tolist(), solution["lengths"]))
+    agent = ppo.train(ppo.Args(env_id=FORBIDDING, env_kwargs={"length": 4}, total_timesteps=20_000, num_steps=16))
+    assert gap(agent, FORBIDDING, solution, length=4) < CLOSE
+
+
+@pytest.mark.parametrize("id", IDS)
+def test_ppo_updates_in_every_environment(id):
+    args = ppo.Args(env_id=id, env_kwargs={HORIZON[id]: 6}, total_timesteps=3 * 16 * 8, num_envs=16, num_steps=8)
+    agent = ppo.train(args)
+    torch.manual_seed(args.seed)
+    before = ppo.Agent(gym.make(id, obs_mode="dict", **args.env_kwargs).observation_space, args.hidden_size)
+    for (name, old), new in zip(before.named_parameters(), agent.parameters()):
+        assert new.isfinite().all() and not torch.equal(old, new), name
+
+
+def test_ppo_forgets_where_a_sequence_starts():
+    agent = ppo.Agent(gym.make(EXACT, obs_mode="dict").observation_space, hidden_size=8)
+    obs = {"token": torch.tensor([[2], [3]]), "step": torch.tensor([[4], [0]]), "action_mask": torch.ones(2, 1, 3)}
+    first = {key: part[1:] for key, part in obs.items()}
+    policies = {start: agent(obs, torch.tensor([[1.0], [start]]), agent.initial_state(1))[0] for start in (0.0, 1.0)}
+    fresh = agent(first, torch.ones(1, 1), agent.initial_state(1))[0]
+    assert torch.allclose(policies[1.0].logits[1], fresh.logits[0])
+    assert not torch.allclose(policies[0.0].logits[1], fresh.logits[0])
+
+
+def test_ppo_as_a_command_shows_j():
+    """Near the optimum every sequence's R / c + log p - log pi is log Z: what is shown must be close, on both sides."""
+    command = [sys.executable, PPO, "--env-id", EXACT, "--env-kwargs", "seed", "1", "--total-timesteps", "20000"]
+    done = subprocess.run(
+        [*command, "--judged", "64"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "9/9" in done.stderr and "Warning" not in done.stderr
+    shown = [float(j) for j in re.findall(r"J=(-?[\d.]+)", done.stderr)]
+    log_z = enumerated(EXACT, seed=1)["log_z"]
+    assert shown[0] < log_z - 0.5 and abs(shown[-1] - log_z) < 0.25, (log_z, shown)
+    verdict = ast.literal_eval(done.stdout.splitlines()[-1])
+    assert np.isfinite(list(verdict.values())).all() and 0 < verdict["distinct"] <= 1
