@@ -1,4 +1,4 @@
-"""`python -m benchmarks demo | compare | log-z | moses | authors | speed`."""
+"""`python -m benchmarks demo | compare | compatibility | log-z | moses | authors | speed`."""
 
 from __future__ import annotations
 
@@ -70,19 +70,21 @@ def speed(
     out: Path = Path("speed.json"),
     seconds: float = 3.0,
     prior: str | None = None,
-    domain: Literal["melody", "smiles"] = "melody",
+    domain: Literal["melody", "smiles", "vec-env"] = "melody",
     workers: int | None = None,
     memory: int = 0,
 ) -> None:
     """Measures the speed of environment, cells and agent, and prints it as ratios. Under a minute of CPU time.
 
     What is compared runs in turns in this process, so that a busy machine slows both sides; CPU time, one thread. Of
-    molecules: scoring, sampling and the whole loop beside RDKit alone, in wall time.
+    molecules: scoring, sampling and the whole loop beside RDKit alone, in wall time. Of vec-env: what stable-baselines3
+    steps, beside its own DummyVecEnv.
 
     Args:
         out: the JSON file to write.
-        seconds: for each of the eleven comparisons (of molecules, six).
-        prior: a shipped prior's name, or the path of one; none: the domain's own.
+        seconds: for each of the eleven comparisons (of molecules, six; of vec-env, four).
+        prior: a shipped prior's name, or the path of one; none: the domain's own (of vec-env, melody; with smiles,
+            molecules are written).
         domain: what is measured.
         workers: scoring processes of molecules; none: one for each core.
         memory: also learn from so many molecules, and say how much memory is in use meanwhile.
@@ -97,11 +99,12 @@ def main(args: list[str] | None = None) -> None:
     """The command line."""
     from benchmarks.authors import authors
     from benchmarks.compare import compare
+    from benchmarks.compatibility import compatibility
     from benchmarks.log_z import log_z
     from benchmarks.moses import moses
 
     commands: dict[str, Callable[..., None]] = {"demo": demo, "compare": compare, "speed": speed}
-    commands |= {"log-z": log_z, "moses": moses, "authors": authors}
+    commands |= {"compatibility": compatibility, "log-z": log_z, "moses": moses, "authors": authors}
     run(commands, "python -m benchmarks", args)
 
 

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import json
 import math
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
+import tyro
 from tqdm import tqdm
 
 from benchmarks.domains import CLOCKS, MELODY, Clock, domain, keywords
 from seqtutor_envs.command import json_object, one_thread
 
-AGENTS = ("psi", "g", "q", "rl", "pg")
+Name = Literal["psi", "g", "q", "rl", "pg", "ppo", "recurrent_ppo", "recurrent_ppo_prior"]
+NAMES: tuple[str, ...] = get_args(Name)
 ENOUGH = 10**12  # timesteps that no budget of seconds reaches
+BOTH = {"cpu_seconds": time.process_time, "wall_seconds": time.perf_counter}  # of learning, whichever one stops it
 SEED_APART = 1_000_000  # seeds of judging lie so far from those of learning
 # beside a domain's own figures: distinct molecules scored while learning, the share of log Z - J(prior) that is closed
 # with its standard error, log Z
@@ -32,13 +36,13 @@ WIDTH = 22  # of a column; wider where its head is
 
 def compare(
     env: str = MELODY,
-    agents: tuple[Literal["psi", "g", "q", "rl", "pg"], ...] = ("psi", "g", "pg"),
+    agents: tuple[Name, ...] = ("psi", "g", "pg"),
     seconds: tuple[float, ...] = (60.0, 300.0),
     steps: int | None = None,
     seeds: tuple[int, ...] = (0,),
     c: tuple[float, ...] = (),
     gamma: float = 1.0,
-    n: int = 10_000,
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 10_000,
     out: Path = Path("comparison"),
     label: str = "",
     settings: str = "{}",
@@ -54,7 +58,9 @@ def compare(
 
     Args:
         env: an environment id.
-        agents: which ones: Psi-, G-, Q-learning, reinforcement learning alone, policy gradient.
+        agents: which ones: Psi-, G-, Q-learning, reinforcement learning alone, policy gradient; of stable-baselines3
+            PPO on the tokens so far, of sb3-contrib RecurrentPPO, from scratch or started as the prior (all three with
+            the KL penalty, so that they maximise J).
         seconds: marks, in seconds of learning, at which an agent is judged.
         steps: learn from so many tokens instead, and judge at the end.
         seeds: one run each.
@@ -63,8 +69,9 @@ def compare(
         n: sequences judged at each mark.
         out: folder of the JSON files; runs that are in it already are not repeated.
         label: distinguishes settings within a folder.
-        settings: further keywords of the agents as JSON, such as '{"lam": 0.0}', or of one of them, such as
-            '{"q": {"epsilon_steps": 500000}}' (whose half of `learn`'s timesteps is never reached by the clock).
+        settings: further keywords of the agents' constructors as JSON, such as '{"lam": 0.0}', or of one of them, such
+            as '{"q": {"epsilon_steps": 500000}}' (whose half of `learn`'s timesteps is never reached by the clock) or
+            '{"ppo": {"n_epochs": 4}}'.
         weights: of the reward's terms, as JSON, such as '{"repeated_motif": 0}'.
         env_kwargs: further keywords of the environment as JSON, such as '{"max_length": 60}'.
         prior: a shipped name or a path; none: the environment's own.
@@ -78,7 +85,10 @@ def compare(
     """
     import torch  # noqa: F401  (so that it runs on one thread, too)
 
+    from benchmarks.contestants import check_installed
+
     one_thread()
+    check_installed(agents)
     marks = [float(steps)] if steps is not None else sorted(seconds)
     if not marks or min(marks) <= 0:
         raise ValueError("Give marks of more than 0 seconds, or more than 0 steps.")
@@ -149,7 +159,7 @@ class Plan:
 
     def settings_of(self, agent: str) -> dict[str, Any]:
         """Those of all agents, then its own."""
-        common = {name: value for name, value in self.settings.items() if name not in AGENTS}
+        common = {name: value for name, value in self.settings.items() if name not in NAMES}
         return {**common, **self.settings.get(agent, {})}
 
     def missing(self, path: Path, agent: str = "") -> bool:
@@ -165,28 +175,27 @@ class Plan:
 
     def run(self, out: Path, name: str, seed: int) -> None:
         """One agent, judged at each mark; writes one file a mark."""
-        from agents.__main__ import agent_classes
-        from agents.budget import SecondsBudget
         from agents.evaluate import evaluate
-        from benchmarks.prior_samples import Scored
+        from benchmarks.contestants import contestant
 
         paths = [out / f"{name}{self.label}-seed{seed}-{end}.json" for end in self.ends]
         if not any([self.missing(path, name) for path in paths]):
             return
-        agent = agent_classes()[name](self.env, seed=seed, env_kwargs=self.env_kwargs, **self.settings_of(name))
-        spent, scored = 0.0, Scored()
+        agent = contestant(name, self.env, seed, self.env_kwargs, self.settings_of(name))
+        model, spent = agent.model, 0.0
+        used = dict.fromkeys(BOTH, 0.0)
         for mark, path in zip(self.marks, tqdm(paths, desc=f"{name}{self.label} seed {seed}", unit="mark")):
-            budget = SecondsBudget(mark - spent if self.unit == "s" else math.inf, CLOCKS[self.clock])
-            goal = ENOUGH if self.unit == "s" else int(mark)
+            goal, seconds = (ENOUGH, mark - spent) if self.unit == "s" else (int(mark), math.inf)
+            begin = {which: clock() for which, clock in BOTH.items()}
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                agent.learn(goal, callback=[scored, budget], reset_num_timesteps=False)
-            spent += budget.spent
-            facts = {"agent": name, "seed": seed, "seconds": spent, "clock": self.clock, "c": agent.c}
-            facts |= {**self.facts(name), "timesteps": agent.num_timesteps, "sequences": agent.rounds * agent.n_envs}
-            facts |= {"scored": len(scored.names), "counts": dict(getattr(agent.task, "counts", {}))}
+                spent += agent.learn(goal, seconds, CLOCKS[self.clock])
+            used = {which: used[which] + clock() - begin[which] for which, clock in BOTH.items()}
+            facts = {"agent": name, "seed": seed, "seconds": spent, "clock": self.clock, **used, "c": agent.c}
+            facts |= {**self.facts(name), "timesteps": model.num_timesteps, **agent.written()}
+            facts |= {"counts": dict(getattr(agent.task, "counts", {}))}
             facts |= {"warnings": [str(entry.message) for entry in caught]}
-            write(path, facts, evaluate(agent, self.env, self.n, seed + SEED_APART, self.env_kwargs))
+            write(path, facts, evaluate(model, self.env, self.n, seed + SEED_APART, agent.env_kwargs))
         agent.env.close()
 
     def judge_prior(self, out: Path) -> None:

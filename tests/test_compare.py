@@ -16,7 +16,7 @@ from agents import PsiLearning
 from agents.budget import SecondsBudget
 from benchmarks import domains
 from benchmarks.__main__ import main
-from benchmarks.compare import compare, summary
+from benchmarks.compare import BOTH, compare, summary
 from benchmarks.domains import DOMAINS, MELODY, SMILES, keywords
 from benchmarks.log_z import estimate
 from benchmarks.prior_samples import Scored
@@ -146,13 +146,23 @@ def test_samples_of_another_task_are_refused(folder, capsys):
 
 
 def test_marks_in_seconds_go_on_from_the_last_one(tmp_path, monkeypatch):
-    """By a clock that ticks a second a round: three rounds of 16 x 3 tokens, then three more."""
+    """By a clock that ticks a second a step of the batch: three rounds of 16 x 3 tokens, then three more."""
     monkeypatch.setitem(domains.CLOCKS, "wall", itertools.count().__next__)
-    compared(tmp_path, "--agents", "g", "--seconds", "6", "3", "--clock", "wall")
-    first, second = (read(tmp_path, f"g-seed0-{mark}s") for mark in (3, 6))
-    assert (first["seconds"], second["seconds"]) == (3, 6)
+    compared(tmp_path, "--agents", "g", "--seconds", "18", "9", "--clock", "wall")
+    first, second = (read(tmp_path, f"g-seed0-{mark}s") for mark in (9, 18))
+    assert (first["seconds"], second["seconds"]) == (9, 18)
     assert (first["timesteps"], second["timesteps"]) == (3 * 48, 6 * 48)
     assert first["clock"] == second["clock"] == "wall"
+
+
+def test_seconds_of_both_clocks_are_told_whichever_one_stops_it(tmp_path, monkeypatch):
+    """By clocks that tick twice, by 1 and by 10, for each mark; judging is no part of it."""
+    monkeypatch.setitem(BOTH, "cpu_seconds", itertools.count().__next__)
+    monkeypatch.setitem(BOTH, "wall_seconds", itertools.count(0, 10).__next__)
+    compared(tmp_path, "--agents", "g", "--seconds", "0.02", "0.04", "--clock", "wall")
+    runs = [read(tmp_path, f"g-seed0-{mark}s") for mark in (0.02, 0.04)]
+    assert [(run["cpu_seconds"], run["wall_seconds"]) for run in runs] == [(1, 10), (2, 20)]
+    assert 0.02 <= runs[0]["seconds"] < runs[1]["seconds"]
 
 
 def test_an_agent_may_have_settings_of_its_own(tmp_path):
@@ -165,7 +175,8 @@ def test_an_agent_may_have_settings_of_its_own(tmp_path):
 
 def test_a_mark_may_be_a_part_of_a_second(tmp_path):
     compared(tmp_path, "--agents", "g", "--seconds", "0.05")
-    assert read(tmp_path, "g-seed0-0.05s")["clock"] == "cpu"
+    run = read(tmp_path, "g-seed0-0.05s")
+    assert run["clock"] == "cpu" and 0.05 <= run["seconds"] <= run["cpu_seconds"] and run["wall_seconds"] > 0
 
 
 def test_the_wall_clock_counts_what_the_process_sleeps_through():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tempfile
 
 import gymnasium as gym
 import numpy as np
@@ -205,6 +206,16 @@ def test_learn_prints_unless_a_logger_was_set(capsys):
     agent.set_logger(configure(None, []))
     agent.learn(64 * 10)
     assert capsys.readouterr().out == ""
+
+
+def test_learn_writes_tensorboards_events_where_it_is_told_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (tmp_path / "temporary").mkdir()
+    made(PsiLearning, EXACT, n_envs=N).learn(64)
+    made(PsiLearning, EXACT, n_envs=N, tensorboard_log=str(tmp_path / "logs")).learn(640, tb_log_name="run")
+    assert [path.name for path in (tmp_path / "logs").iterdir()] == ["run_1"]
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 # -- evaluation -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,194 @@
+"""stable-baselines3's agents in a comparison: what they learn from, when they stop, what is counted."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import tempfile
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agents.evaluate import evaluate
+from benchmarks import contestants
+from benchmarks.__main__ import main
+from benchmarks.compare import NAMES
+from benchmarks.contestants import contestant
+from benchmarks.domains import MELODY, SMILES
+from seqtutor_envs.smiles import chem
+
+EXACT = "SeqTutor-Exact-v0"
+KWARGS = {"vocab_size": 3, "length": 3, "seed": 2, "c": 0.5}
+ROLLOUT = 8 * 3  # tokens: 8 environments, 3 steps
+needs_contrib = "sb3-contrib is not installed"
+
+
+def made(name="ppo", env_id=EXACT, env_kwargs=KWARGS, **settings):
+    if name != "ppo":
+        pytest.importorskip("sb3_contrib", reason=needs_contrib)
+    return contestant(name, env_id, 0, env_kwargs, {"n_envs": 8, "gamma": 1.0, "batch_size": 24, **settings})
+
+
+class Recorder(BaseCallback):
+    """The newest rollout's actions, log pi and rewards as they are learned from, [T, N], and all ended sequences."""
+
+    def __init__(self):
+        super().__init__()
+        self.ended = []
+
+    def _on_step(self):
+        self.ended += [info["sequence"] for info in self.locals["infos"] if "sequence" in info]
+        return True
+
+    def _on_rollout_end(self):
+        buffer = self.model.rollout_buffer
+        self.actions, self.log_pi, self.rewards = (
+            array.reshape(buffer.buffer_size, buffer.n_envs).copy()
+            for array in (buffer.actions, buffer.log_probs, buffer.rewards)
+        )
+
+
+def recorded(*args, **settings):
+    agent, recorder = made(*args, **settings), Recorder()
+    agent.callbacks.append(recorder)
+    return agent, recorder
+
+
+def learn(agent, tokens):
+    return agent.learn(tokens, math.inf, itertools.count().__next__)
+
+
+def test_ppo_sees_the_prefix_one_hot_and_recurrent_ppo_the_last_token():
+    ppo, recurrent = made(), made("recurrent_ppo")
+    assert ppo.model.policy.features_extractor.features_dim == 3 * 4  # 3 places, 3 tokens and the filler
+    assert ppo.env_kwargs["obs_mode"] == "prefix" and ppo.env.observation_space.shape == (3,)
+    assert recurrent.env_kwargs["obs_mode"] == "token" and recurrent.env.observation_space == gym.spaces.Discrete(4)
+
+
+@pytest.mark.parametrize("name", ["ppo", "recurrent_ppo"])
+def test_log_pi_is_taken_from_every_reward(name):
+    """So that their sum is a sample of J; what the environment pays is that of a single one."""
+    agent, rollout = recorded(name)
+    learn(agent, ROLLOUT)
+    env = gym.make(EXACT, **KWARGS)
+    for actions, log_pi, rewards in zip(rollout.actions.T, rollout.log_pi.T, rollout.rewards.T):
+        env.reset()
+        paid = [env.step(int(action))[1] for action in actions]
+        np.testing.assert_allclose(rewards, paid - log_pi, atol=1e-4)
+    assert (rollout.log_pi < -0.1).all()
+
+
+def test_ppo_comes_near_the_best_j():
+    """Nearer to log Z than the best single sequence is, which what maximises the rewards alone would write."""
+    agent = made(n_envs=64, batch_size=64, learning_rate=3e-3, n_epochs=10, max_grad_norm=0.5)
+    learn(agent, 192 * 60)
+    solution = gym.make(EXACT, **KWARGS).unwrapped.solution()
+    best_alone = (solution["prior_log_probs"] + solution["task_returns"] / KWARGS["c"]).max()
+    figures = evaluate(agent.model, EXACT, 2000, env_kwargs=agent.env_kwargs)
+    assert best_alone < solution["log_z"] - 1
+    assert solution["log_z"] - 0.2 < figures["j"] < solution["log_z"] + 4 * figures["j_se"]
+
+
+def test_one_starts_as_the_prior():
+    agent = made("recurrent_ppo_prior", MELODY, {"length": 6})
+    fresh = made("recurrent_ppo", MELODY, {"length": 6})
+    kl, fresh_kl = (evaluate(a.model, MELODY, 64, env_kwargs=a.env_kwargs)["kl"] for a in (agent, fresh))
+    assert kl == pytest.approx(0, abs=1e-4) and fresh_kl > 5
+    shapes = [{name: value.shape for name, value in a.model.policy.named_parameters()} for a in (agent, fresh)]
+    assert shapes[0] == shapes[1], "the start is all that differs"
+
+
+@pytest.mark.parametrize(("tokens", "seconds", "rollouts"), [(10**12, 3, 3), (ROLLOUT + 1, math.inf, 2), (5, 9, 1)])
+def test_learning_is_whole_rollouts_by_the_clock_or_by_tokens(tokens, seconds, rollouts):
+    """By a clock that ticks once a rollout; and it goes on where it stopped."""
+    agent = made()
+    assert agent.learn(tokens, seconds, itertools.count().__next__) == rollouts
+    assert agent.model.num_timesteps == rollouts * ROLLOUT
+    agent.learn(tokens, seconds, itertools.count().__next__)
+    assert agent.model.num_timesteps == 2 * rollouts * ROLLOUT
+
+
+def test_learning_leaves_no_folders(tmp_path, monkeypatch):
+    """stable-baselines3 makes one for each logger, and would make a logger for each rollout."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.delenv("SB3_LOGDIR", raising=False)
+    learn(made(), 3 * ROLLOUT)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_spent_budget_of_calls_ends_learning():
+    kwargs = {"max_length": 8, "objective": lambda smiles: [1.0] * len(smiles), "oracle_budget": 3}
+    agent = made(env_id=SMILES, env_kwargs=kwargs, batch_size=64)
+    learn(agent, 200 * 64)
+    assert agent.task.spent and agent.model.num_timesteps < 200 * 64
+
+
+def test_what_is_written_is_counted():
+    agent, rollouts = recorded()
+    learn(agent, 10 * ROLLOUT)
+    assert len(rollouts.ended) == 80
+    assert agent.written() == {"sequences": 80, "scored": len({tuple(sequence) for sequence in rollouts.ended})}
+
+
+def test_molecules_count_once_however_they_are_spelled():
+    agent, rollouts = recorded("recurrent_ppo_prior", SMILES, {"max_length": 12}, n_envs=64, batch_size=384)
+    learn(agent, 3 * 64 * 12)
+    found = chem.properties(rollouts.ended)
+    distinct = {name for name, valid in zip(found["canonical"], found["valid"]) if valid}
+    assert agent.written() == {"sequences": len(rollouts.ended), "scored": len(distinct)}
+    assert 10 < len(distinct) < sum(found["valid"]) < len(rollouts.ended), "the case is an interesting one"
+
+
+def test_what_the_user_sets_comes_before_our_defaults():
+    agent = made(n_steps=6, policy_kwargs={"net_arch": [7]}, ent_coef=0.25)
+    assert (agent.model.n_steps, agent.model.ent_coef, agent.model.n_envs) == (6, 0.25, 8)
+    assert agent.model.policy.mlp_extractor.policy_net[0].out_features == 7
+    assert made().model.n_steps == 3, "one sequence of full length from each environment"
+    assert contestant("ppo", EXACT, 0, KWARGS, {}).model.n_envs == 64
+
+
+def test_a_setting_that_no_constructor_knows_is_one_line():
+    for name in ("ppo", "psi"):
+        with pytest.raises(ValueError, match=f"{name}.*nonsense"):
+            contestant(name, EXACT, 0, KWARGS, {"nonsense": 1})
+    with pytest.raises(ValueError, match="ppo.*batch_size"):
+        contestant("ppo", EXACT, 0, KWARGS, {"batch_size": 1})
+
+
+def test_what_is_not_installed_is_one_line_before_any_work(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(contestants, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as end:
+        options = ["--env", EXACT, "--seconds", "0.01", "--out", str(tmp_path / "runs")]
+        main(["compare", "--agents", "psi", "recurrent_ppo", *options])
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and error.count("\n") == 1 and "pip install sb3-contrib" in error
+    assert not (tmp_path / "runs").exists()
+    contestants.check_installed([name for name in NAMES if not name.startswith("recurrent")])
+
+
+def test_they_are_compared_with_ours_and_not_repeated(tmp_path, capsys):
+    pytest.importorskip("sb3_contrib", reason=needs_contrib)
+    settings = {"n_envs": 8, "ppo": {"n_epochs": 1, "batch_size": 24}, "recurrent_ppo": {"n_epochs": 1}}
+    kwargs = {**KWARGS, "obs_mode": "dict"}  # which serves ours; each of the others has one of its own
+    options = ["compare", "--env", EXACT, "--env-kwargs", json.dumps(kwargs), "--settings", json.dumps(settings)]
+    options += ["--agents", "psi", "ppo", "recurrent_ppo", "--seconds", ".05", ".1", "-n", "50", "--out", str(tmp_path)]
+    main(options)
+    runs = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*-seed0-*.json")}
+    assert set(runs) == {f"{agent}-seed0-{end}s" for agent in ("psi", "ppo", "recurrent_ppo") for end in (0.05, 0.1)}
+    for name, run in runs.items():
+        assert run["figures"]["gap"] == pytest.approx(run["figures"]["log_z"] - run["figures"]["j"])
+        assert run["timesteps"] == 3 * run["sequences"] > 0 and run["scored"] <= 27 and run["warnings"] == []
+        assert 0.05 <= run["seconds"] <= run["cpu_seconds"] + 1e-3 and run["clock"] == "cpu"
+        assert 0 < run["cpu_seconds"] < run["wall_seconds"] + 0.1
+    for agent in ("psi", "ppo", "recurrent_ppo"):
+        first, second = (runs[f"{agent}-seed0-{end}s"] for end in (0.05, 0.1))
+        assert first["wall_seconds"] < second["wall_seconds"] and first["timesteps"] <= second["timesteps"]
+    capsys.readouterr()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    main(options)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    heads = capsys.readouterr().out.splitlines()[0]
+    assert "recurrent_ppo 0.1s (1)" in heads and "prior (1)" in heads
