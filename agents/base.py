@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
-from stable_baselines3.common.utils import configure_logger
 from tqdm import tqdm
 
 from agents import diversity as memory
@@ -103,8 +102,7 @@ class SequenceAgent(SB3Model, ABC):
         if reset_num_timesteps:
             self.num_timesteps = self.learned_timesteps = self.rounds = 0
         if self._own_logger:
-            name = tb_log_name or type(self).__name__
-            self._logger = configure_logger(self.verbose, self.tensorboard_log, name, reset_num_timesteps)
+            self._logger = self._new_logger(tb_log_name or type(self).__name__, reset_num_timesteps)
         begun, self._began = self.num_timesteps, (time.time(), self.num_timesteps)
         total_timesteps += begun  # the goal, as callbacks of stable-baselines3 find it in `locals`
         self.total_timesteps = total_timesteps

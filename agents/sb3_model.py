@@ -8,6 +8,7 @@ its rollouts are steps of an environment where ours are whole sequences.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any, ClassVar
@@ -17,7 +18,8 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
-from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.logger import HumanOutputFormat, Logger
+from stable_baselines3.common.utils import configure_logger
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents import saving
@@ -45,6 +47,8 @@ class SB3Model:
 
     trained: ClassVar[dict[str, str]]
     diversity: Diversity | None
+    verbose: int
+    tensorboard_log: str | None
     _logger: Logger | None = None
     _own_logger = True  # whether `learn` makes the logger
     _policy: Policy | None = None  # of the present weights, once somebody has asked for it
@@ -129,6 +133,12 @@ class SB3Model:
     def set_logger(self, logger: Logger) -> None:
         """Logs to `logger` (stable_baselines3.common.logger.configure makes one)."""
         self._logger, self._own_logger = logger, False
+
+    def _new_logger(self, name: str, reset_num_timesteps: bool) -> Logger:
+        """As stable-baselines3's models make one, which without TensorBoard leave a temporary folder each time."""
+        if self.tensorboard_log is not None:
+            return configure_logger(self.verbose, self.tensorboard_log, name, reset_num_timesteps)
+        return Logger(folder=None, output_formats=[HumanOutputFormat(sys.stdout)] if self.verbose else [])
 
     # ---------------------------------------------------------------- what is learned
 
