@@ -167,9 +167,7 @@ class FunctionRows(LogPolicy):
     ) -> tuple[Rows, Any]:
         with torch.no_grad():
             rows = as_floats(self.function(observation), "A function that is judged must return probabilities")
-        if rows.ndim != 2 or len(rows) != len(episode_start):
-            wanted = f"[{len(episode_start)}, V], a row for each sequence"
-            raise ValueError(f"This agent's probabilities must have shape {wanted}, not {list(rows.shape)}.")
+        _check_shape(rows, len(episode_start), "probabilities")
         if np.isnan(rows).any():
             raise ValueError(f"This agent's probabilities are NaN for {np.isnan(rows).any(1).sum()} sequences.")
         if rows.min(initial=0.0) < 0:
@@ -197,14 +195,18 @@ class CheckedRows(LogPolicy):
     ) -> tuple[Rows, Any]:
         rows, state = self.policy.step(observation, state, episode_start, action_masks)
         rows = as_floats(rows, "A LogPolicy's step must return rows of log pi")
-        if rows.ndim != 2 or len(rows) != len(episode_start):
-            wanted = f"[{len(episode_start)}, V], a row for each sequence"
-            raise ValueError(f"This agent's rows of log pi must have shape {wanted}, not {list(rows.shape)}.")
+        _check_shape(rows, len(episode_start), "rows of log pi")
         sums = np.exp(rows).sum(axis=1)
         if not (np.abs(sums - 1.0) <= SUM_TOLERANCE).all():  # NaN is not, either
             worst = sums[np.argmax(np.abs(sums - 1.0))]
             raise ValueError(f"This agent's rows of log pi must have probabilities that sum to 1, not {worst:.6g}.")
         return rows - np.log(sums)[:, None], state
+
+
+def _check_shape(rows: Rows, n: int, what: str) -> None:
+    if rows.ndim != 2 or len(rows) != n:
+        wanted = f"[{n}, V], a row for each sequence"
+        raise ValueError(f"This agent's {what} must have shape {wanted}, not {list(rows.shape)}.")
 
 
 LOGITS = "; of logits take the softmax, of log-probabilities the exponential"
