@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-MISSING = "torchrl is not installed: pip install -e '.[test]'"
+MISSING = "torchrl is not installed: pip install -e '.[third-party]'"
 
 
 @pytest.mark.skipif(find_spec("torchrl") is None, reason=MISSING)
