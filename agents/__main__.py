@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agents.loading import agent_classes as agent_classes  # benchmarks import it from here
+from agents.loading import agent_classes
 from agents.molecule_options import MoleculeOptions, objective_exists, writes_molecules
 from seqtutor_envs.command import json_object, one_thread, run, scoring_processes
 

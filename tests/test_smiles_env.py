@@ -229,12 +229,14 @@ def test_the_judge_reports_the_molecules_figures(tmp_path):
     known = BloomFilter.sized(10)
     known.add(["CCO"])
     known = known.save(tmp_path / "known")
-    row = evaluate(Agent(), ID, 4, 0, prior=BigramPrior(), known=known)
+    with pytest.warns(UserWarning, match="No KL and no J"):
+        row = evaluate(Agent(), ID, 4, 0, prior=BigramPrior(), known=known)
     assert row["valid"] == row["term_valid"] == 0.75 and row["valid_molecules"] == 3
     assert row["unique"] == pytest.approx(2 / 3) and row["novelty"] == pytest.approx(0.5, abs=0.01)
     assert row["distinct"] == 1.0 and np.isfinite(row["log_p"])
     assert row["mean_qed"] == pytest.approx((2 * by_rdkit("CCO")[2] + by_rdkit(BENZENE)[2]) / 3)
-    assert "novelty" not in evaluate(Agent(), ID, 4, 0, prior=BigramPrior())
+    with pytest.warns(UserWarning, match="No KL and no J"):
+        assert "novelty" not in evaluate(Agent(), ID, 4, 0, prior=BigramPrior())
 
 
 def test_the_bloom_filter_beside_a_prior_is_found(tmp_path):
