@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import gymnasium as gym
 from stable_baselines3.common.vec_env import VecEnv
@@ -15,10 +15,7 @@ from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_a
 from seqtutor_envs.masking import MaskedPrior
 from seqtutor_envs.prior import Prior, RecurrentPrior, weights_sha256
 
-if TYPE_CHECKING:
-    from agents.base import SequenceAgent
-
-Agent = TypeVar("Agent", bound="SequenceAgent")
+Agent = TypeVar("Agent")  # a SequenceAgent, which stands above this file
 
 
 def agent_path(path: str | os.PathLike[str]) -> Path:
@@ -27,7 +24,7 @@ def agent_path(path: str | os.PathLike[str]) -> Path:
     return safetensors_path(os.fspath(path).removesuffix(".zip"))
 
 
-def save(agent: SequenceAgent, path: str | os.PathLike[str]) -> Path:
+def save(agent: Any, path: str | os.PathLike[str]) -> Path:
     """See SequenceAgent.save."""
     target = agent_path(path)
     facts = {
@@ -69,7 +66,7 @@ def load(
     made: dict[str, Any] = {"env": recipe["id"] if recipe else env, "env_kwargs": kwargs or None}
     batched = isinstance(env, (gym.vector.VectorEnv, VecEnv))
     made |= {"prior": prior, "seed": facts["seed"], "n_envs": None if batched else facts["n_envs"]}
-    agent = cls(**made, **facts["settings"], **further)
+    agent: Any = cls(**made, **facts["settings"], **further)
     if facts.get("prior_sha256") != prior_sha256(agent.prior):
         raise ValueError(f"{target} was trained from another prior than the one given here: pass that one.")
     try:
@@ -81,7 +78,8 @@ def load(
     agent.num_timesteps = agent.learned_timesteps = facts["num_timesteps"]
     agent.rounds = facts["rounds"]
     agent.rng.bit_generator.state = facts["rng"]
-    return agent
+    loaded: Agent = agent
+    return loaded
 
 
 def read(cls: type[Any], path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:

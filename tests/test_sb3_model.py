@@ -131,6 +131,7 @@ def test_stopping_callbacks():
     assert agent.rounds == 1 and judge.best_mean_reward > -1e6
 
 
+@pytest.mark.filterwarnings("ignore:rich is experimental")
 def test_the_progress_bar_of_stable_baselines3_ends_at_its_end():
     """Of sequences of one length; where lengths differ it counts sequences that rest, too."""
     bars = []
