@@ -23,7 +23,7 @@ from agents import saving
 from agents.interrupt import interruption
 from agents.networks import Policy
 from agents.replay import Sequences
-from agents.rollouts import as_batch, env_attribute, renewed
+from agents.rollouts import as_batch, env_attribute, renewed, where
 from agents.sb3_model import AnyEnv, SB3Model
 from agents.steps import as_callback, vector_steps
 from seqtutor_envs.cells import sample_tokens
@@ -286,6 +286,5 @@ def after_prefix(policy: Policy, prefixes: NDArray[np.int64], state: State) -> S
     counts = (prefixes != start).sum(axis=1)
     for t in range(int(counts.max(initial=0))):
         _, read = policy.step(prefixes[:, t - 1] if t else np.full(len(prefixes), start), state)
-        further = t < counts
-        state = tuple(np.where(further.reshape(-1, *[1] * (new.ndim - 1)), new, old) for new, old in zip(read, state))
+        state = where(t < counts, read, state)
     return state

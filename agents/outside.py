@@ -19,6 +19,7 @@ from stable_baselines3.common.policies import BasePolicy
 LIBRARIES = ("stable_baselines3", "sb3_contrib")
 SUM_TOLERANCE = 1e-3  # of a row of probabilities, as float16 gives them
 PREDICT = "predict(observation, state=None, episode_start=None, deterministic=False) -> (actions, state)"
+LOGITS = "; of logits take the softmax, of log-probabilities the exponential"
 Rows = NDArray[np.float64]
 
 
@@ -207,9 +208,6 @@ def _check_shape(rows: Rows, n: int, what: str) -> None:
     if rows.ndim != 2 or len(rows) != n:
         wanted = f"[{n}, V], a row for each sequence"
         raise ValueError(f"This agent's {what} must have shape {wanted}, not {list(rows.shape)}.")
-
-
-LOGITS = "; of logits take the softmax, of log-probabilities the exponential"
 
 
 class Predictor:

@@ -286,8 +286,12 @@ def empty(n: int, horizon: int, vocab_size: int) -> Sequences:
 
 def renewed(model: Prior, state: State, fresh: NDArray[np.bool_]) -> State:
     """The state with the sequences of `fresh` [N] back before their start token."""
-    first = model.initial_state(len(fresh))
-    return tuple(np.where(fresh.reshape(-1, *[1] * (new.ndim - 1)), new, old) for new, old in zip(first, state))
+    return where(fresh, model.initial_state(len(fresh)), state)
+
+
+def where(mask: NDArray[np.bool_], new: State, old: State) -> State:
+    """`new` for the sequences of `mask` [N], `old` for the others."""
+    return tuple(np.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(new, old))
 
 
 def choose(rows: NDArray[np.float32], rng: np.random.Generator, epsilon: float | None) -> NDArray[np.int64]:

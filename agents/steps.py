@@ -15,6 +15,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 
 from agents.replay import Sequences
 from seqtutor_envs.judge import padding
+from seqtutor_envs.prior import token_log_probs
 
 
 def as_callback(callback: MaybeCallback) -> BaseCallback:
@@ -34,8 +35,8 @@ def vector_steps(sequences: Sequences, began: float) -> Iterator[dict[str, Any]]
         began: when learning did, by `time.time`.
     """
     beyond = padding(sequences.tokens, sequences.lengths)
-    rows = np.take_along_axis(sequences.prior_log_probs, sequences.tokens[:, :, None], axis=2)[:, :, 0]
-    rewards = np.where(beyond, 0.0, sequences.task_rewards + rows).astype(np.float32)
+    log_p = token_log_probs(sequences.prior_log_probs, sequences.tokens, sequences.lengths)
+    rewards = np.where(beyond, 0.0, sequences.task_rewards + log_p).astype(np.float32)
     returns, seconds = rewards.sum(axis=1), round(time.time() - began, 6)
     for t in range(int(sequences.lengths.max())):
         dones = sequences.lengths == t + 1

@@ -39,8 +39,7 @@ def zip_of(path: Path) -> Path | None:
     if path.suffix == ".zip":
         return path
     if path.is_file():
-        with path.open("rb") as file:
-            return path if file.read(len(MAGIC)) == MAGIC else None
+        return path if _begins_as_zip(path) else None
     longer = path.with_name(f"{path.name}.zip")
     return longer if longer.is_file() else None
 
@@ -127,15 +126,20 @@ def _contents(path: Path) -> tuple[dict[str, Any], bytes]:
             data, weights = json.loads(archive.read("data")), archive.read("policy.pth")
             archive.getinfo("_stable_baselines3_version")
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        with path.open("rb") as file:
-            begins = file.read(len(MAGIC)) == MAGIC
-        what = f"is a damaged zip, perhaps cut short ({error}): save or copy it again" if begins else "is no zip"
+        what = "is no zip"
+        if _begins_as_zip(path):
+            what = f"is a damaged zip, perhaps cut short ({error}): save or copy it again"
         raise ValueError(f"{path} {what}.") from None
     except (KeyError, ValueError, RuntimeError, NotImplementedError):  # the last two: encrypted, unknown compression
         data, weights = None, b""
     if not isinstance(data, dict):
         raise ValueError(f"{path} is no model of stable-baselines3, which holds data, policy.pth and a version.")
     return data, weights
+
+
+def _begins_as_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
 
 
 @contextmanager

@@ -83,10 +83,36 @@ def final_infos(observations: Any, infos: dict[str, Any], mask: Mask) -> dict[st
 
 
 def info_of(infos: dict[str, Any], i: int) -> dict[str, Any]:
-    """Sequence i's own info out of those of a batch."""
+    """Sequence i's own info out of those of a batch, its numbers numpy's; `infos_of` gives those of many."""
     own = {}
     for key, values in infos.items():
         mask = infos.get(f"_{key}")
         if mask is not None and mask[i]:
             own[key] = info_of(values, i) if isinstance(values, dict) else values[i]
+    return own
+
+
+def infos_of(infos: dict[str, Any], rows: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """The own infos of the sequences `rows` [n], in ascending order, out of those of a batch.
+
+    Numbers are Python's, as single environments give them. It goes key by key through all sequences, which is several
+    times faster than sequence by sequence.
+    """
+    own: list[dict[str, Any]] = [{} for _ in range(len(rows))]
+    for key, values in infos.items():
+        mask = infos.get(f"_{key}")
+        if mask is None:
+            continue
+        at = slice(None) if len(rows) == len(mask) else rows
+        if isinstance(values, dict):
+            column = infos_of(values, rows)
+        else:
+            column = values[at].tolist() if values.ndim == 1 else list(values[at])
+        present = mask[at]
+        if np.count_nonzero(present) == len(rows):
+            for info, value in zip(own, column):
+                info[key] = value
+        else:
+            for i in np.flatnonzero(present).tolist():
+                own[i][key] = column[i]
     return own

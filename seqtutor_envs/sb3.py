@@ -17,7 +17,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from seqtutor_envs import checks
-from seqtutor_envs.env import ALL, SequenceTutorVectorEnv
+from seqtutor_envs.env import SequenceTutorVectorEnv
+from seqtutor_envs.infos import infos_of
 
 # what Gymnasium's make_vec and stable-baselines3's make_vec_env take besides, and what to do about it here
 NOT_HERE = {
@@ -203,32 +204,6 @@ class SB3VecEnv(VecEnv):
     def _asked(self, indices: VecEnvIndices) -> list[int]:
         """Numbers 0..N-1 of the sequences that `indices` means. Raises IndexError where there is no such one."""
         return [range(self.num_envs)[i] for i in self._get_indices(indices)]
-
-
-def infos_of(infos: dict[str, Any], rows: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """The own infos of the sequences `rows` [n], in ascending order, out of those of a batch.
-
-    Numbers are Python's, as single environments give them. It goes key by key through all sequences, which is several
-    times faster than sequence by sequence.
-    """
-    own: list[dict[str, Any]] = [{} for _ in range(len(rows))]
-    for key, values in infos.items():
-        mask = infos.get(f"_{key}")
-        if mask is None:
-            continue
-        at = ALL if len(rows) == len(mask) else rows
-        if isinstance(values, dict):
-            column = infos_of(values, rows)
-        else:
-            column = values[at].tolist() if values.ndim == 1 else list(values[at])
-        present = mask[at]
-        if np.count_nonzero(present) == len(rows):
-            for info, value in zip(own, column):
-                info[key] = value
-        else:
-            for i in np.flatnonzero(present).tolist():
-                own[i][key] = column[i]
-    return own
 
 
 def native_class(id: str) -> type[SequenceTutorVectorEnv] | None:
