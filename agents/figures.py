@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.replay import Sequences
+from seqtutor_envs.judge import num_distinct
 from seqtutor_envs.prior import token_log_probs
 
 RECENT = 1024  # the figures are means over about this many sequences
@@ -59,7 +60,7 @@ class Recent:
             "j": float((recent["reward"] - kl).mean()),
             "kl": float(kl.mean()),
             "task_return": float(recent["reward"].mean() * self.c),
-            "distinct": len(np.unique(recent["tokens"], axis=0)) / len(recent["tokens"]),
+            "distinct": num_distinct(recent["tokens"]) / len(recent["tokens"]),
             "log_p": float(recent["log_p"].mean()),
             **{name: float(values.mean()) for name, values in recent.items() if name.startswith("term_")},
             "ep_rew_mean": float((recent["reward"] + recent["log_p"]).mean()),

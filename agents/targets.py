@@ -71,14 +71,14 @@ def soft_return(reward: Tensor, next_state_values: Tensor, next_bonus: Tensor, d
     every lam has the same fixed point, on- and off-policy (path consistency). Column t of the `next_` arguments
     belongs to step t + 1.
     """
+    returns = reward + discount * ((1.0 - lam) * next_state_values + lam * next_bonus)  # but for y_{t+1}
     if lam == 0.0:
-        return reward + discount * next_state_values
-    returns = torch.empty_like(reward)
-    following = torch.zeros_like(reward[:, 0])
-    for t in reversed(range(reward.shape[1])):
-        ahead = (1.0 - lam) * next_state_values[:, t] + lam * (following + next_bonus[:, t])
-        returns[:, t] = following = reward[:, t] + discount[:, t] * ahead
-    return returns
+        return returns
+    share = (discount * lam).unbind(1)
+    backwards = list(reversed(returns.unbind(1)))
+    for t in range(1, len(backwards)):
+        backwards[t] = torch.addcmul(backwards[t], share[-1 - t], backwards[t - 1])
+    return torch.stack(backwards[::-1], dim=1)
 
 
 def taken(rows: Tensor, actions: Tensor) -> Tensor:

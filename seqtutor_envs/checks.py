@@ -49,34 +49,23 @@ def same_vocabulary(task: Task, prior: Prior) -> None:
     raise ValueError(f"Task and prior must have the same vocabulary; task against prior: {difference}.")
 
 
-def checked_actions(
-    actions: Any, num_envs: int, vocab: TokenVocab, action_mask: NDArray[np.int8] | None, over: NDArray[np.bool_] | None
-) -> NDArray[np.int64]:
-    """Actions as int64 [N], a copy; those of sequences that are `over` [N] are ignored and come back as 0.
-
-    Raises ValueError unless they are N integers 0..V-1 that `action_mask` [N, V] (None: all) allows.
-    """
+def checked_actions(actions: Any, num_envs: int, vocab: TokenVocab) -> NDArray[np.int64]:
+    """Actions as int64 [N], a copy. Raises ValueError unless they are N integers."""
     array = np.asarray(actions)
     if array.shape != (num_envs,) or array.dtype.kind not in "iu":
         found = f"{actions!r} ({array.dtype}, shape {list(array.shape)})"
         raise ValueError(f"Actions must be integers 0..{len(vocab) - 1} of shape [{num_envs}], not {found}.")
-    array = array.astype(np.int64)
-    if over is not None:
-        array[over] = 0
-    if np.maximum.reduce(array.view(np.uint64)) >= len(vocab):  # seen so, a negative number is a huge one
-        worst = int(np.flatnonzero((array < 0) | (array >= len(vocab)))[0])
-        bounds = f"actions are token ids 0..{len(vocab) - 1}"
-        raise ValueError(f"Action {array[worst]} of sequence {worst} is out of range: {bounds}.")
-    if action_mask is not None:
-        forbidden = action_mask[np.arange(num_envs), array] == 0
-        if over is not None:
-            forbidden &= ~over
-        if forbidden.any():
-            worst = int(np.flatnonzero(forbidden)[0])
-            token, allowed = int(array[worst]), np.flatnonzero(action_mask[worst]).tolist()
-            what = f"Action {token} ({vocab.tokens[token]}) of sequence {worst}"
-            raise ValueError(f"{what} is forbidden by the task here; allowed: {allowed}.")
-    return array
+    return array.astype(np.int64)
+
+
+def refused(token: int, sequence: int, vocab: TokenVocab, allowed: NDArray[np.int8]) -> ValueError:
+    """What to raise for a token that is out of range, or one that allowed [V] forbids to a sequence."""
+    if not 0 <= token < len(vocab):
+        return ValueError(
+            f"Action {token} of sequence {sequence} is out of range: actions are token ids 0..{len(vocab) - 1}."
+        )
+    what = f"Action {token} ({vocab.tokens[token]}) of sequence {sequence}"
+    return ValueError(f"{what} is forbidden by the task here; allowed: {np.flatnonzero(allowed).tolist()}.")
 
 
 def allows_some(task: Task, mask: NDArray[np.int8], tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> None:
@@ -90,9 +79,30 @@ def allows_some(task: Task, mask: NDArray[np.int8], tokens: NDArray[np.int64], s
 def finite_reward(task: Task, task_reward: NDArray[np.float64], terms: NDArray[np.float64]) -> None:
     """Raises ValueError, naming the terms [n, K], where a reward is not finite."""
     if not math.isfinite(np.add.reduce(task_reward)):
-        bad = [name for name, column in zip(task.weights, terms.T) if not np.isfinite(column).all()]
-        terms_said = f"its terms {', '.join(bad)} are not" if bad else "their weighted sum overflows"
-        raise ValueError(f"{type(task).__name__} must pay a finite reward; {terms_said}.")
+        raise not_finite(task, terms)
+
+
+def not_finite(task: Task, terms: NDArray[np.float64]) -> ValueError:
+    """What to raise for terms [n, K] that are not finite, or whose weighted sum is not; it names them."""
+    bad = [name for name, column in zip(task.weights, terms.T) if not np.isfinite(column).all()]
+    terms_said = f"its terms {', '.join(bad)} are not" if bad else "their weighted sum overflows"
+    return ValueError(f"{type(task).__name__} must pay a finite reward; {terms_said}.")
+
+
+def shape_is(what: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless the array that `what` returned has this shape."""
+    if array.shape != shape:
+        raise ValueError(f"{what} must return an array {list(shape)}, not {list(array.shape)}.")
+
+
+def first_seed(seed: int | list[int | None] | None, num_envs: int) -> int | None:
+    """One generator serves all sequences: of a list of seeds, one for each, the first integer. Raises ValueError at a
+    list of another length."""
+    if seed is None or isinstance(seed, (int, np.integer)):
+        return None if seed is None else int(seed)
+    if len(seed) != num_envs:
+        raise ValueError(f"A list of seeds must have {num_envs}, one for each sequence, not {len(seed)}.")
+    return next((int(one) for one in seed if one is not None), None)
 
 
 def reset_mask(options: dict[str, Any] | None, num_envs: int) -> NDArray[np.bool_]:

@@ -19,8 +19,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from seqtutor_envs import checks
-from seqtutor_envs.infos import Outcome, end_infos, final_infos, info_of, row_infos, step_infos
+from seqtutor_envs import checks, stepping
+from seqtutor_envs.infos import Outcome, end_infos, final_infos, info_of, row_infos, step_infos, term_names
 from seqtutor_envs.masking import allowed_log_probs
 from seqtutor_envs.observations import OBS_MODES, observation_of, observation_space
 from seqtutor_envs.prior import Prior, State, load_prior
@@ -31,10 +31,6 @@ RENDER_MODES = ("ansi", "rgb_array")
 AUTORESET_MODES = tuple(mode.value for mode in AutoresetMode)
 RENDER_FPS = 4  # steps per second of a recorded video: sixteenth notes at 60 quarter notes a minute
 MAX_RENDERED = 16  # sequences that a vector environment draws
-
-# which of N sequences: their numbers, a mask, or ALL, which indexes without copying
-Rows = slice | NDArray[Any]
-ALL = slice(None)
 
 
 class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
@@ -91,8 +87,8 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
     def _begin(self) -> None:
         """Before the first reset every sequence is over. What follows the start token is worked out once, for all."""
         n, start = self.num_envs, self.task.vocab.start
-        self._everyone = np.arange(n)
-        self._names = list(self.task.weights)
+        self._everyone = np.ones(n, np.bool_)
+        self._names = term_names(self.task.weights)
         self._weights = np.array(list(self.task.weights.values()), dtype=np.float64)
         self._tokens = np.full((n, self.task.length), start)  # [N, L], start id as filler
         self._last = np.full(n, start)  # [N], the last token
@@ -103,11 +99,11 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         rows, self._first_state = self.prior.step(np.array([start]), self.prior.initial_state(1))
         if rows.shape != (1, start) or np.isnan(rows).any():
             raise ValueError(f"The prior's step must return log p as [N, {start}] without NaN, not {rows}.")
+        self._forbids = type(self.task).action_mask is not Task.action_mask
         self._first_mask = self._action_mask(self._tokens[:1], self._steps[:1])
-        self._first_rows = allowed_log_probs(rows, self._first_mask)
+        self._mask = self._first_mask.repeat(n, axis=0)  # [N, V], 1 for allowed tokens
+        self._first_rows = allowed_log_probs(rows, self._first_mask if self._forbids else None)
         self._rows = self._first_rows.repeat(n, axis=0)  # [N, V]
-        first = self._first_mask
-        self._mask = None if first is None else first.repeat(n, axis=0)  # [N, V]; None: all allowed
         self._state: State = tuple(part.repeat(n, axis=0) for part in self._first_state)
 
     # ---------------------------------------------------------------- Gymnasium's surface
@@ -120,7 +116,9 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         The seed (an integer, or one integer or None for each sequence) sets `np_random`, from which the dynamics draw
         nothing.
         """
-        self._seed(seed)
+        one = checks.first_seed(seed, self.num_envs)
+        if one is not None:
+            self._np_random, self._np_random_seed = seeding.np_random(one)
         mask = checks.reset_mask(options, self.num_envs)
         if not self._started and not mask.all():
             raise ResetNeeded("Reset all sequences once before resetting some of them.")
@@ -137,34 +135,42 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             ResetNeeded: a sequence is over (DISABLED), or none was ever reset.
             ValueError: the actions are not N integers 0..V-1, or the task forbids one.
         """
-        fresh = self._over.copy()  # to be started in this call
-        stepped = ~fresh
-        if np.count_nonzero(fresh):  # the quickest test of a mask: this is the hot path
-            if not self._started:
-                raise ResetNeeded("Call reset() before step().")
-            if self.autoreset_mode is not AutoresetMode.NEXT_STEP:
-                raise ResetNeeded(
-                    f"The episodes of sequences {np.flatnonzero(fresh).tolist()} are over: "
-                    "call reset(options={'reset_mask': ...}) for them."
-                )
-            outcome = self._advance(self._checked(actions, fresh), np.flatnonzero(stepped))
+        full, infos, fresh = self.infos == "full", {}, None
+        told = self._everyone
+        if np.count_nonzero(self._over):  # the quickest test of a mask: this is the hot path
+            self._may_start()
+            fresh = self._over.copy()  # to be started in this call
+            told = ~fresh
+        outcome = self._advance(actions)
+        if fresh is not None:
             self._restart(fresh)
-        else:
-            outcome = self._advance(self._checked(actions), ALL)
-
-        ended, infos = outcome.ended | outcome.truncated, {}
-        told = stepped if self.infos == "full" else ended
-        if np.count_nonzero(ended):
+        if outcome.over:
+            ended = outcome.ended | outcome.truncated
             infos = end_infos(self._sequences(ended), ended, self.task.spent)
             if self.autoreset_mode is AutoresetMode.SAME_STEP:
                 infos |= step_infos(outcome, self._names, ended)
                 infos = final_infos(self._observe(), infos, ended)
                 self._restart(ended)
-                fresh, told = ended, told & ~ended
-        infos |= step_infos(outcome, self._names, told)
-        infos |= row_infos(self._rows, self._mask, ~self._over if self.infos == "full" else fresh)
-        rewards = outcome.prior_log_prob + outcome.task_reward
-        return self._observe(), rewards, outcome.ended.copy(), outcome.truncated.copy(), infos
+                fresh, told = ended, ~ended
+            elif not full:
+                infos |= step_infos(outcome, self._names, ended)
+        if full:
+            infos |= step_infos(outcome, self._names, told)
+            shown = ~self._over if outcome.over else self._everyone
+            infos |= row_infos(self._rows, self._mask, shown)
+        elif fresh is not None:
+            infos |= row_infos(self._rows, self._mask, fresh)
+        return self._observe(), outcome.rewards(), outcome.ended, outcome.truncated, infos
+
+    def _may_start(self) -> None:
+        """Raises ResetNeeded where `step` does not start sequences that are over."""
+        if not self._started:
+            raise ResetNeeded("Call reset() before step().")
+        if self.autoreset_mode is not AutoresetMode.NEXT_STEP:
+            raise ResetNeeded(
+                f"The episodes of sequences {np.flatnonzero(self._over).tolist()} are over: "
+                "call reset(options={'reset_mask': ...}) for them."
+            )
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which tokens each sequence may write next, [N, V]; all of them after its end. sb3-contrib's MaskablePPO asks
@@ -184,62 +190,60 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         if task is not None:
             task.close()
 
-    def _seed(self, seed: int | list[int | None] | None) -> None:
-        """One generator serves all sequences: a list of seeds sets it by its first integer."""
-        if seed is not None and not isinstance(seed, (int, np.integer)):
-            if len(seed) != self.num_envs:
-                raise ValueError(f"A list of seeds must have {self.num_envs}, one for each sequence, not {len(seed)}.")
-            seed = next((one for one in seed if one is not None), None)
-        if seed is not None:
-            self._np_random, self._np_random_seed = seeding.np_random(int(seed))
-
     # ---------------------------------------------------------------- one token
 
-    def _advance(self, actions: NDArray[np.int64], rows: Rows) -> Outcome:
-        """Appends actions [N] to the sequences at `rows`, n of them."""
-        at, chosen = self._everyone[rows], actions[rows]
-        if not len(at):
-            n, terms = self.num_envs, np.zeros((self.num_envs, len(self._names)))
-            return Outcome(np.zeros(n), np.zeros(n), terms, np.zeros(n, np.bool_), np.zeros(n, np.bool_))
-        steps = self._steps[rows].copy()
-        self._tokens[at, steps] = chosen
-        terms = self.task.step_terms(self._tokens[rows], steps)
-        prior_log_prob = self._rows[at, chosen].astype(np.float64)
-        task_reward = terms @ self._weights
-        task_reward /= self.c
-        checks.finite_reward(self.task, task_reward, terms)
+    def _advance(self, actions: NDArray[np.int64]) -> Outcome:
+        """Appends actions [N] to the sequences that are not over."""
+        task, over = self.task, self._over
+        chosen = checks.checked_actions(actions, self.num_envs, task.vocab)
+        allowed = self._mask if self._forbids else self._mask[:0]
+        worst = stepping.append(self._tokens, self._steps, over, chosen, allowed, task.vocab.start)
+        if worst >= 0:
+            raise checks.refused(int(chosen[worst]), worst, task.vocab, self._allowed()[worst])
+        terms, was_over = self._terms(), over.copy() if task.spent else None
+        end = -1 if task.vocab.end is None else task.vocab.end
+        paid, counted = (terms, self._weights, self.c, self._rows), (self._steps, self._last, self._returns)
+        table, ended, num_over = stepping.advance(*paid, over, chosen, *counted, task.length, end)
+        if num_over < 0:
+            raise checks.not_finite(task, terms)
+        truncated = np.zeros(self.num_envs, np.bool_)
+        if was_over is not None:  # the task has spent its budget of scores
+            truncated = ~was_over & ~ended
+            over |= truncated
+            num_over += np.count_nonzero(truncated)
+        self._feed(chosen)
+        return Outcome(table, ended, truncated, num_over > 0)
 
-        steps += 1
-        self._steps[rows] = steps
-        self._last[rows] = chosen
-        self._returns[rows] += prior_log_prob + task_reward
-        ended = steps == self.task.length
-        if self.task.vocab.end is not None:
-            ended |= chosen == self.task.vocab.end
-        over, truncated = ended, np.zeros(len(ended), np.bool_)
-        if self.task.spent:
-            over, truncated = np.ones(len(ended), np.bool_), ~ended
-        self._over[rows] = over
-        num_over = np.count_nonzero(over)
-        if not num_over:
-            self._feed(chosen, rows)
-        elif num_over < len(over):
-            self._feed(chosen[~over], at[~over])
-        outcome = Outcome(prior_log_prob, task_reward, terms, ended, truncated)
-        return outcome if rows is ALL else Outcome(*(self._scattered(part, rows) for part in outcome))
+    def _terms(self) -> NDArray[np.float64]:
+        """The task's terms [N, K] for the newest tokens, 0 for sequences that are over."""
+        n, tokens, steps = self.num_envs, self._tokens, self._steps
+        live = None
+        if np.count_nonzero(self._over):
+            live = ~self._over
+            tokens, steps = tokens[live], steps[live]
+            if not len(tokens):
+                return np.zeros((n, len(self._weights)))
+        terms = np.ascontiguousarray(self.task.step_terms(tokens, steps.copy()), np.float64)
+        checks.shape_is(f"{type(self.task).__name__}.step_terms", terms, (len(tokens), len(self._weights)))
+        if live is None:
+            return terms
+        whole = np.zeros((n, len(self._weights)))
+        whole[live] = terms
+        return whole
 
-    def _feed(self, tokens: NDArray[np.int64], rows: Rows) -> None:
-        """The prior reads the tokens [n] of the sequences at `rows`: their next states and rows of log p."""
-        mask = self._action_mask(self._tokens[rows], self._steps[rows])
-        self._write_mask(mask, rows)
-        if rows is ALL:
-            log_probs, self._state = self.prior.step(tokens, self._state)
-            self._rows = allowed_log_probs(log_probs, mask)
+    def _feed(self, chosen: NDArray[np.int64]) -> None:
+        """The prior reads chosen [N]: the next states and rows of log p. Those of sequences that are over mean nothing;
+        they are given the start token, which every prior knows after any token."""
+        over = np.count_nonzero(self._over)
+        if over == self.num_envs:
             return
-        log_probs, state = self.prior.step(tokens, tuple(part[rows] for part in self._state))
-        for whole, part in zip(self._state, state):
-            whole[rows] = part
-        self._rows[rows] = allowed_log_probs(log_probs, mask)
+        fed = chosen if not over else np.where(self._over, self.task.vocab.start, chosen)
+        if self._forbids:
+            going = ~self._over
+            self._mask[going] = self._action_mask(self._tokens[going], self._steps[going])
+        log_probs, self._state = self.prior.step(fed, self._state)
+        checks.shape_is("The prior's step", log_probs, self._rows.shape)
+        self._rows = allowed_log_probs(log_probs, self._mask if self._forbids else None)
 
     def _restart(self, mask: NDArray[np.bool_]) -> None:
         """Puts the sequences of `mask` [N] back behind the start token."""
@@ -248,32 +252,17 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         self._returns[mask] = 0.0
         self._over[mask] = False
         self._rows[mask] = self._first_rows
-        self._write_mask(self._first_mask, mask)
+        self._mask[mask] = self._first_mask
         for whole, first in zip(self._state, self._first_state):
             whole[mask] = first
 
-    def _action_mask(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int8] | None:
-        """The task's mask [n, V] of allowed tokens (None: all). Raises ValueError where it leaves none."""
+    def _action_mask(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int8]:
+        """The task's mask [n, V] of allowed tokens. Raises ValueError where it leaves none."""
         mask = self.task.action_mask(tokens, steps)
-        if mask is not None:
-            checks.allows_some(self.task, mask, tokens, steps)
+        if mask is None:
+            return np.ones((len(tokens), len(self.task.vocab)), np.int8)
+        checks.allows_some(self.task, mask, tokens, steps)
         return mask
-
-    def _write_mask(self, mask: NDArray[np.int8] | None, rows: Rows) -> None:
-        if mask is None and self._mask is None:
-            return
-        if self._mask is None:
-            self._mask = np.ones((self.num_envs, len(self.task.vocab)), np.int8)
-        self._mask[rows] = 1 if mask is None else mask
-
-    def _scattered(self, part: NDArray[Any], rows: Rows) -> NDArray[Any]:
-        """[n, ...] of the sequences at `rows` as [N, ...], zero elsewhere."""
-        whole = np.zeros((self.num_envs, *part.shape[1:]), part.dtype)
-        whole[rows] = part
-        return whole
-
-    def _checked(self, actions: Any, over: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
-        return checks.checked_actions(actions, self.num_envs, self.task.vocab, self._mask, over)
 
     # ---------------------------------------------------------------- what is seen
 
@@ -287,16 +276,16 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
 
     def _allowed(self) -> NDArray[np.int8]:
         """1 for each token that may come next, [N, V]. A new array."""
-        allowed = np.ones((self.num_envs, len(self.task.vocab)), np.int8)
-        if self._mask is not None:  # after the end nothing is forbidden: a masked softmax stays defined
-            np.copyto(allowed, self._mask, where=~self._over[:, None])
+        allowed = self._mask.copy()
+        if self._forbids:  # after the end nothing is forbidden: a masked softmax stays defined
+            allowed[self._over] = 1
         return allowed
 
     def _sequences(self, mask: NDArray[np.bool_]) -> NDArray[np.object_]:
         """The sequences of `mask` in their domain's words, None elsewhere."""
         texts = np.full(self.num_envs, None, dtype=object)
-        for i in np.flatnonzero(mask):
-            texts[i] = self.task.sequence(self._tokens[i, : self._steps[i]])
+        for i, text in zip(np.flatnonzero(mask).tolist(), self.task.sequences(self._tokens[mask], self._steps[mask])):
+            texts[i] = text
         return texts
 
     def _picture(self, i: int) -> Any:
@@ -366,9 +355,9 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
         token = np.asarray(action)
         if token.shape != ():
             raise ValueError(f"The action must be one integer 0..{len(self.task.vocab) - 1}, not {action!r}.")
-        outcome = batch._advance(batch._checked(token[None]), ALL)
-        prior_log_prob, task_reward = float(outcome.prior_log_prob[0]), float(outcome.task_reward[0])
-        terms = dict(zip(batch._names, outcome.terms[0].tolist()))
+        outcome = batch._advance(token[None])
+        prior_log_prob, task_reward, *terms_paid = outcome.table[:, 0].tolist()
+        terms = dict(zip(batch.task.weights, terms_paid))
         info: dict[str, Any] = {"prior_log_prob": prior_log_prob, "task_reward": task_reward, "terms": terms}
         ended, truncated = bool(outcome.ended[0]), bool(outcome.truncated[0])
         if ended or truncated:
@@ -396,5 +385,5 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
         return observation_of(self._batch._observe(), 0)
 
     def _row_info(self) -> dict[str, Any]:
-        rows = row_infos(self._batch._rows, self._batch._mask, ~self._batch._over)
-        return {"prior_log_probs": rows["prior_log_probs"][0], "action_mask": rows["action_mask"][0]}
+        batch = self._batch
+        return {"prior_log_probs": batch._rows[0].copy(), "action_mask": batch._mask[0].copy()}

@@ -6,7 +6,7 @@ object array; a key that no sequence has is absent. All arrays are new: callers 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,20 +20,31 @@ Mask = NDArray[np.bool_]
 class Outcome(NamedTuple):
     """What one token brought to each of N sequences; zero where a sequence took none."""
 
-    prior_log_prob: NDArray[np.float64]  # [N]
-    task_reward: NDArray[np.float64]  # [N], r_T / c
-    terms: NDArray[np.float64]  # [N, K], raw
+    table: NDArray[np.float64]  # [2 + K, N]: log p of the token, r_T / c, the raw terms
     ended: Mask  # [N], terminated
     truncated: Mask  # [N]
+    over: bool  # whether any sequence did either
+
+    def rewards(self) -> NDArray[np.float64]:
+        """log p + r_T / c, [N]."""
+        return self.table[0] + self.table[1]
 
 
-def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8] | None, mask: Mask) -> dict[str, Any]:
-    """What the next action will be judged by: rows [N, V] of log p and of allowed actions (None: all allowed)."""
+TermNames = tuple[list[str], list[str]]
+
+
+def term_names(names: Iterable[str]) -> TermNames:
+    """The keys of the K terms and of their masks."""
+    names = list(names)
+    return names, [f"_{name}" for name in names]
+
+
+def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8], mask: Mask) -> dict[str, Any]:
+    """What the next action will be judged by: rows [N, V] of log p and of allowed actions."""
     present = np.count_nonzero(mask)
     if not present:
         return {}
-    allowed = np.ones(prior_log_probs.shape, np.int8) if action_mask is None else action_mask.copy()
-    rows = prior_log_probs.copy()
+    allowed, rows = action_mask.copy(), prior_log_probs.copy()
     if present < len(mask):
         allowed[~mask] = 0
         rows[~mask] = 0.0
@@ -41,28 +52,25 @@ def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8
     return {"prior_log_probs": rows, "action_mask": allowed, **masks}
 
 
-def step_infos(outcome: Outcome, names: Sequence[str], mask: Mask) -> dict[str, Any]:
+def step_infos(outcome: Outcome, names: TermNames, mask: Mask) -> dict[str, Any]:
     """The two summands of the reward and the raw terms by name."""
     present = np.count_nonzero(mask)
     if not present:
         return {}
-    table = np.empty((2 + len(names), len(mask)))
-    table[0] = outcome.prior_log_prob
-    table[1] = outcome.task_reward
-    table[2:] = outcome.terms.T
+    table = outcome.table.copy()
     if present < len(mask):
         table[:, ~mask] = 0.0
-    masks = np.empty((3 + len(names), len(mask)), np.bool_)  # one each, as users may change them
+    masks = np.empty((len(table) + 1, len(mask)), np.bool_)  # one each, as users may change them
     masks[:] = mask
-    terms: dict[str, Any] = dict(zip(names, table[2:]))
-    terms.update(zip([f"_{name}" for name in names], masks[3:]))
+    prior_log_prob, task_reward, *terms = table
+    of_log_prob, of_reward, of_terms, *of_each = masks
     return {
-        "prior_log_prob": table[0],
-        "_prior_log_prob": masks[0],
-        "task_reward": table[1],
-        "_task_reward": masks[1],
-        "terms": terms,
-        "_terms": masks[2],
+        "prior_log_prob": prior_log_prob,
+        "_prior_log_prob": of_log_prob,
+        "task_reward": task_reward,
+        "_task_reward": of_reward,
+        "terms": dict(zip(names[0] + names[1], terms + of_each)),
+        "_terms": of_terms,
     }
 
 

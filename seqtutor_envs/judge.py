@@ -6,6 +6,7 @@ N sequences, T tokens at most. `<name>_se` is the standard error of the mean bes
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def judged(
         checks.same_vocabulary(task, prior)
     if not (np.isfinite(c) and c > 0):
         raise ValueError(f"c must be above 0, not {c!r}.")
-    distinct = len(np.unique(np.where(padding(tokens, lengths), -1, tokens), axis=0))
+    distinct = num_distinct(np.where(padding(tokens, lengths), -1, tokens))
     row: dict[str, float] = {"distinct_sequences": distinct, "distinct": distinct / n}
     returns, sums = np.zeros(n), dict.fromkeys(task.weights, 0.0)
     for part in parts(*tokens.shape):
@@ -82,6 +83,11 @@ def sequence_log_probs(
         until = None if lengths is None else lengths[part]
         result[part] = token_log_probs(prior.log_probs(tokens[part], until), tokens[part], until).sum(axis=1)
     return result
+
+
+def num_distinct(rows: NDArray[Any]) -> int:
+    """How many of the rows [N, ...] differ: numpy's `unique` would sort them, which takes seven times as long."""
+    return len({row.tobytes() for row in rows})
 
 
 def parts(n: int, horizon: int) -> Iterator[slice]:

@@ -1,74 +1,170 @@
-"""The recurrent updates of cells.py as compiled loops, for a handful of sequences: same arguments, results to 1e-6.
+"""What follows the matrix products of a recurrent step, and the draw of a token, each in one compiled pass over a row.
 
-At these sizes a call into BLAS costs more than the product. Four rows of the hidden matrix are added at a time, so that
-the sums stay in registers, and tanh is written with exp, which the compiler turns into vector code.
+Numpy would go through memory once for each operation, and takes half of the step for it. The compiler turns these
+loops into vector code on three conditions: tanh and exp are written out (polynomials of Eigen and of Cephes, in
+float32), division follows numpy's rules (`error_model`; Python's would test each divisor), and loops start at 0, over
+slices. H cells, N sequences, V tokens.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+f32 = np.float32
 
 # fused multiply-add and sums in any order; nothing that would treat NaN or infinity differently
-FAST = {"contract", "reassoc"}
-ONE, HALF = np.float32(1.0), np.float32(0.5)
-LARGE = np.float32(9.0)  # tanh of it is 1 in float32, and exp of twice it is far from overflow
+COMPILED: dict[str, Any] = {"cache": True, "fastmath": {"contract", "reassoc"}, "error_model": "numpy"}
+INLINE: dict[str, Any] = {**COMPILED, "inline": "always"}  # a called function would keep a loop from becoming vectors
+
+ZERO, ONE, HALF = f32(0.0), f32(1.0), f32(0.5)
+FLAT = f32(9.0)  # from here on tanh is 1 in float32
+# of Eigen's rational approximation of tanh: odd powers above, even powers below, the highest first
+T13, T11, T9, T7, T5, T3, T1 = (
+    f32(c)
+    for c in (
+        -2.76076847742355e-16,
+        2.00018790482477e-13,
+        -8.60467152213735e-11,
+        5.12229709037114e-08,
+        1.48572235717979e-05,
+        6.37261928875436e-04,
+        4.89352455891786e-03,
+    )
+)
+U6, U4, U2, U0 = (
+    f32(c) for c in (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
+)
+# of Cephes' exp: log 2 in two parts, and the polynomial of the rest
+LOG2E, LOG2_HIGH, LOG2_LOW = f32(1.44269504088896341), f32(0.693359375), f32(-2.12194440e-4)
+E7, E6, E5, E4, E3, E2 = (
+    f32(c) for c in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
+)
+UNDERFLOW = f32(-88.0)  # exp of it, and of anything less, comes out as 0
+EXPONENT_BIAS, MANTISSA_BITS = np.int32(127), np.int32(23)
 
 
-@njit(cache=True, fastmath=FAST)
-def tanh(x: np.float32) -> np.float32:
-    """tanh of a float32, to 2e-7."""
-    doubled = np.exp(np.float32(2.0) * min(max(x, -LARGE), LARGE))
-    return (doubled - ONE) / (doubled + ONE)
+@njit(**INLINE)
+def tanh(x):  # type: ignore[no-untyped-def]
+    """tanh of a float32, to 3e-7."""
+    x = FLAT if x > FLAT else x
+    x = -FLAT if x < -FLAT else x  # NaN stays NaN
+    s = x * x
+    above = ((((((T13 * s + T11) * s + T9) * s + T7) * s + T5) * s + T3) * s + T1) * x
+    return above / (((U6 * s + U4) * s + U2) * s + U0)
 
 
-@njit(cache=True, fastmath=FAST)
-def add_product(row: Array, left: Array, matrix: Array) -> None:
-    """row [M] += left [H] @ the first H rows of matrix [>= H, M]."""
-    size = len(left)
-    whole = size - size % 4
-    for k in range(0, whole, 4):
-        a, b, c, d = left[k], left[k + 1], left[k + 2], left[k + 3]
-        for j in range(len(row)):
-            row[j] += a * matrix[k, j] + b * matrix[k + 1, j] + c * matrix[k + 2, j] + d * matrix[k + 3, j]
-    for k in range(whole, size):
-        for j in range(len(row)):
-            row[j] += left[k] * matrix[k, j]
+@njit(**COMPILED)
+def exp_row(row, most, scale, out):  # type: ignore[no-untyped-def]
+    """exp(row - most), to 2e-7 of it, into out [V]; `scale` [V] is room for powers of two. Returns their sum."""
+    bits = scale.view(np.int32)
+    for j in range(len(row)):
+        x = row[j] - most
+        x = UNDERFLOW if x < UNDERFLOW else x
+        out[j] = x
+        bits[j] = (np.int32(np.floor(x * LOG2E + HALF)) + EXPONENT_BIAS) << MANTISSA_BITS
+    total = ZERO
+    for j in range(len(row)):
+        x = out[j]
+        power = np.floor(x * LOG2E + HALF)
+        r = (x - power * LOG2_HIGH) - power * LOG2_LOW
+        y = ((((((E7 * r + E6) * r + E5) * r + E4) * r + E3) * r + E2) * (r * r) + r + ONE) * scale[j]
+        out[j] = y
+        total += y
+    return total
 
 
-@njit(cache=True, fastmath=FAST)
-def lstm(gates: Array, w_hidden: Array, h: Array, c: Array) -> tuple[Array, Array]:
-    """gates [N, 4 H] (i, f, o halved, g), w_hidden [H, 4 H], h, c [N, H] -> h, c."""
-    n, size = h.shape
-    new_h, new_c = np.empty_like(h), np.empty_like(c)
+@njit(**INLINE)
+def sigmoid(x):  # type: ignore[no-untyped-def]
+    """The logistic function of a float32, to 2e-7."""
+    return HALF + HALF * tanh(HALF * x)
+
+
+@njit(**INLINE)
+def greatest(row):  # type: ignore[no-untyped-def]
+    """The greatest number of a row that holds no NaN."""
+    most = row[0]
+    for j in range(1, len(row)):
+        most = row[j] if row[j] > most else most
+    return most
+
+
+@njit(**COMPILED)
+def lstm(gates, table, rows, c, new_h, new_c):  # type: ignore[no-untyped-def]
+    """One step: from gates [N, 4 H] (i, f, g, o as torch has them) and c [N, H] to new_h and new_c [N, H].
+
+    gates are the products of h; row rows [N] of table [M, 4 H] is added to each, and what is left there are their
+    activations. Raises IndexError where there is no such row: compiled code would read what lies there.
+    """
+    n, size = c.shape
     for b in range(n):
-        row = gates[b]
-        add_product(row, h[b], w_hidden)
-        for j in range(4 * size):
-            row[j] = tanh(row[j])
+        if not 0 <= rows[b] < len(table):
+            raise IndexError("A token is none of 0..V.")
+        row, extra = gates[b], table[rows[b]]
+        ifs, g, o = row[: 2 * size], row[2 * size : 3 * size], row[3 * size :]
+        extra_g, extra_o = extra[2 * size : 3 * size], extra[3 * size :]
+        for j in range(2 * size):
+            ifs[j] = sigmoid(ifs[j] + extra[j])
         for j in range(size):
-            i, f, o, g = row[j], row[size + j], row[2 * size + j], row[3 * size + j]
-            cell = HALF * ((ONE + f) * c[b, j] + (ONE + i) * g)
+            g[j] = tanh(g[j] + extra_g[j])
+        for j in range(size):
+            o[j] = sigmoid(o[j] + extra_o[j])
+        for j in range(size):
+            cell = ifs[size + j] * c[b, j] + ifs[j] * g[j]
             new_c[b, j] = cell
-            new_h[b, j] = HALF * (ONE + o) * tanh(cell)
-    return new_h, new_c
+            new_h[b, j] = o[j] * tanh(cell)
 
 
-@njit(cache=True, fastmath=FAST)
-def gru(pre: Array, w_hidden: Array, h: Array) -> tuple[Array]:
-    """pre [N, 3 H] (r, z halved, n), w_hidden [H + 1, 3 H] (its last row is n's hidden bias), h [N, H] -> (h,)."""
+@njit(**COMPILED)
+def gru(recurrent, table, rows, hidden_bias, h, new_h):  # type: ignore[no-untyped-def]
+    """One step: from recurrent [N, 3 H] (r, z, n), the products of h [N, H], to new_h; table and rows as in `lstm`.
+
+    hidden_bias [H] is n's, which r multiplies; the other biases are in the table.
+    """
     n, size = h.shape
-    new_h = np.empty_like(h)
-    recurrent = np.empty(3 * size, np.float32)
     for b in range(n):
-        recurrent[:] = w_hidden[size]
-        add_product(recurrent, h[b], w_hidden)
+        if not 0 <= rows[b] < len(table):
+            raise IndexError("A token is none of 0..V.")
+        row, extra = recurrent[b], table[rows[b]]
         for j in range(size):
-            r = HALF * (ONE + tanh(pre[b, j] + recurrent[j]))
-            z = HALF * (ONE + tanh(pre[b, size + j] + recurrent[size + j]))
-            candidate = tanh(pre[b, 2 * size + j] + r * recurrent[2 * size + j])
+            r = sigmoid(row[j] + extra[j])
+            z = sigmoid(row[size + j] + extra[size + j])
+            candidate = tanh(extra[2 * size + j] + r * (row[2 * size + j] + hidden_bias[j]))
             new_h[b, j] = candidate + z * (h[b, j] - candidate)
-    return (new_h,)
+
+
+@njit(**COMPILED)
+def log_softmax(logits):  # type: ignore[no-untyped-def]
+    """log softmax of each row of float32 [N, V], in place."""
+    scale, powers = np.empty(logits.shape[1], np.float32), np.empty(logits.shape[1], np.float32)
+    for row in logits:
+        most = greatest(row)
+        normaliser = np.log(exp_row(row, most, scale, powers))
+        for j in range(len(row)):
+            row[j] = (row[j] - most) - normaliser
+
+
+@njit(**COMPILED)
+def drawn(log_probs, draws):  # type: ignore[no-untyped-def]
+    """The token of each row of log_probs, float32 [N, V], at which the cumulative probability passes draws [N], which
+    are in [0, 1); the rows need not be normalised."""
+    tokens = np.empty(len(draws), np.int64)
+    scale, powers = np.empty(log_probs.shape[1], np.float32), np.empty(log_probs.shape[1], np.float32)
+    for b in range(len(draws)):
+        # less the greatest: else a low temperature would leave nothing of any token
+        exp_row(log_probs[b], greatest(log_probs[b]), scale, powers)
+        total = 0.0
+        for p in powers:
+            total += p
+        target, reached, token = draws[b] * total, 0.0, 0
+        for j in range(len(powers)):
+            reached += powers[j]
+            if reached > target:  # a token of probability 0 never is where this becomes true
+                token = j
+                break
+        tokens[b] = token
+    return tokens

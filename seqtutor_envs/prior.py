@@ -188,7 +188,8 @@ class TablePrior(Prior):
             found = list(np.shape(logits))
             raise ValueError(f"{length} steps of {len(vocab)} tokens need logits [{nodes}, {len(vocab)}], not {found}.")
         self.vocab, self.length = vocab, length
-        self._rows = log_softmax(np.array(logits, dtype=np.float64)).astype(np.float32)
+        exact = np.array(logits, dtype=np.float64)
+        self._rows = (exact - np.logaddexp.reduce(exact, axis=1, keepdims=True)).astype(np.float32)
 
     def initial_state(self, n: int) -> State:
         return (np.full(n, -1),)

@@ -115,6 +115,12 @@ class Task(ABC):
         """One finished sequence [T] in the domain's own words, never an ndarray: the list of token texts."""
         return self.vocab.decode(tokens)
 
+    def sequences(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[Any]:
+        """`sequence` of each of tokens [N, T] up to lengths [N]."""
+        if type(self).sequence is Task.sequence:
+            return self.vocab.decode_rows(tokens, lengths)
+        return [self.sequence(row[:length]) for row, length in zip(tokens, lengths.tolist())]
+
     def render_ansi(self, tokens: NDArray[np.int64]) -> str:
         """The tokens so far [t] as text."""
         return " ".join(self.vocab.decode(tokens))

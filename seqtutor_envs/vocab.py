@@ -42,3 +42,8 @@ class TokenVocab:
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Texts of the given token ids (each in 0..V-1)."""
         return [self.tokens[i] for i in (ids.tolist() if isinstance(ids, np.ndarray) else ids)]
+
+    def decode_rows(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[list[str]]:
+        """`decode` of each of ids [N, T] up to lengths [N]; what lies beyond may be the start id."""
+        rows = np.array([*self.tokens, ""], dtype=object)[ids].tolist()
+        return [row if length == len(row) else row[:length] for row, length in zip(rows, lengths.tolist())]

@@ -15,7 +15,7 @@ from seqtutor_envs.masking import LOG_PROB_FLOOR, allowed_log_probs
 from seqtutor_envs.prior import TablePrior
 from seqtutor_envs.vocab import TokenVocab
 
-END = ToyTask.vocab.end
+END, START = ToyTask.vocab.end, ToyTask.vocab.start
 each_mask = pytest.mark.parametrize("masked", [False, True])
 each_autoreset_mode = pytest.mark.parametrize("autoreset_mode", AUTORESET_MODES)
 
@@ -29,12 +29,12 @@ def vector(num_envs, masked=False, **kwargs):
 
 
 class CountingPrior(TablePrior):
-    """Remembers how many sequences each step fed."""
+    """Remembers what each step fed."""
 
-    fed: list[int]
+    fed: list[list[int]]
 
     def step(self, tokens, state):
-        self.fed = [*getattr(self, "fed", []), len(tokens)]
+        self.fed = [*getattr(self, "fed", []), tokens.tolist()]
         return super().step(tokens, state)
 
 
@@ -167,17 +167,17 @@ def test_reward_divides_the_weighted_terms_by_c():
     assert info["task_reward"] == (-1.0 + 3.0 * 0.25) / 0.5
 
 
-def test_only_sequences_that_go_on_are_fed_to_the_prior():
+def test_sequences_that_are_over_are_fed_nothing_but_the_start_token():
     prior = CountingPrior(ToyTask.vocab, np.zeros((341, 4)), 5)
     env = SequenceTutorVectorEnv(ToyTask(), prior, num_envs=3, c=1.0, autoreset_mode="NextStep")
-    assert prior.fed == [1]  # the start token, once for all
+    assert prior.fed == [[START]]  # once for all
     env.reset()
     env.step(np.array([0, END, 0]))
     env.step(np.array([0, 0, 0]))  # the second one starts anew
     env.step(np.array([END, END, END]))
     env.step(np.array([0, 0, 0]))  # all start anew
     env.step(np.array([0, 1, 2]))
-    assert prior.fed == [1, 2, 2, 3]
+    assert prior.fed[1:] == [[0, START, 0], [0, START, 0], [0, 1, 2]]
 
 
 def test_an_ignored_action_may_be_anything():

@@ -47,7 +47,7 @@ class Bigram(Prior):
 
     def __init__(self, vocab):
         self.vocab, self.length = vocab, 20
-        self.rows = log_softmax(np.random.default_rng(0).normal(size=(len(vocab) + 1, len(vocab)))).astype(np.float32)
+        self.rows = log_softmax(np.random.default_rng(0).normal(size=(len(vocab) + 1, len(vocab))).astype(np.float32))
 
     def initial_state(self, n):
         return (np.zeros(n),)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.judge import parts
-from seqtutor_envs.melody.rules import MIDDLE_C, RULE_NAMES, melody_rules, whole_melodies
-from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB
+from seqtutor_envs.melody.rules import MIDDLE_C, SPEAKING, speaking_steps, whole_melodies
+from seqtutor_envs.melody.vocab import MELODY_VOCAB
 
 LAGS = (1, 2, 3)
 
@@ -37,15 +36,12 @@ PAPER_TABLE_1: dict[str, dict[str, float]] = {
 
 def rows(tokens: NDArray[np.int64]) -> dict[str, float]:
     """The rows of Table 1: what the nine rules say, whatever the task."""
-    n, horizon = tokens.shape
-    counts: dict[str, int] = {}
-    for part in parts(n, horizon):
-        for name, count in _counted(tokens[part]).items():
-            counts[name] = counts.get(name, 0) + count
+    counts = dict(zip(SPEAKING, speaking_steps(tokens).tolist()))
+    counts["long_holds"] = counts["excessively_repeated"] - counts["repeated_pitches"]
     resolved, doubled = counts.pop("resolved"), counts.pop("doubled")
     values, unique = whole_melodies(tokens)
     return {
-        **{name: count / (n * horizon) for name, count in counts.items()},
+        **{name: count / tokens.size for name, count in counts.items()},
         "starts_with_tonic": float(np.mean(tokens[:, 0] == MIDDLE_C)),
         "leaps_resolved": resolved / (resolved + doubled) if resolved + doubled else np.nan,
         "unique_maximum": float(unique[:, 0].mean()),
@@ -53,23 +49,6 @@ def rows(tokens: NDArray[np.int64]) -> dict[str, float]:
         **{f"autocorrelation_{lag}": _mean_of_defined(values[:, k]) for k, lag in enumerate(LAGS)},
         "distinct_4grams": _fourgrams(tokens),
     }
-
-
-def _counted(tokens: NDArray[np.int64]) -> dict[str, int]:
-    """Steps at which a rule speaks; resolved and doubled leaps."""
-    rules = dict(zip(RULE_NAMES, np.moveaxis(melody_rules(tokens, tokens.shape[1]), 2, 0)))
-    excessive, pitch = rules["repetition"] != 0, tokens >= LOWEST_TOKEN
-    steps = {
-        "excessively_repeated": excessive,
-        "repeated_pitches": excessive & pitch,
-        "long_holds": excessive & ~pitch,
-        "not_in_key": rules["key"] != 0,
-        "in_motif": rules["motif"] != 0,
-        "in_repeated_motif": rules["repeated_motif"] != 0,
-        "resolved": rules["leap"] > 0,
-        "doubled": rules["leap"] < 0,
-    }
-    return {name: int(np.count_nonzero(which)) for name, which in steps.items()}
 
 
 def _fourgrams(tokens: NDArray[np.int64]) -> int:
