@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,13 @@ class LearnerSettings:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}.")
 
 
+class Values(NamedTuple):
+    """Of one batch, [B, T, V]."""
+
+    online: Tensor  # with its graph
+    target: Tensor
+
+
 class SoftQLearner:
     """Online and target network, optimiser, `update(batch)`.
 
@@ -65,18 +73,40 @@ class SoftQLearner:
         fused = network.device.type in ("cpu", "cuda")  # a third of the time of torch's loop
         self.optimizer = torch.optim.Adam(parameters, fused=fused)
 
-    def update(self, batch: Sequences) -> dict[str, float]:
-        """One gradient step on the mean loss over the batch's tokens; its statistics."""
+    def look(self, batch: Sequences) -> Values | None:
+        """The values of a batch whose rewards are not known yet, for `update`; None where they will be others by then:
+        at the first update v may be raised to the mean target."""
+        if not self.optimizer.state and self.settings.lam > 0.0:
+            return None
+        tokens, _, _, prior_log_probs = batch.tensors(self.network.device)
+        return self._values(tokens, prior_log_probs)
+
+    def _values(self, tokens: Tensor, prior_log_probs: Tensor) -> Values:
+        online = self.network.values(tokens, prior_log_probs)
+        if self.settings.tau == 1.0:  # without a lag the target network is the online network
+            return Values(online, online.detach())
+        with torch.no_grad():
+            return Values(online, self.target_network.values(tokens, prior_log_probs))
+
+    def update(self, batch: Sequences, ahead: Values | None = None) -> dict[str, float]:
+        """One gradient step on the mean loss over the batch's tokens; its statistics.
+
+        Args:
+            batch: what to learn from.
+            ahead: what `look` gave for the same batch, since the last update.
+        """
         s = self.settings
-        tensors = batch.tensors(self.network.device)
-        tokens, lengths, _, prior_log_probs = tensors
+        tokens, lengths, _, prior_log_probs = tensors = batch.tensors(self.network.device)
         mask = within(lengths, tokens.shape[1])
         if not self.optimizer.state and s.lam > 0.0:
-            first = taken(self.network.values(tokens, prior_log_probs), tokens).detach()
-            start_at_mean((self.network, self.target_network), self._targets(*tensors) - first, mask)
-        values = self.network.values(tokens, prior_log_probs)
-        online = taken(values, tokens)
-        y = self._targets(*tensors, values.detach() if s.tau == 1.0 else None)
+            with torch.no_grad():
+                first = taken(self.network.values(tokens, prior_log_probs), tokens)
+                begin = self._targets(*tensors, self.target_network.values(tokens, prior_log_probs))
+            start_at_mean((self.network, self.target_network), begin - first, mask)
+        if ahead is None:
+            ahead = self._values(tokens, prior_log_probs)
+        online = taken(ahead.online, tokens)
+        y = self._targets(*tensors, ahead.target)
         losses = nn.functional.mse_loss(online, y, reduction="none") / 2
         if s.huber is not None:
             losses = nn.functional.huber_loss(online, y, reduction="none", delta=s.huber)
@@ -95,20 +125,14 @@ class SoftQLearner:
 
     @torch.no_grad()
     def _targets(
-        self,
-        tokens: Tensor,
-        lengths: Tensor,
-        task_reward: Tensor,
-        prior_log_probs: Tensor,
-        values: Tensor | None = None,
+        self, tokens: Tensor, lengths: Tensor, task_reward: Tensor, prior_log_probs: Tensor, values: Tensor
     ) -> Tensor:
-        """y [B, T] by the target network, or by its `values` [B, T, V] where they are known: without a lag it is the
-        online network."""
+        """y [B, T] by the target network's values [B, T, V]."""
         return self.objective.target(
             task_reward,
             self.network.prior_weight * prior_log_probs,
             tokens,
-            self.target_network.values(tokens, prior_log_probs) if values is None else values,
+            values,
             discounts(lengths, tokens.shape[1], self.settings.gamma),
             self.settings.lam,
         )

@@ -6,6 +6,7 @@ N environments, T steps at most, V tokens.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeGuard
 
@@ -127,24 +128,33 @@ class Rollouts:
             self._informed = getattr(env.unwrapped, "infos", "full") == "full"
 
     def collect(
-        self, policy: Policy, rng: np.random.Generator, epsilon: float | None = None
+        self,
+        policy: Policy,
+        rng: np.random.Generator,
+        epsilon: float | None = None,
+        meanwhile: Callable[[Sequences], Any] | None = None,
     ) -> tuple[Sequences, NDArray[np.float64]]:
         """One round. Returns the sequences and log pi [N] of each, under `policy`.
 
         Args:
             policy: what to act by.
             epsilon: None samples from the policy; a number takes its best token, and with that probability any token.
+            meanwhile: called with the sequences, their rewards still 0, before these are waited for, as scoring
+                processes may be at work; not where the environment is stepped.
         """
-        if self._native is not None:
-            sequences, log_policy = self._written(policy, rng, epsilon)
-            rewards, self.terms = task_rewards(self._native, sequences.tokens, sequences.lengths)
-            return replace(sequences, task_rewards=rewards), log_policy
-        return self._stepped(policy, rng, epsilon)
+        if self._native is None:
+            return self._stepped(policy, rng, epsilon)
+        sequences, log_policy = self._written(policy, rng, epsilon)
+        if meanwhile is not None:
+            meanwhile(sequences)
+        rewards, self.terms = task_rewards(self._native, sequences.tokens, sequences.lengths)
+        return replace(sequences, task_rewards=rewards), log_policy
 
     def _written(
         self, policy: Policy, rng: np.random.Generator, epsilon: float | None
     ) -> tuple[Sequences, NDArray[np.float64]]:
-        """Sequences without their rewards; each leaves the batch when it ends."""
+        """Sequences without their rewards; each leaves the batch when it ends, and is announced to the task."""
+        assert self._native is not None
         n, horizon, vocab = self.num_envs, self.horizon, self.prior.vocab
         sequences = empty(n, horizon, len(vocab))
         log_policy, live = np.zeros(n), np.arange(n)
@@ -159,7 +169,9 @@ class Rollouts:
             log_policy[live] += policy_rows[np.arange(len(live)), last]
             going = last != vocab.end
             if not going.all():
-                sequences.lengths[live[~going]] = t + 1
+                done = live[~going]
+                sequences.lengths[done] = t + 1
+                self._native.task.announce(sequences.tokens[done, : t + 1], sequences.lengths[done])
                 live, last = live[going], last[going]
                 state, prior_state = (tuple(part[going] for part in parts) for parts in (state, prior_state))
                 if not len(live):

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from agents.base import SequenceAgent
-from agents.learner import LearnerSettings, SoftQLearner
+from agents.learner import LearnerSettings, SoftQLearner, Values
 from agents.networks import Policy, ValueNetwork, device_named
 from agents.replay import Replay, Sequences
 from agents.sb3_model import AnyEnv
@@ -145,6 +145,9 @@ class Tutor(SequenceAgent):
         self.replay = Replay(max(arguments["buffer_size"], self.n_envs), self.horizon, len(self.prior.vocab))
         self.batch_size: int = max(arguments["batch_size"], self.n_envs) if batch_size is None else batch_size
         self.updates_per_round: int = arguments["updates_per_round"]
+        # every update then is about the newest round as a whole, in which order does not matter
+        self._whole = self.updates_per_round == 1 and self.n_envs == self.replay.capacity <= self.batch_size
+        self._ahead: tuple[Sequences, Values | None] | None = None
         self.anneal = anneal
         self._epsilon = (epsilon_start, epsilon_end, epsilon_steps)
 
@@ -153,7 +156,11 @@ class Tutor(SequenceAgent):
 
     def collect(self) -> tuple[Sequences, NDArray[np.float64]]:
         epsilon = self.epsilon() if self.learner.objective.greedy else None
-        return self.rollouts.collect(self.current_policy(), self.rng, epsilon)
+        return self.rollouts.collect(self.current_policy(), self.rng, epsilon, self._look if self._whole else None)
+
+    def _look(self, sequences: Sequences) -> None:
+        """Learning's forward passes need no rewards, so they need not wait for them."""
+        self._ahead = sequences, self.learner.look(sequences.cut())
 
     def epsilon(self) -> float:
         """The present share of uniform tokens of an agent that is greedy while it learns."""
@@ -165,9 +172,13 @@ class Tutor(SequenceAgent):
         self.replay.add(sequences)
         if self.anneal:
             self.learner.set_progress(self.num_timesteps / self.total_timesteps)
-        statistics = [
-            self.learner.update(self.replay.sample(self.batch_size, self.rng)) for _ in range(self.updates_per_round)
-        ]
+        looked_at, self._ahead = self._ahead, None
+        if self._whole:
+            same = looked_at is not None and looked_at[0].tokens is sequences.tokens
+            statistics = [self.learner.update(sequences.cut(), looked_at[1] if looked_at and same else None)]
+        else:
+            replayed = (self.replay.sample(self.batch_size, self.rng) for _ in range(self.updates_per_round))
+            statistics = [self.learner.update(batch) for batch in replayed]
         means = {name: float(np.mean([entry[name] for entry in statistics])) for name in statistics[0]}
         optimizer = self.learner.optimizer
         return means | {"learning_rate": optimizer.param_groups[0]["lr"], "n_updates": adam_steps(optimizer)}

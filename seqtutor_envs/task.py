@@ -74,6 +74,10 @@ class Task(ABC):
         terms = self.terms(tokens, lengths)
         return sum((self.weights[name] * term for name, term in terms.items()), np.zeros(np.shape(tokens)))
 
+    def announce(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
+        """Finished sequences [N, T] that `terms` will be asked about before long: a task whose scores take time in
+        other processes may begin. Here nothing."""
+
     def metrics(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
     ) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,40 @@ def test_the_target_network_moves_by_tau():
     one.update(batch(frozen))
     for slow, old, fast in zip(one.target_network.parameters(), before, one.network.parameters()):
         torch.testing.assert_close(slow, 0.75 * old + 0.25 * fast.detach())
+
+
+@pytest.mark.parametrize("lam", [0.0, 1.0])
+@pytest.mark.parametrize("name", ["psi", "g"])
+def test_values_looked_up_before_the_rewards_are_known_change_nothing(name, lam):
+    """To the bit: the same passes, only earlier."""
+    frozen, plain = learner(name, lam=lam, learning_rate=0.1)
+    _, early = learner(name, lam=lam, learning_rate=0.1)
+    for seed in range(4):
+        new = batch(frozen, seed=seed)
+        ahead = early.look(replace(new, task_rewards=np.full_like(new.task_rewards, np.nan)))
+        assert (ahead is None) == (seed == 0 and lam > 0.0), "v is raised at the first update"
+        assert early.update(new, ahead) == plain.update(new)
+    for a, b in zip(plain.network.parameters(), early.network.parameters()):
+        assert torch.equal(a, b)
+
+
+def test_without_a_lag_targets_are_the_online_networks():
+    """tau = 1 skips the target network's pass; tau just below 1, which does not, gives nearly the same."""
+    results = []
+    for tau in (1.0, 1.0 - 1e-7):
+        frozen, one = learner(tau=tau, lam=1.0, learning_rate=0.05)
+        calls = []
+        forward = one.target_network.values
+        one.target_network.values = lambda *args: calls.append(1) or forward(*args)
+        statistics = [one.update(batch(frozen, seed=seed)) for seed in range(5)]
+        results.append((statistics, [parameter.detach() for parameter in one.network.parameters()]))
+        assert len(calls) == (1 if tau == 1.0 else 6)  # once to raise v, then once an update
+        for slow, fast in zip(one.target_network.parameters(), one.network.parameters()):
+            torch.testing.assert_close(slow, fast.detach())
+    for a, b in zip(*(statistics for statistics, _ in results)):
+        assert a == pytest.approx(b, rel=1e-4)
+    for a, b in zip(results[0][1], results[1][1]):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_huber_is_squared_inside_and_linear_outside():

@@ -188,3 +188,25 @@ def test_attributes_are_found_under_all_wrappers(made):
     assert env_attribute(env, "c") == 3.0
     assert env_attribute(env, "task").length == 4
     assert env_attribute(env, "no_such_attribute") is None
+
+
+def test_a_task_is_told_of_sequences_as_they_end_and_learning_may_look_before_their_rewards():
+    class Told(ToyTask):
+        announced: list[list[int]] = []
+
+        def announce(self, tokens, lengths):
+            assert (lengths == tokens.shape[1]).all()
+            self.announced.extend(tokens.tolist())
+
+        def terms(self, tokens, lengths=None):
+            ended = [row[:n].tolist() for row, n in zip(tokens, lengths) if row[n - 1] == self.vocab.end]
+            assert sorted(self.announced) == sorted(ended)
+            return super().terms(tokens, lengths)
+
+    task, looked = Told(), []
+    env = SequenceTutorVectorEnv(task, PRIORS["open"], num_envs=N, c=2.0)
+    network = ValueNetwork(PRIORS["open"], False, 1.0, torch.Generator().manual_seed(0))
+    policy = Policy(network, PRIORS["open"], 5)
+    sequences, _ = Rollouts(env, PRIORS["open"], 5).collect(policy, np.random.default_rng(3), None, looked.append)
+    assert 2 < len(task.announced) <= N and sequences.task_rewards.any()
+    assert looked[0].tokens is sequences.tokens and not looked[0].task_rewards.any()

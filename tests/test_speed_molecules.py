@@ -1,9 +1,7 @@
-"""`python -m benchmarks speed --domain smiles`: figures are there, and the parts are what they are called."""
+"""The section "molecules" of the speed report: RDKit alone is RDKit, all sides do the same work, figures are there."""
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from functools import cache
 
@@ -12,11 +10,12 @@ import pytest
 from recurrent_toys import random_weights
 from smiles_toys import ASPIRIN, CAFFEINE, GLUCOSE, by_rdkit
 
-from benchmarks.__main__ import main
 from benchmarks.speed import molecules
 from benchmarks.speed.chem_alone import AllCores, score
+from benchmarks.speed.options import Options
 from benchmarks.speed.turns import in_turns, typical
 from seqtutor_envs.prior import RecurrentPrior
+from seqtutor_envs.smiles.scoring import Scorer
 from seqtutor_envs.smiles.vocab import smiles_vocab
 
 VOCAB = smiles_vocab(["C", "O", "N"])
@@ -28,11 +27,24 @@ def small():
     return RecurrentPrior(random_weights("lstm", 1, len(VOCAB), 6, scale=1.0), "lstm", VOCAB, 30)
 
 
+@pytest.fixture
+def few(monkeypatch):
+    for name, value in (("ROUNDS", (4,)), ("SCORED", 6), ("KEPT", 8)):
+        monkeypatch.setattr(molecules, name, value)
+
+
 def test_rdkit_alone_gives_rdkits_numbers():
     for string in (ASPIRIN, GLUCOSE):
         logp, sa, qed, _ = by_rdkit(string)
         assert score(string) == (qed, sa, logp)
     assert score("C(C") is None
+
+
+def test_our_scorer_gives_what_rdkit_alone_gives():
+    ours = Scorer(molecules.SPEC, 0, cache_size=1)([ASPIRIN, "C(C", CAFFEINE])
+    assert ours[1].values == () and score("C(C") is None
+    for scored, string in zip(ours[::2], (ASPIRIN, CAFFEINE)):
+        assert scored.values == pytest.approx(score(string), rel=1e-6)
 
 
 def test_all_cores_answer_in_order_and_end():
@@ -50,51 +62,47 @@ def test_the_wall_clock_sees_what_others_do():
     assert typical(times["sleep"]) == pytest.approx(0.02, rel=0.5)
 
 
-def test_sampling_alone_writes_what_a_round_writes():
-    """Tokens of one step each, until all sequences are over; distributed as the prior's samples."""
-    learner = molecules.tutor(small(), 16, 0)
-    rng, policy = np.random.default_rng(0), learner.current_policy()
-    steps = [molecules.written(policy, small(), 16, 30, rng) for _ in range(200)]
-    assert all(len(columns[0]) == 16 and len(columns) <= 30 for columns in steps)
-    for columns in steps:
-        for now, after in zip(columns, columns[1:]):
-            assert len(after) == (now != VOCAB.end).sum()
-    lengths = sum(len(column) for columns in steps for column in columns) / 3_200
-    expected = small().sample(3_200, 1, 30)[1]
-    assert abs(lengths - expected.mean()) < 5 * expected.std() / 3_200**0.5
-    assert len(molecules.written(policy, small(), 16, 1, rng)) == 1
+def test_the_loop_beside_the_sum_of_its_parts(few, monkeypatch):
+    seconds = {"loop": 8.0, "writing": 1.0, "rdkit": 2.0, "update": 4.0}
+    called, asked = [], []
+
+    def once(sides, *_):
+        for name, side in sides.items():
+            side()
+            called.append(name)
+        return {name: np.full(5, seconds[name]) for name in sides}
+
+    class Counts(dict):
+        def total(self):
+            return 4
+
+    monkeypatch.setattr(molecules, "in_turns", once)
+    made = molecules.tutor(small(), 4, 0, learning_rate=molecules.STILL)
+    monkeypatch.setattr(made.task, "counts", Counts(valid=3))
+    monkeypatch.setattr(made.task.counts, "update", lambda *_: None, raising=False)
+    monkeypatch.setattr(molecules, "tutor", lambda *_, **__: made)
+    rows = list(molecules.loop(small(), lambda smiles: asked.append(len(smiles)), 4, 0, "float32", 0.0))
+    assert called == list(seconds) and asked == [4], "RDKit scores as many as a round has"
+    whole, alone, *parts = rows
+    assert (whole.value, whole.limit, whole.ratio) == pytest.approx((3 / 8, 3 / 7, 7 / 8)) and whole.met()
+    assert f"{8e6 / 3:.0f} us" in whole.note and f"{7e6 / 3:.0f}" in whole.note
+    assert alone.value == whole.value and alone.met() is False, "600 are asked for"
+    assert [row.value for row in parts] == pytest.approx([1e6 / 3, 2e6 / 3, 4e6 / 3])
+    assert [row.ratio for row in parts] == [1 / 8, 1 / 4, 1 / 2]
 
 
-def test_all_figures_are_printed_and_written(tmp_path, capsys, monkeypatch):
-    for name, value in (("BATCHES", (4,)), ("ROUNDS", (4,)), ("SCORED", 6), ("KEPT", 8), ("CHECKS", 2)):
-        monkeypatch.setattr(molecules, name, value)
-    prior = small().save(tmp_path / "small")
-    out = tmp_path / "speed.json"
-    options = ["--domain", "smiles", "--seconds", "0.01", "--workers", "1", "--memory", "16", "--prior", str(prior)]
-    main(["speed", "--out", str(out), *options])
-    results = json.loads(out.read_text())["results"]
-    assert set(results) == {"score", "sampling", "loop", "memory"} and set(results["memory"]) == {"8", "16"}
-    assert all(0 < value < np.inf for rows in results.values() for row in rows.values() for value in row.values())
-    row = results["loop"]["4"]
-    assert row["parts_us"] == pytest.approx(row["sampling_us"] + row["rdkit_us"] + row["update_us"])
-    assert row["parts_to_loop"] == pytest.approx(row["parts_us"] / row["loop_us"]) and row["valid"] <= 1
-    assert row["valid_per_s"] == pytest.approx(1e6 / row["loop_us"])
-    assert 50 < results["memory"]["16"]["this_mib"] < 5_000 and results["memory"]["16"]["workers_mib"] > 50
-    printed = capsys.readouterr().out
-    assert "parts_to_loop" in printed and "LSTM-6" in printed and str(out) in printed
+@pytest.mark.parametrize(("workers", "precision"), [(0, "bfloat16"), (1, "float32")])
+def test_all_rows_come_with_figures(few, tmp_path, monkeypatch, workers, precision):
+    monkeypatch.setattr(molecules, "PRECISIONS", (precision,))
+    prior = str(small().save(tmp_path / "small"))
+    rows = list(molecules.rows(Options(seconds=0.01, smiles_prior=prior, workers=workers)))
+    names = [row.name for row in rows]
+    assert len(set(names)) == len(names) == (3 if workers else 1) + 5
+    figures = [figure for row in rows for figure in (row.value, row.limit, row.ratio, row.low, row.high)]
+    assert all(0 < figure < np.inf for figure in figures if figure is not None)
+    assert sum(row.met() is not None for row in rows) == (2 if workers else 1) + 2
+    assert sum(precision in name for name in names) == 5
 
 
-def test_memory_in_use_is_seen():
-    before = molecules.resident(os.getpid())
-    block = np.ones(64 * 2**17)  # 64 MiB
-    assert molecules.resident(os.getpid()) - before == pytest.approx(64, abs=8)
-    del block
-
-
-@pytest.mark.parametrize(
-    "options", [["--workers", "2"], ["--memory", "10"], ["--domain", "smiles", "--memory", "-1"]]
-)
-def test_what_cannot_be_is_one_line_and_status_2(tmp_path, capsys, options):
-    with pytest.raises(SystemExit) as end:
-        main(["speed", "--out", str(tmp_path / "speed.json"), *options])
-    assert end.value.code == 2 and capsys.readouterr().err.count("\n") == 1
+def test_precision_is_the_learners():
+    assert molecules.tutor(small(), 4, 0, precision="bfloat16").learner.network.precision == "bfloat16"

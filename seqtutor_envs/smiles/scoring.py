@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from seqtutor_envs.checks import one_of, positive_integer
 from seqtutor_envs.smiles import chem, chem_checks, chem_scores
+from seqtutor_envs.smiles.ahead import Ahead
 from seqtutor_envs.smiles.constraints import Constraints
 from seqtutor_envs.smiles.pool import WorkerPool
 
@@ -122,20 +123,32 @@ class Scorer:
             raise ValueError("score_timeout needs workers=1 or more: RDKit is only stopped in a process of its own.")
         self._cache: OrderedDict[str, Score] = OrderedDict()
         self._pool = WorkerPool(spec.as_dict(), self.workers, score_timeout) if self.workers else None
+        self._ahead = Ahead(self._pool) if self._pool else None
+
+    def begin(self, smiles: Iterable[str]) -> None:
+        """Lets workers that are running score these strings meanwhile; the next call waits for them all."""
+        if self._ahead and self._pool and self._pool.running:
+            self._ahead.give([text for text in smiles if text not in self._cache])
 
     def __call__(self, smiles: Iterable[str]) -> list[Score]:
         """One score for each string, in their order."""
         smiles = list(smiles)
+        begun = self._ahead.take() if self._ahead else {}
+        new = {text: score_of(answer) for text, answer in begun.items()}
         found = dict.fromkeys(smiles, Score(""))
         missing = []
         for text in found:
-            if text in self._cache:
+            if text in new:
+                found[text] = new[text]
+            elif text in self._cache:
                 self._cache.move_to_end(text)
                 found[text] = self._cache[text]
             else:
                 missing.append(text)
-        for text, result in zip(missing, self._score(missing)):
-            found[text] = self._cache[text] = result
+        scored = dict(zip(missing, self._score(missing)))
+        found |= scored
+        for text, result in (new | scored).items():
+            self._cache[text] = result
             if len(self._cache) > self.cache_size:
                 self._cache.popitem(last=False)
         return [found[text] for text in smiles]
@@ -149,7 +162,8 @@ class Scorer:
 
     def close(self) -> None:
         """Ends the workers; a later call starts them again."""
-        if self._pool:
+        if self._pool and self._ahead:
+            self._ahead.take()
             self._pool.close()
 
     def __reduce__(self) -> tuple[type[Scorer], tuple[Any, ...]]:

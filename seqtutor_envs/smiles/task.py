@@ -123,10 +123,12 @@ class SmilesTask(Task):
     def step_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
         tokens, steps = np.asarray(tokens, dtype=np.int64), np.asarray(steps, dtype=np.int64)
         chosen = tokens[np.arange(len(tokens)), steps]
-        past = ((tokens == self._end) & (np.arange(tokens.shape[1]) < steps[:, None])).any(axis=1)
-        over = ((chosen == self._end) | (steps + 1 == self.length)) & ~past
-        paid = np.flatnonzero(~past if self.shaping else over)
+        over = (chosen == self._end) | (steps + 1 == self.length)
+        paid = np.arange(len(tokens)) if self.shaping else np.flatnonzero(over)
         terms = np.zeros((len(tokens), len(self.weights)))
+        if len(paid):
+            past = ((tokens[paid] == self._end) & (np.arange(tokens.shape[1]) < steps[paid, None])).any(axis=1)
+            paid = paid[~past]
         if len(paid):
             smiles = self.smiles(tokens[paid], steps[paid] + 1)
             wrote = chosen[paid] != self._end
@@ -154,6 +156,11 @@ class SmilesTask(Task):
         else:
             table[over, until[over] - 1] = self.scores(self.smiles(tokens[over], until[over]))
         return {name: table[:, :, k] for k, name in enumerate(self.weights)}
+
+    def announce(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
+        """Scoring processes begin with these finished molecules."""
+        if not self.shaping:  # it pays for every prefix
+            self.scorer.begin(self.smiles(tokens, lengths))
 
     def _checked(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None
