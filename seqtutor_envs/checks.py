@@ -89,10 +89,9 @@ def not_finite(task: Task, terms: NDArray[np.float64]) -> ValueError:
     return ValueError(f"{type(task).__name__} must pay a finite reward; {terms_said}.")
 
 
-def shape_is(what: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
-    """Raises ValueError unless the array that `what` returned has this shape."""
-    if array.shape != shape:
-        raise ValueError(f"{what} must return an array {list(shape)}, not {list(array.shape)}.")
+def wrong_shape(what: str, array: NDArray[Any], shape: tuple[int, ...]) -> ValueError:
+    """What to raise where `what` returned an array of another shape."""
+    return ValueError(f"{what} must return an array {list(shape)}, not {list(array.shape)}.")
 
 
 def first_seed(seed: int | list[int | None] | None, num_envs: int) -> int | None:

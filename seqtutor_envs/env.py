@@ -100,9 +100,10 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         if rows.shape != (1, start) or np.isnan(rows).any():
             raise ValueError(f"The prior's step must return log p as [N, {start}] without NaN, not {rows}.")
         self._forbids = type(self.task).action_mask is not Task.action_mask
-        self._first_mask = self._action_mask(self._tokens[:1], self._steps[:1])
+        first = self._action_mask(self._tokens[:1], self._steps[:1])
+        self._first_mask = np.ones((1, start), np.int8) if first is None else first
         self._mask = self._first_mask.repeat(n, axis=0)  # [N, V], 1 for allowed tokens
-        self._first_rows = allowed_log_probs(rows, self._first_mask if self._forbids else None)
+        self._first_rows = allowed_log_probs(rows, first)
         self._rows = self._first_rows.repeat(n, axis=0)  # [N, V]
         self._state: State = tuple(part.repeat(n, axis=0) for part in self._first_state)
 
@@ -200,50 +201,53 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         worst = stepping.append(self._tokens, self._steps, over, chosen, allowed, task.vocab.start)
         if worst >= 0:
             raise checks.refused(int(chosen[worst]), worst, task.vocab, self._allowed()[worst])
-        terms, was_over = self._terms(), over.copy() if task.spent else None
+        num_over = int(np.count_nonzero(over))
+        terms = self._terms(num_over)
+        was_over = over.copy() if task.spent else None
         end = -1 if task.vocab.end is None else task.vocab.end
         paid, counted = (terms, self._weights, self.c, self._rows), (self._steps, self._last, self._returns)
-        table, ended, num_over = stepping.advance(*paid, over, chosen, *counted, task.length, end)
-        if num_over < 0:
+        table, ended, num_ended = stepping.advance(*paid, over, chosen, *counted, task.length, end)
+        if num_ended < 0:
             raise checks.not_finite(task, terms)
         truncated = np.zeros(self.num_envs, np.bool_)
         if was_over is not None:  # the task has spent its budget of scores
             truncated = ~was_over & ~ended
             over |= truncated
-            num_over += np.count_nonzero(truncated)
-        self._feed(chosen)
-        return Outcome(table, ended, truncated, num_over > 0)
+            num_ended += np.count_nonzero(truncated)
+        if num_over + num_ended < self.num_envs:
+            self._feed(chosen, num_over + num_ended)
+        return Outcome(table, ended, truncated, num_ended > 0)
 
-    def _terms(self) -> NDArray[np.float64]:
-        """The task's terms [N, K] for the newest tokens, 0 for sequences that are over."""
-        n, tokens, steps = self.num_envs, self._tokens, self._steps
-        live = None
-        if np.count_nonzero(self._over):
+    def _terms(self, num_over: int) -> NDArray[np.float64]:
+        """The task's terms [N, K] for the newest tokens, 0 for the `num_over` sequences that are over."""
+        if not num_over:
+            return self._checked_terms(self._tokens, self._steps.copy())
+        terms = np.zeros((self.num_envs, len(self._weights)))
+        if num_over < self.num_envs:
             live = ~self._over
-            tokens, steps = tokens[live], steps[live]
-            if not len(tokens):
-                return np.zeros((n, len(self._weights)))
-        terms = np.ascontiguousarray(self.task.step_terms(tokens, steps.copy()), np.float64)
-        checks.shape_is(f"{type(self.task).__name__}.step_terms", terms, (len(tokens), len(self._weights)))
-        if live is None:
-            return terms
-        whole = np.zeros((n, len(self._weights)))
-        whole[live] = terms
-        return whole
+            terms[live] = self._checked_terms(self._tokens[live], self._steps[live])
+        return terms
 
-    def _feed(self, chosen: NDArray[np.int64]) -> None:
-        """The prior reads chosen [N]: the next states and rows of log p. Those of sequences that are over mean nothing;
-        they are given the start token, which every prior knows after any token."""
-        over = np.count_nonzero(self._over)
-        if over == self.num_envs:
-            return
-        fed = chosen if not over else np.where(self._over, self.task.vocab.start, chosen)
+    def _checked_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+        terms = np.ascontiguousarray(self.task.step_terms(tokens, steps), np.float64)
+        if terms.shape != (len(tokens), len(self._weights)):
+            name = f"{type(self.task).__name__}.step_terms"
+            raise checks.wrong_shape(name, terms, (len(tokens), len(self._weights)))
+        return terms
+
+    def _feed(self, chosen: NDArray[np.int64], num_over: int) -> None:
+        """The prior reads chosen [N]: the next states and rows of log p. Those of the `num_over` sequences that are
+        over mean nothing; they are given the start token, which every prior knows after any token."""
+        fed = chosen if not num_over else np.where(self._over, self.task.vocab.start, chosen)
+        mask = None
         if self._forbids:
             going = ~self._over
-            self._mask[going] = self._action_mask(self._tokens[going], self._steps[going])
+            mask = self._action_mask(self._tokens[going], self._steps[going])
+            self._mask[going] = 1 if mask is None else mask
         log_probs, self._state = self.prior.step(fed, self._state)
-        checks.shape_is("The prior's step", log_probs, self._rows.shape)
-        self._rows = allowed_log_probs(log_probs, self._mask if self._forbids else None)
+        if log_probs.shape != self._rows.shape:
+            raise checks.wrong_shape("The prior's step", log_probs, self._rows.shape)
+        self._rows = allowed_log_probs(log_probs, None if mask is None else self._mask)
 
     def _restart(self, mask: NDArray[np.bool_]) -> None:
         """Puts the sequences of `mask` [N] back behind the start token."""
@@ -256,12 +260,11 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         for whole, first in zip(self._state, self._first_state):
             whole[mask] = first
 
-    def _action_mask(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int8]:
-        """The task's mask [n, V] of allowed tokens. Raises ValueError where it leaves none."""
+    def _action_mask(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int8] | None:
+        """The task's mask [n, V] of allowed tokens (None: all). Raises ValueError where it leaves none."""
         mask = self.task.action_mask(tokens, steps)
-        if mask is None:
-            return np.ones((len(tokens), len(self.task.vocab)), np.int8)
-        checks.allows_some(self.task, mask, tokens, steps)
+        if mask is not None:
+            checks.allows_some(self.task, mask, tokens, steps)
         return mask
 
     # ---------------------------------------------------------------- what is seen

@@ -93,6 +93,31 @@ def greatest(row):  # type: ignore[no-untyped-def]
     return most
 
 
+@njit(**{**COMPILED, "fastmath": {"contract"}})  # sums stay in BLAS's order
+def product_of_one(h, w_hidden, out):  # type: ignore[no-untyped-def]
+    """h [1, H] @ w_hidden [H, M] into out [1, M]; eight rows of the matrix at a time: sums stay in registers."""
+    x, row = h[0], out[0]
+    size, columns = w_hidden.shape
+    row[:] = ZERO
+    whole = size - size % 8
+    for k in range(0, whole, 8):
+        a, b, c, d, e, f, g, i = x[k], x[k + 1], x[k + 2], x[k + 3], x[k + 4], x[k + 5], x[k + 6], x[k + 7]
+        w0, w1, w2, w3 = w_hidden[k], w_hidden[k + 1], w_hidden[k + 2], w_hidden[k + 3]
+        w4, w5, w6, w7 = w_hidden[k + 4], w_hidden[k + 5], w_hidden[k + 6], w_hidden[k + 7]
+        for j in range(columns):
+            y = row[j] + a * w0[j]
+            y = y + b * w1[j]
+            y = y + c * w2[j]
+            y = y + d * w3[j]
+            y = y + e * w4[j]
+            y = y + f * w5[j]
+            y = y + g * w6[j]
+            row[j] = y + i * w7[j]
+    for k in range(whole, size):
+        for j in range(columns):
+            row[j] += x[k] * w_hidden[k, j]
+
+
 @njit(**COMPILED)
 def lstm(gates, table, rows, c, new_h, new_c):  # type: ignore[no-untyped-def]
     """One step: from gates [N, 4 H] (i, f, g, o as torch has them) and c [N, H] to new_h and new_c [N, H].

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from numba import njit
@@ -9,7 +11,7 @@ from recurrent_toys import CASES, random_weights, torch_logits
 from scipy.stats import chisquare
 
 from seqtutor_envs import loops
-from seqtutor_envs.cells import RecurrentStep, log_softmax, sample_tokens
+from seqtutor_envs.cells import RecurrentStep, log_softmax, product, sample_tokens
 
 BATCHES = (1, 2, 3, 64, 257)
 
@@ -133,6 +135,34 @@ def test_tanh_and_exp_equal_numpys():
     least = np.array([-np.inf, -1e9, -88.5, np.nan], np.float32)
     loops.exp_row(least, np.float32(0.0), scale[:4], out[:4])
     np.testing.assert_array_equal(out[:4], [0.0, 0.0, 0.0, np.nan])
+
+
+@pytest.mark.parametrize("size, columns", [(1, 4), (7, 28), (8, 32), (100, 400), (128, 512), (256, 1024)])
+def test_one_row_is_multiplied_as_many_are(size, columns):
+    rng = np.random.default_rng(size)
+    h = rng.standard_normal((5, size)).astype(np.float32)
+    matrix = rng.standard_normal((size, columns)).astype(np.float32)
+    exact = h.astype(np.float64) @ matrix.astype(np.float64)
+    many = product(h, matrix).copy()
+    one = np.concatenate([product(row[None], matrix).copy() for row in h])
+    for found in (many, one):
+        np.testing.assert_allclose(found, exact, rtol=1e-5, atol=5e-5)  # sums of up to 256 numbers of size 1
+
+
+def test_threads_do_not_share_the_room_of_a_product():
+    matrix, rooms = np.ones((3, 4), np.float32), []
+
+    def multiply():
+        rooms.append(product(np.ones((2, 3), np.float32), matrix))
+
+    threads = [threading.Thread(target=multiply) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    mine = product(np.ones((2, 3), np.float32), matrix)
+    assert not any(np.shares_memory(a, b) for a, b in ((rooms[0], rooms[1]), (rooms[0], mine), (rooms[1], mine)))
+    assert np.shares_memory(mine, product(np.ones((1, 3), np.float32), matrix))
 
 
 @pytest.mark.parametrize("cell, num_layers", CASES)

@@ -23,3 +23,9 @@ def test_ids_are_places():
 def test_the_first_unknown_text_is_named_with_what_is_known():
     with pytest.raises(ValueError, match=r"'Br' is not one of this vocabulary's 4 tokens: C, Cl, \(, \."):
         VOCAB.encode(["C", "Br", "I"])
+
+
+def test_rows_are_decoded_up_to_their_lengths():
+    vocab = TokenVocab(("a", "b", "."), end=2)
+    tokens = np.array([[0, 1, 2], [1, 2, vocab.start], [2, 0, 1]])
+    assert vocab.decode_rows(tokens, np.array([3, 2, 0])) == [["a", "b", "."], ["b", "."], []]

@@ -53,8 +53,7 @@ class MelodyTask(Task):
 
     def step_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
         tokens = np.ascontiguousarray(tokens, dtype=np.int64)
-        steps = np.ascontiguousarray(steps, dtype=np.int64)
-        terms = step_rules(tokens, steps, self.length)
+        terms = step_rules(tokens, np.ascontiguousarray(steps, dtype=np.int64), self.length)
         return terms if not self.rules else np.concatenate([terms, self._own_terms(tokens, steps)], axis=1)
 
     def terms(

@@ -1,0 +1,86 @@
+"""What one token changes, compiled, against plain loops over numpy's arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from seqtutor_envs import stepping
+
+N, L, V, K = 7, 5, 4, 3
+
+
+def arrays(seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "tokens": rng.integers(0, V, (N, L)),
+        "steps": rng.integers(0, L, N),
+        "over": rng.random(N) < 0.4,
+        "chosen": rng.integers(0, V, N),
+        "terms": rng.standard_normal((N, K)),
+        "weights": rng.standard_normal(K),
+        "rows": rng.standard_normal((N, V)).astype(np.float32),
+        "last": np.full(N, V),
+        "returns": rng.standard_normal(N),
+    }
+
+
+def advanced(a, length=L, end=2, c=0.5):
+    paid = a["terms"], a["weights"], c, a["rows"]
+    return stepping.advance(*paid, a["over"], a["chosen"], a["steps"], a["last"], a["returns"], length, end)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_tokens_are_appended_where_sequences_go_on(seed):
+    a = arrays(seed)
+    expected = a["tokens"].copy()
+    for n in range(N):
+        if not a["over"][n]:
+            expected[n, a["steps"][n]] = a["chosen"][n]
+    assert a["over"].any() and not a["over"].all()
+    assert stepping.append(a["tokens"], a["steps"], a["over"], a["chosen"], np.ones((0, V), np.int8), V) == -1
+    np.testing.assert_array_equal(a["tokens"], expected)
+
+
+@pytest.mark.parametrize("bad", [-1, V, 1])
+def test_the_first_token_that_cannot_be_is_named_and_none_is_written(bad):
+    a = arrays()
+    live = np.flatnonzero(~a["over"])
+    allowed = np.ones((N, V), np.int8)
+    allowed[:, 1] = 0
+    a["chosen"][:] = 0
+    a["chosen"][a["over"]] = -9  # of those nothing is read
+    a["chosen"][live[1:3]] = bad
+    before = a["tokens"].copy()
+    assert stepping.append(a["tokens"], a["steps"], a["over"], a["chosen"], allowed, V) == live[1]
+    np.testing.assert_array_equal(a["tokens"], before)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rewards_counts_and_ends_are_those_of_a_loop(seed):
+    a, before = arrays(seed), arrays(seed)
+    table, ended, count = advanced(a)
+    for n in range(N):
+        if before["over"][n]:
+            assert not table[:, n].any() and not ended[n] and a["over"][n] and a["last"][n] == V
+            assert (a["steps"][n], a["returns"][n]) == (before["steps"][n], before["returns"][n])
+            continue
+        log_p, reward = before["rows"][n, before["chosen"][n]], before["terms"][n] @ before["weights"] / 0.5
+        np.testing.assert_allclose(table[:, n], [log_p, reward, *before["terms"][n]])
+        assert a["returns"][n] == pytest.approx(before["returns"][n] + log_p + reward)
+        assert (a["steps"][n], a["last"][n]) == (before["steps"][n] + 1, before["chosen"][n])
+        assert ended[n] == a["over"][n] == (before["steps"][n] + 1 == L or before["chosen"][n] == 2)
+    assert count == ended.sum()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e308])
+def test_where_a_reward_is_not_finite_nothing_is_counted(value):
+    a, before = arrays(), arrays()
+    a["terms"][np.flatnonzero(~a["over"])[-1]] = value
+    a["weights"][:] = 1.0
+    assert advanced(a)[2] == -1
+    for name in ("steps", "last", "returns", "over"):
+        np.testing.assert_array_equal(a[name], before[name])
+    a["terms"][:] = before["terms"]
+    a["terms"][a["over"]] = value  # of no interest
+    assert advanced(a)[2] >= 0
