@@ -21,7 +21,16 @@ Array = NDArray[np.float32]
 State = tuple[Array, ...]  # LSTM: h, c of layer 0, h, c of layer 1, ...; GRU: h of each layer. Each [N, H].
 
 GATES = {"lstm": 4, "gru": 3}
-_THREAD = threading.local()
+
+
+class _Rooms(threading.local):
+    """Memory of the products of one thread, by their number of columns."""
+
+    def __init__(self) -> None:
+        self.by_columns: dict[int, Array] = {}
+
+
+_ROOMS = _Rooms()
 
 
 class RecurrentStep:
@@ -83,10 +92,9 @@ def product(h: Array, w_hidden: Array) -> Array:
     the same to the bit in batches of any size: differences of 1e-6 would grow from step to step.
     """
     n, columns = len(h), w_hidden.shape[1]
-    rooms: dict[int, Array] = _THREAD.__dict__.setdefault("rooms", {})
-    room = rooms.get(columns)
+    room = _ROOMS.by_columns.get(columns)
     if room is None or len(room) < n:
-        room = rooms[columns] = np.empty((n, columns), np.float32)
+        room = _ROOMS.by_columns[columns] = np.empty((n, columns), np.float32)
     if n == 1:
         loops.product_of_one(h, w_hidden, room[:1])
         return room[:1]

@@ -385,7 +385,8 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
         self._batch.close()
 
     def _observe(self) -> Any:
-        return observation_of(self._batch._observe(), 0)
+        batch = self._batch
+        return batch._last[0] if batch.obs_mode == "token" else observation_of(batch._observe(), 0)
 
     def _row_info(self) -> dict[str, Any]:
         batch = self._batch
