@@ -59,23 +59,34 @@ def tanh(x):  # type: ignore[no-untyped-def]
 
 
 @njit(**COMPILED)
-def exp_row(row, most, scale, out):  # type: ignore[no-untyped-def]
-    """exp(row - most), to 2e-7 of it, into out [V]; `scale` [V] is room for powers of two. Returns their sum."""
+def exp(x, scale, out):  # type: ignore[no-untyped-def]
+    """exp of x [n], none above 0, to 2e-7 of it, into out [n]; `scale` [n] is room for powers of two."""
     bits = scale.view(np.int32)
-    for j in range(len(row)):
-        x = row[j] - most
-        x = UNDERFLOW if x < UNDERFLOW else x
-        out[j] = x
-        bits[j] = (np.int32(np.floor(x * LOG2E + HALF)) + EXPONENT_BIAS) << MANTISSA_BITS
-    total = ZERO
-    for j in range(len(row)):
-        x = out[j]
-        power = np.floor(x * LOG2E + HALF)
-        r = (x - power * LOG2_HIGH) - power * LOG2_LOW
-        y = ((((((E7 * r + E6) * r + E5) * r + E4) * r + E3) * r + E2) * (r * r) + r + ONE) * scale[j]
-        out[j] = y
-        total += y
-    return total
+    for j in range(len(x)):
+        y = UNDERFLOW if x[j] < UNDERFLOW else x[j]
+        bits[j] = (np.int32(np.floor(y * LOG2E + HALF)) + EXPONENT_BIAS) << MANTISSA_BITS
+    for j in range(len(x)):
+        y = UNDERFLOW if x[j] < UNDERFLOW else x[j]
+        power = np.floor(y * LOG2E + HALF)
+        r = (y - power * LOG2_HIGH) - power * LOG2_LOW
+        out[j] = ((((((E7 * r + E6) * r + E5) * r + E4) * r + E3) * r + E2) * (r * r) + r + ONE) * scale[j]
+
+
+@njit(**INLINE)
+def greatest(row):  # type: ignore[no-untyped-def]
+    """The greatest number of a row. Four at a time, as a comparison waits for the one before it."""
+    a = b = c = d = row[0]
+    whole = len(row) - len(row) % 4
+    for j in range(0, whole, 4):
+        a = row[j] if row[j] > a else a
+        b = row[j + 1] if row[j + 1] > b else b
+        c = row[j + 2] if row[j + 2] > c else c
+        d = row[j + 3] if row[j + 3] > d else d
+    for j in range(whole, len(row)):
+        a = row[j] if row[j] > a else a
+    a = b if b > a else a
+    c = d if d > c else c
+    return c if c > a else a
 
 
 @njit(**INLINE)
@@ -162,34 +173,52 @@ def gru(recurrent, table, rows, hidden_bias, h, new_h):  # type: ignore[no-untyp
             new_h[b, j] = candidate + z * (h[b, j] - candidate)
 
 
+# exp is taken of so many rows at a time: they stay in the first cache, and a loop over one row alone is too short
+BLOCK = 32
+
+
 @njit(**COMPILED)
 def log_softmax(logits):  # type: ignore[no-untyped-def]
     """log softmax of each row of float32 [N, V], in place."""
-    scale, powers = np.empty(logits.shape[1], np.float32), np.empty(logits.shape[1], np.float32)
-    for row in logits:
-        most = greatest(row)
-        normaliser = np.log(exp_row(row, most, scale, powers))
-        for j in range(len(row)):
-            row[j] = (row[j] - most) - normaliser
+    size, rows = logits.shape[1], min(BLOCK, len(logits))
+    scale, powers = np.empty(rows * size, np.float32), np.empty((rows, size), np.float32)
+    for start in range(0, len(logits), BLOCK):
+        block = logits[start : start + BLOCK]
+        for row in block:
+            most = greatest(row)
+            for j in range(size):
+                row[j] -= most
+        exp(block.reshape(-1), scale, powers.reshape(-1))
+        for b in range(len(block)):
+            row, total = block[b], ZERO
+            for j in range(size):
+                total += powers[b, j]
+            normaliser = np.log(total)
+            for j in range(size):
+                row[j] -= normaliser
 
 
 @njit(**COMPILED)
 def drawn(log_probs, draws):  # type: ignore[no-untyped-def]
     """The token of each row of log_probs, float32 [N, V], at which the cumulative probability passes draws [N], which
     are in [0, 1); the rows need not be normalised."""
-    tokens = np.empty(len(draws), np.int64)
-    scale, powers = np.empty(log_probs.shape[1], np.float32), np.empty(log_probs.shape[1], np.float32)
-    for b in range(len(draws)):
-        # less the greatest: else a low temperature would leave nothing of any token
-        exp_row(log_probs[b], greatest(log_probs[b]), scale, powers)
-        total = 0.0
-        for p in powers:
-            total += p
-        target, reached, token = draws[b] * total, 0.0, 0
-        for j in range(len(powers)):
-            reached += powers[j]
-            if reached > target:  # a token of probability 0 never is where this becomes true
-                token = j
-                break
-        tokens[b] = token
+    tokens, size, rows = np.empty(len(draws), np.int64), log_probs.shape[1], min(BLOCK, len(draws))
+    scale, powers = np.empty(rows * size, np.float32), np.empty((rows, size), np.float32)
+    cumulative = np.empty(size, np.float64)
+    for start in range(0, len(draws), BLOCK):
+        block = log_probs[start : start + BLOCK].copy()
+        for row in block:
+            most = greatest(row)  # taken off: else a low temperature would leave nothing of any token
+            for j in range(size):
+                row[j] -= most
+        exp(block.reshape(-1), scale, powers.reshape(-1))
+        for b in range(len(block)):
+            reached = 0.0
+            for j in range(size):
+                reached += powers[b, j]
+                cumulative[j] = reached
+            target, token = draws[start + b] * reached, 0
+            for j in range(size):  # a token of probability 0 reaches no further than the one before it
+                token += cumulative[j] <= target
+            tokens[start + b] = token
     return tokens

@@ -110,9 +110,11 @@ def test_log_softmax_is_worked_in_place():
 
 @pytest.mark.parametrize("size", [1, 7, 8, 38, 200])
 def test_log_softmax_equals_numpys(size):
-    logits = (10 * np.random.default_rng(size).standard_normal((50, size))).astype(np.float32)
+    logits = (10 * np.random.default_rng(size).standard_normal((75, size))).astype(np.float32)  # not whole blocks
     exact = logits.astype(np.float64)
     expected = exact - np.logaddexp.reduce(exact, axis=1, keepdims=True)
+    logits[::7, size // 2] = np.nan  # a row with one has nothing else, whatever stands beside it
+    expected[::7] = np.nan
     np.testing.assert_allclose(log_softmax(logits), expected, rtol=1e-6, atol=5e-6)
 
 
@@ -129,11 +131,10 @@ def test_tanh_and_exp_equal_numpys():
     np.testing.assert_allclose(tanh_of(x), np.tanh(x.astype(np.float64)), rtol=5e-7)
     x = np.linspace(-87.0, 0.0, 40_001).astype(np.float32)
     out, scale = np.empty_like(x), np.empty_like(x)
-    total = loops.exp_row(x, np.float32(0.0), scale, out)
+    loops.exp(x, scale, out)
     np.testing.assert_allclose(out, np.exp(x.astype(np.float64)), rtol=2e-7)
-    assert total == pytest.approx(out.astype(np.float64).sum(), rel=1e-5)
     least = np.array([-np.inf, -1e9, -88.5, np.nan], np.float32)
-    loops.exp_row(least, np.float32(0.0), scale[:4], out[:4])
+    loops.exp(least, scale[:4], out[:4])
     np.testing.assert_array_equal(out[:4], [0.0, 0.0, 0.0, np.nan])
 
 
