@@ -95,15 +95,6 @@ def sigmoid(x):  # type: ignore[no-untyped-def]
     return HALF + HALF * tanh(HALF * x)
 
 
-@njit(**INLINE)
-def greatest(row):  # type: ignore[no-untyped-def]
-    """The greatest number of a row that holds no NaN."""
-    most = row[0]
-    for j in range(1, len(row)):
-        most = row[j] if row[j] > most else most
-    return most
-
-
 @njit(**{**COMPILED, "fastmath": {"contract"}})  # sums stay in BLAS's order
 def product_of_one(h, w_hidden, out):  # type: ignore[no-untyped-def]
     """h [1, H] @ w_hidden [H, M] into out [1, M]; eight rows of the matrix at a time: sums stay in registers."""
