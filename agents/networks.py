@@ -69,6 +69,12 @@ class ValueNetwork(nn.Module):
 
     def forward(self, tokens: Tensor, prior_log_probs: Tensor) -> tuple[Tensor, Tensor]:
         """log pi [B, T, V] and v [B, T] before each of the tokens [B, T]; prior_log_probs [B, T, V] unweighted."""
+        log_policy, hidden = self._log_policy(tokens, prior_log_probs)
+        features = hidden.detach() if self.shielded else hidden
+        return log_policy, self.state_value(features).squeeze(-1)
+
+    def _log_policy(self, tokens: Tensor, prior_log_probs: Tensor) -> tuple[Tensor, Tensor]:
+        """log pi [B, T, V] and the core's outputs [B, T, H]."""
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             hidden, _ = self.core.hidden(shifted(tokens, self.start))
         hidden = hidden.float()
@@ -76,8 +82,7 @@ class ValueNetwork(nn.Module):
         if self.residual:
             logits = logits + self.prior_weight * prior_log_probs
         logits = logits.masked_fill(prior_log_probs <= LOG_PROB_FLOOR, FORBIDDEN)
-        features = hidden.detach() if self.shielded else hidden
-        return logits.log_softmax(-1), self.state_value(features).squeeze(-1)
+        return logits.log_softmax(-1), hidden
 
     def raise_values(self, nats: Tensor) -> None:
         """Adds a constant, a tensor [], to v."""
@@ -86,10 +91,13 @@ class ValueNetwork(nn.Module):
         with torch.no_grad():
             bias += nats
 
-    def values(self, tokens: Tensor, prior_log_probs: Tensor) -> Tensor:
-        """Q, Psi or G [B, T, V]."""
-        log_policy, state_values = self(tokens, prior_log_probs)
-        values = log_policy + state_values.unsqueeze(-1)
+    def values(self, tokens: Tensor, prior_log_probs: Tensor, with_v: bool = True) -> Tensor:
+        """Q, Psi or G [B, T, V]; without v for who needs their differences within a step alone."""
+        if with_v:
+            log_policy, state_values = self(tokens, prior_log_probs)
+            values = log_policy + state_values.unsqueeze(-1)
+        else:
+            values, _ = self._log_policy(tokens, prior_log_probs)
         return values - self.prior_weight * prior_log_probs if self.residual else values
 
 
@@ -141,13 +149,17 @@ class Policy(Prior):
     """pi(a|s) of a ValueNetwork as of now: a sequence model like the prior, stepped in numpy on the CPU.
 
     It copies the network's weights, from whatever device they are on, and sees none of their later changes: agents make
-    one a round. A GPU waits while sequences are written.
+    one a round.
 
     Its state is the network's, followed by the prior's where log p is part of the policy (G), or forbids tokens.
+
+    Attributes:
+        network: where it is on a GPU, the network itself, which can write there (device_writing.py); else None.
     """
 
     def __init__(self, network: ValueNetwork, prior: Prior, length: int) -> None:
         self.vocab, self.length = prior.vocab, length
+        self.network = network if network.device.type == "cuda" else None
         self._prior = prior if network.residual or isinstance(prior, MaskedPrior) else None
         self._share = np.float32(network.prior_weight if network.residual else 0.0)  # of log p in the logits
         self._step = RecurrentStep(network.core.weights(), network.core.cell)

@@ -16,13 +16,14 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.device_writing import DeviceWriter, cut
 from agents.networks import FORBIDDEN, Policy
 from agents.replay import Sequences
 from seqtutor_envs import checks
 from seqtutor_envs.cells import sample_tokens
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.masking import LOG_PROB_FLOOR
-from seqtutor_envs.prior import Prior, State
+from seqtutor_envs.prior import Prior, RecurrentPrior, State
 from seqtutor_envs.sb3 import native_class
 
 
@@ -105,6 +106,9 @@ class Rollouts:
     autoreset modes: what an environment writes between its own end and the last one's is thrown away. Both ways give
     the same rewards for the same tokens.
 
+    Where the policy's network is on a GPU, a bare native environment's sequences are written there too, if nothing but
+    the two networks is needed for it: a recurrent prior that forbids nothing, and tokens that are sampled.
+
     Args:
         env: a gymnasium VectorEnv or an SB3 VecEnv over environments of ours.
         prior: used for rows of log p where the environment's infos do not carry them.
@@ -120,6 +124,7 @@ class Rollouts:
         self.num_envs = env.num_envs
         self.terms: dict[str, NDArray[np.float64]] | None = None
         self._native: SequenceTutorVectorEnv | None = env if has_own_dynamics(env) else None
+        self._writer: DeviceWriter | None = None
         if isinstance(env, VecEnv):
             self._mode, self._informed = AutoresetMode.SAME_STEP, False
         else:
@@ -144,7 +149,11 @@ class Rollouts:
         """
         if self._native is None:
             return self._stepped(policy, rng, epsilon)
-        sequences, log_policy = self._written(policy, rng, epsilon)
+        writer = self._device_writer(policy) if epsilon is None else None
+        if writer is None:
+            sequences, log_policy = self._written(policy, rng, epsilon)
+        else:
+            sequences, log_policy = self._written_there(writer, rng)
         if meanwhile is not None:
             meanwhile(sequences)
         rewards, self.terms = task_rewards(self._native, sequences.tokens, sequences.lengths)
@@ -176,6 +185,28 @@ class Rollouts:
                 state, prior_state = (tuple(part[going] for part in parts) for parts in (state, prior_state))
                 if not len(live):
                     break
+        return sequences, log_policy
+
+    def _device_writer(self, policy: Policy) -> DeviceWriter | None:
+        """What writes in place of a policy whose network is on a GPU; of classes, not of their subclasses, which may
+        step in their own way."""
+        if type(policy) is not Policy or policy.network is None or type(self.prior) is not RecurrentPrior:
+            return None
+        if self._writer is None or self._writer.network is not policy.network:
+            self._writer = DeviceWriter(policy.network, self.prior)
+        return self._writer
+
+    def _written_there(
+        self, writer: DeviceWriter, rng: np.random.Generator
+    ) -> tuple[Sequences, NDArray[np.float64]]:
+        """As `_written`; the task learns of all sequences that ended when all are written."""
+        assert self._native is not None
+        end = self.prior.vocab.end
+        sequences, log_policy = cut(*writer(self.num_envs, self.horizon, rng), end)
+        tokens, lengths = sequences.tokens, sequences.lengths
+        ended = tokens[np.arange(len(tokens)), lengths - 1] == end
+        if ended.any():
+            self._native.task.announce(tokens[ended], lengths[ended])
         return sequences, log_policy
 
     def _stepped(

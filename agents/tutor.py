@@ -79,7 +79,8 @@ class Tutor(SequenceAgent):
         diversity: True, or DiversitySettings by name: sequences written before, and kinds of them that crowd, are
             learned from at a lower reward.
         device: where the networks learn: "cpu", "cuda" ("cuda:1"), or "auto", a GPU where torch has one. Sequences are
-            written on the CPU either way, by a copy of the weights made once a round. A saved agent fits every device.
+            written there too in a native batch whose recurrent prior forbids nothing, where tokens are sampled (Psi,
+            G); else on the CPU, by a copy of the weights made once a round. A saved agent fits every device.
         verbose, tensorboard_log: as in stable-baselines3.
         env_kwargs: keywords of the environment where `env` is an id.
     """
@@ -181,7 +182,7 @@ class Tutor(SequenceAgent):
             statistics = [self.learner.update(batch) for batch in replayed]
         means = {name: float(np.mean([entry[name] for entry in statistics])) for name in statistics[0]}
         optimizer = self.learner.optimizer
-        return means | {"learning_rate": optimizer.param_groups[0]["lr"], "n_updates": adam_steps(optimizer)}
+        return means | {"learning_rate": float(optimizer.param_groups[0]["lr"]), "n_updates": adam_steps(optimizer)}
 
     def state_arrays(self) -> dict[str, NDArray[Any]]:
         replay = self.replay

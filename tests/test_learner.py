@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +12,11 @@ from agent_toys import EXACT, made
 
 from agents import PsiLearning
 from agents.baselines import PolicyGradient
-from agents.learner import LearnerSettings, SoftQLearner
+from agents.learner import LearnerSettings, SoftQLearner, lengthened
 from agents.networks import ValueNetwork
 from agents.replay import Replay, Sequences
-from agents.targets import OBJECTIVES
-from seqtutor_envs.network import RecurrentNetwork
+from agents.targets import OBJECTIVES, within
+from seqtutor_envs.network import RecurrentNetwork, adam_arrays, restore_adam
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.vocab import TokenVocab
 
@@ -97,7 +98,7 @@ def test_without_a_lag_targets_are_the_online_networks():
     """tau = 1 skips the target network's pass; tau just below 1, which does not, gives nearly the same."""
     results = []
     for tau in (1.0, 1.0 - 1e-7):
-        frozen, one = learner(tau=tau, lam=1.0, learning_rate=0.05)
+        frozen, one = learner(tau=tau, lam=0.5, learning_rate=0.05)
         calls = []
         forward = one.target_network.values
         one.target_network.values = lambda *args: calls.append(1) or forward(*args)
@@ -110,6 +111,20 @@ def test_without_a_lag_targets_are_the_online_networks():
         assert a == pytest.approx(b, rel=1e-4)
     for a, b in zip(results[0][1], results[1][1]):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["psi", "g"])
+def test_whole_returns_do_not_depend_on_v_of_the_target_network(name):
+    frozen, one = learner(name, lam=1.0)
+    with torch.no_grad():
+        for parameter in one.target_network.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    tokens, lengths, rewards, rows = batch(frozen).tensors()
+    values = [one.target_network.values(tokens, rows, with_v).detach() for with_v in (True, False)]
+    assert (values[0] - values[1]).abs().max() > 0.1
+    with_v, without = (one._targets(tokens, lengths, rewards, rows, v) for v in values)
+    mask = within(lengths, tokens.shape[1])
+    torch.testing.assert_close(with_v * mask, without * mask)
 
 
 def test_huber_is_squared_inside_and_linear_outside():
@@ -163,6 +178,57 @@ def test_v_has_a_learning_rate_of_its_own_which_falls_with_the_other():
     assert len(rates) == len(list(one.network.parameters()))
     one.set_progress(0.75)
     assert [group["lr"] for group in one.optimizer.param_groups] == pytest.approx([0.0025, 0.0125])
+
+
+def test_a_rate_that_a_graph_reads_is_changed_in_place():
+    _, one = learner(learning_rate=0.01, value_rate=5.0)
+    rates = [torch.tensor(0.01), torch.tensor(0.05)]
+    for group, rate in zip(one.optimizer.param_groups, rates):
+        group["lr"] = rate
+    one.set_progress(0.75)
+    assert [float(rate) for rate in rates] == pytest.approx([0.0025, 0.0125])
+    assert all(group["lr"] is rate for group, rate in zip(one.optimizer.param_groups, rates))
+
+
+@pytest.mark.parametrize("tau", [0.1, 1.0])
+@pytest.mark.parametrize("name, lam", [("q", 0.0), ("psi", 1.0), ("g", 0.5)])
+def test_a_step_never_waits_for_a_gpu(name, lam, tau, monkeypatch):
+    """A "meta" tensor has no value that could be looked at: to try is an error."""
+    monkeypatch.setattr(torch, "autocast", lambda *arguments, **keywords: nullcontext())  # which knows no "meta"
+    frozen, one = learner(name, lam=lam, tau=tau)
+    one = SoftQLearner(one.network.to("meta"), one.objective, one.settings)
+    one.set_progress(0.5)
+    outputs = one._step(*batch(frozen).tensors("meta"))
+    assert [(output.shape, output.requires_grad) for output in outputs] == [(torch.Size([]), False)] * 3
+    assert all(parameter.grad is not None for parameter in one.network.parameters())
+    for looked_at in (float, bool, torch.Tensor.item):
+        with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+            looked_at(outputs[0])
+
+
+@pytest.mark.parametrize("name, lam", [("q", 0.0), ("psi", 1.0), ("g", 0.5)])
+def test_a_batch_lengthened_for_a_graph_teaches_the_same(name, lam):
+    frozen, plain = learner(name, lam=lam)
+    _, longer = learner(name, lam=lam)
+    expected = plain.update(batch(frozen))
+    tensors = lengthened(*batch(frozen).tensors(), 8)
+    assert [tuple(tensor.shape) for tensor in tensors] == [(12, 8), (12,), (12, 8), (12, 8, 3)]
+    assert all(torch.equal(a, b) for a, b in zip(lengthened(*tensors, 8), tensors)), "8 is a multiple of 8"
+    longer._gpu = True
+    assert longer.look(batch(frozen)) is None, "values are part of the graph"
+    assert longer.update(batch(frozen)) == pytest.approx(expected, rel=1e-5)
+    for a, b in zip(plain.network.parameters(), longer.network.parameters()):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-6)
+
+
+def test_moments_that_are_put_back_are_no_graphs():
+    """A graph would go on with those that it has recorded."""
+    frozen, one = learner()
+    one.update(batch(frozen))
+    forgotten = []
+    one._captured.forget = lambda: forgotten.append(1)
+    restore_adam(one.optimizer, adam_arrays(one.optimizer))
+    assert forgotten == [1]
 
 
 def test_with_one_step_targets_v_starts_at_zero():
