@@ -96,11 +96,11 @@ def sigmoid(x):  # type: ignore[no-untyped-def]
 
 
 @njit(**{**COMPILED, "fastmath": {"contract"}})  # sums stay in BLAS's order
-def product_of_one(h, w_hidden, out):  # type: ignore[no-untyped-def]
-    """h [1, H] @ w_hidden [H, M] into out [1, M]; eight rows of the matrix at a time: sums stay in registers."""
-    x, row = h[0], out[0]
+def product_of_one(h, w_hidden):  # type: ignore[no-untyped-def]
+    """h [1, H] @ w_hidden [H, M], [1, M]; eight rows of the matrix at a time: sums stay in registers."""
     size, columns = w_hidden.shape
-    row[:] = ZERO
+    out = np.zeros((1, columns), np.float32)
+    x, row = h[0], out[0]
     whole = size - size % 8
     for k in range(0, whole, 8):
         a, b, c, d, e, f, g, i = x[k], x[k + 1], x[k + 2], x[k + 3], x[k + 4], x[k + 5], x[k + 6], x[k + 7]
@@ -118,6 +118,7 @@ def product_of_one(h, w_hidden, out):  # type: ignore[no-untyped-def]
     for k in range(whole, size):
         for j in range(columns):
             row[j] += x[k] * w_hidden[k, j]
+    return out
 
 
 @njit(**COMPILED)
@@ -164,17 +165,18 @@ def gru(recurrent, table, rows, hidden_bias, h, new_h):  # type: ignore[no-untyp
             new_h[b, j] = candidate + z * (h[b, j] - candidate)
 
 
-# exp is taken of so many rows at a time: they stay in the first cache, and a loop over one row alone is too short
-BLOCK = 32
+# exp is taken of rows of about so many numbers at a time: they stay in the first cache, and one row is too short a loop
+BLOCK = 1024
 
 
 @njit(**COMPILED)
 def log_softmax(logits):  # type: ignore[no-untyped-def]
     """log softmax of each row of float32 [N, V], in place."""
-    size, rows = logits.shape[1], min(BLOCK, len(logits))
+    size = logits.shape[1]
+    rows = max(1, min(BLOCK // size, len(logits)))
     scale, powers = np.empty(rows * size, np.float32), np.empty((rows, size), np.float32)
-    for start in range(0, len(logits), BLOCK):
-        block = logits[start : start + BLOCK]
+    for start in range(0, len(logits), rows):
+        block = logits[start : start + rows]
         for row in block:
             most = greatest(row)
             for j in range(size):
@@ -193,11 +195,12 @@ def log_softmax(logits):  # type: ignore[no-untyped-def]
 def drawn(log_probs, draws):  # type: ignore[no-untyped-def]
     """The token of each row of log_probs, float32 [N, V], at which the cumulative probability passes draws [N], which
     are in [0, 1); the rows need not be normalised."""
-    tokens, size, rows = np.empty(len(draws), np.int64), log_probs.shape[1], min(BLOCK, len(draws))
+    tokens, size = np.empty(len(draws), np.int64), log_probs.shape[1]
+    rows = max(1, min(BLOCK // size, len(draws)))
     scale, powers = np.empty(rows * size, np.float32), np.empty((rows, size), np.float32)
     cumulative = np.empty(size, np.float64)
-    for start in range(0, len(draws), BLOCK):
-        block = log_probs[start : start + BLOCK].copy()
+    for start in range(0, len(draws), rows):
+        block = log_probs[start : start + rows].copy()
         for row in block:
             most = greatest(row)  # taken off: else a low temperature would leave nothing of any token
             for j in range(size):
