@@ -298,3 +298,25 @@ def test_pickled_batches_out_of_step_continue_identically(autoreset_mode):
         assert_same(env.reset(options=options), copy.reset(options=options))
     for actions in ([0, 0, 1], [1, 1, 0], [0, 2, END]):
         assert_same(env.step(np.array(actions)), copy.step(np.array(actions)))
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_arrays_of_a_wrong_shape_are_named_before_compiled_code_reads_them(num_envs):
+    class Short(ToyTask):
+        def step_terms(self, tokens, steps):
+            return super().step_terms(tokens, steps)[:, :1]
+
+    env = SequenceTutorVectorEnv(Short(), toy_prior(), num_envs=num_envs, c=1.0)
+    env.reset()
+    with pytest.raises(ValueError, match=rf"Short.step_terms must return an array \[{num_envs}, 2\], not"):
+        env.step(np.zeros(num_envs, np.int64))
+
+    class Narrow(TablePrior):
+        def step(self, tokens, state):
+            rows, state = super().step(tokens, state)
+            return (rows if state[0].max() == 0 else rows[:, :2]), state
+
+    env = SequenceTutorVectorEnv(ToyTask(), Narrow(ToyTask.vocab, np.zeros((341, 4)), 5), num_envs=num_envs, c=1.0)
+    env.reset()
+    with pytest.raises(ValueError, match=rf"The prior's step must return an array \[{num_envs}, 4\], not"):
+        env.step(np.zeros(num_envs, np.int64))
