@@ -20,6 +20,8 @@ Array = NDArray[np.float32]
 State = tuple[Array, ...]  # LSTM: h, c of layer 0, h, c of layer 1, ...; GRU: h of each layer. Each [N, H].
 
 GATES = {"lstm": 4, "gru": 3}
+FEW = 8  # rows of a product
+SMALL_PRODUCT = 1_000_000  # multiplications that OpenBLAS does without rearranging its matrices first
 
 
 class RecurrentStep:
@@ -78,8 +80,19 @@ def product(h: Array, w_hidden: Array) -> Array:
 
     BLAS sums a single row in another order than the rows of many; here one is summed as they are, so that (up to some
     300 cells) a state is the same to the bit in batches of any size: differences of 1e-6 would grow from step to step.
+    A product of few rows that is just too large for OpenBLAS's way with small ones is cut into columns: four sequences
+    of LSTM-256 take .4 of the time.
     """
-    return loops.product_of_one(h, w_hidden) if len(h) == 1 else h @ w_hidden
+    n, columns = len(h), w_hidden.shape[1]
+    if n == 1:
+        return loops.product_of_one(h, w_hidden)
+    pieces = -(-n * w_hidden.size // SMALL_PRODUCT)
+    if n > FEW or pieces == 1:
+        return h @ w_hidden
+    out, width = np.empty((n, columns), np.float32), -(-columns // pieces)
+    for start in range(0, columns, width):
+        np.matmul(h, w_hidden[:, start : start + width], out=out[:, start : start + width])
+    return out
 
 
 def log_softmax(logits: Array) -> Array:

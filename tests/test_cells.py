@@ -136,13 +136,13 @@ def test_tanh_and_exp_equal_numpys():
     np.testing.assert_array_equal(out[:4], [0.0, 0.0, 0.0, np.nan])
 
 
-@pytest.mark.parametrize("size, columns", [(1, 4), (7, 28), (8, 32), (100, 400), (128, 512), (256, 1024)])
+@pytest.mark.parametrize("size, columns", [(1, 4), (7, 28), (8, 32), (100, 400), (128, 512), (256, 1024), (300, 1000)])
 def test_one_row_is_multiplied_as_many_are(size, columns):
     rng = np.random.default_rng(size)
     h = rng.standard_normal((5, size)).astype(np.float32)
     matrix = rng.standard_normal((size, columns)).astype(np.float32)
     exact = h.astype(np.float64) @ matrix.astype(np.float64)
-    many = product(h, matrix)
+    many = product(h, matrix)  # the largest in two pieces of columns
     one = np.concatenate([product(row[None], matrix) for row in h])
     for found in (many, one):
         np.testing.assert_allclose(found, exact, rtol=1e-5, atol=5e-5)  # sums of up to 256 numbers of size 1
