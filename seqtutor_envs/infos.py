@@ -53,13 +53,12 @@ def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8
 
 
 def step_infos(outcome: Outcome, names: TermNames, mask: Mask) -> dict[str, Any]:
-    """The two summands of the reward and the raw terms by name."""
-    present = np.count_nonzero(mask)
+    """The two summands of the reward and the raw terms by name. Those of all sequences are the outcome's own arrays."""
+    present, table = np.count_nonzero(mask), outcome.table
     if not present:
         return {}
-    table = outcome.table.copy()
     if present < len(mask):
-        table[:, ~mask] = 0.0
+        table = np.where(mask, table, 0.0)
     masks = np.empty((len(table) + 1, len(mask)), np.bool_)  # one each, as users may change them
     masks[:] = mask
     prior_log_prob, task_reward, *terms = table
