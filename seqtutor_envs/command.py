@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 INTERRUPTED = 130  # exit status of a shell command that Ctrl-C ended
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
 def one_thread() -> None:
@@ -21,6 +22,20 @@ def one_thread() -> None:
     threadpool_limits(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+def keep_freed_memory() -> None:
+    """Lets the C library keep what is freed, rather than give it back to the system, which clears each page before it
+    lends it again: updates from molecules take .8 of the time. For commands only; glibc's, elsewhere nothing changes.
+    """
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def scoring_processes() -> int:
@@ -47,6 +62,7 @@ def run(commands: Mapping[str, Callable[..., Any]], program: str, args: list[str
     """
     import tyro
 
+    keep_freed_memory()
     try:
         tyro.extras.subcommand_cli_from_dict(dict(commands), prog=program, args=args)
     except KeyboardInterrupt as interrupt:

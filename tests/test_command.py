@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -93,3 +94,17 @@ def test_commands_run_on_one_thread():
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.stdout.split() == ["1", "1"], done.stderr
+
+
+def test_freed_memory_is_kept_where_glibc_is_and_nothing_fails_elsewhere(monkeypatch):
+    asked = []
+
+    class Library:
+        def __init__(self, mallopt):
+            if mallopt:
+                self.mallopt = lambda option, value: asked.append((option, value))
+
+    for mallopt in (True, False):
+        monkeypatch.setattr(ctypes, "CDLL", lambda name, mallopt=mallopt: Library(mallopt))
+        command.keep_freed_memory()
+    assert asked == [(-4, 0), (-1, 2**31 - 1)]
