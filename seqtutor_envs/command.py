@@ -62,7 +62,8 @@ def run(commands: Mapping[str, Callable[..., Any]], program: str, args: list[str
     """
     import tyro
 
-    keep_freed_memory()
+    if args is None:  # else the process is somebody else's
+        keep_freed_memory()
     try:
         tyro.extras.subcommand_cli_from_dict(dict(commands), prog=program, args=args)
     except KeyboardInterrupt as interrupt:

@@ -108,3 +108,14 @@ def test_freed_memory_is_kept_where_glibc_is_and_nothing_fails_elsewhere(monkeyp
         monkeypatch.setattr(ctypes, "CDLL", lambda name, mallopt=mallopt: Library(mallopt))
         command.keep_freed_memory()
     assert asked == [(-4, 0), (-1, 2**31 - 1)]
+
+
+def test_memory_is_kept_in_processes_of_our_own_alone(monkeypatch):
+    kept = []
+    monkeypatch.setattr(command, "keep_freed_memory", lambda: kept.append(1))
+    commands = {"do": lambda: None, "other": lambda: None}
+    command.run(commands, "program", ["do"])
+    assert kept == []
+    monkeypatch.setattr(sys, "argv", ["program", "do"])
+    command.run(commands, "program")
+    assert kept == [1]
