@@ -86,5 +86,5 @@ def stepping(options: Options) -> Row:
 
 def not_installed(what: str, package: str) -> Row:
     """Says so in the table."""
-    note = f"not measured: {package} is not installed; pip install 'seqtutor[third-party]' brings it"
+    note = f"not measured: {package} is not installed; pip install -e '.[third-party]' brings it"
     return Row(what, 0.0, "timesteps/s", note=note)
