@@ -71,9 +71,9 @@ def soft_return(reward: Tensor, next_state_values: Tensor, next_bonus: Tensor, d
     every lam has the same fixed point, on- and off-policy (path consistency). Column t of the `next_` arguments
     belongs to step t + 1.
     """
-    returns = reward + discount * ((1.0 - lam) * next_state_values + lam * next_bonus)  # but for y_{t+1}
     if lam == 0.0:
-        return returns
+        return reward + discount * next_state_values
+    returns = reward + discount * ((1.0 - lam) * next_state_values + lam * next_bonus)  # but for y_{t+1}
     share = (discount * lam).unbind(1)
     backwards = list(reversed(returns.unbind(1)))
     for t in range(1, len(backwards)):

@@ -101,7 +101,6 @@ def speed(
     from benchmarks.speed.options import Options
     from benchmarks.speed.report import measure
 
-    one_thread()
     options = Options(seconds, prior, smiles_prior, workers, memory, minutes)
     measure(out, options, only, threads, lines, markdown)
 

@@ -17,11 +17,16 @@ def one_thread() -> None:
 
     These matrices are small: on a busy machine a second thread waits for the first, up to a thousand times slower.
     """
+    set_threads(1)
+
+
+def set_threads(number: int) -> None:
+    """So many threads for the products of numpy and torch, of what is imported by now. For commands only."""
     from threadpoolctl import threadpool_limits
 
-    threadpool_limits(1)
+    threadpool_limits(number)
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
+        sys.modules["torch"].set_num_threads(number)
 
 
 def keep_freed_memory() -> None:
@@ -40,8 +45,12 @@ def keep_freed_memory() -> None:
 
 def scoring_processes() -> int:
     """As many as the cores which this process may use; 0, none beside this one, for a single core."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return allowed if allowed > 1 else 0
+    return usable_cores() if usable_cores() > 1 else 0
+
+
+def usable_cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def json_object(text: str, option: str) -> dict[str, Any]:

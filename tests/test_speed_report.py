@@ -14,6 +14,7 @@ from speed_toys import quick
 from benchmarks.__main__ import main
 from benchmarks.speed import machine, report, sampling, tables
 from benchmarks.speed.rows import Aim, Row
+from seqtutor_envs.command import set_threads
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.smiles.vocab import smiles_vocab
 
@@ -189,8 +190,8 @@ def test_the_machine_is_described():
 
 def test_threads_are_set():
     try:
-        machine.set_threads(2)
+        set_threads(2)
         assert set(machine.threads().values()) == {2}
     finally:
-        machine.set_threads(1)
+        set_threads(1)
     assert set(machine.threads().values()) == {1}

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import torch
+from threadpoolctl import threadpool_info
+
+from agents.saving import installed
+from seqtutor_envs.command import usable_cores
 
 PACKAGES = ("seqtutor", "numpy", "numba", "torch", "gymnasium", "rdkit", "stable-baselines3")
 
@@ -15,7 +20,7 @@ def described() -> dict[str, Any]:
     """Facts by name; None where the system does not tell."""
     return {
         "cpu": cpu(),
-        "cores": cores(),
+        "cores": usable_cores(),
         "cores_in_all": os.cpu_count(),
         "memory_gib": memory_gib(),
         "load_before": load(),
@@ -49,11 +54,6 @@ def cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def cores() -> int | None:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
 def memory_gib() -> float | None:
     """All of the machine's."""
     try:
@@ -69,28 +69,8 @@ def load() -> float | None:
 
 def threads() -> dict[str, int]:
     """Threads of each library that has some, as they are set now; BLAS by its name and version."""
-    import torch
-    from threadpoolctl import threadpool_info
-
     found = {f"torch's own {torch.__version__}": torch.get_num_threads()}
     for pool in threadpool_info():
         name = " ".join(str(part) for part in (pool["internal_api"], pool["version"]) if part)
         found[f"{name} ({Path(pool['filepath']).parent.name.removesuffix('.libs')})"] = pool["num_threads"]
     return found
-
-
-def installed(package: str) -> str | None:
-    """The version of a package; None where it is not installed, or runs from a checkout."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def set_threads(number: int) -> None:
-    """So many threads for the products of numpy and torch; for libraries that are loaded by now."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(number)
-    torch.set_num_threads(number)

@@ -19,7 +19,7 @@ from benchmarks.domains import SMILES
 from benchmarks.speed.chem_alone import AllCores, score
 from benchmarks.speed.options import Options
 from benchmarks.speed.rows import Aim, Row, rate_row, time_row
-from benchmarks.speed.turns import in_turns, typical
+from benchmarks.speed.turns import STILL, in_turns, typical
 from benchmarks.speed.writing import written
 from seqtutor_envs.command import scoring_processes
 from seqtutor_envs.prior import Prior, load_prior
@@ -34,7 +34,6 @@ KEPT = 1024  # strings that RDKit alone goes through in turns beside the loop
 SEED = 0
 WEIGHTS = {"valid": 0.0, "ring": 0.0}  # the other terms are QED, SA and logP
 SPEC = ScoreSpec(properties=("qed", "sa", "logp"))
-STILL = 1e-12  # learning rate: the policy stays the prior, so that all turns do the same work
 UNIT = "valid molecules/s"
 AS_RDKIT, OF_PARTS, ENOUGH = Aim(0.95), Aim(0.75), Aim(600, of="value")
 PARTS = {"writing": "policy and prior alone", "rdkit": "RDKit called directly", "update": "improve()"}

@@ -25,14 +25,13 @@ from benchmarks.contestants import contestant
 from benchmarks.domains import MELODY
 from benchmarks.speed.options import Options
 from benchmarks.speed.rows import Row, rate_row
-from benchmarks.speed.turns import in_turns
+from benchmarks.speed.turns import STILL, in_turns
 from seqtutor_envs.melody.env import LENGTH
 from seqtutor_envs.prior import find_prior
 
 N = 64
 HEAD = f"Learning from {N} melodies a time, beside other libraries; stepping alone, beside TorchRL's collector"
 SEED = 0
-STILL = 1e-12  # learning rate: policies stay what they were, so that all turns do the same work
 ROOT = Path(__file__).parents[2]
 PEERS = {  # what `compare` calls it -> what it is, and the package it takes
     "ppo": ("PPO of stable-baselines3", "stable_baselines3"),

@@ -15,6 +15,7 @@ from benchmarks.speed.lines import Line, profiler_class, step_lines
 from benchmarks.speed.options import Options
 from benchmarks.speed.rows import Row
 from benchmarks.speed.turns import FEWEST_TURNS
+from seqtutor_envs.command import set_threads
 from seqtutor_envs.files import write_atomically
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.prior import load_prior
@@ -92,7 +93,7 @@ def measure(
     """
     names = chosen(only)
     check(options, threads, lines, (out,) if markdown is None else (out, markdown))
-    machine.set_threads(threads)
+    set_threads(threads)
     settings = {**asdict(options), "only": list(only), "threads": threads}
     report = Report(settings, machine.described())
     print(*machine.lines(report.facts), sep="\n")
@@ -117,7 +118,7 @@ def measure(
 def run_section(report: Report, name: str, place: str, options: Options, threads: int) -> None:
     """Measures and prints one section."""
     section: Any = importlib.import_module(f"benchmarks.speed.{SECTIONS[name]}")
-    machine.set_threads(threads)  # of libraries that came with it
+    set_threads(threads)  # of libraries that came with it
     report.heads[name] = section.HEAD
     print("", f"{name} ({place}): {section.HEAD}", tables.line(tables.TITLES), sep="\n", flush=True)
     for row in section.rows(options):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 BLOCK = 0.03  # seconds of one turn at least: above the clock's steps, below the scheduler's moods
 FEWEST_TURNS = 5
+STILL = 1e-12  # a learning rate with which policies stay what they were, so that all turns do the same work
 
 
 def in_turns(

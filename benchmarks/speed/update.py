@@ -20,7 +20,7 @@ from agents.tutor import Tutor
 from benchmarks.domains import MELODY, SMILES
 from benchmarks.speed.options import Options
 from benchmarks.speed.rows import Aim, Row, Times, rate_row, time_row
-from benchmarks.speed.turns import in_turns, typical
+from benchmarks.speed.turns import STILL, in_turns, typical
 from benchmarks.speed.writing import written
 from seqtutor_envs.prior import Prior, load_prior
 
@@ -31,7 +31,6 @@ MOLECULES = (64, 256)
 ROUNDS = 10  # in one call of `learn`, of which each tenth round writes to the log
 SEED = 0
 Sides = dict[str, Callable[[], Any]]
-STILL = 1e-12  # learning rate: the policy stays the prior, so that all turns do the same work
 PARTS = {  # of a round
     "collect": "collect()",
     "writing": "steps of policy and prior alone",
