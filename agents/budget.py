@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from stable_baselines3.common.callbacks import BaseCallback
 
+NO_LIMIT = 10**12  # timesteps that no budget of seconds reaches
+
 
 class SecondsBudget(BaseCallback):
     """Stops `learn` at the end of the round in which `seconds` of the clock are spent.

@@ -62,18 +62,23 @@ def evaluate(
         ValueError, FileNotFoundError, ImportError: in one line, where the agent is none, or not one of this
             environment, or a saved one cannot be loaded; a forbidden token is the environment's own error.
     """
-    checks.positive_integer("n", n)
     if isinstance(agent, (str, os.PathLike)):
         agent = loading.load(agent, trust)
     with closing(environment(agent, env_id, n, {**(env_kwargs or {}), **more_env_kwargs})) as env:
-        tokens, lengths, log_probs = written(agent, env, n, seed)
-        if log_probs is None:
-            warnings.warn(f"No KL and no J: {admission.why_without_log_pi(agent)}", stacklevel=2)
-        return figures(env, tokens, lengths, log_probs)
+        return judged_in(env, agent, n, seed)[0]
+
+
+def judged_in(env: SequenceTutorVectorEnv, agent: Any, n: int, seed: int) -> tuple[dict[str, float], Written]:
+    """What `evaluate` returns, in a batch that `environment` made for the agent, and the n sequences themselves."""
+    sequences = written(agent, env, n, seed)
+    if sequences[2] is None:
+        warnings.warn(f"No KL and no J: {admission.why_without_log_pi(agent)}", stacklevel=3)
+    return figures(env, *sequences), sequences
 
 
 def environment(agent: Any, env_id: str, n: int, kwargs: Mapping[str, Any]) -> SequenceTutorVectorEnv:
     """The batch to judge an agent in. Raises ValueError where there is none of that id, or it is not the agent's."""
+    checks.positive_integer("n", n)
     admission.is_agent(agent)
     mode = None if hasattr(agent, "sample") else outside.obs_mode_of(agent)
     kwargs = ({} if mode is None else {"obs_mode": mode}) | dict(kwargs)

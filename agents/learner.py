@@ -37,6 +37,7 @@ class LearnerSettings:
     # optimum, so it stays where it is. At c = .5 a broken rule costs 200 nats, and 20 leaves .04% of them after 10 s, 5
     # leaves .15%.
     huber: float | None = 20.0
+    double: bool = False  # Q-learning's greedy actions in targets are chosen by the online network
 
     def __post_init__(self) -> None:
         for name in ("gamma", "lam", "tau"):
@@ -69,6 +70,8 @@ class SoftQLearner:
     """
 
     def __init__(self, network: ValueNetwork, objective: Objective, settings: LearnerSettings) -> None:
+        if settings.double and not objective.greedy:
+            raise ValueError("double is Q-learning's: the targets of Psi and G have no maximum.")
         self.network, self.objective, self.settings = network, objective, settings
         network.precision = settings.precision
         self.target_network = copy.deepcopy(network).requires_grad_(False)
@@ -119,8 +122,9 @@ class SoftQLearner:
     @torch.no_grad()
     def _begin(self, tokens: Tensor, lengths: Tensor, task_reward: Tensor, prior_log_probs: Tensor) -> None:
         """Raises v to the mean target, before the first update."""
-        first = taken(self.network.values(tokens, prior_log_probs), tokens)
-        values = self.target_network.values(tokens, prior_log_probs)
+        online = self.network.values(tokens, prior_log_probs)
+        values = Values(online, self.target_network.values(tokens, prior_log_probs))
+        first = taken(online, tokens)
         begin = self._targets(tokens, lengths, task_reward, prior_log_probs, values)
         start_at_mean((self.network, self.target_network), begin - first, within(lengths, tokens.shape[1]))
 
@@ -141,7 +145,7 @@ class SoftQLearner:
         if ahead is None:
             ahead = self._values(tokens, prior_log_probs)
         online = taken(ahead.online, tokens)
-        y = self._targets(tokens, lengths, task_reward, prior_log_probs, ahead.target)
+        y = self._targets(tokens, lengths, task_reward, prior_log_probs, ahead)
         losses = nn.functional.mse_loss(online, y, reduction="none") / 2
         if s.huber is not None:
             losses = nn.functional.huber_loss(online, y, reduction="none", delta=s.huber)
@@ -156,16 +160,17 @@ class SoftQLearner:
 
     @torch.no_grad()
     def _targets(
-        self, tokens: Tensor, lengths: Tensor, task_reward: Tensor, prior_log_probs: Tensor, values: Tensor
+        self, tokens: Tensor, lengths: Tensor, task_reward: Tensor, prior_log_probs: Tensor, values: Values
     ) -> Tensor:
-        """y [B, T] by the target network's values [B, T, V]."""
+        """y [B, T] by the target network's values; where double, the online network's choose among them."""
         return self.objective.target(
             task_reward,
             self.network.prior_weight * prior_log_probs,
             tokens,
-            values,
+            values.target,
             discounts(lengths, tokens.shape[1], self.settings.gamma),
             self.settings.lam,
+            **({"online": values.online.detach()} if self.settings.double else {}),
         )
 
     def set_progress(self, done: float) -> None:

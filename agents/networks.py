@@ -30,7 +30,7 @@ class ValueNetwork(nn.Module):
 
     Started from a recurrent prior, Q and Psi are log p exactly and G is 0, so that every policy is p at first: the
     core is the prior's, the logits head too (zeros for G), and v starts at 0. In this form log sum exp of Psi is v
-    itself.
+    itself. With the other `head` Q and Psi begin uniform, and G at p squared, as the paper's public code does.
 
     v reads the core's outputs but sends no gradient back into it: returns of a hundred nats, regressed through the
     core, pull the policy off the prior (after 20 s of Psi-learning at c = 2: J 27 nats and KL 4 without, J 3 and KL 30
@@ -42,10 +42,20 @@ class ValueNetwork(nn.Module):
         prior_weight: factor on log p.
         generator: of the weights that the prior does not give; on the CPU, so that a seed gives the same weights on
             every device. `to` moves the network afterwards.
+        head: what the logits head starts as, "prior" or "zero"; None: zero for G, else the prior's.
     """
 
-    def __init__(self, prior: Prior, residual: bool, prior_weight: float, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        prior: Prior,
+        residual: bool,
+        prior_weight: float,
+        generator: torch.Generator,
+        head: str | None = None,
+    ) -> None:
         super().__init__()
+        if head not in (None, "prior", "zero"):
+            raise ValueError(f"head must be prior or zero, not {head!r}.")
         self.residual, self.prior_weight, self.start = residual, prior_weight, prior.vocab.start
         self.precision = "float32"  # of the core's products; all else is float32 either way
         learned = prior.inner if isinstance(prior, MaskedPrior) else prior
@@ -55,7 +65,7 @@ class ValueNetwork(nn.Module):
         else:
             self.core = RecurrentNetwork(len(prior.vocab), FRESH_CELLS)
             _draw(self.core, generator)
-        if residual:
+        if head == "zero" or residual and head is None:
             _zero(self.core.head)
         cells = self.core.head.in_features
         self.state_value = nn.Sequential(nn.Linear(cells, VALUE_CELLS), nn.Tanh(), nn.Linear(VALUE_CELLS, 1))

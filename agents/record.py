@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.saving import installed, prior_sha256
+from agents.saving import prior_sha256
 from seqtutor_envs import __version__
+from seqtutor_envs.command import installed
 from seqtutor_envs.files import write_atomically
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import gymnasium as gym
 from stable_baselines3.common.vec_env import VecEnv
 
+from seqtutor_envs.command import installed
 from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
 from seqtutor_envs.masking import MaskedPrior
 from seqtutor_envs.prior import Prior, RecurrentPrior, weights_sha256
@@ -99,11 +99,3 @@ def prior_sha256(prior: Prior) -> str | None:
     """Hash of a recurrent prior's weights; None of any other prior."""
     inner = prior.inner if isinstance(prior, MaskedPrior) else prior
     return weights_sha256(inner.weights) if isinstance(inner, RecurrentPrior) else None
-
-
-def installed(package: str) -> str | None:
-    """The installed version of a package; None when it runs from a checkout that was never installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

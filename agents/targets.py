@@ -23,16 +23,26 @@ from torch import Tensor
 
 
 def q_target(
-    task_reward: Tensor, prior_log_probs: Tensor, actions: Tensor, values: Tensor, discount: Tensor, lam: float = 0.0
+    task_reward: Tensor,
+    prior_log_probs: Tensor,
+    actions: Tensor,
+    values: Tensor,
+    discount: Tensor,
+    lam: float = 0.0,
+    online: Tensor | None = None,
 ) -> Tensor:
     """Q-learning with log-prior augmentation, eq. 5: log p(a|s) + r_T/c + gamma max_a' Q-(s', a').
+
+    With the online network's values [B, T, V] it is double Q-learning (van Hasselt et al. 2016): they choose a', and
+    Q- judges it.
 
     Raises ValueError for lam > 0: V = Q - log pi, which the multi-step return rests on, holds for Psi and G only.
     """
     if lam > 0.0:
         raise ValueError(f"Q-learning has one-step targets only: lam must be 0, not {lam}.")
     reward = task_reward + taken(prior_log_probs, actions)
-    return soft_return(reward, shifted_left(values.amax(-1)), torch.zeros_like(reward), discount, lam)
+    state_values = values.amax(-1) if online is None else taken(values, online.argmax(-1))
+    return soft_return(reward, shifted_left(state_values), torch.zeros_like(reward), discount, lam)
 
 
 def psi_target(

@@ -67,7 +67,8 @@ class Tutor(SequenceAgent):
         n_envs: sequences in a round.
         prior: where the env has none.
         prior_weight: factor on log p wherever it stands; 0 is reinforcement learning alone.
-        gamma, lam, learning_rate, value_rate, tau, max_grad_norm, huber, precision: see LearnerSettings.
+        gamma, lam, learning_rate, value_rate, tau, max_grad_norm, huber, double, precision: see LearnerSettings.
+        head: what the logits head starts as, see ValueNetwork; an ablation.
         anneal: True lets the learning rate fall linearly to 0 over the timesteps that `learn` is asked for.
         batch_size: sequences in an update.
         buffer_size: sequences in the replay.
@@ -104,6 +105,8 @@ class Tutor(SequenceAgent):
         tau: float = LearnerSettings.tau,
         max_grad_norm: float = LearnerSettings.max_grad_norm,
         huber: float | None = LearnerSettings.huber,
+        double: bool = LearnerSettings.double,
+        head: str | None = None,
         precision: str = LearnerSettings.precision,
         batch_size: int | None = None,
         buffer_size: int | None = None,
@@ -139,7 +142,8 @@ class Tutor(SequenceAgent):
             checks.positive_integer(name, arguments[name])
         if objective.greedy and arguments["lam"] > 0.0:
             raise ValueError(f"Q-learning has one-step targets only: lam must be 0, not {lam}.")
-        network = ValueNetwork(self.prior, objective.residual, prior_weight, torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        network = ValueNetwork(self.prior, objective.residual, prior_weight, generator, head)
         network.to(self.device)
         learner = LearnerSettings(**{field.name: arguments[field.name] for field in fields(LearnerSettings)})
         self.learner = SoftQLearner(network, objective, learner)

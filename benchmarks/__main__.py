@@ -1,4 +1,4 @@
-"""`python -m benchmarks demo | compare | compatibility | log-z | moses | authors | speed`."""
+"""`python -m benchmarks`: demo, run, list, report, tune, compare, compatibility, log-z, moses, authors, speed."""
 
 from __future__ import annotations
 
@@ -112,8 +112,11 @@ def main(args: list[str] | None = None) -> None:
     from benchmarks.compatibility import compatibility
     from benchmarks.log_z import log_z
     from benchmarks.moses import moses
+    from benchmarks.run import list_suites
+    from benchmarks.run import run as run_suite
 
-    commands: dict[str, Callable[..., None]] = {"demo": demo, "compare": compare, "speed": speed}
+    commands: dict[str, Callable[..., None]] = {"demo": demo, "run": run_suite, "list": list_suites}
+    commands |= {"compare": compare, "speed": speed}
     commands |= {"compatibility": compatibility, "log-z": log_z, "moses": moses, "authors": authors}
     run(commands, "python -m benchmarks", args)
 

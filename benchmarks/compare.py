@@ -19,14 +19,12 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from benchmarks.domains import CLOCKS, MELODY, Clock, domain, keywords
+from benchmarks.domains import CLOCKS, MELODY, SEED_APART, Clock, domain, keywords
 from seqtutor_envs.command import json_object, one_thread
 
 Name = Literal["psi", "g", "q", "rl", "pg", "ppo", "recurrent_ppo", "recurrent_ppo_prior"]
 NAMES: tuple[str, ...] = get_args(Name)
-ENOUGH = 10**12  # timesteps that no budget of seconds reaches
 BOTH = {"cpu_seconds": time.process_time, "wall_seconds": time.perf_counter}  # of learning, whichever one stops it
-SEED_APART = 1_000_000  # seeds of judging lie so far from those of learning
 # beside a domain's own figures: distinct molecules scored while learning, the share of log Z - J(prior) that is closed
 # with its standard error, log Z
 BESIDE = ("scored", "share_closed", "share_closed_se", "log_z")
@@ -175,6 +173,7 @@ class Plan:
 
     def run(self, out: Path, name: str, seed: int) -> None:
         """One agent, judged at each mark; writes one file a mark."""
+        from agents.budget import NO_LIMIT
         from agents.evaluate import evaluate
         from benchmarks.contestants import contestant
 
@@ -185,7 +184,7 @@ class Plan:
         model, spent = agent.model, 0.0
         used = dict.fromkeys(BOTH, 0.0)
         for mark, path in zip(self.marks, tqdm(paths, desc=f"{name}{self.label} seed {seed}", unit="mark")):
-            goal, seconds = (ENOUGH, mark - spent) if self.unit == "s" else (int(mark), math.inf)
+            goal, seconds = (NO_LIMIT, mark - spent) if self.unit == "s" else (int(mark), math.inf)
             begin = {which: clock() for which, clock in BOTH.items()}
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
@@ -200,17 +199,16 @@ class Plan:
 
     def judge_prior(self, out: Path) -> None:
         """The prior as an agent that does not learn."""
-        from agents.baselines import FixedPolicy
         from agents.evaluate import evaluate
+        from benchmarks.contestants import prior
         from benchmarks.prior_samples import made
-        from seqtutor_envs.masking import as_judged
 
         path = out / f"{PRIOR}{self.label}.json"
         if not self.missing(path):
             return
         env = made(self.env, self.env_kwargs)
-        agent = FixedPolicy(as_judged(env.prior, env.task), env.task.length)
         env.close()
+        agent = prior(self.env, seed=0, env_kwargs=self.env_kwargs)
         figures = evaluate(agent, self.env, self.n, SEED_APART, self.env_kwargs)
         write(path, {"agent": PRIOR, "c": env.c, **self.facts()}, figures)
 

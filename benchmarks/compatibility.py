@@ -18,7 +18,7 @@ from typing import get_args
 from tqdm import tqdm
 
 from benchmarks.trials import TRIALS, Library, Trial
-from seqtutor_envs.command import one_thread
+from seqtutor_envs.command import installed, one_thread
 from seqtutor_envs.observations import OBS_MODES
 
 LIBRARIES: tuple[Library, ...] = get_args(Library)
@@ -44,7 +44,6 @@ def compatibility(out: Path | None = None, libraries: tuple[Library, ...] = LIBR
     """
     import torch  # noqa: F401  (so that it runs on one thread, too)
 
-    from agents.saving import installed
     from seqtutor_envs.files import write_atomically
 
     one_thread()

@@ -1,11 +1,14 @@
-"""The agents of `python -m benchmarks compare`: ours, and stable-baselines3's, which learn and are judged alike.
+"""Who takes part in comparisons: our agents, stable-baselines3's, and a user's, which learn and are judged alike.
 
-PPO reads the prefix, one-hot; RecurrentPPO reads the last token. Both are paid log p + r_T / c - log pi, so that what
-they maximise is J, as ours do.
+PPO and MaskablePPO read the prefix, one-hot; RecurrentPPO reads the last token. All three are paid log p + r_T / c -
+log pi, so that what they maximise is J, as ours do.
+
+The functions at the end are agents of an `Experiment`: "benchmarks.contestants:recurrent_ppo".
 """
 
 from __future__ import annotations
 
+import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -15,6 +18,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
 Clock = Callable[[], float]
+AfterRound = Callable[[], None]
 # Tuned on melodies, as our agents' are; J of one seed after 53 s. With stable-baselines3's max_grad_norm of .5 the loss
 # of values, which are far from 0 at first, leaves PPO's policy little gradient: 10 nats, with 100 27. RecurrentPPO: 22
 # from scratch; 61 from the prior, with a rate of 1e-3 38.
@@ -38,8 +42,11 @@ class Contestant(ABC):
     c: float
 
     @abstractmethod
-    def learn(self, timesteps: int, seconds: float, clock: Clock) -> float:
+    def learn(self, timesteps: int, seconds: float, clock: Clock, after_round: AfterRound | None = None) -> float:
         """Goes on learning for so many tokens, or until so many seconds are spent, whichever is first; whole rounds.
+
+        Args:
+            after_round: called when a round, or a rollout, has been learned from.
 
         Returns the seconds spent.
         """
@@ -49,30 +56,54 @@ class Contestant(ABC):
         """How many `sequences` it has learned from, and how many distinct ones were `scored`."""
 
 
-class Ours(Contestant):
-    """An agent of this library.
+class AfterEachRound(BaseCallback):
+    """Calls a function of no arguments after each rollout, which our agents have learned from by then."""
+
+    def __init__(self, function: AfterRound) -> None:
+        super().__init__()
+        self.function = function
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.function()
+
+
+class Learner(Contestant):
+    """Any agent with stable-baselines3's `learn`, whose callbacks keep to the budget.
 
     Args:
-        name: "psi", "g", "q", "rl" or "pg".
-        settings: of its constructor.
+        agent: one of ours, of stable-baselines3, or like them.
+        env_kwargs: of the environment that it is judged in.
+        callbacks: further ones.
     """
 
-    def __init__(
-        self, name: str, env_id: str, seed: int, env_kwargs: Mapping[str, Any], settings: Mapping[str, Any]
-    ) -> None:
-        from agents.loading import agent_classes
-        from benchmarks.prior_samples import Scored
+    def __init__(self, agent: Any, env_kwargs: Mapping[str, Any], callbacks: Sequence[BaseCallback] = ()) -> None:
+        self.model, self.env_kwargs, self.callbacks = agent, dict(env_kwargs), list(callbacks)
+        self.env = agent.get_env() if hasattr(agent, "get_env") else getattr(agent, "env", None)
 
-        self.env_kwargs, self.scored = dict(env_kwargs), Scored()
-        self.model = agent_classes()[name](env_id, seed=seed, env_kwargs=self.env_kwargs, **settings)
-        self.env, self.task, self.c = self.model.env, self.model.task, self.model.c
-
-    def learn(self, timesteps: int, seconds: float, clock: Clock) -> float:
+    def learn(self, timesteps: int, seconds: float, clock: Clock, after_round: AfterRound | None = None) -> float:
         from agents.budget import SecondsBudget
 
         budget = SecondsBudget(seconds, clock)
-        self.model.learn(timesteps, callback=[self.scored, budget], reset_num_timesteps=False)
+        more = [] if after_round is None else [AfterEachRound(after_round)]
+        self.model.learn(timesteps, callback=[*self.callbacks, budget, *more], reset_num_timesteps=False)
         return budget.spent
+
+    def written(self) -> dict[str, int]:
+        return {}
+
+
+class Ours(Learner):
+    """An agent of this library."""
+
+    def __init__(self, agent: Any, env_kwargs: Mapping[str, Any]) -> None:
+        from benchmarks.prior_samples import Scored
+
+        self.scored = Scored()
+        super().__init__(agent, env_kwargs, [self.scored])
+        self.env, self.task, self.c = agent.env, agent.task, agent.c
 
     def written(self) -> dict[str, int]:
         return {"sequences": self.model.rounds * self.model.n_envs, "scored": len(self.scored.names)}
@@ -86,7 +117,7 @@ class Theirs(Contestant):
     nor in TUNED is the library's default.
 
     Args:
-        name: "ppo", "recurrent_ppo" or "recurrent_ppo_prior".
+        name: "ppo", "maskable_ppo", "recurrent_ppo" or "recurrent_ppo_prior".
         settings: of its constructor, and `n_envs`.
     """
 
@@ -97,7 +128,7 @@ class Theirs(Contestant):
         from agents.rollouts import vector_class
         from seqtutor_envs.sb3 import make_vec_env
 
-        self.env_kwargs = {**env_kwargs, "obs_mode": "prefix" if name == "ppo" else "token"}
+        self.env_kwargs = {**env_kwargs, "obs_mode": "token" if "recurrent" in name else "prefix"}
         given = dict(settings)
         n_envs = given.pop("n_envs", vector_class(env_id).round_size)
         self.env = make_vec_env(env_id, n_envs, env_kwargs=self.env_kwargs)
@@ -113,13 +144,15 @@ class Theirs(Contestant):
         self.count = Written(self.task)
         self.callbacks = [KLPenaltyCallback(), self.count]
 
-    def learn(self, timesteps: int, seconds: float, clock: Clock) -> float:
+    def learn(self, timesteps: int, seconds: float, clock: Clock, after_round: AfterRound | None = None) -> float:
         """By rollouts: a callback that stopped within one would throw its steps away."""
         rollout = self.model.n_steps * self.model.n_envs
         begin, spent, goal = clock(), 0.0, self.model.num_timesteps + timesteps
         while spent < seconds and self.model.num_timesteps < goal and not self.task.spent:
             self.model.learn(rollout, callback=self.callbacks, reset_num_timesteps=False)
             spent = clock() - begin
+            if after_round is not None:
+                after_round()
         return spent
 
     def written(self) -> dict[str, int]:
@@ -152,32 +185,139 @@ class Written(BaseCallback):
 def contestant(
     name: str, env_id: str, seed: int, env_kwargs: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> Contestant:
-    """The agent of this name. Raises ValueError where its constructor does not know a setting."""
-    kind = Theirs if "ppo" in name else Ours
+    """The agent that `compare` calls so. Raises ValueError where its constructor does not know a setting."""
+    from agents.loading import agent_classes
+
     try:
-        return kind(name, env_id, seed, env_kwargs, settings)
+        if "ppo" in name:
+            return Theirs(name, env_id, seed, env_kwargs, settings)
+        return Ours(agent_classes()[name](env_id, seed=seed, env_kwargs=dict(env_kwargs), **settings), env_kwargs)
     except (TypeError, AssertionError) as error:  # stable-baselines3 asserts what it asks of settings
         raise ValueError(f"{name} cannot be made with these settings: {error}.") from None
+
+
+def made(agent: str, env: str, seed: int, env_kwargs: Mapping[str, Any], agent_kwargs: Mapping[str, Any]) -> Any:
+    """The agent of an experiment: a Contestant, or as it is where it does not learn.
+
+    Raises ImportError or ValueError, in one line, where there is no such factory, or not with these keywords.
+    """
+    from agents.base import SequenceAgent
+
+    factory = factory_named(agent)
+    try:
+        found = factory(env, seed=seed, env_kwargs=dict(env_kwargs), **agent_kwargs)
+    except TypeError as error:
+        raise ValueError(f"{agent} cannot be made with these keywords: {error}.") from error
+    if isinstance(found, Contestant) or not hasattr(found, "learn"):
+        return found
+    return (Ours if isinstance(found, SequenceAgent) else Learner)(found, env_kwargs)
+
+
+def factory_named(path: str) -> Callable[..., Any]:
+    """What "package.module:name" names. Raises ImportError in one line."""
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise ImportError(f"The agent {path} cannot be imported: {error}.") from error
+    except AttributeError:
+        raise ImportError(f"The agent {path} cannot be imported: {module} has no {name!r}.") from None
 
 
 def check_installed(names: Sequence[str]) -> None:
     """Raises ImportError where one of these agents needs a library that is not installed."""
     for name in names:
-        if name.startswith("recurrent") and find_spec("sb3_contrib") is None:
-            raise ImportError(f"{name} is sb3-contrib's: pip install sb3-contrib, or leave it out of --agents.")
+        if name.startswith(("recurrent", "maskable")) and find_spec("sb3_contrib") is None:
+            raise ImportError(f"{name} is sb3-contrib's: pip install sb3-contrib, or leave it out.")
 
 
 def _parts(name: str, prior: Any) -> tuple[Any, str, dict[str, Any]]:
     """Algorithm, policy and the policy's keywords."""
-    if name == "ppo":
-        from stable_baselines3 import PPO
-
+    check_installed([name])
+    if "recurrent" not in name:
         from agents.features import OneHotPrefix
 
-        return PPO, "MlpPolicy", {"features_extractor_class": OneHotPrefix}
+        kwargs = {"features_extractor_class": OneHotPrefix}
+        if name == "maskable_ppo":
+            from sb3_contrib import MaskablePPO
+
+            return MaskablePPO, "MlpPolicy", kwargs
+        from stable_baselines3 import PPO
+
+        return PPO, "MlpPolicy", kwargs
     from sb3_contrib import RecurrentPPO
 
     from agents.guide import recurrent_policy_kwargs
 
     from_prior = name == "recurrent_ppo_prior" or getattr(prior, "cell", None) == "lstm"
     return RecurrentPPO, "MlpLstmPolicy", recurrent_policy_kwargs(prior) if from_prior else {}
+
+
+# ---------------------------------------------------------------- agents of experiments
+
+
+def ppo(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Theirs:
+    """stable-baselines3's PPO on prefixes."""
+    return Theirs("ppo", env, seed, env_kwargs, settings)
+
+
+def maskable_ppo(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Theirs:
+    """sb3-contrib's MaskablePPO on prefixes."""
+    return Theirs("maskable_ppo", env, seed, env_kwargs, settings)
+
+
+def recurrent_ppo(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Theirs:
+    """sb3-contrib's RecurrentPPO from random weights."""
+    return Theirs("recurrent_ppo", env, seed, env_kwargs, settings)
+
+
+def recurrent_ppo_prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Theirs:
+    """The same, started as the prior."""
+    return Theirs("recurrent_ppo_prior", env, seed, env_kwargs, settings)
+
+
+def sb3(
+    env: str,
+    *,
+    seed: int,
+    env_kwargs: Mapping[str, Any],
+    algorithm: str,
+    policy: str = "MlpPolicy",
+    n_envs: int = 64,
+    kl_penalty: bool = True,
+    **settings: Any,
+) -> Learner:
+    """Any algorithm of stable-baselines3 or sb3-contrib, such as algorithm="stable_baselines3:A2C".
+
+    Args:
+        kl_penalty: on-policy algorithms are paid - log pi besides, so that what they maximise is J.
+        settings: of the algorithm's constructor.
+    """
+    from agents.guide import KLPenaltyCallback
+    from seqtutor_envs.sb3 import make_vec_env
+
+    batch = make_vec_env(env, n_envs, env_kwargs=dict(env_kwargs))
+    model = factory_named(algorithm)(policy, batch, seed=seed, device="cpu", **settings)
+    model.set_logger(Logger(None, []))
+    return Learner(model, env_kwargs, [KLPenaltyCallback()] if kl_penalty else [])
+
+
+def prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any]) -> Any:
+    """The environment's prior, which does not learn."""
+    return _fixed(env, env_kwargs, uniform=False)
+
+
+def uniform(env: str, *, seed: int, env_kwargs: Mapping[str, Any]) -> Any:
+    """Every token equally likely, which does not learn."""
+    return _fixed(env, env_kwargs, uniform=True)
+
+
+def _fixed(env_id: str, env_kwargs: Mapping[str, Any], uniform: bool) -> Any:
+    from agents.baselines import FixedPolicy, UniformPolicy
+    from benchmarks.prior_samples import made
+    from seqtutor_envs.masking import as_judged
+
+    env = made(env_id, env_kwargs)
+    env.close()
+    policy = UniformPolicy(env.task.vocab, env.task.length) if uniform else env.prior
+    return FixedPolicy(as_judged(policy, env.task), env.task.length)

@@ -13,6 +13,7 @@ MELODY, SMILES = "SeqTutor-Melody-v0", "SeqTutor-SMILES-v0"
 Clock = Literal["cpu", "wall"]
 # the wall's clock for what scoring processes share: this process's CPU time would leave their work out
 CLOCKS: dict[Clock, Callable[[], float]] = {"cpu": time.process_time, "wall": time.perf_counter}
+SEED_APART = 1_000_000  # seeds of judging lie so far from those of learning
 OBJECTIVE = ("j", "kl", "task_return", "log_p", "log_p_per_step", "distinct")
 
 

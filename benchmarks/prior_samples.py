@@ -18,7 +18,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
-from agents.saving import installed, prior_sha256
+from agents.saving import prior_sha256
+from seqtutor_envs.command import installed
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.files import load_arrays, save_arrays
 from seqtutor_envs.masking import as_judged

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 INTERRUPTED = 130  # exit status of a shell command that Ctrl-C ended
@@ -51,6 +52,14 @@ def scoring_processes() -> int:
 def usable_cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def installed(package: str) -> str | None:
+    """The installed version of a package; None when it runs from a checkout that was never installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def json_object(text: str, option: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from agent_toys import EXACT, made
 
 from agents import PsiLearning
 from agents.baselines import PolicyGradient
-from agents.learner import LearnerSettings, SoftQLearner, lengthened
+from agents.learner import LearnerSettings, SoftQLearner, Values, lengthened
 from agents.networks import ValueNetwork
 from agents.replay import Replay, Sequences
 from agents.targets import OBJECTIVES, within
@@ -122,9 +122,40 @@ def test_whole_returns_do_not_depend_on_v_of_the_target_network(name):
     tokens, lengths, rewards, rows = batch(frozen).tensors()
     values = [one.target_network.values(tokens, rows, with_v).detach() for with_v in (True, False)]
     assert (values[0] - values[1]).abs().max() > 0.1
-    with_v, without = (one._targets(tokens, lengths, rewards, rows, v) for v in values)
+    online = one.network.values(tokens, rows)
+    with_v, without = (one._targets(tokens, lengths, rewards, rows, Values(online, v)) for v in values)
     mask = within(lengths, tokens.shape[1])
     torch.testing.assert_close(with_v * mask, without * mask)
+
+
+def test_double_q_lets_the_online_network_choose_among_the_targets_values():
+    frozen, one = learner("q", double=True)
+    plain = learner("q")[1]
+    with torch.no_grad():  # two networks that disagree about the best token
+        for network in (one.network, plain.network):
+            for parameter in network.parameters():
+                parameter.add_(0.5 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)))
+    tokens, lengths, rewards, rows = batch(frozen).tensors()
+    online, target = (net.values(tokens, rows).detach() for net in (one.network, one.target_network))
+    y = one._targets(tokens, lengths, rewards, rows, Values(online, target))
+    greedy = plain._targets(tokens, lengths, rewards, rows, Values(online, target))
+    chosen_apart = 0
+    for b in range(len(tokens)):
+        for t in range(int(lengths[b])):
+            expected = float(rewards[b, t] + rows[b, t, tokens[b, t]])
+            if t + 1 < int(lengths[b]):
+                best = int(online[b, t + 1].argmax())
+                chosen_apart += best != int(target[b, t + 1].argmax())
+                expected += one.settings.gamma * float(target[b, t + 1, best])
+            assert float(y[b, t]) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    assert chosen_apart
+    assert (greedy > y + 1e-3).any() and (greedy >= y - 1e-4).all()  # the maximum is never below
+
+
+@pytest.mark.parametrize("name", ["psi", "g"])
+def test_only_q_learning_has_a_double_form(name):
+    with pytest.raises(ValueError, match="double is Q-learning's"):
+        learner(name, double=True)
 
 
 def test_huber_is_squared_inside_and_linear_outside():

@@ -40,6 +40,17 @@ def test_g_starts_at_zero_and_its_policy_at_p(prior):
     np.testing.assert_allclose(policy.log_probs(tokens.numpy()), rows.numpy(), atol=1e-5)
 
 
+def test_the_other_head_starts_psi_uniform_and_g_at_p_squared(prior):
+    tokens, rows = rows_of(prior)
+    psi = ValueNetwork(prior, False, 1.0, torch.Generator().manual_seed(0), head="zero")
+    uniform = torch.full_like(rows, -np.log(len(prior.vocab)))
+    torch.testing.assert_close(psi(tokens, rows)[0], uniform, atol=1e-5, rtol=0)
+    g = ValueNetwork(prior, True, 1.0, torch.Generator().manual_seed(0), head="prior")
+    torch.testing.assert_close(g(tokens, rows)[0], (2 * rows).log_softmax(-1), atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="head must be prior or zero, not 'ones'"):
+        ValueNetwork(prior, True, 1.0, torch.Generator(), head="ones")
+
+
 def test_logsumexp_of_psi_is_v(prior):
     tokens, rows = rows_of(prior)
     network = disturbed(made(prior, False))

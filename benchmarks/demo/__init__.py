@@ -6,7 +6,6 @@ Melodies and molecules are a part each, with the same functions: `tutor`, `run`,
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import tempfile
@@ -17,12 +16,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from agents.saving import installed
 from benchmarks.demo import melodies, molecules
 from benchmarks.demo.settings import Settings
 from benchmarks.report.page import page
+from benchmarks.results import without_nan
 from seqtutor_envs import __version__
-from seqtutor_envs.command import INTERRUPTED
+from seqtutor_envs.command import INTERRUPTED, installed
 
 __all__ = ["Settings", "commands", "demonstrate"]
 
@@ -90,12 +89,3 @@ def write(out: Path, results: dict[str, Any], parts: dict[str, Callable[[Path], 
             target = out / path.relative_to(staging)
             target.parent.mkdir(exist_ok=True)
             os.replace(path, target)
-
-
-def without_nan(value: Any) -> Any:
-    """The same with None for numbers that JSON cannot hold."""
-    if isinstance(value, dict):
-        return {name: without_nan(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_nan(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

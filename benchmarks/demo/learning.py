@@ -12,10 +12,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
 from agents import PsiLearning
-from agents.budget import SecondsBudget
+from agents.budget import NO_LIMIT, SecondsBudget
 
 CURVE_POINTS = 150
-ENOUGH = 10**12  # timesteps that no budget of seconds reaches
 
 
 def fine_tune(
@@ -31,7 +30,7 @@ def fine_tune(
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)
         try:
-            agent.learn(ENOUGH, callback=[budget, recorder])
+            agent.learn(NO_LIMIT, callback=[budget, recorder])
         except KeyboardInterrupt:
             interrupted = True
             early = f"Interrupted after {budget.spent:.0f} of {seconds:g} s"

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_info
 
-from agents.saving import installed
-from seqtutor_envs.command import usable_cores
+from benchmarks.circumstances import cpu, memory_gib
+from seqtutor_envs.command import installed, usable_cores
 
 PACKAGES = ("seqtutor", "numpy", "numba", "torch", "gymnasium", "rdkit", "stable-baselines3")
 
@@ -42,24 +42,6 @@ def lines(facts: dict[str, Any]) -> list[str]:
         f"Load before: {busy} (average of one minute). Threads: {used}.",
         f"Python {facts['python']}, {versions}.",
     ]
-
-
-def cpu() -> str:
-    """The processor's name."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def memory_gib() -> float | None:
-    """All of the machine's."""
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def load() -> float | None:

@@ -1,0 +1,59 @@
+"""When, where and with what something was computed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from seqtutor_envs import __version__
+from seqtutor_envs.command import installed, usable_cores
+
+PACKAGES = ("seqtutor", "torch", "numpy", "numba", "gymnasium", "stable-baselines3", "sb3-contrib", "rdkit")
+
+
+def circumstances() -> dict[str, Any]:
+    """Versions, machine and time, for a result's file."""
+    versions = {"python": platform.python_version(), **{name: installed(name) for name in PACKAGES}}
+    machine = {"host": socket.gethostname(), "cpu": cpu(), "cores": usable_cores(), "memory_gib": memory_gib()}
+    return {
+        "versions": {**versions, "seqtutor": versions["seqtutor"] or __version__},
+        "machine": {**machine, "os": platform.platform()},
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def cpu() -> str:
+    """The processor's name."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def memory_gib() -> float | None:
+    """All of the machine's."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def git_state() -> dict[str, Any] | None:
+    """The commit that this code is of, and whether it was changed since; None where it is no checkout."""
+    here = Path(__file__).parent
+    try:
+        asked = [("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no", "--", "..")]
+        commit, changes = (
+            subprocess.run(["git", "-C", str(here), *one], capture_output=True, text=True, check=True).stdout.strip()
+            for one in asked
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit, "dirty": bool(changes)}

@@ -1,0 +1,189 @@
+"""Where experiments are performed: on this machine's cores, or (ray_engine.py) on a Ray cluster's.
+
+An engine knows no suite and writes no results. It takes experiments as long as it has room, and tells what happens.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from benchmarks.experiment import Experiment
+from benchmarks.results import log_path
+from benchmarks.worker import work
+
+GRACE = 5.0  # seconds between asking a process to end and making it
+LOG_LINES = 30  # of a failure's log that its file keeps
+Kind = Literal["progress", "done", "failed", "lost"]
+
+
+class Event(NamedTuple):
+    """What happened to an experiment.
+
+    Attributes:
+        kind: "progress"; "done", with its result; "failed", with a "reason" and the end of its "log"; "lost": where it
+            was performed is gone, and it is to be performed again.
+    """
+
+    experiment: Experiment
+    kind: Kind
+    facts: dict[str, Any]
+
+
+class Engine(ABC):
+    """Performs experiments, each in a process of its own."""
+
+    @property
+    @abstractmethod
+    def room(self) -> int:
+        """How many more experiments it takes now."""
+
+    @property
+    @abstractmethod
+    def slots(self) -> int:
+        """How many experiments it performs at once."""
+
+    @abstractmethod
+    def start(self, experiment: Experiment) -> None:
+        """Begins to perform an experiment."""
+
+    @abstractmethod
+    def wait(self, seconds: float) -> list[Event]:
+        """What has happened since; waits so long at most."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Ends all that is being performed, at once and without a trace."""
+
+
+@dataclass
+class Running:
+    """A process and the pipes to it."""
+
+    experiment: Experiment
+    process: Any
+    pipe: Connection
+    lifeline: Connection
+    begin: float
+    over: bool = False  # it has sent its last word
+
+
+class LocalEngine(Engine):
+    """This machine's cores: a process for each experiment, forked from one that has imported everything already.
+
+    Args:
+        jobs: experiments at once.
+        folder: of the results; what processes print goes to logs/ in it.
+        time_limit: seconds, after which an experiment has failed; None: no limit.
+    """
+
+    def __init__(self, jobs: int, folder: Path, time_limit: float | None = None) -> None:
+        self._jobs, self._folder, self._time_limit = jobs, folder, time_limit
+        kinds = multiprocessing.get_all_start_methods()
+        self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in kinds else "spawn")
+        self._context.set_forkserver_preload(["benchmarks.perform"])
+        self._running: list[Running] = []
+
+    @property
+    def room(self) -> int:
+        return self._jobs - len(self._running)
+
+    @property
+    def slots(self) -> int:
+        return self._jobs
+
+    def start(self, experiment: Experiment) -> None:
+        pipe, theirs = self._context.Pipe(duplex=False)
+        their_lifeline, lifeline = self._context.Pipe(duplex=False)
+        log = log_path(self._folder, experiment)
+        arguments = (experiment, theirs, their_lifeline, log, tuple(sys.path))
+        process = self._context.Process(target=work, args=arguments, daemon=False)
+        process.start()
+        theirs.close()
+        their_lifeline.close()
+        self._running.append(Running(experiment, process, pipe, lifeline, time.monotonic()))
+
+    def wait(self, seconds: float) -> list[Event]:
+        wait([part for one in self._running for part in (one.pipe, one.process.sentinel)], seconds)
+        events = [event for one in self._running for event in self._heard(one)]
+        self._running = [one for one in self._running if not one.over]
+        return events
+
+    def _heard(self, one: Running) -> list[Event]:
+        """What a process has sent, or left behind."""
+        events: list[Event] = []
+        ended = not one.process.is_alive()  # asked first: what it sent before its end is in the pipe
+        try:
+            while not one.over and one.pipe.poll():
+                kind, facts = one.pipe.recv()
+                one.over = kind != "progress"
+                events.append(Event(one.experiment, kind, facts))
+        except EOFError:
+            ended = True
+        late = self._time_limit is not None and time.monotonic() - one.begin > self._time_limit
+        if not one.over and (ended or late):
+            self._end(one)
+            code = one.process.exitcode
+            reason = f"it took more than {self._time_limit:g} seconds" if late and not ended else died(code)
+            events.append(Event(one.experiment, "failed", {"reason": reason}))
+            one.over = True
+        if one.over:
+            self._end(one)
+            log = log_path(self._folder, one.experiment)
+            if events[-1].kind == "failed":
+                events[-1].facts.update(log=tail(log), seconds=round(time.monotonic() - one.begin, 1))
+            elif log.exists() and not log.stat().st_size:
+                log.unlink()
+        return events
+
+    def _end(self, one: Running) -> None:
+        """Of a process that has said its last word, or shall not."""
+        one.process.join(0.0 if not one.over else GRACE)
+        if one.process.is_alive():
+            one.process.terminate()
+            one.process.join(GRACE)
+        if one.process.is_alive():
+            one.process.kill()
+            one.process.join()
+        one.pipe.close()
+        one.lifeline.close()
+
+    def stop(self) -> None:
+        for one in self._running:
+            one.process.terminate()
+        for one in self._running:
+            self._end(one)
+            log_path(self._folder, one.experiment).unlink(missing_ok=True)
+        self._running = []
+
+
+def died(code: int | None) -> str:
+    """Why a process may have ended without a word."""
+    if code is None or code >= 0:
+        return f"its process ended with status {code} and no result"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+    guess = "; the system does so when memory runs out" if -code == signal.SIGKILL else ""
+    return f"its process was killed by {name}{guess}"
+
+
+def tail(log: Path) -> str:
+    """The end of a log."""
+    if not log.is_file():
+        return ""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+
+
+def jobs_of(asked: int | None) -> int:
+    """Experiments at once: as asked, or one for each core that this process may use. Raises ValueError below 1."""
+    from seqtutor_envs.command import usable_cores
+
+    if asked is not None and asked < 1:
+        raise ValueError(f"--jobs must be at least 1, not {asked}.")
+    return asked or usable_cores()

@@ -1,0 +1,149 @@
+"""An experiment is data: what is learned where, by whom, how long, from which seed, and on how much it is judged."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from fnmatch import fnmatchcase
+from hashlib import blake2b
+from typing import Any
+
+FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+DIGITS = 10  # hexadecimal ones of an id: 2,000 experiments share one with a probability of 2e-6
+DISPLAYED = ("label", "group")  # what names an experiment in tables, and is no part of it
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run of one agent.
+
+    Attributes:
+        env: an environment's id, "module:id" where a module registers it.
+        agent: "package.module:factory"; factory(env, seed=..., env_kwargs=..., **agent_kwargs) gives an agent: one with
+            stable-baselines3's `learn` (ours, theirs), a benchmarks.contestants.Contestant, or one that does not learn.
+        env_kwargs, agent_kwargs: keywords of both, of what JSON can hold.
+        steps: tokens to learn from; or
+        seconds: to learn for, of the clock that benchmarks.domains has for the environment. Neither: it does not learn.
+        n: sequences that it is judged by.
+        seed: of learning; sequences are judged at a seed of their own.
+        label: how tables call it; experiments that differ in `seed` alone share it. "": the factory's name.
+        group: the task within a suite, where there are several; "": the environment with its keywords.
+    """
+
+    env: str
+    agent: str
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    agent_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    steps: int | None = None
+    seconds: float | None = None
+    n: int = 10_000
+    seed: int = 0
+    label: str = ""
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        if not FACTORY.fullmatch(self.agent):
+            raise ValueError(f"An agent is named as package.module:factory, not {self.agent!r}.")
+        if self.steps is not None and self.seconds is not None:
+            raise ValueError(f"{self.agent} has steps={self.steps} and seconds={self.seconds}: give one of them.")
+        for name in ("steps", "seconds"):
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be above 0, not {value!r}; None for an agent that does not learn.")
+        for name, least in (("n", 2), ("seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be a whole number from {least} on, not {value!r}.")
+        try:
+            json.dumps(self.content, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.agent}: keywords must be what JSON can hold ({error}).") from None
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All that decides the result; the id is made of it. Fields at their defaults are left out, so that a field
+        that is added one day changes no id."""
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in DISPLAYED}
+        plain = {"env": self.env, "agent": self.agent, "n": self.n, "seed": self.seed}
+        return plain | {name: value for name, value in values.items() if value not in (None, {}) and name not in plain}
+
+    @property
+    def id(self) -> str:
+        """Stable: the same content, the same id; another content, another id."""
+        text = json.dumps(self.content, sort_keys=True, allow_nan=False)
+        digest = blake2b(text.encode(), digest_size=DIGITS // 2).hexdigest()
+        return f"{self.agent.partition(':')[2].lower()}-seed{self.seed}-{digest}"
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+        return self.label or self.agent.partition(":")[2]
+
+    @property
+    def task(self) -> str:
+        """What is comparable with what: the environment and its keywords, or the given group."""
+        keywords = ", ".join(f"{name}={json.dumps(value)}" for name, value in sorted(self.env_kwargs.items()))
+        return self.group or (f"{self.env} ({keywords})" if keywords else self.env)
+
+    @property
+    def budget(self) -> str:
+        """How long it learns, in words."""
+        if self.steps is None and self.seconds is None:
+            return "does not learn"
+        return f"{self.steps:,} tokens" if self.steps is not None else f"{self.seconds:g} s"
+
+    def matches(self, pattern: str) -> bool:
+        """Whether its id, label or task is like the pattern: a glob, or a part of one of them, in any case."""
+        glob = pattern.lower() if any(sign in pattern for sign in "*?[") else f"*{pattern.lower()}*"
+        return any(fnmatchcase(text.lower(), glob) for text in (self.id, self.name, self.task))
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Experiment:
+        """What `asdict` or `content` gave, after JSON."""
+        return cls(**content)
+
+
+def expand(common: Mapping[str, Any], *variants: Mapping[str, Any]) -> tuple[Experiment, ...]:
+    """Every combination of the values in a grid, and of each variant on top of it.
+
+    A value that is a list, tuple or range is a choice; all else stands for itself. "env_kwargs.c" sets one keyword, and
+    leaves the others:
+
+        expand({"env": "SeqTutor-Melody-v0", "env_kwargs.c": [0.5, 2.0], "seed": range(5), "steps": 100_000},
+               {"agent": "agents:PsiLearning"}, {"agent": "agents:GLearning", "agent_kwargs.lam": [0.0, 1.0]})
+
+    Raises ValueError where a field is not known, or two experiments are the same.
+    """
+    known = {one.name for one in fields(Experiment)}
+    made = []
+    for variant in variants or ({},):
+        grid = {**common, **variant}
+        choices = [value if isinstance(value, (list, tuple, range)) else [value] for value in grid.values()]
+        for chosen in itertools.product(*choices):
+            values: dict[str, Any] = {}
+            for path, value in zip(grid, chosen):
+                name, _, keyword = path.partition(".")
+                if name not in known:
+                    raise ValueError(f"An experiment has no {name!r}; it has {', '.join(sorted(known))}.")
+                values[name] = {**values.get(name, {}), keyword: value} if keyword else value
+            made.append(Experiment(**values))
+    return distinct(made)
+
+
+def distinct(experiments: Sequence[Experiment]) -> tuple[Experiment, ...]:
+    """The experiments. Raises ValueError where two are the same."""
+    by_id: dict[str, Experiment] = {}
+    for one in experiments:
+        if one.id in by_id:
+            raise ValueError(f"Two experiments are the same: {one.name}, seed {one.seed} ({one.id}).")
+        by_id[one.id] = one
+    return tuple(experiments)
+
+
+def reseeded(experiment: Experiment, seed: int) -> Experiment:
+    """The same from another seed."""
+    return replace(experiment, seed=seed)

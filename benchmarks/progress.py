@@ -1,0 +1,133 @@
+"""What a sweep shows while it runs: a line for each result, and in a terminal a bar with what is in progress."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from benchmarks.experiment import Experiment
+from benchmarks.suites import cost
+
+SHOWN = 3  # experiments in progress that the bar has room for
+BAR = "{desc}{percentage:3.0f}%|{bar:20}| {postfix}"
+
+
+class Progress:
+    """Counts and shows.
+
+    Args:
+        todo: the experiments that this call will perform.
+        before: how many of the suite are there already.
+        slots: experiments at once, for the time left.
+        stream: where to; a terminal gets a bar besides.
+    """
+
+    def __init__(
+        self, todo: tuple[Experiment, ...], before: int, slots: int, stream: TextIO | None = None
+    ) -> None:
+        self.stream = sys.stderr if stream is None else stream
+        self.total, self.done, self.failed = before + len(todo), before, 0
+        self.slots = slots
+        self._left = {one.id: cost(one) for one in todo}
+        self._running: dict[str, tuple[Experiment, float, Mapping[str, Any]]] = {}
+        self._guessed = self._taken = 0.0
+        self._bar: Any = tqdm(
+            total=self.total,
+            initial=before,
+            file=self.stream,
+            bar_format=BAR,
+            disable=not self.stream.isatty(),
+            leave=False,
+            mininterval=0.2,
+        )
+
+    def started(self, experiment: Experiment) -> None:
+        """An experiment has begun."""
+        self._running[experiment.id] = (experiment, time.monotonic(), {})
+        self._show()
+
+    def progressed(self, experiment: Experiment, facts: Mapping[str, Any]) -> None:
+        """An experiment tells how far it is."""
+        if experiment.id in self._running:
+            self._running[experiment.id] = (*self._running[experiment.id][:2], facts)
+        self._show()
+
+    def finished(self, experiment: Experiment, facts: Mapping[str, Any]) -> None:
+        """There is a result."""
+        self.done += 1
+        figures = facts["metrics"]
+        known = {title: figures[name] for name, title in SHORT.items() if figures.get(name) is not None}
+        told = " ".join(f"{title} {value:.4g}" for title, value in known.items())
+        self._over(experiment, f"done    {named(experiment)}: {told}")
+
+    def has_failed(self, experiment: Experiment, reason: str) -> None:
+        """There is none."""
+        self.failed += 1
+        self._over(experiment, f"FAILED  {named(experiment)}: {reason}")
+
+    def lost(self, experiment: Experiment, reason: str) -> None:
+        """It has to begin anew."""
+        self._running.pop(experiment.id, None)
+        self.say(f"lost    {named(experiment)}: {reason}; it is run again")
+
+    def say(self, line: str) -> None:
+        """A line above the bar."""
+        tqdm.write(line, file=self.stream)
+        self.stream.flush()
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        self._bar.close()
+
+    def _over(self, experiment: Experiment, line: str) -> None:
+        _, begin, _ = self._running.pop(experiment.id, (experiment, time.monotonic(), {}))
+        seconds = time.monotonic() - begin
+        self._taken += seconds
+        self._guessed += self._left.pop(experiment.id, 0.0)
+        count = f"{self.done + self.failed:>{len(str(self.total))}}/{self.total}"
+        self.say(f"{count}  {line}  ({seconds:.0f} s; {self.time_left()})")
+        self._bar.update(1)
+        self._show()
+
+    def time_left(self) -> str:
+        """What the rest will take, by what the first ones have taken beside what was expected of them."""
+        if not self._left:
+            return "nothing left"
+        pace = self._taken / self._guessed if self._guessed else 1.0
+        seconds = pace * sum(self._left.values()) / self.slots
+        return f"about {duration(seconds)} left"
+
+    def _show(self) -> None:
+        parts = [running(*entry) for entry in list(self._running.values())[:SHOWN]]
+        more = len(self._running) - SHOWN
+        parts += [f"{more} more"] if more > 0 else []
+        failed = f", {self.failed} failed" if self.failed else ""
+        text = f"{self.done}/{self.total} done{failed}, {self.time_left()} | " + "; ".join(parts)
+        self._bar.set_postfix_str(text)
+
+
+SHORT = {"j": "J", "task_return": "R", "kl": "KL", "gap": "gap"}
+
+
+def named(experiment: Experiment) -> str:
+    """An experiment in a line."""
+    return f"{experiment.name}, seed {experiment.seed}, {experiment.task}"
+
+
+def running(experiment: Experiment, begin: float, facts: Mapping[str, Any]) -> str:
+    """One in progress: its J so far, or its return where log pi is not known."""
+    name, title = ("j", "J") if facts.get("j") is not None else ("task_return", "R")
+    figure = f" {title} {facts[name]:.1f}" if facts.get(name) is not None else ""
+    share = f" {facts['share']:.0%}" if "share" in facts else ""
+    return f"{experiment.name} {experiment.seed}{share}{figure}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as one reads them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

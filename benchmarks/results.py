@@ -1,0 +1,82 @@
+"""One JSON file for each experiment: what came of it, or why nothing did. Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.experiment import Experiment
+from seqtutor_envs.files import write_atomically
+
+FAILED = ".failed.json"
+LOGS = "logs"
+DAMAGED = ".damaged"
+
+
+class Damaged(ValueError):
+    """A result file that cannot be what the runner wrote."""
+
+
+def result_path(folder: Path, experiment: Experiment) -> Path:
+    """Where its result is, or will be."""
+    return folder / f"{experiment.id}.json"
+
+
+def failure_path(folder: Path, experiment: Experiment) -> Path:
+    """Where it says why there is none."""
+    return folder / f"{experiment.id}{FAILED}"
+
+
+def log_path(folder: Path, experiment: Experiment) -> Path:
+    """What the experiment printed, warnings and tracebacks included."""
+    return folder / LOGS / f"{experiment.id}.log"
+
+
+def write(path: Path, experiment: Experiment, facts: Mapping[str, Any]) -> None:
+    """A result or a failure."""
+    content = {"id": experiment.id, "experiment": asdict(experiment), **facts}
+    lines = (f" {json.dumps(name)}: {json.dumps(value)}" for name, value in without_nan(content).items())
+    write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())  # a line each, however long
+
+
+def read(path: Path, experiment: Experiment | None = None) -> dict[str, Any]:
+    """What `write` wrote. Raises FileNotFoundError, and Damaged with one line where it did not write this."""
+    try:
+        found = json.loads(path.read_bytes())
+        if found["id"] != Experiment.of(found["experiment"]).id or experiment and experiment.id != found["id"]:
+            raise ValueError("its id is not that of its experiment")
+        if "metrics" not in found and "reason" not in found:
+            raise ValueError("it holds neither metrics nor a reason")
+    except FileNotFoundError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{path} is damaged ({type(error).__name__}: {error})") from None
+    return dict(found)
+
+
+def set_aside(path: Path) -> Path:
+    """Renames a damaged file, so that the experiment can be run again and nothing is lost."""
+    target = path.with_name(path.name + DAMAGED)
+    os.replace(path, target)
+    return target
+
+
+def strangers(folder: Path, experiments: Iterable[Experiment]) -> list[Path]:
+    """Result files of other experiments: of an earlier version of the suite, say."""
+    own = {result_path(folder, one).name for one in experiments}
+    own |= {failure_path(folder, one).name for one in experiments}
+    return sorted(path for path in folder.glob("*.json") if path.name not in own)
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None for numbers that JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {name: without_nan(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,69 @@
+"""The process that performs one experiment, and ends when its runner does, even after kill -9.
+
+The runner imports this module, so that nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from benchmarks.experiment import Experiment
+from seqtutor_envs.command import keep_freed_memory, one_thread
+
+
+def work(experiment: Experiment, pipe: Connection, lifeline: Connection, log: Path, path: Sequence[str]) -> None:
+    """Performs an experiment and sends what happens: ("progress", {...}), then ("done", result) or ("failed", {...}).
+
+    Args:
+        pipe: to the runner.
+        lifeline: from the runner; its end is the runner's.
+        log: takes all that is printed.
+        path: the runner's sys.path, for agents and environments of the user's own.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's, who ends its workers
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_runner, args=(lifeline,), daemon=True).start()
+    _print_to(log)
+    sys.path[:] = list(path)
+    keep_freed_memory()
+    pipe.send(outcome(experiment, pipe))
+    pipe.close()
+
+
+def outcome(experiment: Experiment, pipe: Any) -> tuple[str, dict[str, Any]]:
+    """("done", result), or ("failed", {"reason"}) with the traceback in the log."""
+    try:
+        from benchmarks.perform import perform
+
+        one_thread()
+        return "done", perform(experiment, lambda progress: pipe.send(("progress", progress)))
+    except Exception as error:  # whatever it is: it is this experiment's, and the others go on
+        traceback.print_exc()
+        return "failed", {"reason": f"{type(error).__name__}: {error}"}
+
+
+def _end_with_runner(lifeline: Connection) -> None:
+    try:
+        lifeline.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+def _print_to(log: Path) -> None:
+    """Standard output and error, of C libraries too, into the file; Python's traceback of a crash as well."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    sys.stdout = open(1, "w", buffering=1, closefd=False)
+    sys.stderr = open(2, "w", buffering=1, closefd=False)
+    faulthandler.enable(file=2)
