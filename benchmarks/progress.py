@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any, TextIO
@@ -35,6 +36,7 @@ class Progress:
         self._left = {one.id: cost(one) for one in todo}
         self._running: dict[str, tuple[Experiment, float, Mapping[str, Any]]] = {}
         self._guessed = self._taken = 0.0
+        tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, shared with processes
         self._bar: Any = tqdm(
             total=self.total,
             initial=before,

@@ -16,6 +16,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from benchmarks.experiment import Experiment
 from seqtutor_envs.command import keep_freed_memory, one_thread
 
@@ -32,7 +34,8 @@ def work(experiment: Experiment, pipe: Connection, lifeline: Connection, log: Pa
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's, who ends its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_runner, args=(lifeline,), daemon=True).start()
-    _print_to(log)
+    tqdm.set_lock(threading.RLock())  # its own is shared between processes, and stays behind where one is ended
+    print_to(log)
     sys.path[:] = list(path)
     keep_freed_memory()
     pipe.send(outcome(experiment, pipe))
@@ -58,7 +61,7 @@ def _end_with_runner(lifeline: Connection) -> None:
         os._exit(1)
 
 
-def _print_to(log: Path) -> None:
+def print_to(log: Path) -> None:
     """Standard output and error, of C libraries too, into the file; Python's traceback of a crash as well."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:

@@ -17,18 +17,20 @@ SMALL = {"batch_size": 16, "buffer_size": 64, "updates_per_round": 2}  # setting
 
 
 class Sung(Task):
-    """Sequences over the tokens of `random_prior`; "do" is worth 1. With `masked`, no token may follow itself."""
+    """Sequences over the tokens of `random_prior`; "do" is worth 1."""
 
-    def __init__(self, length=6, end=4, masked=False):
-        self.vocab, self.length, self.masked = random_prior(end=end).vocab, length, masked
+    def __init__(self, length=6, end=4):
+        self.vocab, self.length = random_prior(end=end).vocab, length
         self.weights = {"do": 1.0}
 
     def step_terms(self, tokens, steps):
         return (tokens[np.arange(len(tokens)), steps] == 0)[:, None].astype(float)
 
+
+class SungWithoutRepeats(Sung):
+    """No token may follow itself."""
+
     def action_mask(self, tokens, steps):
-        if not self.masked:
-            return None
         mask = np.ones((len(tokens), len(self.vocab)), np.int8)
         later = np.flatnonzero(steps > 0)
         mask[later, tokens[later, steps[later] - 1]] = 0
@@ -43,7 +45,7 @@ def toy_batch(num_envs=16, masked=False, **kwargs):
 
 def sung_batch(num_envs=16, masked=False, cell="lstm", end=4, length=6, **kwargs):
     """A native batch over a recurrent prior."""
-    task = Sung(length, end, masked)
+    task = (SungWithoutRepeats if masked else Sung)(length, end)
     return SequenceTutorVectorEnv(task, random_prior(cell, end=end, length=length), num_envs=num_envs, c=0.5, **kwargs)
 
 

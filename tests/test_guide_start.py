@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from agent_toys import Sung
+from agent_toys import Sung, SungWithoutRepeats
 from env_toys import HORIZON, ToyTask, toy_prior
 from recurrent_toys import random_prior
 from stable_baselines3 import PPO
@@ -34,7 +34,7 @@ def made(env, prior=None, n_steps=8, **policy_kwargs):
 
 def sung(num_layers=1, cell="lstm", masked=False, **kwargs):
     """Sequences of different lengths over a random prior."""
-    task, prior = Sung(masked=masked), random_prior(cell, num_layers, end=4)
+    task, prior = (SungWithoutRepeats if masked else Sung)(), random_prior(cell, num_layers, end=4)
     return SB3VecEnv(SequenceTutorVectorEnv(task, prior, num_envs=N, c=0.5, autoreset_mode="SameStep", **kwargs))
 
 

@@ -1,0 +1,193 @@
+"""Experiments on a Ray cluster: a task of one core and a process of its own each; results come back to the driver.
+
+The nodes need this library installed. A node that is lost takes nothing with it: its experiments are run elsewhere. A
+process that dies while its node lives has failed, as on one machine.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.engines import Engine, Event, tail
+from benchmarks.experiment import Experiment
+
+LOSSES = 5  # nodes that may be lost under one experiment; after that it may well be the cause
+
+
+def ray_module() -> Any:
+    """Ray. Raises ImportError in one line where it is not installed."""
+    try:
+        import ray
+    except ImportError:
+        raise ImportError("Ray is not installed: pip install ray (or '.[sweep]'), or leave out --engine ray.") from None
+    return ray
+
+
+@dataclass
+class Task:
+    """An experiment that Ray has been given."""
+
+    experiment: Experiment
+    begin: float | None = None  # when its process has begun; None while it waits for a core
+
+
+class RayEngine(Engine):
+    """A Ray cluster.
+
+    Args:
+        jobs: experiments at once; None: as many as the cluster has cores, also those that join later.
+        address: "auto", "host:port" or "ray://host:port" of a cluster; None: the one of RAY_ADDRESS, or a new one on
+            this machine.
+        time_limit: seconds of an experiment, after which it has failed.
+        suite: a suite's file of the user's own: its folder goes to the nodes.
+
+    Raises ImportError without Ray, ValueError where there is no such cluster.
+    """
+
+    def __init__(self, jobs: int | None, address: str | None, time_limit: float | None, suite: Path | None) -> None:
+        self._ray = ray_module()
+        self._jobs, self._time_limit = jobs, time_limit
+        environment = {} if suite is None else {"working_dir": str(suite.resolve().parent)}
+        try:
+            options = {"include_dashboard": False} if address is None else {}
+            self._ray.init(
+                address=address,
+                runtime_env=environment,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                ignore_reinit_error=True,
+                **options,
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ValueError(f"No Ray cluster at {address or 'this machine'}: {error}") from error
+        self._watch = self._ray.remote(num_cpus=0)(Watch).options(scheduling_strategy=self._here()).remote()
+        # a process each, as on one machine; what becomes of a dead one is decided here
+        self._perform = self._ray.remote(num_cpus=1, max_calls=1, max_retries=0)(performed)
+        self._tasks: dict[Any, Task] = {}
+        self._losses: dict[str, int] = {}
+
+    def _here(self) -> Any:
+        """On the driver's node, which is not lost before the driver is."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        return NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
+
+    @property
+    def slots(self) -> int:
+        return self._jobs or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+
+    @property
+    def room(self) -> int:
+        return self.slots - len(self._tasks)
+
+    def start(self, experiment: Experiment) -> None:
+        self._tasks[self._perform.remote(experiment, self._watch, tuple(sys.path))] = Task(experiment)
+
+    def wait(self, seconds: float) -> list[Event]:
+        ready, _ = self._ray.wait(list(self._tasks), num_returns=1, timeout=seconds) if self._tasks else ([], [])
+        return [*self._progress(), *(self._ended(reference) for reference in ready), *self._late()]
+
+    def _progress(self) -> list[Event]:
+        by_id = {task.experiment.id: task for task in self._tasks.values()}
+        events = []
+        for identity, facts in self._ray.get(self._watch.taken.remote()):
+            task = by_id.get(identity)
+            if task is None:
+                continue
+            task.begin = task.begin or time.monotonic()
+            if facts:
+                events.append(Event(task.experiment, "progress", facts))
+        return events
+
+    def _ended(self, reference: Any) -> Event:
+        """What a task has come to."""
+        task = self._tasks.pop(reference)
+        errors = self._ray.exceptions
+        try:
+            kind, facts = self._ray.get(reference)
+        except (errors.NodeDiedError, errors.ObjectLostError) as error:
+            return self._lost(task.experiment, str(error).partition(". ")[0])
+        except errors.WorkerCrashedError as error:
+            kind, facts = "failed", {"reason": "its process died: a crash, or memory ran out", "log": str(error)}
+        except errors.RayError as error:
+            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            kind, facts = "failed", {"reason": reason, "log": str(error)}
+        if kind == "failed":
+            facts["seconds"] = round(time.monotonic() - task.begin, 1) if task.begin else None
+        return Event(task.experiment, kind, facts)
+
+    def _lost(self, experiment: Experiment, reason: str) -> Event:
+        count = self._losses[experiment.id] = self._losses.get(experiment.id, 0) + 1
+        if count < LOSSES:
+            return Event(experiment, "lost", {"reason": reason})
+        return Event(experiment, "failed", {"reason": f"{count} nodes were lost while they performed it", "log": reason})
+
+    def _late(self) -> list[Event]:
+        """Ends what takes too long."""
+        if self._time_limit is None:
+            return []
+        events, now = [], time.monotonic()
+        for reference, task in list(self._tasks.items()):
+            if task.begin is not None and now - task.begin > self._time_limit:
+                self._ray.cancel(reference, force=True)
+                del self._tasks[reference]
+                facts = {"reason": f"it took more than {self._time_limit:g} seconds", "log": ""}
+                events.append(Event(task.experiment, "failed", {**facts, "seconds": round(now - task.begin, 1)}))
+        return events
+
+    def stop(self) -> None:
+        for reference in self._tasks:
+            self._ray.cancel(reference, force=True)
+        self._tasks = {}
+        self._ray.shutdown()
+
+
+class Watch:
+    """An actor that keeps what tasks tell until the driver asks."""
+
+    def __init__(self) -> None:
+        self._told: list[tuple[str, dict[str, Any]]] = []
+
+    def tell(self, identity: str, facts: dict[str, Any]) -> None:
+        """Of an experiment; no facts: it has begun."""
+        self._told.append((identity, facts))
+
+    def taken(self) -> list[tuple[str, dict[str, Any]]]:
+        """All that is new."""
+        told, self._told = self._told, []
+        return told
+
+
+class Told:
+    """A pipe's end, as worker.outcome takes it, that tells a Watch."""
+
+    def __init__(self, watch: Any, identity: str) -> None:
+        self._watch, self._identity = watch, identity
+
+    def send(self, message: tuple[str, dict[str, Any]]) -> None:
+        """("progress", facts)."""
+        self._watch.tell.remote(self._identity, message[1])
+
+
+def performed(experiment: Experiment, watch: Any, path: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+    """On a node: ("done", result), or ("failed", {"reason", "log"})."""
+    from benchmarks.worker import outcome, print_to
+    from seqtutor_envs.command import keep_freed_memory
+
+    told = Told(watch, experiment.id)
+    told.send(("progress", {}))
+    sys.path += [folder for folder in path if folder not in sys.path]  # where the nodes share this machine's files
+    keep_freed_memory()
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        print_to(log)
+        kind, facts = outcome(experiment, told)
+        if kind == "failed":
+            facts["log"] = tail(log)
+    return kind, facts
