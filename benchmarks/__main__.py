@@ -112,10 +112,13 @@ def main(args: list[str] | None = None) -> None:
     from benchmarks.compatibility import compatibility
     from benchmarks.log_z import log_z
     from benchmarks.moses import moses
+    from benchmarks.reporting import report
     from benchmarks.run import list_suites
     from benchmarks.run import run as run_suite
+    from benchmarks.tune import tune
 
     commands: dict[str, Callable[..., None]] = {"demo": demo, "run": run_suite, "list": list_suites}
+    commands |= {"report": report, "tune": tune}
     commands |= {"compare": compare, "speed": speed}
     commands |= {"compatibility": compatibility, "log-z": log_z, "moses": moses, "authors": authors}
     run(commands, "python -m benchmarks", args)

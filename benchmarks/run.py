@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -109,14 +110,15 @@ def plan(folder: Path, experiments: Sequence[Experiment], retry_failed: bool, se
     return Plan(tuple(todo), tuple(done), tuple(failed), tuple(notes))
 
 
-def sweep(planned: Plan, folder: Path, engine: Engine) -> Progress:
-    """Performs what is to be done and writes what comes of it.
+def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> Progress:
+    """Performs what is to be done and writes what comes of it; `quiet` shows nothing meanwhile.
 
     Raises KeyboardInterrupt, with a message, after Ctrl-C, and OSError where a file cannot be written; all that was
     written before is whole then, and nothing goes on running.
     """
     waiting, running = list(planned.todo), 0
-    progress = Progress(planned.todo, len(planned.done), engine.slots)
+    stream = io.StringIO() if quiet else None
+    progress = Progress(planned.todo, len(planned.done), engine.slots, stream)
     git = git_state()
     try:
         while waiting or running:

@@ -1,0 +1,245 @@
+"""`python -m benchmarks tune`: a search over an agent's settings for J at a fixed budget, by Optuna.
+
+A trial is a choice of settings; its score is the mean J over a few seeds, each an experiment with a result file like
+any other. At the end the best settings meet the agent's own defaults on seeds that no trial has seen: the best of many
+trials is lucky, and only what holds there is better.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from benchmarks import results
+from benchmarks.domains import MELODY, keywords
+from benchmarks.engines import LocalEngine, jobs_of
+from benchmarks.experiment import Experiment
+from benchmarks.run import locked, plan, sweep
+from benchmarks.statistics import Interval, interval, mean, probability_of_improvement
+from benchmarks.suites import PG, PSI, TUTORS, G, Q
+from seqtutor_envs.command import json_object
+
+AGENTS = {"psi": PSI, "g": G, "q": Q, "rl": TUTORS[3]["agent"], "pg": PG}
+# a list is a choice; "low" and "high" are an interval, on a logarithmic scale where "log" says so
+LEARNER = {
+    "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+    "value_rate": {"low": 0.5, "high": 50.0, "log": True},
+    "huber": {"low": 2.0, "high": 200.0, "log": True},
+    "max_grad_norm": {"low": 0.1, "high": 10.0, "log": True},
+    "n_envs": [32, 64, 128],
+}
+SPACES: dict[str, dict[str, Any]] = {
+    PSI: {**LEARNER, "lam": [0.9, 0.95, 1.0]},
+    G: {**LEARNER, "lam": [0.9, 0.95, 1.0]},
+    Q: {**LEARNER, "tau": {"low": 0.01, "high": 1.0, "log": True}},
+    TUTORS[3]["agent"]: {**LEARNER, "tau": {"low": 0.01, "high": 1.0, "log": True}},
+    PG: {
+        "learning_rate": LEARNER["learning_rate"],
+        "lam": [0.9, 0.95, 1.0],
+        "value_weight": {"low": 0.05, "high": 5.0, "log": True},
+        "max_grad_norm": LEARNER["max_grad_norm"],
+        "n_envs": [32, 64, 128],
+    },
+}
+FRESH = 1_000  # seeds of the last comparison are these and the following ones
+STUDY = "study.journal"
+
+
+def tune(
+    agent: Annotated[str, tyro.conf.Positional],
+    env: str = MELODY,
+    steps: int = 300_000,
+    trials: int = 40,
+    seeds: int = 2,
+    fresh_seeds: int = 5,
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 2_000,
+    space: str = "{}",
+    settings: str = "{}",
+    env_kwargs: str = "{}",
+    out: Path = Path("tuning"),
+    jobs: int | None = None,
+    sampler_seed: int = 0,
+) -> None:
+    """Searches an agent's settings for the highest J after a fixed number of tokens; the first trial is its defaults.
+
+    Ctrl-C stops; the same command goes on, and with more --trials it goes further.
+
+    Args:
+        agent: psi, g, q, rl, pg, or package.module:factory.
+        env: an environment id.
+        steps: tokens that each run learns from.
+        trials: settings that are tried, in all.
+        seeds: runs of each.
+        fresh_seeds: runs of the best settings and of the defaults in the end; 0 leaves that out.
+        n: sequences that each run is judged by.
+        space: JSON, keyword -> list of choices, or {"low": ..., "high": ..., "log": true}; none: the agent's own space.
+        settings: JSON, keywords that stay the same.
+        env_kwargs: JSON, keywords of the environment.
+        out: folder of the study and of the results.
+        jobs: experiments at once; none: one for each core.
+        sampler_seed: of the search.
+    """
+    optuna = optuna_module()
+    name = AGENTS.get(agent, agent)
+    searched = json_object(space, "--space") or SPACES.get(name)
+    if not searched:
+        raise ValueError(f"What is to be searched for {agent}? Give --space, such as '{{\"learning_rate\": [0.001]}}'.")
+    if min(steps, trials, seeds) < 1 or fresh_seeds < 0:
+        raise ValueError("--steps, --trials and --seeds must be at least 1, --fresh-seeds 0.")
+    base = Experiment(
+        env, name, keywords(env, env_kwargs, workers=0 if "SMILES" in env else None), steps=steps, n=n
+    )
+    search = Search(base, searched, json_object(settings, "--settings"), seeds, out, jobs_of(jobs))
+    with locked(out):
+        study = search.study(optuna, sampler_seed)
+        search.run(optuna, study, trials)
+        print(table(study))
+        if fresh_seeds:
+            print(search.verdict(dict(study.best_params), fresh_seeds))
+
+
+def optuna_module() -> Any:
+    """Optuna. Raises ImportError in one line where it is not installed."""
+    try:
+        import optuna
+    except ImportError:
+        raise ImportError("Optuna is not installed: pip install optuna (or '.[sweep]').") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a study's trials share.
+
+    Attributes:
+        base: the experiment without what is searched.
+        space: keyword -> choices or interval.
+        settings: keywords that stay the same.
+        seeds: runs of each trial.
+        folder: of the study and of the results.
+        jobs: experiments at once.
+    """
+
+    base: Experiment
+    space: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    seeds: int
+    folder: Path
+    jobs: int
+
+    def study(self, optuna: Any, seed: int) -> Any:
+        """The study in the folder, or a new one whose first trial is the defaults; what was cut short is tried again.
+
+        Raises ValueError where the folder's study is about something else.
+        """
+        storage = optuna.storages.JournalStorage(
+            optuna.storages.journal.JournalFileBackend(str(self.folder / STUDY))
+        )
+        sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        about = json.loads(json.dumps({"content": self.base.content, "space": self.space, "settings": self.settings}))
+        study = optuna.create_study(
+            storage=storage, sampler=sampler, study_name="tune", direction="maximize", load_if_exists=True
+        )
+        if study.user_attrs.get("about", about) != about:
+            other = f"The study in {self.folder} is about other settings or another budget"
+            raise ValueError(f"{other}: give another --out.")
+        if "about" not in study.user_attrs:
+            study.set_user_attr("about", about)
+            study.enqueue_trial({}, user_attrs={"defaults": True})
+        for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
+        return study
+
+    def run(self, optuna: Any, study: Any, trials: int) -> None:
+        """Tries settings until so many have a score, a few at once."""
+        states = (optuna.trial.TrialState.COMPLETE,)
+        have = len(study.get_trials(states=states))
+        at_once = max(1, self.jobs // self.seeds)
+        with tqdm(total=trials, initial=min(have, trials), desc="trials", unit="trial") as bar:
+            while have < trials:
+                asked = [study.ask() for _ in range(min(at_once, trials - have))]
+                chosen = [self.suggested(trial) for trial in asked]
+                scores = self.scores(chosen)
+                for trial, score in zip(asked, scores):
+                    failed = {"state": optuna.trial.TrialState.FAIL} if math.isnan(score) else {}
+                    study.tell(trial, None if failed else score, **failed)
+                if all(math.isnan(score) for score in scores) and not have:
+                    raise ValueError(f"No run ended well; {self.folder}/*{results.FAILED} say why.")
+                have += sum(not math.isnan(score) for score in scores)
+                bar.update(have - bar.n)
+                bar.set_postfix_str(f"best J {study.best_value:.2f}")
+
+    def suggested(self, trial: Any) -> dict[str, Any]:
+        """Settings of a trial; none for the defaults."""
+        if trial.user_attrs.get("defaults"):
+            return {}
+        chosen = {}
+        for name, values in self.space.items():
+            if isinstance(values, Mapping):
+                chosen[name] = trial.suggest_float(name, **values)
+            else:
+                chosen[name] = trial.suggest_categorical(name, list(values))
+        return chosen
+
+    def scores(self, chosen: Sequence[Mapping[str, Any]]) -> list[float]:
+        """Mean J of each choice of settings; NaN where a run has failed."""
+        found = self.values(chosen, range(self.seeds))
+        return [float(np.mean(values)) for values in found]
+
+    def values(self, chosen: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[list[float]]:
+        """J of each choice at each seed, [choices][seeds]; from result files where they are there already."""
+        wanted = [[self.experiment(settings, seed) for seed in seeds] for settings in chosen]
+        todo = plan(self.folder, list({one.id: one for row in wanted for one in row}.values()), retry_failed=False)
+        if todo.todo:
+            sweep(todo, self.folder, LocalEngine(self.jobs, self.folder), quiet=True)
+        return [[self.j_of(one) for one in row] for row in wanted]
+
+    def experiment(self, settings: Mapping[str, Any], seed: int) -> Experiment:
+        """A run of some settings."""
+        given = {**self.settings, **settings}
+        one = self.base
+        return Experiment(one.env, one.agent, one.env_kwargs, given, steps=one.steps, n=one.n, seed=seed)
+
+    def j_of(self, experiment: Experiment) -> float:
+        """Its J; NaN where it has failed."""
+        path = results.result_path(self.folder, experiment)
+        value = results.read(path, experiment)["metrics"].get("j") if path.exists() else None
+        return math.nan if value is None else float(value)
+
+    def verdict(self, best: Mapping[str, Any], seeds: int) -> str:
+        """The best settings beside the defaults, on seeds that the search has not seen."""
+        fresh = range(FRESH, FRESH + seeds)
+        tuned, defaults = (np.array(row) for row in self.values([best, {}], fresh))
+        chance = probability_of_improvement([tuned], [defaults])
+        lines = [f"On {seeds} fresh seeds, mean J and its 95% interval:"]
+        sides = (("best", tuned), ("defaults", defaults))
+        lines += [f"  {name:9} {words(interval(mean, [row]))}" for name, row in sides]
+        return "\n".join([*lines, f"  the best is higher in {chance.value:.0%} of the seeds"])
+
+
+def words(found: Interval) -> str:
+    """An interval."""
+    return f"{found.value:.2f}" + ("" if math.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]")
+
+
+def table(study: Any, rows: int = 5) -> str:
+    """The best trials, and the first one: J and settings."""
+    done = [trial for trial in study.trials if trial.value is not None]
+    best = sorted(done, key=lambda trial: -trial.value)[:rows]
+    first = [trial for trial in done if trial.user_attrs.get("defaults") and trial not in best]
+    lines = []
+    for trial in [*best, *first]:
+        rounded = {name: float(f"{x:.3g}") if isinstance(x, float) else x for name, x in trial.params.items()}
+        settings = json.dumps(rounded) if rounded else "the defaults"
+        lines.append(f"J {trial.value:8.3f}  trial {trial.number:3}  {settings}")
+    return "\n".join(lines)
