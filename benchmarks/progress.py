@@ -69,7 +69,7 @@ class Progress:
     def has_failed(self, experiment: Experiment, reason: str) -> None:
         """There is none."""
         self.failed += 1
-        self._over(experiment, f"FAILED  {named(experiment)}: {reason}")
+        self._over(experiment, f"FAILED  {named(experiment)}: {' '.join(reason.split())}")
 
     def lost(self, experiment: Experiment, reason: str) -> None:
         """It has to begin anew."""

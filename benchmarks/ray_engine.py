@@ -126,7 +126,8 @@ class RayEngine(Engine):
         count = self._losses[experiment.id] = self._losses.get(experiment.id, 0) + 1
         if count < LOSSES:
             return Event(experiment, "lost", {"reason": reason})
-        return Event(experiment, "failed", {"reason": f"{count} nodes were lost while they performed it", "log": reason})
+        facts = {"reason": f"{count} nodes were lost while they performed it", "log": reason}
+        return Event(experiment, "failed", facts)
 
     def _late(self) -> list[Event]:
         """Ends what takes too long."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from benchmarks import results
+from benchmarks.experiment import Experiment
 from benchmarks.run import RESULTS
 from benchmarks.suites import Suite, suite_named
 from seqtutor_envs.files import write_atomically
@@ -85,7 +86,10 @@ def gathered(suite: Suite, folder: Path, source: str = "") -> Findings:
     """What the folder holds of the suite; damaged files are left out and told of."""
     from benchmarks.report.suite.data import Findings
 
-    done, failures, missing, notes = [], [], [], []
+    done: list[dict[str, Any]] = []
+    failures: list[dict[str, Any]] = []
+    missing: list[Experiment] = []
+    notes: list[str] = []
     for one in suite.experiments:
         found = None
         for path, kind in ((results.result_path(folder, one), done), (results.failure_path(folder, one), failures)):

@@ -151,13 +151,18 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> P
 
 
 def keep(folder: Path, experiment: Experiment, facts: dict[str, Any]) -> None:
-    """Writes a result or a failure, and takes away the failure that a result replaces."""
-    failure = results.failure_path(folder, experiment)
-    if "reason" in facts:
-        results.write(failure, experiment, facts)
-        return
-    results.write(results.result_path(folder, experiment), experiment, facts)
-    failure.unlink(missing_ok=True)
+    """Writes a result or a failure, and takes away the failure that a result replaces.
+
+    Raises OSError, saying what to do, where that cannot be written.
+    """
+    failed, failure = "reason" in facts, results.failure_path(folder, experiment)
+    try:
+        results.write(failure if failed else results.result_path(folder, experiment), experiment, facts)
+    except OSError as error:
+        kept = "what was written before is whole; mend that, and the same command goes on"
+        raise OSError(f"{experiment.id} cannot be written into {folder} ({error.strerror}): {kept}.") from error
+    if not failed:
+        failure.unlink(missing_ok=True)
 
 
 def conclude(suite: str, folder: Path, planned: Plan, progress: Progress | None) -> None:

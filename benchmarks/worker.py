@@ -6,6 +6,7 @@ The runner imports this module, so that nothing heavy is imported here.
 from __future__ import annotations
 
 import faulthandler
+import json
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks.experiment import Experiment
+from benchmarks.results import without_nan
 from seqtutor_envs.command import keep_freed_memory, one_thread
 
 
@@ -48,7 +50,9 @@ def outcome(experiment: Experiment, pipe: Any) -> tuple[str, dict[str, Any]]:
         from benchmarks.perform import perform
 
         one_thread()
-        return "done", perform(experiment, lambda progress: pipe.send(("progress", progress)))
+        result = perform(experiment, lambda progress: pipe.send(("progress", progress)))
+        json.dumps(without_nan(result))  # what a file cannot hold is this experiment's failure, and not the runner's
+        return "done", result
     except Exception as error:  # whatever it is: it is this experiment's, and the others go on
         traceback.print_exc()
         return "failed", {"reason": f"{type(error).__name__}: {error}"}

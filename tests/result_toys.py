@@ -1,0 +1,290 @@
+"""Results that nobody measured: small suites with figures that are plausible and known, for tests of the report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+
+from benchmarks.experiment import expand
+from benchmarks.report.suite.data import Findings
+
+MELODY, EXACT, SMILES = "SeqTutor-Melody-v0", "SeqTutor-Exact-v0", "SeqTutor-SMILES-v0"
+PRIOR = "agents.baselines:PriorSampler"
+LABELS = {"prior": PRIOR, "Ψ": "agents:PsiLearning", "G": "agents:GLearning", "PG": "agents.baselines:PolicyGradient"}
+RULES = (
+    "key",
+    "tonic",
+    "repetition",
+    "autocorrelation",
+    "motif",
+    "repeated_motif",
+    "interval",
+    "leap",
+    "unique_extremes",
+)
+STRINGS = (
+    "CC(=O)Oc1ccccc1C(=O)O",
+    "CN1C=NC2=C1C(=O)N(C(=O)N2C)C",
+    "CC(C)Cc1ccc(cc1)C(C)C(=O)O",
+    "c1ccc(cc1",
+    "O=C(O)c1ccccc1",
+)
+# of each label: J, KL, R; those of PG lie within G's spread
+MELODIES = {"prior": (-42.4, 0.0, -84.8), "Ψ": (61.4, 33.2, 189.2), "G": (39.8, 11.1, 101.8), "PG": (41.0, 27.7, 137.4)}
+SPREAD = {"prior": 0.0, "Ψ": 0.4, "G": 4.0, "PG": 9.0}
+
+
+def result(experiment, metrics, *, curve=(), samples=(), c=2.0, cpu=60.0, **more):
+    """A result file's content."""
+    wall = {"learning_cpu": cpu, "learning_wall": 1.1 * cpu, "judging_wall": 3.0, "total_wall": 1.1 * cpu + 4.0}
+    content = {
+        "id": experiment.id,
+        "experiment": asdict(experiment),
+        "c": c,
+        "metrics": metrics,
+        "curve": list(curve),
+        "samples": list(samples),
+        "timesteps": (experiment.steps or 0) + 384 * bool(experiment.steps),
+        "time": wall,
+        "peak_memory_mib": 512.0,
+        "weights": None,
+        "warnings": [],
+        "seeds": {"learning": experiment.seed, "judging": 1_000_000},
+        "versions": {"seqtutor": "0.2.0", "python": "3.11.9", "torch": "2.13.0"},
+        "git": {"commit": "21107bb" + 33 * "0", "dirty": False},
+        "machine": {"host": "desk", "cpu": "Some CPU", "cores": 2, "memory_gib": 23.5, "os": "Linux"},
+        "finished": f"2026-11-26T1{experiment.seed % 10}:00:00+00:00",
+    }
+    return {**content, **more}
+
+
+def failure(experiment, reason="killed by signal 9 (out of memory?)", log="step 1\nstep 2\n"):
+    """A failure file's content."""
+    return {
+        "id": experiment.id,
+        "experiment": asdict(experiment),
+        "reason": reason,
+        "log": log,
+        "seconds": 12.0,
+        "versions": {},
+        "git": None,
+        "machine": {},
+        "finished": "2026-11-26T16:00:00+00:00",
+    }
+
+
+def rising(start, end, steps, rng, points=12):
+    """A learning curve from one state (J, KL, R) to another, fast at first, with some noise."""
+    made = []
+    for k in range(points):
+        share = 1 - np.exp(-4 * k / (points - 1))
+        j, kl, earned = (float(a + share * (b - a) + rng.normal(0, 0.01 * abs(b - a))) for a, b in zip(start, end))
+        made.append(
+            {
+                "timesteps": steps * k // (points - 1),
+                "seconds": 5.0 * k,
+                "j": j,
+                "j_se": 1.0,
+                "kl": kl,
+                "task_return": earned,
+                "distinct": 1.0,
+            }
+        )
+    return made
+
+
+def melody(rng, tonal=1.0):
+    """32 tokens: pitches of C major (or any, where not tonal), held now and then."""
+    scale = [14, 16, 18, 19, 21, 23, 25, 26]
+    tokens = [14]
+    for _ in range(31):
+        chance = rng.random()
+        tokens.append(
+            1
+            if chance < 0.4
+            else 0 if chance < 0.45 else int(rng.choice(scale) if rng.random() < tonal else rng.integers(2, 38))
+        )
+    return tokens
+
+
+def melody_samples(rng, tonal, count=8):
+    return [
+        {
+            "tokens": melody(rng, tonal),
+            "sequence": [],
+            "task_return": float(rng.normal(100 * tonal, 9)),
+            "log_p": -44.0,
+            "terms": {},
+        }
+        for _ in range(count)
+    ]
+
+
+def melody_metrics(label, rng):
+    """The judge's figures of one run; the rules sum up to R."""
+    j, kl, earned = (mean + SPREAD[label] * float(rng.normal()) * (k != 1) for k, mean in enumerate(MELODIES[label]))
+    good = {"prior": 0.2, "Ψ": 0.96, "G": 0.7, "PG": 0.72}[label]
+    noise = 0.01 * float(rng.normal()) * (label != "prior")
+    shares = {
+        name: min(max(good + noise, 0.0), 1.0)
+        for name in (
+            "starts_with_tonic",
+            "leaps_resolved",
+            "unique_maximum",
+            "unique_minimum",
+            "in_motif",
+            "in_repeated_motif",
+        )
+    }
+    parts = rng.dirichlet(np.full(len(RULES), 3.0)) * earned
+    return {
+        "j": j,
+        "j_se": 0.4,
+        "kl": kl,
+        "kl_se": 0.1,
+        "task_return": earned,
+        "task_return_se": 0.8,
+        "log_p": -44.0,
+        "log_p_per_step": -1.375,
+        "distinct": good,
+        **shares,
+        "excessively_repeated": (1 - good) / 50 * (1 + noise),
+        "not_in_key": (1 - good) / 80,
+        **{f"autocorrelation_{lag}": 0.3 * (-1) ** lag * (1 - good) + noise for lag in (1, 2, 3)},
+        **{f"term_{name}": float(part) for name, part in zip(RULES, parts)},
+    }
+
+
+def experiments(env, labels, seeds=3, steps=400_000, n=10_000, **env_kwargs):
+    """A label for each agent; the prior, if it is among them, does not learn and runs once."""
+    made = []
+    for label in labels:
+        if label == "prior":
+            made += expand({"env": env, "env_kwargs": [env_kwargs], "agent": PRIOR, "label": "prior", "n": n})
+        else:
+            made += expand(
+                {
+                    "env": env,
+                    "env_kwargs": [env_kwargs],
+                    "agent": LABELS[label],
+                    "label": label,
+                    "steps": steps,
+                    "n": n,
+                    "seed": range(seeds),
+                }
+            )
+    return tuple(made)
+
+
+def melodies(seeds=3, labels=tuple(LABELS), **env_kwargs):
+    """A melody suite: the prior and learners on one task."""
+    rng = np.random.default_rng(0)
+    every = experiments(MELODY, labels, seeds, **env_kwargs)
+    results = []
+    for one in every:
+        found = melody_metrics(one.name, rng)
+        end = (found["j"], found["kl"], found["task_return"])
+        curve = rising(MELODIES["prior"], end, one.steps, rng) if one.steps else []
+        samples = melody_samples(rng, 0.5 if one.name == "prior" else 1.0)
+        results.append(result(one, found, curve=curve, samples=samples))
+    return Findings("melody", "Which objective learns melodies best?", every, results)
+
+
+def exact(tasks=2, seeds=3):
+    """Tasks whose log Z is known: Psi nearest to it, G and PG within each other's reach."""
+    rng = np.random.default_rng(1)
+    every = tuple(one for task in range(tasks) for one in experiments(EXACT, LABELS, seeds, 250_000, seed=task))
+    log_z = {task: 2.0 + task for task in range(tasks)}
+    results = []
+    for one in every:
+        top = log_z[one.env_kwargs["seed"]]
+        low, high = {"prior": (2.0, 2.0), "Ψ": (0.0003, 0.003), "G": (0.01, 0.09), "PG": (0.02, 0.08)}[one.name]
+        gap = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        found = {
+            "j": top - gap,
+            "j_se": 0.01,
+            "kl": 0.0 if one.name == "prior" else 1.2,
+            "kl_se": 0.01,
+            "task_return": 2.5 - gap,
+            "task_return_se": 0.01,
+            "distinct": 0.01,
+            "log_z": top,
+            "gap": gap,
+            "gap_se": 0.002,
+        }
+        curve = rising((top - 2.0, 0.0, 0.5), (top - gap, 1.2, 2.5 - gap), one.steps, rng) if one.steps else []
+        results.append(result(one, found, curve=curve, c=1.0, cpu=20.0))
+    return Findings("exact", "How near to the optimum does each agent come?", every, results)
+
+
+def frontier(cs=(0.5, 1.0, 2.0, 4.0), seeds=3, labels=("prior", "Ψ", "G")):
+    """A label on tasks that differ in c: the smaller it is, the more return and KL."""
+    rng = np.random.default_rng(2)
+    every = tuple(one for c in cs for one in experiments(MELODY, labels, seeds, c=c))
+    results = []
+    for one in every:
+        c, found = one.env_kwargs["c"], melody_metrics(one.name, rng)
+        if one.name != "prior":
+            kl = {"Ψ": 40.0, "G": 24.0}[one.name] / (0.5 + c) + float(rng.normal(0, 0.8))
+            earned = {"Ψ": 34.0, "G": 38.0}[one.name] * kl**0.5 + float(rng.normal(0, 4))
+            found |= {"kl": kl, "task_return": earned, "j": earned / c - kl}
+        else:
+            found["j"] = found["task_return"] / c
+        end = (found["j"], found["kl"], found["task_return"])
+        start = (MELODIES["prior"][2] / c, 0.0, MELODIES["prior"][2])
+        curve = rising(start, end, one.steps, rng) if one.steps else []
+        results.append(
+            result(one, found, curve=curve, c=c, samples=melody_samples(rng, 0.5 if one.name == "prior" else 1.0))
+        )
+    return Findings("frontier", "What does return cost in KL?", every, results)
+
+
+def molecules(seeds=2):
+    """Molecules, with one experiment that failed and one that is missing."""
+    rng = np.random.default_rng(3)
+    every = experiments(SMILES, ("prior", "Ψ", "G"), seeds)
+    *ended, failed, missing = every
+    results = []
+    for one in ended:
+        high = one.name != "prior"
+        earned = (0.86 if high else 0.77) + float(rng.normal(0, 0.003)) * high
+        kl = (0.56 + float(rng.normal(0, 0.02))) * high
+        found = {
+            "j": earned / 0.05 - kl,
+            "j_se": 0.02,
+            "kl": kl,
+            "kl_se": 0.01,
+            "task_return": earned,
+            "task_return_se": 0.001,
+            "log_p": -35.0,
+            "log_p_per_step": -0.9,
+            "distinct": 0.998,
+            "valid": 0.964,
+            "unique": 0.998,
+            "unique_1000": 1.0,
+            "novelty": 0.86,
+            "internal_diversity_1": 0.85,
+            "scaffold_diversity": 0.7,
+            "filters": 0.99,
+            **{f"term_{name}": 0.9 + 0.02 * high for name in ("valid", "qed", "logp", "sa", "ring")},
+            **{
+                f"distinct_mean_{name}": value
+                for name, value in {
+                    "qed": 0.80 + 0.05 * high,
+                    "logp": 2.4,
+                    "sa": 2.5,
+                    "mw": 306.0,
+                    "ring_penalty": 0.01,
+                }.items()
+            },
+        }
+        curve = rising((15.4, 0.0, 0.77), (found["j"], kl, earned), one.steps, rng) if one.steps else []
+        texts = [
+            {"tokens": [1, 2, 3], "sequence": text, "task_return": 0.8, "log_p": -30.0, "terms": {"qed": 0.7}}
+            for text in STRINGS
+        ]
+        results.append(result(one, found, curve=curve, samples=texts, c=0.05))
+    return Findings(
+        "molecules", "Which agent writes the better molecules?", every, results, [failure(failed)], (missing,)
+    )

@@ -1,0 +1,168 @@
+"""Result files: what is written is read again, whole or not at all, and what is damaged is said to be."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import results
+from benchmarks.experiment import Experiment
+
+ONE = Experiment("SeqTutor-Melody-v0", "agents:PsiLearning", {"c": 0.5}, {"gamma": 0.5}, steps=1000, seed=3, label="Ψ")
+OTHER = replace(ONE, seed=4)
+FACTS = {
+    "metrics": {"j": 61.4, "kl": 33.25, "count": 3},
+    "curve": [{"timesteps": 0, "j": -42.4}],
+    "weights": None,
+    "warnings": ["θ ist groß"],
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A result's file, written."""
+    results.write(results.result_path(tmp_path, ONE), ONE, FACTS)
+    return results.result_path(tmp_path, ONE)
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_written_is_read_again(path):
+    assert results.read(path, ONE) == {"id": ONE.id, "experiment": asdict(ONE), **FACTS} == results.read(path)
+    assert Experiment.of(results.read(path)["experiment"]) == ONE
+    assert files(path.parent) == [f"{ONE.id}.json"]
+
+
+def test_a_failure_is_a_file_of_another_name(tmp_path):
+    path = results.failure_path(tmp_path, ONE)
+    results.write(path, ONE, {"reason": "it broke", "log": "one\ntwo"})
+    assert path.name == f"{ONE.id}.failed.json" != results.result_path(tmp_path, ONE).name
+    assert results.read(path, ONE)["reason"] == "it broke"
+    assert results.log_path(tmp_path, ONE) == tmp_path / "logs" / f"{ONE.id}.log"
+
+
+def test_a_file_is_json_that_a_line_based_tool_can_read(path):
+    lines = path.read_text().splitlines()
+    assert json.loads(path.read_bytes())["metrics"] == FACTS["metrics"]
+    assert lines[0] == "{" and lines[-1] == "}" and len(lines) == 2 + 2 + len(FACTS)
+    assert ' "metrics": {"j": 61.4, "kl": 33.25, "count": 3},' in lines
+
+
+def test_numbers_that_json_has_not_are_null(tmp_path):
+    path = tmp_path / "out.json"
+    facts = {"metrics": {"j": float("nan"), "kl": float("inf"), "r": 1.5}, "curve": [{"j": -float("inf")}, (1, 2.0)]}
+    results.write(path, ONE, facts)
+
+    def never(name):
+        raise AssertionError(name)
+
+    found = json.loads(path.read_text(), parse_constant=never)
+    assert found["metrics"] == {"j": None, "kl": None, "r": 1.5} and found["curve"] == [{"j": None}, [1, 2.0]]
+
+
+# ---------------------------------------------------------------- whole or not at all
+
+
+def test_an_error_before_the_file_is_in_place_leaves_the_old_one(path, monkeypatch):
+    before = path.read_bytes()
+
+    def full(*paths):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        results.write(path, ONE, {"metrics": {}})
+    assert path.read_bytes() == before and files(path.parent) == [path.name]
+
+
+def test_an_error_in_the_middle_of_writing_leaves_the_old_file(path, monkeypatch):
+    before, write_bytes = path.read_bytes(), Path.write_bytes
+
+    def half(self, content):
+        write_bytes(self, content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OSError, match="No space"):
+        results.write(path, ONE, {"metrics": {}})
+    assert path.read_bytes() == before and files(path.parent) == [path.name]
+    with pytest.raises(OSError, match="No space"):
+        results.write(results.result_path(path.parent, OTHER), OTHER, FACTS)
+    assert files(path.parent) == [path.name]
+
+
+def test_what_json_cannot_hold_leaves_the_old_file(path):
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        results.write(path, ONE, {"metrics": {"j": object()}})
+    assert path.read_bytes() == before and files(path.parent) == [path.name]
+
+
+# ---------------------------------------------------------------- what is damaged
+
+
+def edited(content, **change):
+    found = json.loads(content)
+    return json.dumps({**found, **change}).encode()
+
+
+DAMAGES = {
+    "empty": lambda content: b"",
+    "truncated": lambda content: content[: len(content) // 2],
+    "without its end": lambda content: content[:-3],
+    "binary": lambda content: b"\x80\xff\x00\x01" * 100,
+    "not JSON": lambda content: b"Killed\n",
+    "a list": lambda content: b"[1, 2]",
+    "a number": lambda content: b"3",
+    "null": lambda content: b"null",
+    "another id": lambda content: edited(content, id=OTHER.id),
+    "no id": lambda content: json.dumps({"experiment": asdict(ONE), **FACTS}).encode(),
+    "an edited experiment": lambda content: edited(content, experiment={**asdict(ONE), "steps": 2000}),
+    "an experiment of another version": lambda content: edited(content, experiment={**asdict(ONE), "nope": 1}),
+    "an impossible experiment": lambda content: edited(content, experiment={**asdict(ONE), "n": 0}),
+    "a wrong type": lambda content: edited(content, experiment={**asdict(ONE), "agent": 3}),
+    "no experiment": lambda content: edited(content, experiment=None),
+    "neither metrics nor reason": lambda content: json.dumps({"id": ONE.id, "experiment": asdict(ONE)}).encode(),
+    "another experiment's": lambda content: edited(content, id=OTHER.id, experiment=asdict(OTHER)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_one_line_and_is_kept(path, damage):
+    content = damage(path.read_bytes())
+    path.write_bytes(content)
+    with pytest.raises(results.Damaged) as error:
+        results.read(path, ONE)
+    assert str(error.value).startswith(f"{path} is damaged (") and "\n" not in str(error.value)
+    kept = results.set_aside(path)
+    assert not path.exists() and kept.read_bytes() == content and kept.parent == path.parent
+    assert not kept.match("*.json")  # so that nothing takes it for a result
+
+
+def test_a_file_that_is_not_there_is_not_damaged(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        results.read(tmp_path / "nothing.json")
+
+
+def test_a_label_may_be_edited(path):
+    path.write_bytes(edited(path.read_bytes(), experiment={**asdict(ONE), "label": "Psi", "group": "g"}))
+    assert results.read(path, ONE)["metrics"] == FACTS["metrics"]
+
+
+# ---------------------------------------------------------------- others in the folder
+
+
+def test_files_of_other_experiments_are_named(path):
+    folder = path.parent
+    results.write(results.failure_path(folder, ONE), ONE, {"reason": "once"})
+    results.write(results.result_path(folder, OTHER), OTHER, FACTS)
+    (folder / "notes.txt").write_text("mine")
+    assert results.strangers(folder, (ONE, OTHER)) == []
+    assert results.strangers(folder, (OTHER,)) == [results.failure_path(folder, ONE), path]
