@@ -37,8 +37,8 @@ def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
 
 
 def git(*words, cwd):
-    settings = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
-    return subprocess.run(["git", *settings, *words], cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *words]
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def test_the_commit_is_known_and_whether_the_code_was_changed(tmp_path, monkeypatch):

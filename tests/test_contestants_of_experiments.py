@@ -61,7 +61,8 @@ def test_any_algorithm_of_stable_baselines3_is_made_and_paid_for_log_pi():
     buffer = agent.model.rollout_buffer
     # two sequences a rollout from each of four environments; what was learned from is flat, environments first
     actions = buffer.actions.reshape(4, 2, T).astype(int)
-    log_pi, paid = (array.sum(axis=2) for array in (buffer.log_probs.reshape(4, 2, T), buffer.rewards.T.reshape(4, 2, T)))
+    log_pi = buffer.log_probs.reshape(4, 2, T).sum(axis=2)
+    paid = buffer.rewards.T.reshape(4, 2, T).sum(axis=2)
     found = task().solution()
     place = {tuple(row): i for i, row in enumerate(found["sequences"].tolist())}
     for one in itertools.product(range(4), range(2)):

@@ -14,7 +14,7 @@ from benchmarks.perform import perform
 from benchmarks.results import log_path
 from seqtutor_envs.command import usable_cores
 
-LONG = 90.0  # seconds after which a test has failed; all of them take a few
+LONG = 60.0  # seconds after which a test has failed; all of them take a few
 
 
 def heard(engine, count):
@@ -31,13 +31,21 @@ def heard(engine, count):
 
 
 @pytest.fixture
-def engine(tmp_path):
-    made = LocalEngine(2, tmp_path)
-    yield made
-    made.stop()
+def made(tmp_path):
+    """A function that makes an engine; what still runs afterwards is ended."""
+    engines = []
+
+    def make(jobs=2, time_limit=None):
+        engines.append(LocalEngine(jobs, tmp_path, time_limit))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.stop()
 
 
-def test_results_arrive_as_they_are_made_here_and_empty_logs_do_not_stay(engine, tmp_path):
+def test_results_arrive_as_they_are_made_here_and_empty_logs_do_not_stay(made, tmp_path):
+    engine = made()
     one, other = toy("table", steps=240), toy("raises")
     assert (engine.slots, engine.room) == (2, 2)
     engine.start(one)
@@ -57,21 +65,20 @@ def test_results_arrive_as_they_are_made_here_and_empty_logs_do_not_stay(engine,
     assert log_path(tmp_path, other).read_text() == failure.facts["log"] + "\n"
 
 
-def test_an_experiment_that_takes_too_long_has_failed_and_its_process_is_gone(tmp_path):
-    engine = LocalEngine(1, tmp_path, time_limit=1.5)
+def test_an_experiment_that_takes_too_long_has_failed_and_its_process_is_gone(made, tmp_path):
+    engine = made(time_limit=1.5)
     waits = toy("table", steps=240, until=str(tmp_path / "never.go"))
     engine.start(waits)
     _, over = heard(engine, 1)
     failure = over["table"]
     assert failure.kind == "failed" and failure.facts["reason"] == "it took more than 1.5 seconds"
-    assert 1.5 <= failure.facts["seconds"] < LONG and engine.room == 1
+    assert 1.5 <= failure.facts["seconds"] < LONG and engine.room == 2
     if (tmp_path / "never.waiting").exists():  # it had begun to wait by then
         assert ended(waiting_processes(tmp_path / "never.go")[0], 1.0)
-    engine.stop()
 
 
-def test_stopping_ends_everything_without_a_trace(tmp_path):
-    engine = LocalEngine(2, tmp_path)
+def test_stopping_ends_everything_without_a_trace(made, tmp_path):
+    engine = made()
     every = [toy("table", steps=240, seed=seed, until=str(tmp_path / f"{seed}.go")) for seed in range(2)]
     for one in every:
         engine.start(one)
@@ -83,9 +90,19 @@ def test_stopping_ends_everything_without_a_trace(tmp_path):
     assert list((tmp_path / "logs").iterdir()) == []
 
 
-def test_a_process_that_dies_while_it_sends_has_failed(engine, tmp_path):
+def test_ctrl_c_is_the_runner_s_and_ends_no_experiment_by_itself(made, tmp_path):
+    engine, one = made(), toy("table", steps=240, until=str(tmp_path / "go"))
+    engine.start(one)
+    assert appears(tmp_path / "go.waiting")
+    os.kill(waiting_processes(tmp_path / "go")[0], signal.SIGINT)
+    (tmp_path / "go").write_text("")
+    _, over = heard(engine, 1)
+    assert over["table"].kind == "done"
+
+
+def test_a_process_that_dies_while_it_sends_has_failed(made, tmp_path):
     """Half of a message is in the pipe then."""
-    one = toy("table", steps=240, until=str(tmp_path / "go"))
+    engine, one = made(), toy("table", steps=240, until=str(tmp_path / "go"))
     engine.start(one)
     assert appears(tmp_path / "go.waiting")
     process, _ = waiting_processes(tmp_path / "go")

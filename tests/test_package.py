@@ -103,13 +103,14 @@ def requirements(text):
 
 
 def test_every_imported_library_is_declared():
-    """What the packages import is installed with them; what tests import besides, with the extras `test`
-    and `third-party`, whose tests are skipped without it."""
+    """What the packages import is installed with them; what tests import besides, with the extras `test`, and
+    `third-party` and `sweep`, whose tests are skipped without them."""
     declared = requirements(CONFIG["options"]["install_requires"])
     extras = {name: requirements(text) for name, text in CONFIG["options.extras_require"].items()}
     distributions = packages_distributions()
     for layer in LAYERS:
-        known = declared.union(*([extras["test"], extras["third-party"]] if layer == "tests" else extras.values()))
+        for_tests = [extras[name] for name in ("test", "third-party", "sweep")]
+        known = declared.union(*(for_tests if layer == "tests" else extras.values()))
         for path in FILES[layer]:
             for top in {module.split(".")[0] for module in imported(path)}:
                 if top in sys.stdlib_module_names or top in LAYERS or (ROOT / "tests" / f"{top}.py").exists():

@@ -193,7 +193,8 @@ def test_an_agent_beside_the_file_is_run_from_any_folder(tmp_path):
     home.mkdir()
     elsewhere.mkdir()
     agent = "import numpy as np\n\n\nclass Mine:\n    def sample(self, n, seed):\n"
-    agent += "        return np.full((n, 4), 2), np.full(n, 4)\n\n\ndef mine(env, *, seed, env_kwargs):\n    return Mine()\n"
+    agent += "        return np.full((n, 4), 2), np.full(n, 4)\n\n\n"
+    agent += "def mine(env, *, seed, env_kwargs):\n    return Mine()\n"
     (home / "agent_of_user.py").write_text(agent)
     experiment = replace(toy("still"), agent="agent_of_user:mine", env_kwargs={}, label="")
     suite = write_suite(home / "suite_of_user.py", [experiment])

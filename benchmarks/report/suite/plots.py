@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Looks = Mapping[str, Style]
 WIDE = 20  # times the smallest KL, from which on its axis is logarithmic
 POINT = 100 / 72  # pixels of the canvas that a plot is drawn on
-HALF = 15  # points, of a written c's width
+HALF = 4.5  # points of a written c's half width, for each digit of the longest
 LEAST_GAP = 1e-5  # nats; what is estimated to be smaller, or below 0, stands at the left edge
 THRESHOLDS = 120  # of a performance profile
 MOST_LETTERS = 20  # of a label beside an axis
@@ -186,15 +186,24 @@ def _temperatures(ax: Axes, lines: Mapping[str, list[Arm]], looks: Looks) -> Non
     marks = [(arm.interval("kl").value, arm.interval("task_return").value) for arm in members]
     ax.get_xlim(), ax.get_ylim()  # settles them, so that places are known
     taken = [tuple(place) for place in ax.transData.transform(marks)]
+    half = HALF * max(len(f"{frontier.temperature(arm):g}") for arm in members)
     for arm, mark, (x, y) in zip(members, marks, list(taken)):
         for across, up in ((9, -10), (-9, 9), (9, 9), (-9, -10)):
-            place = (x + (across + math.copysign(HALF, across)) * POINT, y + (up + 3) * POINT)
-            if all(abs(place[0] - a) > 1.2 * HALF * POINT or abs(place[1] - b) > 9 * POINT for a, b in taken):
+            place = (x + (across + math.copysign(half, across)) * POINT, y + (up + 3) * POINT)
+            if all(abs(place[0] - a) > 1.2 * half * POINT or abs(place[1] - b) > 9 * POINT for a, b in taken):
                 taken.append(place)
                 side = "left" if across > 0 else "right"
                 words, look = f"c = {frontier.temperature(arm):g}", looks[arm.label]
                 ax.annotate(
-                    words, mark, (across, up), textcoords="offset points", fontsize=8, color=look.colour, ha=side
+                    words,
+                    mark,
+                    (across, up),
+                    textcoords="offset points",
+                    fontsize=8,
+                    color=look.colour,
+                    ha=side,
+                    bbox={"facecolor": PAPER[0], "edgecolor": "none", "pad": 0.5},  # lines end before the word
+                    zorder=4,
                 )
                 break
 
