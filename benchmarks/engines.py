@@ -88,7 +88,7 @@ class LocalEngine(Engine):
         self._jobs, self._folder, self._time_limit = jobs, folder, time_limit
         kinds = multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in kinds else "spawn")
-        self._context.set_forkserver_preload(["benchmarks.perform"])
+        self._context.set_forkserver_preload(["benchmarks.warm"])
         self._running: list[Running] = []
 
     @property
@@ -125,7 +125,7 @@ class LocalEngine(Engine):
                 kind, facts = one.pipe.recv()
                 one.over = kind != "progress"
                 events.append(Event(one.experiment, kind, facts))
-        except EOFError:
+        except (EOFError, OSError):
             ended = True
         late = self._time_limit is not None and time.monotonic() - one.begin > self._time_limit
         if not one.over and (ended or late):

@@ -52,7 +52,8 @@ class Experiment:
             raise ValueError(f"{self.agent} has steps={self.steps} and seconds={self.seconds}: give one of them.")
         for name in ("steps", "seconds"):
             value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
+            kinds = int if name == "steps" else (int, float)
+            if value is not None and not (isinstance(value, kinds) and value > 0 and math.isfinite(value)):
                 raise ValueError(f"{name} must be above 0, not {value!r}; None for an agent that does not learn.")
         for name, least in (("n", 2), ("seed", 0)):
             value = getattr(self, name)
@@ -67,9 +68,11 @@ class Experiment:
     def content(self) -> dict[str, Any]:
         """All that decides the result; the id is made of it. Fields at their defaults are left out, so that a field
         that is added one day changes no id."""
-        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in DISPLAYED}
         plain = {"env": self.env, "agent": self.agent, "n": self.n, "seed": self.seed}
-        return plain | {name: value for name, value in values.items() if value not in (None, {}) and name not in plain}
+        others = [one for one in fields(self) if one.name not in (*plain, *DISPLAYED)]
+        return plain | {
+            one.name: value for one in others if (value := getattr(self, one.name)) not in (one.default, {})
+        }
 
     @property
     def id(self) -> str:
@@ -129,7 +132,8 @@ def expand(common: Mapping[str, Any], *variants: Mapping[str, Any]) -> tuple[Exp
                 name, _, keyword = path.partition(".")
                 if name not in known:
                     raise ValueError(f"An experiment has no {name!r}; it has {', '.join(sorted(known))}.")
-                values[name] = {**values.get(name, {}), keyword: value} if keyword else value
+                before = values.get(name, {})  # keywords that were named one by one come before those of a whole
+                values[name] = {**before, keyword: value} if keyword else {**value, **before} if before else value
             made.append(Experiment(**values))
     return distinct(made)
 

@@ -35,15 +35,17 @@ class Stopwatch:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock, self._left_out = clock, 0.0
+        self._stopped_at: float | None = None
 
     def __call__(self) -> float:
-        return self._clock() - self._left_out
+        return (self._clock() if self._stopped_at is None else self._stopped_at) - self._left_out
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        begin = self._clock()
+        self._stopped_at = self._clock()
         yield
-        self._left_out += self._clock() - begin
+        self._left_out += self._clock() - self._stopped_at
+        self._stopped_at = None
 
 
 class Curve:

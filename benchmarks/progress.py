@@ -100,7 +100,7 @@ class Progress:
         if not self._left:
             return "nothing left"
         pace = self._taken / self._guessed if self._guessed else 1.0
-        seconds = pace * sum(self._left.values()) / self.slots
+        seconds = pace * sum(self._left.values()) / min(self.slots, len(self._left))
         return f"about {duration(seconds)} left"
 
     def _show(self) -> None:

@@ -135,7 +135,8 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> P
                     progress.lost(experiment, facts["reason"])
                     waiting.append(experiment)
                     continue
-                keep(folder, experiment, {**circumstances(), **facts, "git": git})
+                where = {} if kind == "done" else circumstances()  # a result tells its own
+                keep(folder, experiment, {**where, **facts, "git": git})
                 if kind == "done":
                     progress.finished(experiment, facts)
                 else:

@@ -205,16 +205,17 @@ def of_file(path: Path) -> Suite:
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    spec = spec_from_file_location(path.stem, path)
+    spec = spec_from_file_location(f"suite_{path.stem}", path)  # a file may be called as one of our packages is
     assert spec is not None and spec.loader is not None
-    module = sys.modules[path.stem] = module_from_spec(spec)
+    module = sys.modules[spec.name] = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # the file is the user's, and so is what it raises
-        raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
+        raise ValueError(" ".join(f"{path}: {type(error).__name__}: {error}".split())) from error
     found = getattr(module, "SUITE", None)
-    if isinstance(found, Suite):
-        return Suite(found.name, found.question, distinct(found.experiments), path)
-    if not (isinstance(found, (tuple, list)) and found and all(isinstance(one, Experiment) for one in found)):
+    given = found.experiments if isinstance(found, Suite) else found
+    if not (isinstance(given, (tuple, list)) and given and all(isinstance(one, Experiment) for one in given)):
         raise ValueError(f"{path} must define SUITE, a tuple of Experiments: see benchmarks/suites.py.")
-    return Suite(path.stem, (module.__doc__ or "").strip().partition("\n")[0], distinct(found), path)
+    if isinstance(found, Suite):
+        return Suite(found.name, found.question, distinct(given), path)
+    return Suite(path.stem, (module.__doc__ or "").strip().partition("\n")[0], distinct(given), path)
