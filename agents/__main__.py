@@ -182,9 +182,8 @@ def evaluate(
 
     from agents import admission, samples
     from agents import evaluate as judge
-    from agents.record import finite
     from seqtutor_envs import checks
-    from seqtutor_envs.files import write_atomically
+    from seqtutor_envs.files import finite, write_atomically
 
     checks.positive_integer("n", n)
     agent, env_id, kwargs, kept_at = _to_judge(path, env, json_object(env_kwargs, "--env-kwargs"), trust, algorithm)

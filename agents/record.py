@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agents.saving import prior_sha256
 from seqtutor_envs import __version__
 from seqtutor_envs.command import installed
-from seqtutor_envs.files import write_atomically
+from seqtutor_envs.files import finite, write_atomically
 
 if TYPE_CHECKING:
     from agents.molecules import MoleculeLog
@@ -107,15 +106,6 @@ def oracle_figures(task: Any) -> dict[str, float | None] | None:
     oracle = task.objective.oracle
     best = {f"top_{k}": oracle.top(k) for k in (1, 10, 100)}
     return {"calls": oracle.calls, "budget": oracle.budget, **best, "auc_top_10": oracle.auc()}
-
-
-def finite(value: Any) -> Any:
-    """The same for JSON, which has neither NaN nor infinities: null instead."""
-    if isinstance(value, dict):
-        return {name: finite(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def now() -> str:

@@ -14,7 +14,7 @@ from benchmarks.experiment import Experiment
 from benchmarks.suites import cost
 
 SHOWN = 3  # experiments in progress that the bar has room for
-BAR = "{desc}{percentage:3.0f}%|{bar:20}| {postfix}"
+BAR = "{percentage:3.0f}%|{bar:20}| {desc}"
 
 
 class Progress:
@@ -109,7 +109,7 @@ class Progress:
         parts += [f"{more} more"] if more > 0 else []
         failed = f", {self.failed} failed" if self.failed else ""
         text = f"{self.done}/{self.total} done{failed}, {self.time_left()} | " + "; ".join(parts)
-        self._bar.set_postfix_str(text)
+        self._bar.set_description_str(text)
 
 
 SHORT = {"j": "J", "task_return": "R", "kl": "KL", "gap": "gap"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.experiment import Experiment
-from seqtutor_envs.files import write_atomically
+from seqtutor_envs.files import finite, write_atomically
 
 FAILED = ".failed.json"
 LOGS = "logs"
@@ -40,7 +39,7 @@ def log_path(folder: Path, experiment: Experiment) -> Path:
 def write(path: Path, experiment: Experiment, facts: Mapping[str, Any]) -> None:
     """A result or a failure."""
     content = {"id": experiment.id, "experiment": asdict(experiment), **facts}
-    lines = (f" {json.dumps(name)}: {json.dumps(value)}" for name, value in without_nan(content).items())
+    lines = (f" {json.dumps(name)}: {json.dumps(value)}" for name, value in finite(content).items())
     write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())  # a line each, however long
 
 
@@ -71,12 +70,3 @@ def strangers(folder: Path, experiments: Iterable[Experiment]) -> list[Path]:
     own = {result_path(folder, one).name for one in experiments}
     own |= {failure_path(folder, one).name for one in experiments}
     return sorted(path for path in folder.glob("*.json") if path.name not in own)
-
-
-def without_nan(value: Any) -> Any:
-    """The same with None for numbers that JSON cannot hold."""
-    if isinstance(value, Mapping):
-        return {name: without_nan(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_nan(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -20,8 +20,8 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks.experiment import Experiment
-from benchmarks.results import without_nan
 from seqtutor_envs.command import keep_freed_memory, one_thread
+from seqtutor_envs.files import finite
 
 
 def work(experiment: Experiment, pipe: Connection, lifeline: Connection, log: Path, path: Sequence[str]) -> None:
@@ -51,7 +51,7 @@ def outcome(experiment: Experiment, pipe: Any) -> tuple[str, dict[str, Any]]:
 
         one_thread()
         result = perform(experiment, lambda progress: pipe.send(("progress", progress)))
-        json.dumps(without_nan(result))  # what a file cannot hold is this experiment's failure, and not the runner's
+        json.dumps(finite(result))  # what a file cannot hold is this experiment's failure, and not the runner's
         return "done", result
     except Exception as error:  # whatever it is: it is this experiment's, and the others go on
         traceback.print_exc()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,15 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Writes a temporary file beside `path` and renames it, so that no reader ever sees half a file."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def finite(value: Any) -> Any:
+    """The same for JSON, which has neither NaN nor infinities: null instead."""
+    if isinstance(value, Mapping):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def safetensors_path(path: str | os.PathLike[str]) -> Path:

@@ -19,9 +19,9 @@ from typing import Any
 from benchmarks.demo import melodies, molecules
 from benchmarks.demo.settings import Settings
 from benchmarks.report.page import page
-from benchmarks.results import without_nan
 from seqtutor_envs import __version__
 from seqtutor_envs.command import INTERRUPTED, installed
+from seqtutor_envs.files import finite
 
 __all__ = ["Settings", "commands", "demonstrate"]
 
@@ -47,7 +47,7 @@ def demonstrate(settings: Settings) -> None:
         "versions": versions(settings),
     }
     results["wall_seconds"] = time.perf_counter() - begin  # all but the writing, a few seconds
-    results = without_nan(results)
+    results = finite(results)
     write(settings.out, results, {name: write_files for name, (_, write_files) in done.items()})
     print(*(f"\n{MODULES[name].summary(results[name])}" for name in settings.parts), sep="\n")
     print(f"\n{settings.out / 'report.html'}")
