@@ -216,6 +216,6 @@ def test_gru_and_table_priors_are_refused():
 def test_tasks_that_forbid_tokens_are_refused():
     """RecurrentPPO knows no masks, so it would sooner or later write what is an error."""
     env = sung(masked=True)
-    refused(made(env), "Sung forbids tokens, and RecurrentPPO has no masks")
+    refused(made(env), "SungWithoutRepeats forbids tokens, and RecurrentPPO has no masks")
     masked = as_judged(env.get_attr("prior")[0], env.get_attr("task")[0])
     refused(made(env), "this is a MaskedPrior", masked)
