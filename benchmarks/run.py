@@ -17,7 +17,7 @@ from benchmarks.circumstances import circumstances, git_state
 from benchmarks.engines import Engine, LocalEngine, jobs_of
 from benchmarks.experiment import Experiment
 from benchmarks.progress import Progress, duration, named
-from benchmarks.suites import SUITES, Suite, cost, suite_named
+from benchmarks.suites import SUITES, cost, suite_named
 
 RESULTS = Path("results")
 TICK = 0.5  # seconds that the runner waits for news before it looks after itself
@@ -67,8 +67,7 @@ def run(
             print(line, file=sys.stderr)
         performed = None
         if planned.todo:
-            with running_on(engine, jobs, at_once, folder, address, time_limit, found) as where:
-                performed = sweep(planned, folder, where)
+            performed = sweep(planned, folder, made(engine, jobs, folder, address, time_limit, found.path))
     conclude(suite, folder, planned, performed)
 
 
@@ -189,17 +188,15 @@ def show(planned: Plan, folder: Path, jobs: int) -> None:
         print(line)
 
 
-@contextmanager
-def running_on(
-    engine: str, jobs: int | None, at_once: int, folder: Path, address: str | None, limit: float | None, suite: Suite
-) -> Iterator[Engine]:
+def made(
+    engine: str, jobs: int | None, folder: Path, address: str | None, limit: float | None, suite: Path | None
+) -> Engine:
     """The engine of that name. Raises ImportError where Ray is not installed."""
     if engine == "ray":
         from benchmarks.ray_engine import RayEngine
 
-        yield RayEngine(jobs, address, limit, suite.path)
-        return
-    yield LocalEngine(at_once, folder, limit)
+        return RayEngine(jobs, address, limit, suite)
+    return LocalEngine(jobs_of(jobs), folder, limit)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ import tyro
 from tqdm import tqdm
 
 from benchmarks import results
-from benchmarks.domains import MELODY, keywords
+from benchmarks.domains import MELODY, domain, keywords
 from benchmarks.engines import LocalEngine, jobs_of
 from benchmarks.experiment import Experiment
 from benchmarks.run import locked, plan, sweep
@@ -95,7 +95,7 @@ def tune(
     if min(steps, trials, seeds) < 1 or fresh_seeds < 0:
         raise ValueError("--steps, --trials and --seeds must be at least 1, --fresh-seeds 0.")
     base = Experiment(
-        env, name, keywords(env, env_kwargs, workers=0 if "SMILES" in env else None), steps=steps, n=n
+        env, name, keywords(env, env_kwargs, workers=0 if domain(env).workers else None), steps=steps, n=n
     )
     search = Search(base, searched, json_object(settings, "--settings"), seeds, out, jobs_of(jobs))
     with locked(out):
@@ -206,9 +206,7 @@ class Search:
 
     def experiment(self, settings: Mapping[str, Any], seed: int) -> Experiment:
         """A run of some settings."""
-        given = {**self.settings, **settings}
-        one = self.base
-        return Experiment(one.env, one.agent, one.env_kwargs, given, steps=one.steps, n=one.n, seed=seed)
+        return replace(self.base, agent_kwargs={**self.settings, **settings}, seed=seed)
 
     def j_of(self, experiment: Experiment) -> float:
         """Its J; NaN where it has failed."""
