@@ -14,7 +14,7 @@ import tyro
 
 from agents.loading import agent_classes
 from agents.molecule_options import MoleculeOptions, objective_exists, writes_molecules
-from seqtutor_envs.command import json_object, one_thread, run, scoring_processes
+from seqtutor_envs.command import json_object, one_thread, run, scoring_processes, warnings_in_one_line
 
 Folder = Annotated[Path, tyro.conf.Positional]
 Count = Annotated[int, tyro.conf.arg(aliases=["-n"])]
@@ -76,7 +76,8 @@ def train(
     if resume:
         molecules.refuse("is the saved one with --resume: leave it out.", but=("workers",))
         workers = scoring_processes() if molecules.workers is None else molecules.workers
-        learner = loading.ours(out / AGENT_FILE, {"workers": workers}, device=device)
+        with warnings_in_one_line():
+            learner = loading.ours(out / AGENT_FILE, {"workers": workers}, device=device)
     elif (out / AGENT_FILE).exists():
         raise ValueError(f"{out / AGENT_FILE} exists: add --resume to go on with it, or choose another --out.")
     else:
@@ -272,7 +273,8 @@ def _judged_only(file: Path) -> Any:
     """The agent in a file of ours, to sample from; the budget of the objective's calls was to learn with."""
     from agents import loading
 
-    return loading.ours(file, {"workers": scoring_processes(), "oracle_budget": None})
+    with warnings_in_one_line():
+        return loading.ours(file, {"workers": scoring_processes(), "oracle_budget": None})
 
 
 def _writes_molecules(agent: Any) -> bool:

@@ -252,6 +252,9 @@ class SequenceAgent(SB3Model, ABC):
             env_kwargs: keywords that differ from the saved ones of an environment made from its id, such as the
                 `workers` of another machine.
             further: arguments of the constructor that a file does not keep: device, verbose, tensorboard_log.
+
+        Warns:
+            UserWarning: the agent learned in bfloat16, which this device does not have: it goes on in float32.
         """
         return saving.load(cls, path, env, prior, env_kwargs, further)
 

@@ -13,6 +13,7 @@ from agents.captured import Captured
 from agents.networks import ValueNetwork, start_at_mean
 from agents.replay import Sequences
 from agents.targets import Objective, discounts, taken, within
+from seqtutor_envs.network import resolve_precision
 
 ROUNDED = 8  # on a GPU, lengths of batches are multiples of this: each length is captured for itself
 
@@ -67,13 +68,15 @@ class SoftQLearner:
         network: the online network; the target network starts as its copy. All that is learned stays on its device,
             and batches are moved there.
         objective: target function and form of the policy.
+
+    Raises ValueError for a precision that the network's device does not have.
     """
 
     def __init__(self, network: ValueNetwork, objective: Objective, settings: LearnerSettings) -> None:
         if settings.double and not objective.greedy:
             raise ValueError("double is Q-learning's: the targets of Psi and G have no maximum.")
         self.network, self.objective, self.settings = network, objective, settings
-        network.precision = settings.precision
+        network.precision = resolve_precision(settings.precision, network.device)
         self.target_network = copy.deepcopy(network).requires_grad_(False)
         self.target_network.core.rnn.flatten_parameters()  # a GPU wants one block of memory, which copying tears apart
         self._rates = [settings.learning_rate, settings.learning_rate * settings.value_rate]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,9 +11,11 @@ from typing import Any, TypeVar
 import gymnasium as gym
 from stable_baselines3.common.vec_env import VecEnv
 
+from agents.networks import device_named
 from seqtutor_envs.command import installed
 from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
 from seqtutor_envs.masking import MaskedPrior
+from seqtutor_envs.network import resolve_precision
 from seqtutor_envs.prior import Prior, RecurrentPrior, weights_sha256
 
 Agent = TypeVar("Agent")  # a SequenceAgent, which stands above this file
@@ -57,6 +60,12 @@ def load(
     """See SequenceAgent.load; `further` are arguments of the constructor that files do not keep."""
     arrays, facts = read(cls, path)
     target = agent_path(path)
+    settings = dict(facts["settings"])
+    device = device_named(further.get("device", "cpu"))
+    if settings.get("precision") == "bfloat16" and resolve_precision("auto", device) != "bfloat16":
+        settings["precision"] = "float32"
+        there = f"this torch cannot train an LSTM so on this {device.type.upper()}"
+        warnings.warn(f"{target} learned with bfloat16 products, and {there}: it goes on with float32.", stacklevel=3)
     if env is None and facts["env"] is None:
         raise ValueError(
             f"{target} was trained in an environment that no id makes again (own task or prior): pass env=..."
@@ -66,7 +75,7 @@ def load(
     made: dict[str, Any] = {"env": recipe["id"] if recipe else env, "env_kwargs": kwargs or None}
     batched = isinstance(env, (gym.vector.VectorEnv, VecEnv))
     made |= {"prior": prior, "seed": facts["seed"], "n_envs": None if batched else facts["n_envs"]}
-    agent: Any = cls(**made, **facts["settings"], **further)
+    agent: Any = cls(**made, **settings, **further)
     if facts.get("prior_sha256") != prior_sha256(agent.prior):
         raise ValueError(f"{target} was trained from another prior than the one given here: pass that one.")
     try:

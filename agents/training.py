@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from stable_baselines3.common.logger import Logger, make_output_format
-from tqdm import tqdm
 
 from agents.checkpoints import AGENT_FILE, Checkpoints
 from agents.molecules import CSV_FILE, SDF_FILE, MoleculeLog
 from agents.record import Record, oracle_figures
+from seqtutor_envs.command import warnings_in_one_line
 
 
 def run(agent: Any, folder: Path, steps: int, seconds: float, command: str, molecules: bool) -> None:
@@ -53,25 +50,6 @@ def run(agent: Any, folder: Path, steps: int, seconds: float, command: str, mole
         agent.env.close()
         if checkpoints.kept is not None:
             _say(agent, folder, checkpoints.kept, record)
-
-
-@contextmanager
-def warnings_in_one_line() -> Iterator[None]:
-    """What a command's user should know, without the place in our source that says it, above the progress bar."""
-
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        tqdm.write(f"warning: {message}", file=sys.stderr)
-
-    with warnings.catch_warnings():
-        warnings.showwarning = show
-        yield
 
 
 def _logger(folder: Path, num_timesteps: int) -> Logger:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TextIO
 
 INTERRUPTED = 130  # exit status of a shell command that Ctrl-C ended
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
@@ -71,6 +73,26 @@ def json_object(text: str, option: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{option} must be a JSON object, such as '{{\"name\": 1}}', not {text}.")
     return value
+
+
+@contextmanager
+def warnings_in_one_line() -> Iterator[None]:
+    """Show warnings to a command's user without the place in our source that gives them, above the progress bar."""
+    from tqdm import tqdm
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        tqdm.write(f"warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def run(commands: Mapping[str, Callable[..., Any]], program: str, args: list[str] | None = None) -> None:

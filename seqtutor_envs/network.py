@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -10,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqtutor_envs.cells import GATES
+
+Precision = Literal["float32", "bfloat16"]  # of products while learning; weights and losses are float32 either way
 
 
 class RecurrentNetwork(nn.Module):
@@ -51,6 +55,40 @@ class RecurrentNetwork(nn.Module):
         """Logits [B, T, V] of the token that follows each of the input tokens [B, T], and the final state."""
         hidden, state = self.hidden(inputs, state)
         return self.head(hidden), state
+
+
+@cache
+def supports_bfloat16(device: torch.device | str = "cpu") -> bool:
+    """Return whether torch trains an LSTM with bfloat16 products on `device`, found by trying one tiny update.
+
+    Which CPUs can is up to oneDNN and changes from version to version (torch 2.13 needs AVX-512), so no list of CPUs is
+    asked. Tried once a process.
+    """
+    device = torch.device(device)
+    with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
+        network = RecurrentNetwork(4, 8).to(device)
+    tokens = torch.zeros(2, 3, dtype=torch.int64, device=device)
+    try:
+        with torch.enable_grad():
+            with torch.autocast(device.type, torch.bfloat16):
+                hidden, _ = network.hidden(tokens)
+            hidden.float().sum().backward()
+    except RuntimeError:  # oneDNN has no such LSTM here, or the GPU no bfloat16
+        return False
+    return True
+
+
+def resolve_precision(precision: str, device: torch.device | str = "cpu") -> Precision:
+    """Return the precision to use on `device`. "auto" is bfloat16 where the device can, else float32.
+
+    Raises ValueError for bfloat16 where the device cannot.
+    """
+    if precision == "float32" or precision == "auto" and not supports_bfloat16(device):
+        return "float32"
+    if not supports_bfloat16(device):
+        where = torch.device(device).type.upper()
+        raise ValueError(f"This torch cannot train an LSTM in {precision} on this {where}: use precision float32.")
+    return "bfloat16"
 
 
 def shifted(tokens: Tensor, start: int) -> Tensor:

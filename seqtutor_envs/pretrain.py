@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
-from seqtutor_envs.network import RecurrentNetwork, adam_arrays, load_weights, restore_adam
+from seqtutor_envs.network import RecurrentNetwork, adam_arrays, load_weights, resolve_precision, restore_adam
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.vocab import TokenVocab
 
@@ -34,7 +35,7 @@ WARMUP_SHARE = 0.1  # of all batches: a small corpus would else never leave a wa
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. Changing any of these makes another run: `--resume` refuses them."""
+    """How to train. Changing any of these but `precision` makes another run: `--resume` refuses them."""
 
     hidden_size: int = 128
     num_layers: int = 1
@@ -48,7 +49,8 @@ class Settings:
     weight_decay: float = 0.0
     dropout: float = 0.0  # on the last layer's outputs
     max_grad_norm: float = 5.0  # global norm
-    precision: Literal["float32", "bfloat16"] = "float32"  # of products; weights and losses are float32 either way
+    # of products; weights and losses are float32 either way. auto: bfloat16 where the CPU can, else float32
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
     seed: int = 0
 
 
@@ -93,10 +95,15 @@ def fit(
         watch: its figures of the present prior go beside the losses of every epoch.
 
     Raises:
-        ValueError: sequences that cannot be trained on, a checkpoint of another run, a loss that is no number.
+        ValueError: sequences that cannot be trained on, a checkpoint of another run, a loss that is no number, a
+            precision that this CPU does not have.
+
+    Warns:
+        UserWarning: the checkpoint was written under another precision.
         FileNotFoundError: nothing to resume.
     """
     _check(train, validation, vocab)
+    settings = replace(settings, precision=resolve_precision(settings.precision))
     card = {"data_sha256": _sha256(train, validation), **(card or {})}
     run = _Run(vocab, settings, safetensors_path(out), length, card)
     if resume:
@@ -212,7 +219,10 @@ class _Run:
         made_with = {**facts["settings"], "data_sha256": facts["data_sha256"]}
         for name, value in {**asdict(self.settings), "data_sha256": self.card["data_sha256"]}.items():
             was = made_with.get(name)
-            if was != value:
+            if name == "precision" and was != value:  # of products alone: the same weights go on in the other one
+                note = f"{self.checkpoint} was written with {was} products; going on with {value}."
+                warnings.warn(note, stacklevel=3)
+            elif was != value:
                 raise ValueError(f"Cannot resume: {self.checkpoint} was made with {name}={was}, not {value}.")
         self.progress = Progress(**facts["progress"])
         load_weights(self.network, of_prefix("network", arrays))
@@ -326,12 +336,13 @@ def _detached_rows(state: Any, live: Tensor) -> Any:
 
 def main(args: list[str] | None = None) -> None:
     """The command line: one subcommand a domain."""
-    from seqtutor_envs.command import one_thread, run
+    from seqtutor_envs.command import one_thread, run, warnings_in_one_line
     from seqtutor_envs.melody.pretraining import melody
     from seqtutor_envs.smiles.pretraining import smiles
 
     one_thread()
-    run({"melody": melody, "smiles": smiles}, "python -m seqtutor_envs.pretrain", args)
+    with warnings_in_one_line():
+        run({"melody": melody, "smiles": smiles}, "python -m seqtutor_envs.pretrain", args)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
-from seqtutor_envs.network import RecurrentNetwork
+from seqtutor_envs.network import RecurrentNetwork, supports_bfloat16
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.vocab import TokenVocab
 
 TEXTS = ("do", "re", "mi", "fa", ".")
+needs_bfloat16 = pytest.mark.skipif(not supports_bfloat16(), reason="this torch and CPU have no LSTM in bfloat16")
 CASES = [(cell, layers) for cell in ("lstm", "gru") for layers in (1, 2, 3)]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from agent_toys import AGENTS, EXACT, made, sung_batch, toy_batch
+from recurrent_toys import needs_bfloat16
 from stable_baselines3.common.utils import get_device
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -129,7 +130,7 @@ def test_every_setting_works_on_a_gpu(agent_class, settings):
         assert_learned_on(GPU, made(agent_class, sung_batch(cell="gru"), device=GPU, **settings).learn(100))
 
 
-@pytest.mark.parametrize("device", ["cpu", GPU])
+@pytest.mark.parametrize("device", [pytest.param("cpu", marks=needs_bfloat16), GPU])
 def test_bfloat16_is_asked_for_on_the_device_that_learns(device):
     """On another one it would change nothing there, without an error."""
     with gpu() as asked:

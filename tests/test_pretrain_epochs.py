@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from interruptions import InterruptingBar
-from recurrent_toys import assert_same_weights, plain_nll, uneven
+from recurrent_toys import assert_same_weights, needs_bfloat16, plain_nll, uneven
 
 from seqtutor_envs import pretrain
 from seqtutor_envs.pretrain import Settings, check_checkpoint, dealt, fit, options
@@ -59,7 +59,7 @@ def test_an_epoch_trains_on_what_was_dealt(tmp_path):
         assert figures["train_nll"] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=needs_bfloat16)])
 @pytest.mark.parametrize("batches", [[1], [3], [5], [3, 2], [9]])
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, batches, precision):
     """Bit for bit on one thread; 13 sequences make two batches an epoch and two epochs a pass, warm-up six of ten."""
@@ -108,6 +108,7 @@ def test_the_learning_rate_rises_to_its_cosine(tmp_path, monkeypatch):
         np.testing.assert_allclose(seen, np.multiply(cosine, rise), rtol=1e-12, err_msg=str(warmup))
 
 
+@needs_bfloat16
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_half_precision_is_of_products_alone(tmp_path, cell):
     """Near the exact loss but not equal to it; weights and validation stay float32."""

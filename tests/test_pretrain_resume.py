@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from interruptions import InterruptingBar
-from recurrent_toys import assert_same_weights, plain_nll, uneven
+from recurrent_toys import assert_same_weights, needs_bfloat16, plain_nll, uneven
 
 from seqtutor_envs import pretrain
-from seqtutor_envs.files import load_arrays
+from seqtutor_envs.files import load_arrays, save_arrays
 from seqtutor_envs.pretrain import Settings, fit
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.vocab import TokenVocab
@@ -80,7 +81,6 @@ def test_an_interruption_in_the_first_epoch_leaves_a_usable_file(tmp_path, monke
 OTHERS = {
     "hidden_size": 5, "num_layers": 2, "cell": "gru", "epochs": 6, "batch_size": 3, "chunk": 4, "learning_rate": 0.5,
     "weight_decay": 0.1, "dropout": 0.1, "max_grad_norm": 1.0, "seed": 1, "epoch_size": 7, "warmup": 2,
-    "precision": "bfloat16",
 }
 
 
@@ -93,7 +93,7 @@ def interrupted(tmp_path_factory):
 
 
 def test_every_setting_is_tried():
-    assert OTHERS.keys() == vars(Settings()).keys()
+    assert OTHERS.keys() | {"precision"} == vars(Settings()).keys()
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -101,6 +101,33 @@ def test_resuming_with_another_setting_is_refused_by_name(interrupted, name):
     other = Settings(**{**vars(QUICK), name: OTHERS[name]})
     with pytest.raises(ValueError, match=f"Cannot resume.*{name}={getattr(QUICK, name)}, not {OTHERS[name]}"):
         fit(uneven(), uneven(5, seed=1), VOCAB, interrupted, other, resume=True)
+
+
+def test_a_run_goes_on_under_another_precision_with_a_note(tmp_path, monkeypatch):
+    """The checkpoint is a float32 run's that says bfloat16, which not every CPU has; the end is the float32 run's."""
+    data = uneven(), uneven(5, seed=1), VOCAB
+    whole = fit(*data, tmp_path / "whole", QUICK)
+    interrupted_fit(monkeypatch, 9, *data, tmp_path / "parts", QUICK)
+    arrays, facts = load_arrays(tmp_path / "parts.checkpoint")
+    facts["settings"]["precision"] = "bfloat16"
+    save_arrays(tmp_path / "parts.checkpoint", arrays, facts)
+    with pytest.warns(UserWarning, match="parts.checkpoint was written with bfloat16 products; going on with float32"):
+        resumed = fit(*data, tmp_path / "parts", QUICK, resume=True)
+    assert_same_weights(whole.weights, resumed.weights)
+    assert resumed.card == whole.card and whole.card["training"]["precision"] == "float32"
+
+
+@needs_bfloat16
+def test_a_float32_run_goes_on_in_bfloat16(tmp_path, monkeypatch):
+    data = uneven(), uneven(5, seed=1), VOCAB
+    whole = fit(*data, tmp_path / "whole", QUICK)
+    interrupted_fit(monkeypatch, 9, *data, tmp_path / "prior", QUICK)  # in the third epoch
+    with pytest.warns(UserWarning, match="written with float32 products; going on with bfloat16"):
+        resumed = fit(*data, tmp_path / "prior", replace(QUICK, precision="bfloat16"), resume=True)
+    exact, rough = (prior.card["training"]["history"] for prior in (whole, resumed))
+    assert rough[:2] == exact[:2]
+    for epoch in (2, 3, 4):
+        assert rough[epoch]["train_nll"] != exact[epoch]["train_nll"] == pytest.approx(rough[epoch]["train_nll"], 0.05)
 
 
 @pytest.mark.parametrize("train, validation", [(uneven(14), uneven(5, seed=1)), (uneven(), uneven(5, seed=2))])

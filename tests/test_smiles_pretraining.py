@@ -15,8 +15,9 @@ from rdkit import Chem
 from interruptions import InterruptingBar
 from recurrent_toys import assert_same_weights
 
-from seqtutor_envs import pretrain
-from seqtutor_envs.files import load_arrays
+from seqtutor_envs import network, pretrain
+from seqtutor_envs.files import load_arrays, save_arrays
+from seqtutor_envs.network import supports_bfloat16
 from seqtutor_envs.pretrain import main
 from seqtutor_envs.prior import RecurrentPrior, token_log_probs
 from seqtutor_envs.smiles import corpus, pretraining
@@ -77,6 +78,8 @@ def test_a_file_with_junk_becomes_a_prior_a_card_and_a_bloom_filter(tmp_path):
     assert "skipped 5 of 41 records: 2 not SMILES, " in done.stdout
     tokens = sum(len(smiles) + 1 for smiles in CHAINS)
     assert f"36 molecules, {tokens} tokens of 4 kinds" in done.stdout
+    precision = "bfloat16" if supports_bfloat16() else "float32"
+    assert f"training with {precision} products" in done.stdout
     assert "valid=0." in done.stderr and "validation_nll=" in done.stderr  # the progress bar's
     prior = RecurrentPrior.load(out)
     assert prior.vocab == smiles_vocab("CNO") and (prior.hidden_size, prior.length) == (8, 100)
@@ -90,6 +93,7 @@ def test_a_file_with_junk_becomes_a_prior_a_card_and_a_bloom_filter(tmp_path):
     ]
     assert card["command"].endswith("pretrain smiles --file my.csv.gz --hidden-size 8 --epochs 2")
     assert card["note"] == "mine" and "no stereo, charges, " in card["vocabulary_note"]
+    assert card["training"]["precision"] == precision
     history = card["training"]["history"]
     assert [set(epoch) for epoch in history] == [{"epoch", "train_nll", "validation_nll", "valid"}] * 2
     assert card["samples"]["molecules"] == 10_000
@@ -124,6 +128,49 @@ def test_moses_is_named_with_its_licence(tmp_path):
     assert card["sources"][0]["name"] == "MOSES, training set" and card["sources"][0]["molecules"] == 36
     assert "MIT" in card["sources"][0]["licence"] and "ZINC" in card["sources"][0]["licence"]
     assert "--moses train.csv" in card["command"]
+
+
+def test_bfloat16_is_used_where_the_cpu_has_it(tmp_path, chains, monkeypatch):
+    used = []
+    monkeypatch.setattr(pretraining, "fit", lambda *args: used.append(args[4].precision) or pytest.fail("enough"))
+    for supported, precision, expected in (
+        (True, "auto", "bfloat16"),
+        (True, "bfloat16", "bfloat16"),
+        (True, "float32", "float32"),
+        (False, "auto", "float32"),
+        (False, "float32", "float32"),
+    ):
+        monkeypatch.setattr(network, "supports_bfloat16", lambda device: supported)
+        with pytest.raises(pytest.fail.Exception, match="enough"):
+            train("--file", chains, "--out", tmp_path / "p", "--precision", precision)
+        assert used.pop() == expected
+    assert SETTINGS.precision == "auto"
+
+
+def test_bfloat16_that_the_cpu_lacks_is_refused_before_anything_is_read(tmp_path, chains, monkeypatch, capsys):
+    monkeypatch.setattr(network, "supports_bfloat16", lambda device: False)
+    monkeypatch.setattr(pretraining, "read", lambda *_: pytest.fail("read first"))
+    before = names(tmp_path)
+    said = refused(capsys, "--file", chains, "--out", tmp_path / "p", "--precision", "bfloat16")
+    assert said.endswith("cannot train an LSTM in bfloat16 on this CPU: use precision float32.") and "\n" not in said
+    assert names(tmp_path) == before
+
+
+def test_a_run_begun_in_bfloat16_goes_on_in_float32_where_the_cpu_lacks_it(tmp_path, chains, monkeypatch, capsys):
+    """As after a move to another machine; the checkpoint's own numbers are float32's, made here."""
+    monkeypatch.setattr(network, "supports_bfloat16", lambda device: False)
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain, "tqdm", InterruptingBar)
+        InterruptingBar.left = 2
+        interrupted(capsys, "--file", chains, "--out", tmp_path / "p")
+    arrays, facts = load_arrays(tmp_path / "p.checkpoint")
+    assert facts["settings"]["precision"] == "float32"
+    facts["settings"]["precision"] = "bfloat16"
+    save_arrays(tmp_path / "p.checkpoint", arrays, facts)
+    train("--file", chains, "--out", tmp_path / "p", "--resume")
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert told == [f"warning: {tmp_path / 'p.checkpoint'} was written with bfloat16 products; going on with float32."]
+    assert RecurrentPrior.load(tmp_path / "p").card["training"]["precision"] == "float32"
 
 
 def test_mistakes_are_one_line_and_leave_nothing(tmp_path, chains, capsys):
@@ -286,4 +333,5 @@ def test_the_report_does_not_run_on():
 
 def test_the_shipped_prior_has_the_commands_own_settings():
     training = RecurrentPrior.load("smiles").card["training"]
-    assert {name: training[name] for name in asdict(SETTINGS)} == asdict(SETTINGS)
+    expected = {**asdict(SETTINGS), "precision": "bfloat16"}  # SETTINGS': where the CPU can
+    assert {name: training[name] for name in asdict(SETTINGS)} == expected

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from recurrent_toys import random_weights
+from recurrent_toys import needs_bfloat16, random_weights
 from smiles_toys import ASPIRIN, CAFFEINE, GLUCOSE, by_rdkit
 
 from benchmarks.speed import molecules
@@ -91,7 +91,9 @@ def test_the_loop_beside_the_sum_of_its_parts(few, monkeypatch):
     assert [row.ratio for row in parts] == [1 / 8, 1 / 4, 1 / 2]
 
 
-@pytest.mark.parametrize(("workers", "precision"), [(0, "bfloat16"), (1, "float32")])
+@pytest.mark.parametrize(
+    ("workers", "precision"), [pytest.param(0, "bfloat16", marks=needs_bfloat16), (0, "float32"), (1, "float32")]
+)
 def test_all_rows_come_with_figures(few, tmp_path, monkeypatch, workers, precision):
     monkeypatch.setattr(molecules, "PRECISIONS", (precision,))
     prior = str(small().save(tmp_path / "small"))
@@ -104,5 +106,16 @@ def test_all_rows_come_with_figures(few, tmp_path, monkeypatch, workers, precisi
     assert sum(precision in name for name in names) == 5
 
 
+def test_a_cpu_without_bfloat16_has_no_rows_of_it(monkeypatch):
+    monkeypatch.setattr(molecules, "scoring", lambda *_: [])
+    monkeypatch.setattr(molecules, "load_prior", lambda _: None)
+    monkeypatch.setattr(molecules, "loop", lambda prior, alone, n, workers, precision, seconds: [(n, precision)])
+    for supported, precisions in ((True, ("float32", "bfloat16")), (False, ("float32",))):
+        monkeypatch.setattr(molecules, "supports_bfloat16", lambda: supported)
+        rows = list(molecules.rows(Options(seconds=0.01, workers=0)))
+        assert rows == [(n, precision) for n in molecules.ROUNDS for precision in precisions]
+
+
+@needs_bfloat16
 def test_precision_is_the_learners():
     assert molecules.tutor(small(), 4, 0, precision="bfloat16").learner.network.precision == "bfloat16"

@@ -22,6 +22,7 @@ from benchmarks.speed.rows import Aim, Row, rate_row, time_row
 from benchmarks.speed.turns import STILL, in_turns, typical
 from benchmarks.speed.writing import written
 from seqtutor_envs.command import scoring_processes
+from seqtutor_envs.network import supports_bfloat16
 from seqtutor_envs.prior import Prior, load_prior
 from seqtutor_envs.smiles.scoring import Scorer, ScoreSpec
 from seqtutor_envs.smiles.vocab import decode
@@ -47,7 +48,7 @@ def rows(options: Options) -> Iterator[Row]:
     try:
         yield from scoring(prior, alone, workers, options.seconds)
         for n in ROUNDS:
-            for precision in PRECISIONS:
+            for precision in PRECISIONS if supports_bfloat16() else ("float32",):
                 yield from loop(prior, alone, n, workers, precision, options.seconds)
     finally:
         alone.close()

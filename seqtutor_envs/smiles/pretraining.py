@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from seqtutor_envs import ngram
 from seqtutor_envs.files import safetensors_path
-from seqtutor_envs.network import RecurrentNetwork
+from seqtutor_envs.network import RecurrentNetwork, resolve_precision
 from seqtutor_envs.pretrain import Settings, check_checkpoint, fit, options, token_nll
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.smiles.bloom import SUFFIX, BloomFilter
@@ -31,7 +31,7 @@ SETTINGS = Settings(  # the shipped prior's: six passes over MOSES
     learning_rate=3e-3,
     warmup=1000,
     max_grad_norm=1.0,
-    precision="bfloat16",
+    precision="auto",  # the shipped prior's was bfloat16
 )
 WATCHED = 1_000  # molecules sampled after every epoch, for their validity
 SAMPLES = 10_000  # as the usual benchmarks take
@@ -85,6 +85,7 @@ def smiles(
     if moses is not None and column is not None:
         raise ValueError("--column is for --file; MOSES' column is known.")
     check_checkpoint(out, resume)
+    used = replace(settings, precision=resolve_precision(settings.precision))  # before minutes of reading
     rules = Rules(standardize, salts, max_length)
     vocab = None if vocabulary is None else vocabulary_of(vocabulary)
     try:
@@ -93,6 +94,7 @@ def smiles(
         raise KeyboardInterrupt("nothing is kept before all molecules are read.") from None
     for line in report(data):
         print(line)
+    print(f"training with {used.precision} products")
 
     train, validation = data.split()
     words = [f"--moses {source.name}" if moses else f"--file {source.name}"]
@@ -101,7 +103,7 @@ def smiles(
     words += [*options(rules, Rules()), *options(settings, SETTINGS)]
     command = " ".join(["python -m seqtutor_envs.pretrain smiles", *words])
     card = {**data_card(data, source, moses is not None, len(validation)), "command": command, "note": note}
-    prior = fit(train, validation, data.vocab, out, settings, max_length, card, resume, True, watched)
+    prior = fit(train, validation, data.vocab, out, used, max_length, card, resume, True, watched)
     corpus_path(out).unlink(missing_ok=True)
     prior.card |= measured(prior, data)
     path = prior.save(out)
