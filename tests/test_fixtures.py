@@ -41,6 +41,9 @@ PREFIXES = {  # of arrays in files, by what get_parameters calls them
 }
 SUITES = ["exact", "paper-melody", "paper-smiles"]
 
+# runpy's: a module that is run in a process that has imported it
+pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+
 
 @pytest.fixture(autouse=True)
 def in_the_root(monkeypatch):
@@ -80,7 +83,8 @@ def test_an_agent_loads_with_the_parameters_that_are_in_its_file(name):
     assert agent.rng.bit_generator.state == facts["rng"]
     parameters = agent.get_parameters()
     for part, prefix in PREFIXES[AGENTS[name]].items():
-        stored = {key.removeprefix(f"{prefix}."): array for key, array in arrays.items() if key.startswith(f"{prefix}.")}
+        own = [key for key in arrays if key.startswith(f"{prefix}.")]
+        stored = {key.removeprefix(f"{prefix}."): arrays[key] for key in own}
         assert parameters[part].keys() == stored.keys()
         for key, array in stored.items():
             np.testing.assert_array_equal(parameters[part][key].numpy(), array)
