@@ -66,45 +66,6 @@ def demo(
     )
 
 
-def speed(
-    out: Path = Path("speed.json"),
-    only: tuple[str, ...] = (),
-    seconds: float = 1.0,
-    threads: int = 1,
-    lines: bool = False,
-    markdown: Path | None = None,
-    prior: str = "melody",
-    smiles_prior: str = "smiles",
-    workers: int | None = None,
-    memory: int = 20_000,
-    minutes: float = 10.0,
-) -> None:
-    """Measures the speed of every part, each beside its limit or its rival in the same run: about six minutes.
-
-    What is compared takes turns in this process, so that a busy machine slows both sides; figures are medians, of CPU
-    time unless processes share the work. Ctrl-C writes what was measured so far.
-
-    Args:
-        out: the JSON file to write.
-        only: sections: prior, environment, single, vec-env, rules, sampling, update, molecules, memory, startup,
-            growth, peers, quality; none: all but memory (some minutes) and quality (--minutes and about three more).
-        seconds: for each comparison, a hundred or so of them.
-        threads: of numpy's and torch's products; CPU time is that of all threads together.
-        lines: also show where the time of the environment's step goes, line by line (pip install line_profiler).
-        markdown: a file for the tables in Markdown.
-        prior: a shipped melody prior's name, or the path of one.
-        smiles_prior: a shipped SMILES prior's name, or the path of one.
-        workers: scoring processes of molecules; None: one for each core that this one may use.
-        memory: molecules that the section "memory" learns from.
-        minutes: of one core, that the section "quality" learns for.
-    """
-    from benchmarks.speed.options import Options
-    from benchmarks.speed.report import measure
-
-    options = Options(seconds, prior, smiles_prior, workers, memory, minutes)
-    measure(out, options, only, threads, lines, markdown)
-
-
 def main(args: list[str] | None = None) -> None:
     """The command line."""
     from benchmarks.authors import authors
@@ -115,6 +76,7 @@ def main(args: list[str] | None = None) -> None:
     from benchmarks.reporting import report
     from benchmarks.run import list_suites
     from benchmarks.run import run as run_suite
+    from benchmarks.speed.command import speed
     from benchmarks.tune import tune
 
     commands: dict[str, Callable[..., None]] = {"demo": demo, "run": run_suite, "list": list_suites}

@@ -1,1 +1,1 @@
-"""Speed as ratios within one run: what is compared takes turns, so that a busy machine slows both sides."""
+"""Measure speed as ratios: what is compared takes turns in one run, so that a busy machine slows both sides."""
