@@ -1,9 +1,9 @@
 """Libraries from PyPI that do the same work on melodies: tokens written and learned from, and tokens written alone.
 
 CPU time. Each call of each side writes one melody in each of N environments and learns from them: our agents one round,
-stable-baselines3's one rollout. PPO and RecurrentPPO are those of `python -m benchmarks compare`, tuned: four epochs
-(the libraries' own defaults are ten, which take two and a half times as long). How good they become in how many tokens
-is `compare`'s business.
+stable-baselines3's one rollout. PPO and RecurrentPPO are those of benchmarks/contestants.py, tuned: four epochs (the
+libraries' own defaults are ten, which take two and a half times as long). The suite `times` says how good they become
+in how many seconds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from agents import PsiLearning
-from benchmarks.contestants import contestant
+from benchmarks.contestants import made
 from benchmarks.domains import MELODY
 from benchmarks.speed.options import Options
 from benchmarks.speed.rows import Row, rate_row
@@ -33,7 +33,7 @@ N = 64
 HEAD = f"Learning from {N} melodies a time, beside other libraries; stepping alone, beside TorchRL's collector"
 SEED = 0
 ROOT = Path(__file__).parents[2]
-PEERS = {  # what `compare` calls it -> what it is, and the package it takes
+PEERS = {  # factory in benchmarks/contestants.py -> what it is, and the package it takes
     "ppo": ("PPO of stable-baselines3", "stable_baselines3"),
     "recurrent_ppo": ("RecurrentPPO of sb3-contrib", "sb3_contrib"),
 }
@@ -67,7 +67,8 @@ def learning(peers: dict[str, str], options: Options) -> Iterator[Row]:
 
 def peer(name: str, prior: str) -> Any:
     """A model of stable-baselines3 or sb3-contrib in N melody environments; it pays for no callback of ours."""
-    return contestant(name, MELODY, SEED, {"prior": prior}, {"learning_rate": STILL, "n_envs": N}).model
+    settings = {"learning_rate": STILL, "n_envs": N}
+    return made(f"benchmarks.contestants:{name}", MELODY, SEED, {"prior": prior}, settings).model
 
 
 def stepping(options: Options) -> Row:
