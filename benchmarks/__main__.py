@@ -1,12 +1,20 @@
-"""`python -m benchmarks`: demo, run, list, report, tune, compare, compatibility, log-z, moses, authors, speed."""
+"""`python -m benchmarks`: demo, run, list, report, tune, log-z, speed."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from seqtutor_envs.command import one_thread, run
+
+REMOVED = {  # command -> what replaces it
+    "compare": "`python -m benchmarks run --env ID --agents psi g mine:make --seconds 60 --seeds 0 1 2`",
+    "authors": "`python -m benchmarks.authors_smiles train`, then `python -m benchmarks run authors-smiles`",
+    "moses": "`seqtutor_envs.smiles.metrics.table`, as under \"The shipped prior\" in docs/molecules.md",
+    "compatibility": "`python -m pytest tests/test_compatibility.py`",
+}
 
 
 def demo(
@@ -50,39 +58,45 @@ def demo(
     one_thread()
     demonstrate(
         Settings(
-            out,
-            seconds,
-            paper,
-            seed,
-            n,
-            prior,
-            min_distinct,
-            only,
-            molecule_seconds,
-            n_molecules,
-            molecule_prior,
-            workers,
+            out=out,
+            seconds=seconds,
+            paper=paper,
+            seed=seed,
+            n=n,
+            prior=prior,
+            min_distinct=min_distinct,
+            only=only,
+            molecule_seconds=molecule_seconds,
+            n_molecules=n_molecules,
+            molecule_prior=molecule_prior,
+            workers=workers,
         )
     )
 
 
 def main(args: list[str] | None = None) -> None:
-    """The command line."""
-    from benchmarks.authors import authors
-    from benchmarks.compare import compare
-    from benchmarks.compatibility import compatibility
+    """Run the command line."""
+    given = sys.argv[1:] if args is None else args
+    if given and given[0] in REMOVED:
+        print(f"python -m benchmarks: {given[0]} was removed; use {REMOVED[given[0]]}.", file=sys.stderr)
+        raise SystemExit(2)
+
     from benchmarks.log_z import log_z
-    from benchmarks.moses import moses
     from benchmarks.reporting import report
     from benchmarks.run import list_suites
     from benchmarks.run import run as run_suite
     from benchmarks.speed.command import speed
     from benchmarks.tune import tune
 
-    commands: dict[str, Callable[..., None]] = {"demo": demo, "run": run_suite, "list": list_suites}
-    commands |= {"report": report, "tune": tune}
-    commands |= {"compare": compare, "speed": speed}
-    commands |= {"compatibility": compatibility, "log-z": log_z, "moses": moses, "authors": authors}
+    commands: dict[str, Callable[..., None]] = {
+        "demo": demo,
+        "run": run_suite,
+        "list": list_suites,
+        "report": report,
+        "tune": tune,
+        "log-z": log_z,
+        "speed": speed,
+    }
     run(commands, "python -m benchmarks", args)
 
 

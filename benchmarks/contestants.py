@@ -1,9 +1,9 @@
-"""Who takes part in comparisons: our agents, stable-baselines3's, and a user's, which learn and are judged alike.
+"""The agents of experiments: ours, stable-baselines3's and a user's, with one way to learn under a budget.
 
 PPO and MaskablePPO read the prefix, one-hot; RecurrentPPO reads the last token. All three are paid log p + r_T / c -
-log pi, so that what they maximise is J, as ours do.
+log pi, so that they maximise J, as ours do.
 
-The functions at the end are agents of an `Experiment`: "benchmarks.contestants:recurrent_ppo".
+The functions at the end are factories that an `Experiment` names, such as "benchmarks.contestants:recurrent_ppo".
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ TUNED = {"gamma": 1.0, "learning_rate": 2e-3, "n_epochs": 4, "max_grad_norm": 10
 
 
 class Contestant(ABC):
-    """An agent that learns by the clock.
+    """An agent that learns under a budget of tokens or seconds.
 
     Attributes:
-        model: what learns and is judged; it has stable-baselines3's `num_timesteps`.
-        env_kwargs: keywords of the environment that it is judged in.
+        model: what learns and is evaluated; it has stable-baselines3's `num_timesteps`.
+        env_kwargs: keywords of the environment that it is evaluated in.
         env: the batch it learns in.
         task, c: that environment's.
     """
@@ -43,21 +43,21 @@ class Contestant(ABC):
 
     @abstractmethod
     def learn(self, timesteps: int, seconds: float, clock: Clock, after_round: AfterRound | None = None) -> float:
-        """Goes on learning for so many tokens, or until so many seconds are spent, whichever is first; whole rounds.
+        """Learn whole rounds until so many tokens or seconds are spent, whichever comes first.
 
         Args:
-            after_round: called when a round, or a rollout, has been learned from.
+            after_round: called after each round (of stable-baselines3: rollout).
 
         Returns the seconds spent.
         """
 
     @abstractmethod
     def written(self) -> dict[str, int]:
-        """How many `sequences` it has learned from, and how many distinct ones were `scored`."""
+        """Return how many `sequences` it has learned from, and how many distinct ones were `scored`."""
 
 
 class AfterEachRound(BaseCallback):
-    """Calls a function of no arguments after each rollout, which our agents have learned from by then."""
+    """Call a function without arguments after each rollout. Our agents have learned from it by then."""
 
     def __init__(self, function: AfterRound) -> None:
         super().__init__()
@@ -71,11 +71,11 @@ class AfterEachRound(BaseCallback):
 
 
 class Learner(Contestant):
-    """Any agent with stable-baselines3's `learn`, whose callbacks keep to the budget.
+    """Any agent with stable-baselines3's `learn`; a callback keeps to the budget.
 
     Args:
         agent: one of ours, of stable-baselines3, or like them.
-        env_kwargs: of the environment that it is judged in.
+        env_kwargs: of the environment that it is evaluated in.
         callbacks: further ones.
     """
 
@@ -141,11 +141,11 @@ class Theirs(Contestant):
         self.model.set_logger(Logger(None, []))  # one of its own would leave a temporary folder after each rollout
         if name == "recurrent_ppo_prior":
             start_as_prior(self.model)
-        self.count = Written(self.task)
+        self.count = SequenceCounter(self.task)
         self.callbacks = [KLPenaltyCallback(), self.count]
 
     def learn(self, timesteps: int, seconds: float, clock: Clock, after_round: AfterRound | None = None) -> float:
-        """By rollouts: a callback that stopped within one would throw its steps away."""
+        """Learn rollout by rollout: a callback that stopped within one would throw its steps away."""
         rollout = self.model.n_steps * self.model.n_envs
         begin, spent, goal = clock(), 0.0, self.model.num_timesteps + timesteps
         while spent < seconds and self.model.num_timesteps < goal and not self.task.spent:
@@ -159,8 +159,8 @@ class Theirs(Contestant):
         return {"sequences": self.count.sequences, "scored": len(self.count.names)}
 
 
-class Written(BaseCallback):
-    """Counts what a stable-baselines3 model writes.
+class SequenceCounter(BaseCallback):
+    """Count what a stable-baselines3 model generates.
 
     Attributes:
         sequences: how many have ended.
@@ -182,31 +182,17 @@ class Written(BaseCallback):
         return True
 
 
-def contestant(
-    name: str, env_id: str, seed: int, env_kwargs: Mapping[str, Any], settings: Mapping[str, Any]
-) -> Contestant:
-    """The agent that `compare` calls so. Raises ValueError where its constructor does not know a setting."""
-    from agents.loading import agent_classes
-
-    try:
-        if "ppo" in name:
-            return Theirs(name, env_id, seed, env_kwargs, settings)
-        return Ours(agent_classes()[name](env_id, seed=seed, env_kwargs=dict(env_kwargs), **settings), env_kwargs)
-    except (TypeError, AssertionError) as error:  # stable-baselines3 asserts what it asks of settings
-        raise ValueError(f"{name} cannot be made with these settings: {error}.") from None
-
-
 def made(agent: str, env: str, seed: int, env_kwargs: Mapping[str, Any], agent_kwargs: Mapping[str, Any]) -> Any:
-    """The agent of an experiment: a Contestant, or as it is where it does not learn.
+    """Make the agent of an experiment: a Contestant, or the agent itself if it does not learn.
 
-    Raises ImportError or ValueError, in one line, where there is no such factory, or not with these keywords.
+    Raises ImportError or ValueError, in one line, if the factory is missing or refuses these keywords.
     """
     from agents.base import SequenceAgent
 
     factory = factory_named(agent)
     try:
         found = factory(env, seed=seed, env_kwargs=dict(env_kwargs), **agent_kwargs)
-    except TypeError as error:
+    except (TypeError, AssertionError) as error:  # stable-baselines3 asserts what it asks of settings
         raise ValueError(f"{agent} cannot be made with these keywords: {error}.") from error
     if isinstance(found, Contestant) or not hasattr(found, "learn"):
         return found
@@ -214,7 +200,7 @@ def made(agent: str, env: str, seed: int, env_kwargs: Mapping[str, Any], agent_k
 
 
 def factory_named(path: str) -> Callable[..., Any]:
-    """What "package.module:name" names. Raises ImportError in one line."""
+    """Import "package.module:name". Raises ImportError in one line."""
     module, _, name = path.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
@@ -224,16 +210,10 @@ def factory_named(path: str) -> Callable[..., Any]:
         raise ImportError(f"The agent {path} cannot be imported: {module} has no {name!r}.") from None
 
 
-def check_installed(names: Sequence[str]) -> None:
-    """Raises ImportError where one of these agents needs a library that is not installed."""
-    for name in names:
-        if name.startswith(("recurrent", "maskable")) and find_spec("sb3_contrib") is None:
-            raise ImportError(f"{name} is sb3-contrib's: pip install sb3-contrib, or leave it out.")
-
-
 def _parts(name: str, prior: Any) -> tuple[Any, str, dict[str, Any]]:
-    """Algorithm, policy and the policy's keywords."""
-    check_installed([name])
+    """Return the algorithm, the policy and the policy's keywords."""
+    if name != "ppo" and find_spec("sb3_contrib") is None:
+        raise ImportError(f"{name} is sb3-contrib's: pip install sb3-contrib, or leave it out.")
     if "recurrent" not in name:
         from agents.features import OneHotPrefix
 
@@ -257,22 +237,22 @@ def _parts(name: str, prior: Any) -> tuple[Any, str, dict[str, Any]]:
 
 
 def ppo(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Theirs:
-    """stable-baselines3's PPO on prefixes."""
+    """Make stable-baselines3's PPO on prefixes."""
     return Theirs("ppo", env, seed, env_kwargs, settings)
 
 
 def maskable_ppo(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Theirs:
-    """sb3-contrib's MaskablePPO on prefixes."""
+    """Make sb3-contrib's MaskablePPO on prefixes."""
     return Theirs("maskable_ppo", env, seed, env_kwargs, settings)
 
 
 def recurrent_ppo(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Theirs:
-    """sb3-contrib's RecurrentPPO from random weights."""
+    """Make sb3-contrib's RecurrentPPO from random weights."""
     return Theirs("recurrent_ppo", env, seed, env_kwargs, settings)
 
 
 def recurrent_ppo_prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Theirs:
-    """The same, started as the prior."""
+    """Make sb3-contrib's RecurrentPPO, started as the prior."""
     return Theirs("recurrent_ppo_prior", env, seed, env_kwargs, settings)
 
 
@@ -287,10 +267,10 @@ def sb3(
     kl_penalty: bool = True,
     **settings: Any,
 ) -> Learner:
-    """Any algorithm of stable-baselines3 or sb3-contrib, such as algorithm="stable_baselines3:A2C".
+    """Make any algorithm of stable-baselines3 or sb3-contrib, such as algorithm="stable_baselines3:A2C".
 
     Args:
-        kl_penalty: on-policy algorithms are paid - log pi besides, so that what they maximise is J.
+        kl_penalty: pay on-policy algorithms - log pi as well, so that they maximise J.
         settings: of the algorithm's constructor.
     """
     from agents.guide import KLPenaltyCallback
@@ -303,13 +283,20 @@ def sb3(
 
 
 def prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any]) -> Any:
-    """The environment's prior, which does not learn."""
+    """Make the environment's prior, which does not learn."""
     return _fixed(env, env_kwargs, uniform=False)
 
 
 def uniform(env: str, *, seed: int, env_kwargs: Mapping[str, Any]) -> Any:
-    """Every token equally likely, which does not learn."""
+    """Make the uniform policy, which does not learn."""
     return _fixed(env, env_kwargs, uniform=True)
+
+
+def best_of_prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any], calls: int) -> Any:
+    """Make the choice of the best among the first `calls` distinct samples of the prior."""
+    from benchmarks.prior_samples import BestOfPrior, made
+
+    return BestOfPrior(made(env, env_kwargs), calls)
 
 
 def _fixed(env_id: str, env_kwargs: Mapping[str, Any], uniform: bool) -> Any:

@@ -87,10 +87,11 @@ def log_z(
     prior: str | None = None,
     workers: int | None = None,
     out: Path = Path("prior-samples.safetensors"),
+    j: tuple[float, float] | None = None,
 ) -> None:
-    """Draws samples of the prior, scores them, and prints log Z and what the optimum would be at each temperature.
+    """Estimate log Z, the greatest J, and the optimum at each temperature from samples of the prior.
 
-    OUT keeps the samples and their returns, which serve every c; `compare --samples OUT` reads them.
+    OUT keeps the samples and their returns, which serve every c.
 
     Args:
         env: an environment id.
@@ -102,6 +103,8 @@ def log_z(
         prior: a shipped name or a path; none: the environment's own.
         workers: scoring processes of molecules; none: one for each core.
         out: the file.
+        j: J of an agent at the first temperature and its standard error; prints the share of log Z - J(prior) that it
+            closes.
     """
     from benchmarks.prior_samples import drawn, made
 
@@ -114,6 +117,9 @@ def log_z(
     mean, best = samples.returns.mean(), samples.returns.max()
     print(f"{env}: {n:,} samples of the prior; mean return {mean:.4f}, best {best:.4f}")
     print(table(samples.returns, temperatures))
+    if j is not None:
+        share, error = share_closed(*j, samples.returns, temperatures[0])
+        print(f"share closed at c = {temperatures[0]:g}: {share:.1%} ± {error:.1%}")
     print(out)
 
 

@@ -1,4 +1,4 @@
-"""One experiment, from data to result: an agent is made, learns under its budget, and is judged."""
+"""One experiment, from data to result: make an agent, let it learn under its budget, evaluate it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ POINTS = 12  # of a learning curve, the start and the end among them
 CURVE_SHARE, CURVE_LEAST = 10, 200  # a point is judged on n / 10 sequences, and on 200 at least, or all n
 CURVE = ("j", "j_se", "kl", "task_return", "distinct", "gap")
 SAMPLES = 8
-Report = Callable[[dict[str, Any]], None]
+OnProgress = Callable[[dict[str, Any]], None]
 
 
 class Stopwatch:
@@ -48,54 +48,54 @@ class Stopwatch:
         self._stopped_at = None
 
 
-class Curve:
-    """The learning curve: an agent judged on a few sequences whenever another share of its budget is used up.
+class CurveRecorder:
+    """Record a learning curve: evaluate an agent on a few sequences after each share of its budget.
 
     Args:
         experiment: what is learned.
         agent: who learns.
-        report: told of each point.
+        on_progress: called with each point.
     """
 
-    def __init__(self, experiment: Experiment, agent: Contestant, report: Report) -> None:
-        self.experiment, self.agent, self.report = experiment, agent, report
+    def __init__(self, experiment: Experiment, agent: Contestant, on_progress: OnProgress) -> None:
+        self.experiment, self.agent, self.on_progress = experiment, agent, on_progress
         self.clocks = {name: Stopwatch(clock) for name, clock in CLOCKS.items()}
         self.points: list[dict[str, Any]] = []
         self.n = min(experiment.n, max(CURVE_LEAST, experiment.n // CURVE_SHARE))
         self._begin = {name: clock() for name, clock in self.clocks.items()}
 
     def clock(self) -> float:
-        """Of the budget."""
+        """Read the clock of the budget."""
         return self.clocks[domain(self.experiment.env).clock]()
 
     def spent(self, which: Clock | None = None) -> float:
-        """Seconds of learning, by the clock of that name or of the budget."""
+        """Return the seconds of learning, by the clock of that name or of the budget."""
         name = which or domain(self.experiment.env).clock
         return self.clocks[name]() - self._begin[name]
 
-    def look(self) -> None:
-        """Judges, if it is time to: after a round."""
+    def after_round(self) -> None:
+        """Add a point if one is due. Called after each round."""
         steps, seconds = self.experiment.steps, self.experiment.seconds
         share = self.agent.model.num_timesteps / steps if steps is not None else self.spent() / (seconds or math.inf)
         if (POINTS - 1) * share >= len(self.points):
             self.judge(min(1.0, share))
 
     def judge(self, share: float) -> None:
-        """Adds a point, while the clocks stand still."""
+        """Add a point while the clocks stand still."""
         with self.clocks["cpu"].paused(), self.clocks["wall"].paused(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the judge's, which come again at the end
             seed = self.experiment.seed + SEED_APART
             figures = evaluate(self.agent.model, self.experiment.env, self.n, seed, self.agent.env_kwargs)
             point = {"timesteps": int(self.agent.model.num_timesteps), "seconds": round(self.spent(), 3)}
             self.points.append(point | {name: float(figures[name]) for name in CURVE if name in figures})
-            self.report({"share": share, "j": figures.get("j"), "task_return": figures["task_return"]})
+            self.on_progress({"share": share, "j": figures.get("j"), "task_return": figures["task_return"]})
 
 
-def perform(experiment: Experiment, report: Report = lambda progress: None) -> dict[str, Any]:
-    """The result, as benchmarks.results writes it.
+def perform(experiment: Experiment, on_progress: OnProgress = lambda progress: None) -> dict[str, Any]:
+    """Run an experiment in this process and return its result, as benchmarks.results writes it.
 
     Args:
-        report: told of progress: {"share": of the budget, "j", "task_return"}.
+        on_progress: called with {"share": of the budget, "j", "task_return"}.
 
     Raises whatever the agent or the environment raises.
     """
@@ -105,7 +105,7 @@ def perform(experiment: Experiment, report: Report = lambda progress: None) -> d
         agent = made(experiment.agent, experiment.env, experiment.seed, experiment.env_kwargs, experiment.agent_kwargs)
         learned: dict[str, Any] = {"curve": [], "timesteps": 0}
         if isinstance(agent, Contestant):
-            learned = learn(experiment, agent, report)
+            learned = learn(experiment, agent, on_progress)
         judging = time.perf_counter()
         kwargs = agent.env_kwargs if isinstance(agent, Contestant) else experiment.env_kwargs
         model = agent.model if isinstance(agent, Contestant) else agent
@@ -125,13 +125,13 @@ def perform(experiment: Experiment, report: Report = lambda progress: None) -> d
     }
 
 
-def learn(experiment: Experiment, agent: Contestant, report: Report) -> dict[str, Any]:
-    """Learns under the budget; what came of it besides the agent itself."""
-    curve = Curve(experiment, agent, report)
+def learn(experiment: Experiment, agent: Contestant, on_progress: OnProgress) -> dict[str, Any]:
+    """Let the agent learn under its budget. Return the curve, the counts and the seconds."""
+    curve = CurveRecorder(experiment, agent, on_progress)
     try:
         if experiment.steps is not None or experiment.seconds is not None:
             curve.judge(0.0)
-            agent.learn(experiment.steps or NO_LIMIT, experiment.seconds or math.inf, curve.clock, curve.look)
+            agent.learn(experiment.steps or NO_LIMIT, experiment.seconds or math.inf, curve.clock, curve.after_round)
         seconds = {f"learning_{name}": curve.spent(name) for name in CLOCKS}
         if curve.points and curve.points[-1]["timesteps"] < agent.model.num_timesteps:
             curve.judge(1.0)
@@ -148,7 +148,7 @@ def learn(experiment: Experiment, agent: Contestant, report: Report) -> dict[str
 
 
 def judge(experiment: Experiment, model: Any, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The figures, the temperature, and the first of the sequences that were judged."""
+    """Evaluate the agent. Return its metrics, the temperature, and the first of the sequences."""
     with closing(environment(model, experiment.env, experiment.n, env_kwargs)) as env:
         figures, (tokens, lengths, _) = judged_in(env, model, experiment.n, experiment.seed + SEED_APART)
         tokens, lengths = tokens[:SAMPLES], lengths[:SAMPLES]
@@ -170,7 +170,7 @@ def judge(experiment: Experiment, model: Any, env_kwargs: Mapping[str, Any]) -> 
 
 
 def weights_hash(model: Any) -> str | None:
-    """sha256 of all that a stable-baselines3 model or one of ours has learned; None of what has no parameters."""
+    """Return the sha256 of the weights of one of our agents or a stable-baselines3 model; None without weights."""
     if not hasattr(model, "get_parameters"):
         return None
     digest = sha256()
@@ -183,6 +183,6 @@ def weights_hash(model: Any) -> str | None:
 
 
 def peak_memory_mib() -> float:
-    """Most memory that this process has held."""
+    """Return the most memory that this process has held."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -22,6 +22,7 @@ from agents.saving import prior_sha256
 from seqtutor_envs.command import installed
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.files import load_arrays, save_arrays
+from seqtutor_envs.judge import sequence_log_probs
 from seqtutor_envs.masking import as_judged
 from seqtutor_envs.task import Task
 
@@ -86,9 +87,7 @@ def drawn(env_id: str, env_kwargs: Mapping[str, Any], n: int, seed: int, path: P
         if path.exists():
             samples = PriorSamples.load(path, {**facts, "seed": seed})
         else:
-            none = np.zeros(0, np.int64)
-            empty = np.zeros((0, env.task.length), np.int64)
-            samples = PriorSamples(empty, none, none.astype(float), none.astype(np.uint64), {**facts, "seed": seed})
+            samples = _none(env, {**facts, "seed": seed})
         bar = tqdm(desc="samples of the prior", initial=min(n, len(samples)), total=n, unit="")
         with bar:
             while len(samples) < n:
@@ -161,6 +160,41 @@ def best_of(samples: PriorSamples, calls: int, k: int) -> tuple[NDArray[np.int64
         raise ValueError(f"{found}: draw more with `python -m benchmarks log-z -n`.")
     asked = firsts[:calls]
     return asked[np.argsort(-samples.returns[asked], kind="stable")[:k]], int(asked[-1]) + 1
+
+
+class BestOfPrior:
+    """The n best by task return of the first `calls` distinct samples of a prior: an agent that does not learn.
+
+    Always keeping the share n / drawn of the samples is a policy, p given that R is among them; so log pi = log p +
+    log(drawn / n), and KL(pi || p) = log(drawn / n).
+
+    Args:
+        env: whose prior and task.
+        calls: distinct samples that are scored.
+    """
+
+    def __init__(self, env: SequenceTutorVectorEnv, calls: int) -> None:
+        self.env, self.calls = env, calls
+        self.log_share = 0.0  # log(drawn / n) of the last call of `sample`
+
+    def sample(self, n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the n best: tokens [n, T] and lengths [n]. Raises ValueError if there are too few distinct samples."""
+        samples, before = _none(self.env, {}), -1
+        while before < (distinct := len(np.unique(samples.names))) <= self.calls:  # one name may be that of no molecule
+            samples, before = _longer(samples, self.env, seed, len(samples) + PART), distinct
+        rows, drawn = best_of(samples, self.calls, n)
+        self.log_share = float(np.log(drawn / n))
+        return samples.tokens[rows], samples.lengths[rows]
+
+    def log_prob(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """Return log pi [n] of sequences that `sample` returned last."""
+        return sequence_log_probs(as_judged(self.env.prior, self.env.task), tokens, lengths) + self.log_share
+
+
+def _none(env: SequenceTutorVectorEnv, facts: dict[str, Any]) -> PriorSamples:
+    """Return no samples, to begin with."""
+    none, empty = np.zeros(0, np.int64), np.zeros((0, env.task.length), np.int64)
+    return PriorSamples(empty, none, none.astype(float), none.astype(np.uint64), facts)
 
 
 def _longer(samples: PriorSamples, env: SequenceTutorVectorEnv, seed: int, n: int) -> PriorSamples:

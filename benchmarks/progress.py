@@ -17,7 +17,7 @@ SHOWN = 3  # experiments in progress that the bar has room for
 BAR = "{percentage:3.0f}%|{bar:20}| {desc}"
 
 
-class Progress:
+class SweepProgress:
     """Counts and shows.
 
     Args:

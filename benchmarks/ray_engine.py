@@ -30,8 +30,8 @@ def ray_module() -> Any:
 
 
 @dataclass
-class Task:
-    """An experiment that Ray has been given."""
+class RayTask:
+    """An experiment that was given to Ray."""
 
     experiment: Experiment
     begin: float | None = None  # when its process has begun; None while it waits for a core
@@ -45,15 +45,15 @@ class RayEngine(Engine):
         address: "auto", "host:port" or "ray://host:port" of a cluster; None: the one of RAY_ADDRESS, or a new one on
             this machine.
         time_limit: seconds of an experiment, after which it has failed.
-        suite: a suite's file of the user's own: its folder goes to the nodes.
+        source: folder of the user's Python files, which goes to the nodes.
 
     Raises ImportError without Ray, ValueError where there is no such cluster.
     """
 
-    def __init__(self, jobs: int | None, address: str | None, time_limit: float | None, suite: Path | None) -> None:
+    def __init__(self, jobs: int | None, address: str | None, time_limit: float | None, source: Path | None) -> None:
         self._ray = ray_module()
         self._jobs, self._time_limit = jobs, time_limit
-        environment = {} if suite is None else {"working_dir": str(suite.resolve().parent)}
+        environment = {} if source is None else {"working_dir": str(source.resolve())}
         try:
             options = {"include_dashboard": False} if address is None else {}
             self._ray.init(
@@ -69,7 +69,7 @@ class RayEngine(Engine):
         self._watch = self._ray.remote(num_cpus=0)(Watch).options(scheduling_strategy=self._here()).remote()
         # a process each, as on one machine; what becomes of a dead one is decided here
         self._perform = self._ray.remote(num_cpus=1, max_calls=1, max_retries=0)(performed)
-        self._tasks: dict[Any, Task] = {}
+        self._tasks: dict[Any, RayTask] = {}
         self._losses: dict[str, int] = {}
 
     def _here(self) -> Any:
@@ -87,7 +87,7 @@ class RayEngine(Engine):
         return self.slots - len(self._tasks)
 
     def start(self, experiment: Experiment) -> None:
-        self._tasks[self._perform.remote(experiment, self._watch, tuple(sys.path))] = Task(experiment)
+        self._tasks[self._perform.remote(experiment, self._watch, tuple(sys.path))] = RayTask(experiment)
 
     def wait(self, seconds: float) -> list[Event]:
         ready, _ = self._ray.wait(list(self._tasks), num_returns=1, timeout=seconds) if self._tasks else ([], [])

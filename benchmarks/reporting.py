@@ -10,7 +10,6 @@ import tyro
 
 from benchmarks import results
 from benchmarks.experiment import Experiment
-from benchmarks.run import RESULTS
 from benchmarks.suites import Suite, suite_named
 from seqtutor_envs.files import write_atomically
 
@@ -41,7 +40,7 @@ def report(
         pictures: the plots as PNG files.
     """
     found = suite_named(suite)
-    folder = out or RESULTS / found.name
+    folder = found.folder(out)
     findings = gathered(found, folder, suite if found.path else "")
     for note in findings.notes:
         print(note, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""One JSON file for each experiment: what came of it, or why nothing did. Files appear whole or not at all."""
+"""One JSON file for each experiment: its result, or why it failed. Files appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from seqtutor_envs.files import finite, write_atomically
 FAILED = ".failed.json"
 LOGS = "logs"
 DAMAGED = ".damaged"
+SUITE_FILE = "suite.json"  # an inline suite, beside its results
 
 
 class Damaged(ValueError):
@@ -22,29 +23,29 @@ class Damaged(ValueError):
 
 
 def result_path(folder: Path, experiment: Experiment) -> Path:
-    """Where its result is, or will be."""
+    """Return the path of its result, which may not exist yet."""
     return folder / f"{experiment.id}.json"
 
 
 def failure_path(folder: Path, experiment: Experiment) -> Path:
-    """Where it says why there is none."""
+    """Return the path of the file that says why it has no result."""
     return folder / f"{experiment.id}{FAILED}"
 
 
 def log_path(folder: Path, experiment: Experiment) -> Path:
-    """What the experiment printed, warnings and tracebacks included."""
+    """Return the path of what the experiment printed, warnings and tracebacks included."""
     return folder / LOGS / f"{experiment.id}.log"
 
 
 def write(path: Path, experiment: Experiment, facts: Mapping[str, Any]) -> None:
-    """A result or a failure."""
+    """Write a result or a failure."""
     content = {"id": experiment.id, "experiment": asdict(experiment), **facts}
     lines = (f" {json.dumps(name)}: {json.dumps(value)}" for name, value in finite(content).items())
     write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())  # a line each, however long
 
 
 def read(path: Path, experiment: Experiment | None = None) -> dict[str, Any]:
-    """What `write` wrote. Raises FileNotFoundError, and Damaged with one line where it did not write this."""
+    """Read what `write` wrote. Raises FileNotFoundError, and Damaged in one line if the file holds something else."""
     try:
         found = json.loads(path.read_bytes())
         if found["id"] != Experiment.of(found["experiment"]).id or experiment and experiment.id != found["id"]:
@@ -59,14 +60,14 @@ def read(path: Path, experiment: Experiment | None = None) -> dict[str, Any]:
 
 
 def set_aside(path: Path) -> Path:
-    """Renames a damaged file, so that the experiment can be run again and nothing is lost."""
+    """Rename a damaged file, so that the experiment can run again and nothing is lost. Return the new path."""
     target = path.with_name(path.name + DAMAGED)
     os.replace(path, target)
     return target
 
 
 def strangers(folder: Path, experiments: Iterable[Experiment]) -> list[Path]:
-    """Result files of other experiments: of an earlier version of the suite, say."""
-    own = {result_path(folder, one).name for one in experiments}
+    """Return result files of other experiments, such as those of an earlier version of the suite."""
+    own = {SUITE_FILE} | {result_path(folder, one).name for one in experiments}
     own |= {failure_path(folder, one).name for one in experiments}
     return sorted(path for path in folder.glob("*.json") if path.name not in own)

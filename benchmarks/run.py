@@ -1,8 +1,9 @@
-"""`python -m benchmarks run | list`: a suite's experiments, each once, whatever happens in between."""
+"""`python -m benchmarks run | list`: run each experiment of a suite once, whatever happens in between."""
 
 from __future__ import annotations
 
 import io
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,22 +12,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+from tabulate import tabulate
 
 from benchmarks import results
 from benchmarks.circumstances import circumstances, git_state
 from benchmarks.engines import Engine, LocalEngine, jobs_of
 from benchmarks.experiment import Experiment
-from benchmarks.progress import Progress, duration, named
-from benchmarks.suites import SUITES, cost, suite_named
+from benchmarks.inline import Inline
+from benchmarks.progress import SweepProgress, duration, named
+from benchmarks.suites import RESULTS, SUITES, Suite, cost, save_suite, suite_named
 
-RESULTS = Path("results")
 TICK = 0.5  # seconds that the runner waits for news before it looks after itself
 FAILED = 1  # exit status where some experiment has no result
 LOCK = ".running"
 
 
 def run(
-    suite: Annotated[str, tyro.conf.Positional],
+    suite: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="SUITE")] = None,
+    inline: Annotated[Inline, tyro.conf.arg(name="")] = Inline(),
     out: Path | None = None,
     jobs: int | None = None,
     only: tuple[str, ...] = (),
@@ -36,48 +39,62 @@ def run(
     address: str | None = None,
     time_limit: float | None = None,
 ) -> None:
-    """Runs the experiments of a suite that have no result yet. Ctrl-C stops; the same command goes on.
+    """Run the experiments of a suite that have no result yet. Ctrl-C stops; the same command continues.
 
-    Each experiment is a process of its own with one thread, and leaves one JSON file; what fails is recorded with its
-    log, and the rest goes on. The exit status is 1 where some have failed.
+    Without SUITE, --env and the options beside it describe the experiments. Each experiment is a process of its own
+    with one thread, and writes one JSON file. A failure is recorded with its log, and the others continue. The exit
+    status is 1 if any failed.
 
     Args:
-        suite: a suite's name (`python -m benchmarks list`), or a Python file that defines SUITE.
-        out: folder of the results; none: results/SUITE.
-        jobs: experiments at once; none: one for each core (of a cluster: as many as it has room for).
-        only: those whose id, label or task has one of these in it, or is like it (*, ?).
-        retry_failed: also those that have failed before.
-        dry_run: says what would be run.
+        suite: a suite's name (`python -m benchmarks list`), a Python file that defines SUITE, or the suite.json of
+            an earlier run.
+        inline: experiments without a suite.
+        out: folder of the results. Default: results/SUITE.
+        jobs: experiments at once. Default: one for each core (of a cluster: as many as fit).
+        only: those whose id, label or task contains one of these, or matches it (*, ?).
+        retry_failed: also those that failed before.
+        dry_run: print what would run.
         engine: this machine's cores, or a Ray cluster (pip install ray).
-        address: of the cluster, "auto" or "host:port"; none: Ray's own way to find one, or a new one on this machine.
+        address: of the cluster, "auto" or "host:port". Default: the one Ray finds, or a new one on this machine.
         time_limit: seconds for each experiment, after which it has failed.
     """
     if address is not None and engine != "ray":
-        raise ValueError("--address is of a Ray cluster: add --engine ray.")
-    found = suite_named(suite)
-    folder = out or RESULTS / found.name
+        raise ValueError("--address needs --engine ray.")
+    found = _asked_suite(suite, inline)
+    folder = found.folder(out)
     chosen = found.chosen(only)
     at_once = jobs_of(jobs)
     if dry_run:
         show(plan(folder, chosen, retry_failed, set_aside=False), folder, at_once)
         return
     with locked(folder):
+        if suite is None:
+            save_suite(found, folder / results.SUITE_FILE)
         planned = plan(folder, chosen, retry_failed)
         for line in planned.notes:
             print(line, file=sys.stderr)
-        performed = None
+        progress = None
         if planned.todo:
-            performed = sweep(planned, folder, made(engine, jobs, folder, address, time_limit, found.path))
-    conclude(suite, folder, planned, performed)
+            progress = sweep(planned, folder, make_engine(engine, jobs, folder, address, time_limit, found.source))
+    conclude(found, suite or str(folder / results.SUITE_FILE), folder, planned, progress)
+
+
+def _asked_suite(name: str | None, inline: Inline) -> Suite:
+    """Return the suite of that name or of the inline options. Raises ValueError unless it is exactly one of them."""
+    if name is None and inline.env is None:
+        raise ValueError("Name a suite (`python -m benchmarks list` shows them), or give --env ID and --agents.")
+    if name is not None and inline != Inline():
+        raise ValueError(f"{name} has its own experiments: leave it out, or leave out --env and the options beside it.")
+    return inline.suite() if name is None else suite_named(name)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What there is to do.
+    """Experiments by their state.
 
     Attributes:
-        todo: to be performed; done: have a result; failed: have failed before, and are left alone.
-        notes: what the user should know.
+        todo: to run; done: have a result; failed: failed before, and are left alone.
+        notes: lines for the user.
     """
 
     todo: tuple[Experiment, ...]
@@ -87,7 +104,7 @@ class Plan:
 
 
 def plan(folder: Path, experiments: Sequence[Experiment], retry_failed: bool, set_aside: bool = True) -> Plan:
-    """Which experiments have a result. Damaged files are renamed, unless `set_aside` is False, and made again."""
+    """Sort experiments by whether they have a result. Rename damaged files, unless `set_aside` is False."""
     todo: list[Experiment] = []
     done: list[Experiment] = []
     failed: list[Experiment] = []
@@ -109,15 +126,15 @@ def plan(folder: Path, experiments: Sequence[Experiment], retry_failed: bool, se
     return Plan(tuple(todo), tuple(done), tuple(failed), tuple(notes))
 
 
-def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> Progress:
-    """Performs what is to be done and writes what comes of it; `quiet` shows nothing meanwhile.
+def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> SweepProgress:
+    """Run what has no result yet, and write the results. `quiet` shows no progress.
 
-    Raises KeyboardInterrupt, with a message, after Ctrl-C, and OSError where a file cannot be written; all that was
-    written before is whole then, and nothing goes on running.
+    Raises KeyboardInterrupt, with a message, after Ctrl-C, and OSError if a file cannot be written. Earlier files are
+    whole then, and no process is left.
     """
     waiting, running = list(planned.todo), 0
     stream = io.StringIO() if quiet else None
-    progress = Progress(planned.todo, len(planned.done), engine.slots, stream)
+    progress = SweepProgress(planned.todo, len(planned.done), engine.slots, stream)
     git = git_state()
     try:
         while waiting or running:
@@ -151,9 +168,9 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> P
 
 
 def keep(folder: Path, experiment: Experiment, facts: dict[str, Any]) -> None:
-    """Writes a result or a failure, and takes away the failure that a result replaces.
+    """Write a result or a failure, and remove the failure that a result replaces.
 
-    Raises OSError, saying what to do, where that cannot be written.
+    Raises OSError that says what to do if the file cannot be written.
     """
     failed, failure = "reason" in facts, results.failure_path(folder, experiment)
     try:
@@ -165,20 +182,24 @@ def keep(folder: Path, experiment: Experiment, facts: dict[str, Any]) -> None:
         failure.unlink(missing_ok=True)
 
 
-def conclude(suite: str, folder: Path, planned: Plan, progress: Progress | None) -> None:
-    """Says what there is now, and what may be typed next. Raises SystemExit(1) where some experiment has failed."""
+def conclude(suite: Suite, name: str, folder: Path, planned: Plan, progress: SweepProgress | None) -> None:
+    """Print what has results now, and the command that reports them. Raises SystemExit(1) if any experiment failed.
+
+    Args:
+        name: what `report` is given for the suite.
+    """
     failed = len(planned.failed) + (progress.failed if progress else 0)
     done = progress.done if progress else len(planned.done)
     words = f", {failed} failed (--retry-failed runs them again; each says why in {folder}/*{results.FAILED})"
     print(f"{folder}: {done} experiments have results{words if failed else ''}.")
-    given = "" if folder == RESULTS / Path(suite).stem else f" --out {folder}"
-    print(f"python -m benchmarks report {suite}{given}")
+    given = "" if folder == RESULTS / suite.name else f" --out {shlex.quote(str(folder))}"
+    print(f"python -m benchmarks report {shlex.quote(name)}{given}")
     if failed:
         raise SystemExit(FAILED)
 
 
 def show(planned: Plan, folder: Path, jobs: int) -> None:
-    """What would be run."""
+    """Print what would run."""
     for one in planned.todo:
         print(f"{one.id}  {named(one)}, {one.budget}")
     seconds = sum(map(cost, planned.todo))
@@ -188,22 +209,22 @@ def show(planned: Plan, folder: Path, jobs: int) -> None:
         print(line)
 
 
-def made(
-    engine: str, jobs: int | None, folder: Path, address: str | None, limit: float | None, suite: Path | None
+def make_engine(
+    engine: str, jobs: int | None, folder: Path, address: str | None, limit: float | None, source: Path | None
 ) -> Engine:
-    """The engine of that name. Raises ImportError where Ray is not installed."""
+    """Return the engine of that name. Raises ImportError if Ray is not installed."""
     if engine == "ray":
         from benchmarks.ray_engine import RayEngine
 
-        return RayEngine(jobs, address, limit, suite)
+        return RayEngine(jobs, address, limit, source)
     return LocalEngine(jobs_of(jobs), folder, limit)
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps a second runner out of the folder; the system unlocks it when this process ends, however it does.
+    """Keep a second runner out of the folder. The system unlocks it when this process ends, however it ends.
 
-    Raises ValueError where another one is in it.
+    Raises ValueError if another runner holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -221,17 +242,14 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def list_suites(out: Path = RESULTS) -> None:
-    """Shows the suites: how many experiments, what they cost, how many have results.
+    """List the suites: how many experiments, what they cost, how many have results.
 
     Args:
-        out: the folder of results.
+        out: folder of the results.
     """
     rows = [("suite", "experiments", "core-minutes", "with results", "what it asks")]
     for suite in SUITES.values():
         done = sum(results.result_path(out / suite.name, one).exists() for one in suite.experiments)
         minutes = sum(map(cost, suite.experiments)) / 60
         rows.append((suite.name, str(len(suite.experiments)), f"{minutes:.0f}", str(done), suite.question))
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:4], widths[1:]))]
-        print("  ".join([*cells, row[4]]))
+    print(tabulate(rows, headers="firstrow", tablefmt="plain", colalign=("left", "right", "right", "right", "left")))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 from benchmarks.domains import MELODY, SMILES
 from benchmarks.experiment import Experiment, distinct, expand
+from seqtutor_envs.files import write_atomically
 
 EXACT = "SeqTutor-Exact-v0"
+RESULTS = Path("results")
+OURS = {"seqtutor_envs", "agents", "benchmarks"}  # packages that every node of a cluster has
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Suite:
     Attributes:
         name: of its folder of results.
         question: in a sentence.
-        path: the file that it comes from; None of a shipped one.
+        path: the file it was read from; None for a shipped or an inline suite.
     """
 
     name: str
@@ -30,8 +34,23 @@ class Suite:
     experiments: tuple[Experiment, ...]
     path: Path | None = None
 
+    @property
+    def source(self) -> Path | None:
+        """Return the folder whose Python files the experiments may import; None if they need only this library."""
+        if self.path is not None and self.path.suffix == ".py":
+            return self.path.resolve().parent
+        named = {one.agent for one in self.experiments} | {one.env for one in self.experiments if ":" in one.env}
+        packages = {name.partition(":")[0].partition(".")[0] for name in named}
+        return None if packages <= OURS else Path.cwd()
+
+    def folder(self, out: Path | None = None) -> Path:
+        """Return the folder of the results: `out`, or the folder of a saved suite, or results/NAME."""
+        if out is None and self.path is not None and self.path.suffix == ".json":
+            return self.path.parent
+        return out or RESULTS / self.name
+
     def chosen(self, patterns: Sequence[str]) -> tuple[Experiment, ...]:
-        """The experiments that match one of the patterns; all where there is none. Raises ValueError if none does."""
+        """Return the experiments that match a pattern, or all without patterns. Raises ValueError if none does."""
         if not patterns:
             return self.experiments
         found = tuple(one for one in self.experiments if any(one.matches(pattern) for pattern in patterns))
@@ -41,34 +60,47 @@ class Suite:
         return found
 
 
-PSI, G, Q = "agents:PsiLearning", "agents:GLearning", "agents:QLearning"
-RL, PG = "agents:RLOnly", "agents.baselines:PolicyGradient"
 OTHERS = "benchmarks.contestants"
-PRIOR: dict[str, Any] = {"agent": f"{OTHERS}:prior", "label": "prior", "steps": None, "seconds": None, "seed": 0}
-UNIFORM = {**PRIOR, "agent": f"{OTHERS}:uniform", "label": "uniform"}
-TUTORS: tuple[dict[str, Any], ...] = (
-    {"agent": PSI, "label": "Ψ"},
-    {"agent": G, "label": "G"},
-    {"agent": Q, "label": "Q"},
-    {"agent": RL, "label": "RL only"},
-)
-GRADIENT = {"agent": PG, "label": "policy gradient"}
+DOES_NOT_LEARN: dict[str, Any] = {"steps": None, "seconds": None, "seed": 0}
+# The agents that have a short name: their factory, their label in tables, and settings that differ from the suite's
+AGENTS: dict[str, dict[str, Any]] = {
+    "prior": {"agent": f"{OTHERS}:prior", "label": "prior", **DOES_NOT_LEARN},
+    "uniform": {"agent": f"{OTHERS}:uniform", "label": "uniform", **DOES_NOT_LEARN},
+    "best_of_prior": {"agent": f"{OTHERS}:best_of_prior", "label": "best of the prior's samples", **DOES_NOT_LEARN},
+    "psi": {"agent": "agents:PsiLearning", "label": "Ψ"},
+    "g": {"agent": "agents:GLearning", "label": "G"},
+    "q": {"agent": "agents:QLearning", "label": "Q"},
+    "rl": {"agent": "agents:RLOnly", "label": "RL only"},
+    "pg": {"agent": "agents.baselines:PolicyGradient", "label": "policy gradient"},
+    "ppo": {"agent": f"{OTHERS}:ppo", "label": "PPO"},
+    "maskable_ppo": {"agent": f"{OTHERS}:maskable_ppo", "label": "MaskablePPO"},
+    "recurrent_ppo": {"agent": f"{OTHERS}:recurrent_ppo", "label": "RecurrentPPO"},
+    "recurrent_ppo_prior": {"agent": f"{OTHERS}:recurrent_ppo_prior", "label": "RecurrentPPO from the prior"},
+}
+
+
+def named(*names: str, **settings: Any) -> tuple[dict[str, Any], ...]:
+    """Return the variants of these agents for `expand`, each with further keywords of its constructor."""
+    keywords = {f"agent_kwargs.{name}": value for name, value in settings.items()}
+    return tuple({**AGENTS[name], **keywords} for name in names)
+
+
+PRIOR, UNIFORM = AGENTS["prior"], AGENTS["uniform"]
+PSI, G, Q = AGENTS["psi"], AGENTS["g"], AGENTS["q"]
 
 SMOKE = (
     *expand(
         {"env": EXACT, "env_kwargs.seed": 0, "seed": [0, 1], "steps": 20_000, "n": 2_000},
         UNIFORM,
         PRIOR,
-        *TUTORS[:3],
-        GRADIENT,
+        *named("psi", "g", "q", "pg"),
     ),
     *expand(
         {"env": MELODY, "seed": [0, 1], "steps": 100_000, "n": 2_000},
         PRIOR,
-        *TUTORS,
-        GRADIENT,
+        *named("psi", "g", "q", "rl", "pg"),
     ),
-    *expand({"env": SMILES, "seed": 0, "steps": 20_000, "n": 200}, PRIOR, TUTORS[0]),
+    *expand({"env": SMILES, "seed": 0, "steps": 20_000, "n": 200}, *named("prior", "psi")),
 )
 
 # On 81 and 243 sequences every agent can be held against the optimum. Exploration of Q and RL-only falls over half of
@@ -85,9 +117,8 @@ EXACT_SUITE = tuple(
         {"env": EXACT, **task, "seed": range(5), "steps": 250_000, "n": 20_000},
         UNIFORM,
         PRIOR,
-        *TUTORS,
-        GRADIENT,
-        {"agent": f"{OTHERS}:ppo", "label": "PPO", **EXACT_PPO},
+        *named("psi", "g", "q", "rl", "pg"),
+        {**AGENTS["ppo"], **EXACT_PPO},
     )
 )
 
@@ -102,57 +133,126 @@ PAPER_MELODY = expand(
         "seed": range(5),
         "steps": 1_000_000,
     },
-    *TUTORS,
+    *named("psi", "g", "q", "rl"),
 ) + expand({"env": MELODY, "env_kwargs.c": 0.5}, PRIOR)
 
 PAPER_SMILES = expand(
-    {"env": SMILES, "seed": range(5), "steps": 400_000, "n": 2_000}, PRIOR, *TUTORS, GRADIENT
+    {"env": SMILES, "seed": range(5), "steps": 400_000, "n": 2_000}, *named("prior", "psi", "g", "q", "rl", "pg")
 )
 
 FRONTIER_MELODY = expand(
     {"env": MELODY, "env_kwargs.c": [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0], "seed": range(3), "steps": 2_000_000},
     PRIOR,
-    *TUTORS[:2],
-    GRADIENT,
+    *named("psi", "g", "pg"),
 )
 
 FRONTIER_SMILES = expand(
     {"env": SMILES, "env_kwargs.c": [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5], "seed": range(3), "n": 2_000}
     | {"steps": 400_000},
     PRIOR,
-    *TUTORS[:2],
-    GRADIENT,
+    *named("psi", "g", "pg"),
 )
 
 THIRD_PARTY = expand(
     {"env": MELODY, "seed": range(5), "seconds": 60.0},
     PRIOR,
-    *TUTORS[:2],
-    GRADIENT,
-    {"agent": f"{OTHERS}:ppo", "label": "PPO"},
-    {"agent": f"{OTHERS}:maskable_ppo", "label": "MaskablePPO"},
-    {"agent": f"{OTHERS}:recurrent_ppo", "label": "RecurrentPPO"},
-    {"agent": f"{OTHERS}:recurrent_ppo_prior", "label": "RecurrentPPO from the prior"},
+    *named("psi", "g", "pg", "ppo", "maskable_ppo", "recurrent_ppo", "recurrent_ppo_prior"),
 )
 
 ABLATIONS = expand(
     {"env": MELODY, "seed": range(3), "steps": 500_000},
     PRIOR,
-    {"agent": PSI, "label": "Ψ"},
-    {"agent": PSI, "label": "Ψ, γ .9", "agent_kwargs.gamma": 0.9},
-    {"agent": PSI, "label": "Ψ, γ .5", "agent_kwargs.gamma": 0.5},
-    {"agent": PSI, "label": "Ψ, one-step targets", "agent_kwargs.lam": 0.0},
-    {"agent": PSI, "label": "Ψ, one-step, target rate .01", "agent_kwargs.lam": 0.0, "agent_kwargs.tau": 0.01},
-    {"agent": PSI, "label": "Ψ, one-step, no lag", "agent_kwargs.lam": 0.0, "agent_kwargs.tau": 1.0},
-    {"agent": PSI, "label": "Ψ, squared loss", "agent_kwargs.huber": None},
-    {"agent": PSI, "label": "Ψ, huber 5", "agent_kwargs.huber": 5.0},
-    {"agent": PSI, "label": "Ψ, head from 0", "agent_kwargs.head": "zero"},
-    {"agent": G, "label": "G"},
-    {"agent": G, "label": "G, head of the prior", "agent_kwargs.head": "prior"},
-    {"agent": Q, "label": "Q"},
-    {"agent": Q, "label": "Q, double", "agent_kwargs.double": True},
-    {"agent": Q, "label": "Q, ε from .1", "agent_kwargs.epsilon_start": 0.1},
-    {"agent": Q, "label": "Q, ε stays 1", "agent_kwargs.epsilon_end": 1.0},
+    PSI,
+    {**PSI, "label": "Ψ, γ .9", "agent_kwargs.gamma": 0.9},
+    {**PSI, "label": "Ψ, γ .5", "agent_kwargs.gamma": 0.5},
+    {**PSI, "label": "Ψ, one-step targets", "agent_kwargs.lam": 0.0},
+    {**PSI, "label": "Ψ, one-step, target rate .01", "agent_kwargs.lam": 0.0, "agent_kwargs.tau": 0.01},
+    {**PSI, "label": "Ψ, one-step, no lag", "agent_kwargs.lam": 0.0, "agent_kwargs.tau": 1.0},
+    {**PSI, "label": "Ψ, squared loss", "agent_kwargs.huber": None},
+    {**PSI, "label": "Ψ, huber 5", "agent_kwargs.huber": 5.0},
+    {**PSI, "label": "Ψ, head from 0", "agent_kwargs.head": "zero"},
+    G,
+    {**G, "label": "G, head of the prior", "agent_kwargs.head": "prior"},
+    Q,
+    {**Q, "label": "Q, double", "agent_kwargs.double": True},
+    {**Q, "label": "Q, ε from .1", "agent_kwargs.epsilon_start": 0.1},
+    {**Q, "label": "Q, ε stays 1", "agent_kwargs.epsilon_end": 1.0},
+)
+
+# README's first table. What learns 60 s by its own settings is in `third-party` as well
+OBJECTIVE = (
+    *expand({"env": MELODY, "seed": range(5), "seconds": 60.0}, *named("prior", "psi", "g", "pg")),
+    *expand(
+        {"env": MELODY, "seed": range(3), "seconds": 60.0},
+        {**PSI, "label": "Ψ, one-step targets", "agent_kwargs.lam": 0.0},
+        {**G, "label": "G, one-step targets", "agent_kwargs.lam": 0.0},
+        {**Q, "label": "Q, ε over 1,000,000 tokens", "agent_kwargs.epsilon_steps": 1_000_000},
+    ),
+)
+
+# Beside the paper's Table 1: two weights changed at our temperature, and the paper's own c and gamma
+TABLE_1 = (
+    *expand(
+        {"env": MELODY, "env_kwargs.term_weights": {"unique_extremes": 3, "repeated_motif": 0.5}, "seed": range(5)}
+        | {"seconds": 30.0, "group": "c = 2, two weights changed"},
+        *named("prior", "psi"),
+    ),
+    *expand(
+        {"env": MELODY, "env_kwargs.c": 0.5, "seed": range(5), "steps": 870_000, "group": "c = γ = .5"},
+        PRIOR,
+        *named("psi", gamma=0.5, huber=100.0, anneal=True),
+    ),
+)
+
+# Who is ahead after 15 seconds, and who after four minutes: each budget is a task of its own
+TIMES = tuple(
+    experiment
+    for seconds in (15.0, 30.0, 60.0, 120.0, 240.0)
+    for experiment in expand(
+        {"env": MELODY, "seed": range(3), "seconds": seconds, "group": f"{seconds:g} s"},
+        *named("psi", "g"),
+        *named("q", epsilon_steps=1_000_000),
+        *named("ppo", batch_size=256),
+        *named("recurrent_ppo", "recurrent_ppo_prior"),
+    )
+)
+
+# QED alone: from c = .05, the default, the rivals; Ψ learns longer the lower the temperature
+ONLY_QED = {"env": SMILES, "env_kwargs.term_weights": {"valid": 0, "logp": 0, "sa": 0, "ring": 0}}
+QED = (
+    *expand(
+        {**ONLY_QED, "env_kwargs.c": 0.05, "steps": 2_500_000},
+        PRIOR,
+        {**PSI, "agent_kwargs.anneal": True, "seed": range(5)},
+        *named("g", "pg", "q", anneal=True),
+        *named("best_of_prior", calls=69_000),
+    ),
+    *(
+        experiment
+        for c, steps in ((0.2, 1_200_000), (0.1, 1_200_000), (0.02, 6_000_000), (0.01, 8_000_000))
+        for experiment in expand({**ONLY_QED, "env_kwargs.c": c, "steps": steps}, *named("psi", anneal=True))
+    ),
+)
+
+# The paper's molecules as its authors set them up; benchmarks/authors_smiles.py trains the prior
+AUTHORS = "benchmarks.authors_smiles"
+AUTHORS_PRIOR = "authors-prior.safetensors"
+AUTHORS_SMILES = (
+    *expand(
+        {"env": f"{AUTHORS}:SeqTutor-AuthorsSMILES-v0", "env_kwargs.prior": AUTHORS_PRIOR, "seed": range(3)}
+        | {"steps": 500_000, "n": 5_000, "group": "the authors' set-up"},
+        PRIOR,
+        *(
+            {"agent": f"{AUTHORS}:{name}", "label": AGENTS[name]["label"], "agent_kwargs.gamma": 0.95}
+            | {"agent_kwargs.epsilon_start": 0.01, "agent_kwargs.epsilon_end": 0.01}
+            for name in ("q", "psi", "g")
+        ),
+    ),
+    *expand(
+        {"env": SMILES, "env_kwargs.prior": AUTHORS_PRIOR, "env_kwargs.shaping": "prefix", "env_kwargs.max_length": 121}
+        | {"n": 5_000, "group": "the authors' set-up"},
+        {**PRIOR, "label": "prior, not primed"},
+    ),
 )
 
 SUITES = {
@@ -166,6 +266,11 @@ SUITES = {
         Suite("frontier-smiles", "What score does each nat of KL buy, in molecules?", FRONTIER_SMILES),
         Suite("third-party", "Do PPO and its kin do better in the same CPU time?", THIRD_PARTY),
         Suite("ablations", "Which part of the agents does the work?", ABLATIONS),
+        Suite("objective", "How much of the objective does each agent reach in a minute?", OBJECTIVE),
+        Suite("table-1", "Which rows of the paper's Table 1 does Ψ-learning beat?", TABLE_1),
+        Suite("times", "Who is ahead after 15 seconds, and who after four minutes?", TIMES),
+        Suite("qed", "How far does QED alone rise for each nat of KL?", QED),
+        Suite("authors-smiles", "What do the paper's molecules look like in its authors' own set-up?", AUTHORS_SMILES),
     )
 }
 
@@ -179,7 +284,7 @@ OF_CURVE = 1.2  # sequences judged while learning, over those at the end
 
 
 def cost(experiment: Experiment) -> float:
-    """Core-seconds that an experiment may take."""
+    """Estimate the core-seconds of an experiment."""
     name = experiment.agent.partition(":")[2]
     judging = experiment.n / 1000 * JUDGING.get(experiment.env, 1.0) * SLOWER.get(name, 1.0)
     if experiment.steps is None and experiment.seconds is None:
@@ -190,16 +295,35 @@ def cost(experiment: Experiment) -> float:
 
 
 def suite_named(name: str) -> Suite:
-    """A shipped suite, or that of a Python file. Raises ValueError or FileNotFoundError in one line."""
+    """Return a shipped suite, or read one from a file. Raises ValueError or FileNotFoundError in one line."""
     if name in SUITES:
         return SUITES[name]
+    if name.endswith(".json"):
+        return load_suite(Path(name))
     if not name.endswith(".py"):
         raise ValueError(f"No suite is called {name!r}: {', '.join(SUITES)}, or a Python file that defines SUITE.")
     return of_file(Path(name))
 
 
+def save_suite(suite: Suite, path: Path) -> None:
+    """Write a suite as JSON, which `load_suite` reads."""
+    experiments = [asdict(one) for one in suite.experiments]
+    content = {"name": suite.name, "question": suite.question, "experiments": experiments}
+    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def load_suite(path: Path) -> Suite:
+    """Read what `save_suite` wrote. Raises FileNotFoundError, and ValueError in one line for another file."""
+    try:
+        content = json.loads(path.read_bytes())
+        experiments = [Experiment.of(one) for one in content["experiments"]]
+        return Suite(content["name"], content["question"], distinct(experiments), path)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a suite that `run` saved ({type(error).__name__}: {error}).") from None
+
+
 def of_file(path: Path) -> Suite:
-    """SUITE of a user's file: experiments, or a Suite. Its folder can be imported from, as in `python FILE`."""
+    """Read SUITE from a user's file: experiments or a Suite. It may import from its folder, as with `python FILE`."""
     if not path.is_file():
         raise FileNotFoundError(2, "No such file", str(path))
     folder = str(path.resolve().parent)

@@ -24,10 +24,9 @@ from benchmarks.engines import LocalEngine, jobs_of
 from benchmarks.experiment import Experiment
 from benchmarks.run import locked, plan, sweep
 from benchmarks.statistics import Interval, interval, mean, probability_of_improvement
-from benchmarks.suites import PG, PSI, TUTORS, G, Q
+from benchmarks.suites import AGENTS
 from seqtutor_envs.command import json_object
 
-AGENTS = {"psi": PSI, "g": G, "q": Q, "rl": TUTORS[3]["agent"], "pg": PG}
 # a list is a choice; "low" and "high" are an interval, on a logarithmic scale where "log" says so
 LEARNER = {
     "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
@@ -36,12 +35,14 @@ LEARNER = {
     "max_grad_norm": {"low": 0.1, "high": 10.0, "log": True},
     "n_envs": [32, 64, 128],
 }
+TUTOR = {**LEARNER, "lam": [0.9, 0.95, 1.0]}
+ONE_STEP = {**LEARNER, "tau": {"low": 0.01, "high": 1.0, "log": True}}
 SPACES: dict[str, dict[str, Any]] = {
-    PSI: {**LEARNER, "lam": [0.9, 0.95, 1.0]},
-    G: {**LEARNER, "lam": [0.9, 0.95, 1.0]},
-    Q: {**LEARNER, "tau": {"low": 0.01, "high": 1.0, "log": True}},
-    TUTORS[3]["agent"]: {**LEARNER, "tau": {"low": 0.01, "high": 1.0, "log": True}},
-    PG: {
+    "psi": TUTOR,
+    "g": TUTOR,
+    "q": ONE_STEP,
+    "rl": ONE_STEP,
+    "pg": {
         "learning_rate": LEARNER["learning_rate"],
         "lam": [0.9, 0.95, 1.0],
         "value_weight": {"low": 0.05, "high": 5.0, "log": True},
@@ -88,14 +89,15 @@ def tune(
         sampler_seed: of the search.
     """
     optuna = optuna_module()
-    name = AGENTS.get(agent, agent)
-    searched = json_object(space, "--space") or SPACES.get(name)
+    factory = AGENTS[agent]["agent"] if agent in AGENTS else agent
+    by_factory = {AGENTS[name]["agent"]: found for name, found in SPACES.items()}
+    searched = json_object(space, "--space") or by_factory.get(factory)
     if not searched:
         raise ValueError(f"What is to be searched for {agent}? Give --space, such as '{{\"learning_rate\": [0.001]}}'.")
     if min(steps, trials, seeds) < 1 or fresh_seeds < 0:
         raise ValueError("--steps, --trials and --seeds must be at least 1, --fresh-seeds 0.")
     base = Experiment(
-        env, name, keywords(env, env_kwargs, workers=0 if domain(env).workers else None), steps=steps, n=n
+        env, factory, keywords(env, env_kwargs, workers=0 if domain(env).workers else None), steps=steps, n=n
     )
     search = Search(base, searched, json_object(settings, "--settings"), seeds, out, jobs_of(jobs))
     with locked(out):

@@ -1,9 +1,8 @@
-"""stable-baselines3's agents in a comparison: what they learn from, when they stop, what is counted."""
+"""stable-baselines3's agents in experiments: what they learn from, when they stop, what is counted."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import tempfile
 
@@ -14,9 +13,6 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.evaluate import evaluate
 from benchmarks import contestants
-from benchmarks.__main__ import main
-from benchmarks.compare import NAMES
-from benchmarks.contestants import contestant
 from benchmarks.domains import MELODY, SMILES
 from seqtutor_envs.smiles import chem
 
@@ -29,7 +25,8 @@ needs_contrib = "sb3-contrib is not installed"
 def made(name="ppo", env_id=EXACT, env_kwargs=KWARGS, **settings):
     if name != "ppo":
         pytest.importorskip("sb3_contrib", reason=needs_contrib)
-    return contestant(name, env_id, 0, env_kwargs, {"n_envs": 8, "gamma": 1.0, "batch_size": 24, **settings})
+    settings = {"n_envs": 8, "gamma": 1.0, "batch_size": 24, **settings}
+    return contestants.made(f"benchmarks.contestants:{name}", env_id, 0, env_kwargs, settings)
 
 
 class Recorder(BaseCallback):
@@ -147,48 +144,16 @@ def test_what_the_user_sets_comes_before_our_defaults():
     assert (agent.model.n_steps, agent.model.ent_coef, agent.model.n_envs) == (6, 0.25, 8)
     assert agent.model.policy.mlp_extractor.policy_net[0].out_features == 7
     assert made().model.n_steps == 3, "one sequence of full length from each environment"
-    assert contestant("ppo", EXACT, 0, KWARGS, {}).model.n_envs == 64
+    assert contestants.made("benchmarks.contestants:ppo", EXACT, 0, KWARGS, {}).model.n_envs == 64
 
 
-def test_a_setting_that_no_constructor_knows_is_one_line():
-    for name in ("ppo", "psi"):
-        with pytest.raises(ValueError, match=f"{name}.*nonsense"):
-            contestant(name, EXACT, 0, KWARGS, {"nonsense": 1})
-    with pytest.raises(ValueError, match="ppo.*batch_size"):
-        contestant("ppo", EXACT, 0, KWARGS, {"batch_size": 1})
+@pytest.mark.parametrize("settings", [{"nonsense": 1}, {"batch_size": 1}])
+def test_a_setting_that_the_constructor_refuses_is_one_line(settings):
+    with pytest.raises(ValueError, match=f"ppo cannot be made with.*{next(iter(settings))}"):
+        contestants.made("benchmarks.contestants:ppo", EXACT, 0, KWARGS, settings)
 
 
-def test_what_is_not_installed_is_one_line_before_any_work(tmp_path, capsys, monkeypatch):
+def test_what_is_not_installed_is_one_line(monkeypatch):
     monkeypatch.setattr(contestants, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit) as end:
-        options = ["--env", EXACT, "--seconds", "0.01", "--out", str(tmp_path / "runs")]
-        main(["compare", "--agents", "psi", "recurrent_ppo", *options])
-    error = capsys.readouterr().err
-    assert end.value.code == 2 and error.count("\n") == 1 and "pip install sb3-contrib" in error
-    assert not (tmp_path / "runs").exists()
-    contestants.check_installed([name for name in NAMES if not name.startswith("recurrent")])
-
-
-def test_they_are_compared_with_ours_and_not_repeated(tmp_path, capsys):
-    pytest.importorskip("sb3_contrib", reason=needs_contrib)
-    settings = {"n_envs": 8, "ppo": {"n_epochs": 1, "batch_size": 24}, "recurrent_ppo": {"n_epochs": 1}}
-    kwargs = {**KWARGS, "obs_mode": "dict"}  # which serves ours; each of the others has one of its own
-    options = ["compare", "--env", EXACT, "--env-kwargs", json.dumps(kwargs), "--settings", json.dumps(settings)]
-    options += ["--agents", "psi", "ppo", "recurrent_ppo", "--seconds", ".05", ".1", "-n", "50", "--out", str(tmp_path)]
-    main(options)
-    runs = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*-seed0-*.json")}
-    assert set(runs) == {f"{agent}-seed0-{end}s" for agent in ("psi", "ppo", "recurrent_ppo") for end in (0.05, 0.1)}
-    for name, run in runs.items():
-        assert run["figures"]["gap"] == pytest.approx(run["figures"]["log_z"] - run["figures"]["j"])
-        assert run["timesteps"] == 3 * run["sequences"] > 0 and run["scored"] <= 27 and run["warnings"] == []
-        assert 0.05 <= run["seconds"] <= run["cpu_seconds"] + 1e-3 and run["clock"] == "cpu"
-        assert 0 < run["cpu_seconds"] < run["wall_seconds"] + 0.1
-    for agent in ("psi", "ppo", "recurrent_ppo"):
-        first, second = (runs[f"{agent}-seed0-{end}s"] for end in (0.05, 0.1))
-        assert first["wall_seconds"] < second["wall_seconds"] and first["timesteps"] <= second["timesteps"]
-    capsys.readouterr()
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    main(options)
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
-    heads = capsys.readouterr().out.splitlines()[0]
-    assert "recurrent_ppo 0.1s (1)" in heads and "prior (1)" in heads
+    with pytest.raises(ImportError, match="pip install sb3-contrib"):
+        contestants.made("benchmarks.contestants:recurrent_ppo", EXACT, 0, KWARGS, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import gymnasium as gym
 import numpy as np
@@ -13,6 +14,7 @@ from sweep_toys import EXACT, KWARGS, N, Still, T, Table, V
 from agents import PsiLearning
 from agents.evaluate import evaluate
 from benchmarks.contestants import Contestant, factory_named, made
+from benchmarks.domains import CLOCKS
 
 EVERY = np.array(list(itertools.product(range(V), repeat=T)))  # [27, 3]
 FULL = np.full(len(EVERY), T)
@@ -142,3 +144,47 @@ def test_what_cannot_be_made_names_the_factory_in_one_line(agent, kwargs, kind, 
 def test_a_factory_is_what_its_name_says():
     assert factory_named("agents:PsiLearning") is PsiLearning
     assert factory_named("sweep_toys:Table") is Table
+
+
+def test_the_wall_clock_counts_what_the_process_sleeps_through():
+    """.4 s of sleep a round: CPU time hardly sees it."""
+
+    def rounds(clock):
+        agent = made("agents:PsiLearning", EXACT, 0, KWARGS, {**SMALL, "n_envs": 4})
+        collect = agent.model.collect
+        agent.model.collect = lambda: (time.sleep(0.4), collect())[1]
+        agent.learn(36, 0.3, CLOCKS[clock])
+        agent.env.close()
+        return agent.model.rounds
+
+    assert rounds("wall") == 1 and rounds("cpu") == 3
+
+
+def test_scored_counts_every_sequence_once():
+    agent, seen = made("agents:PsiLearning", EXACT, 0, KWARGS, {**SMALL, "n_envs": 4}), set()
+    for _ in range(10):
+        agent.learn(1, float("inf"), lambda: 0.0)
+        seen.update(map(tuple, agent.model.newest.tokens.tolist()))
+    agent.env.close()
+    assert agent.written()["scored"] == len(seen) > 5
+
+
+def test_the_best_of_the_prior_s_samples_are_the_best_of_the_first_distinct_ones():
+    """Of 27 sequences, the enumeration's best of those that were drawn by then; KL is the log of the share kept."""
+    agent = made("benchmarks.contestants:best_of_prior", EXACT, 0, KWARGS, {"calls": 20})
+    tokens, lengths = agent.sample(10, seed=3)
+    returns = np.sort(task().solution()["task_returns"])[::-1]
+    kept = agent.env.task.reward(tokens, lengths).sum(axis=1)
+    assert len({*map(tuple, tokens.tolist())}) == 10 and (np.diff(kept) <= 0).all()
+    assert returns[7:17].mean() <= kept.mean() <= returns[:10].mean() + 1e-6  # 7 of 27 were not among the first 20
+    kl = agent.log_prob(tokens, lengths) - log_probs_of_prior(tokens)
+    np.testing.assert_allclose(kl, kl[0], atol=1e-5)
+    assert np.exp(kl[0]) * 10 == pytest.approx(round(np.exp(kl[0]) * 10)) and np.exp(kl[0]) * 10 >= 20
+    with pytest.raises(ValueError, match="27 distinct molecules in .* fewer than 28"):
+        made("benchmarks.contestants:best_of_prior", EXACT, 0, KWARGS, {"calls": 28}).sample(10, seed=3)
+
+
+def log_probs_of_prior(tokens):
+    found = task().solution()
+    known = dict(zip(map(tuple, found["sequences"].tolist()), found["prior_log_probs"]))
+    return np.array([known[tuple(row)] for row in tokens.tolist()])

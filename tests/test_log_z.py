@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from functools import cache
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 
 from agents.baselines import FixedPolicy
-from benchmarks import prior_samples
+from benchmarks import domains, prior_samples
 from benchmarks.__main__ import main
+from benchmarks.domains import DOMAINS, MELODY, SMILES, keywords
 from benchmarks.log_z import estimate, optimum, share_closed
 from benchmarks.prior_samples import PriorSamples, best_of, drawn, hashes
 from seqtutor_envs.exact import objective
@@ -206,3 +208,29 @@ def test_fixed_policies_sample_what_the_file_holds():
     solution = env.solution()
     expected = np.exp(solution["prior_log_probs"]) @ solution["task_returns"]
     assert abs(returns.mean() - expected) < 4 * returns.std() / 5_000**0.5
+
+
+def test_the_command_places_an_agent_s_j_between_the_prior_and_log_z(tmp_path, capsys):
+    """As far as 4,000 samples tell."""
+    kwargs = json.dumps({"vocab_size": 3, "length": 3, "seed": 2})
+    options = ["log-z", "--env", EXACT, "--env-kwargs", kwargs, "-n", "4000", "--c", "0.5", "--j"]
+    solution = gym.make(EXACT, vocab_size=3, length=3, seed=2, c=0.5).unwrapped.solution()
+    of_prior = float(np.exp(solution["prior_log_probs"]) @ solution["task_returns"]) / 0.5
+    half = (of_prior + solution["log_z"]) / 2
+    main([*options, str(half), "0.01", "--out", str(tmp_path / "s.safetensors")])
+    line = capsys.readouterr().out.splitlines()[-2]
+    assert line.startswith("share closed at c = 0.5: ")
+    share, error = (float(word.strip("%")) for word in line.partition(": ")[2].split(" ± "))
+    assert share == pytest.approx(50, abs=4 * error) and 0 < error < 5
+
+
+def test_molecules_are_scored_on_all_cores_unless_said_otherwise(monkeypatch):
+    monkeypatch.setattr(domains, "scoring_processes", lambda: 6)
+    assert keywords(SMILES, "{}") == {"workers": 6} and DOMAINS[SMILES].clock == "wall"
+    assert keywords(SMILES, '{"max_length": 60}', workers=0) == {"max_length": 60, "workers": 0}
+    assert keywords(SMILES, '{"workers": 1}') == {"workers": 1}
+    given = keywords(SMILES, "{}", '{"ring": 0}', "mine.safetensors", 2)
+    assert given == {"term_weights": {"ring": 0}, "prior": "mine.safetensors", "workers": 2}
+    assert keywords(MELODY, "{}") == {}
+    with pytest.raises(ValueError, match="no scoring processes"):
+        keywords(MELODY, "{}", workers=2)

@@ -19,7 +19,7 @@ from benchmarks import perform as module
 from benchmarks.contestants import made
 from benchmarks.domains import SEED_APART
 from benchmarks.experiment import Experiment
-from benchmarks.perform import Curve, Stopwatch, perform, weights_hash
+from benchmarks.perform import CurveRecorder, Stopwatch, perform, weights_hash
 
 SETTINGS = {**SMALL, "n_envs": 8}
 PSI = Experiment(EXACT, "agents:PsiLearning", KWARGS, SETTINGS, steps=480, n=300, seed=5)
@@ -119,7 +119,7 @@ def test_points_are_judged_on_fewer_sequences(psi, by_hand):
             assert point[name] == pytest.approx(expected[name], abs=1e-12)
     agent = made("sweep_toys:table", EXACT, 0, KWARGS, {})
     for n, fewer in ((150, 150), (300, 200), (2_000, 200), (10_000, 1_000)):
-        assert Curve(toy("table", n=n, steps=10), agent, print).n == fewer
+        assert CurveRecorder(toy("table", n=n, steps=10), agent, print).n == fewer
 
 
 def test_a_judge_s_work_is_not_learning():

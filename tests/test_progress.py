@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import progress as module
 from benchmarks.experiment import Experiment
-from benchmarks.progress import Progress, duration
+from benchmarks.progress import SweepProgress, duration
 
 TASK = "SeqTutor-Exact-v0 (length=3)"
 COST = (10.0, 20.0, 30.0, 40.0, 50.0)  # core-seconds, of each seed
@@ -40,7 +40,7 @@ def shown(stream):
 
 def test_a_log_has_a_line_for_each_experiment_and_the_time_left(clock):
     stream = io.StringIO()
-    progress = Progress(EVERY[:4], 2, 2, stream)
+    progress = SweepProgress(EVERY[:4], 2, 2, stream)
     assert progress.time_left() == "about 50 s left"  # 100 core-seconds on two cores
     progress.started(EVERY[0])
     progress.started(EVERY[1])
@@ -72,7 +72,7 @@ def test_a_log_has_a_line_for_each_experiment_and_the_time_left(clock):
 
 def test_a_terminal_has_a_bar_with_what_is_in_progress(clock):
     stream = Terminal()
-    progress = Progress(EVERY, 5, 2, stream)
+    progress = SweepProgress(EVERY, 5, 2, stream)
     progress.started(EVERY[0])
     progress.progressed(EVERY[0], {"share": 0.25, "j": -12.345, "task_return": 2.0})
     newest = stream.getvalue().rpartition("\r")[2]
@@ -95,7 +95,7 @@ def test_a_terminal_has_a_bar_with_what_is_in_progress(clock):
 
 def test_news_of_what_is_over_is_no_news(clock):
     stream = Terminal()
-    progress = Progress(EVERY[:2], 0, 1, stream)
+    progress = SweepProgress(EVERY[:2], 0, 1, stream)
     progress.started(EVERY[0])
     progress.finished(EVERY[0], RESULT)
     progress.progressed(EVERY[0], {"share": 1.0, "j": 5.0, "task_return": 2.0})

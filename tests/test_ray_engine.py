@@ -99,7 +99,7 @@ def test_an_address_without_ray_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["run", "smoke", "--address", "auto", "--out", str(tmp_path)])
     assert exit_.value.code == 2
-    assert capsys.readouterr().err.endswith("--address is of a Ray cluster: add --engine ray.\n")
+    assert capsys.readouterr().err.endswith("--address needs --engine ray.\n")
 
 
 def test_what_a_task_tells_is_taken_once():

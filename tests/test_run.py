@@ -201,7 +201,7 @@ def test_a_reason_of_several_lines_is_one_in_the_log_of_the_sweep(tmp_path, caps
     [
         (["--only", "nobody", "--dry-run"], "No experiment of wrong_of_user matches nobody; labels are still, table."),
         (["--jobs", "0"], "--jobs must be at least 1, not 0."),
-        (["--address", "auto"], "--address is of a Ray cluster: add --engine ray."),
+        (["--address", "auto"], "--address needs --engine ray."),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_is_written(tmp_path, capsys, options, said):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import json
 import math
+import re
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ from rdkit import Chem
 from rdkit.Chem import QED, Crippen, DataStructs, Descriptors, rdFingerprintGenerator
 from rdkit.Contrib.SA_Score import sascorer
 
-from benchmarks.__main__ import main as benchmark
 from seqtutor_envs.cells import log_softmax
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.smiles import metrics, similarity
@@ -237,17 +237,16 @@ def test_a_prepared_set_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert table(prepared) == before and len(similarity.nearest(prepared.fingerprints, prepared.fingerprints)) == 4
 
 
-def test_the_moses_command_prints_both_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    whl = wheel(tmp_path, test=[BIPHENYL, "CCO"], train=["CC", "CCO"])
-    (tmp_path / "a.smi").write_text("\n".join([BIPHENYL, "CCO", "CCC", "C1CC", "CCN"]) + "\n")
-    benchmark(["moses", str(whl), "--smiles", str(tmp_path / "a.smi"), "-n", "4", "--out", str(tmp_path / "row.json")])
-    printed = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()[1:]}
-    assert printed["valid"] == ["0.7500", "0.9748"] and printed["novelty"] == ["0.6667", "0.8419"]
-    assert set(MOSES_CHAR_RNN) <= set(printed)
-    written = json.loads((tmp_path / "row.json").read_text())
-    assert written["n"] == 4 and written["figures"]["valid"] == 0.75
-    benchmark(["moses", str(whl), "-n", "30"])
-    assert "valid_molecules" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        benchmark(["moses", str(tmp_path / "none.whl")])
-    assert "none.whl" in capsys.readouterr().err
+def test_the_comparison_with_moses_in_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a small wheel in MOSES' place, and fewer samples."""
+    text = (Path(__file__).parents[1] / "docs" / "molecules.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)
+    (code,) = [block for block in blocks if "MOSES_CHAR_RNN" in block]
+    wheel(tmp_path, test=[BIPHENYL, "CCO"], train=["CC", "CCO"]).rename(tmp_path / "molsets-0.3.1-py3-none-any.whl")
+    monkeypatch.chdir(tmp_path)
+    left: dict[str, Any] = {}
+    exec(code.replace("10_000", "30"), left)
+    assert len(left["smiles"]) == 30 and set(MOSES_CHAR_RNN) <= set(left["row"])
+    reference, trained_on = MoleculeSet([BIPHENYL, "CCO"]), frozenset(["CC", "CCO"])
+    expected = table(left["smiles"], reference, novelty=trained_on, max_compared=30)
+    assert left["row"] == pytest.approx(expected, nan_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -11,16 +12,24 @@ from recurrent_toys import random_weights
 from smiles_toys import ASPIRIN, BENZENE, CAFFEINE, GLUCOSE, MACROCYCLE, OSIMERTINIB, by_rdkit
 
 from agents import GLearning, PsiLearning, QLearning
-from benchmarks.__main__ import main
-from benchmarks.authors import FIGURES, PAPER, characters, encoded, figures, strings_of, table
-from benchmarks.primed import PrimedPrior, PrimedTask, primed
+from benchmarks.authors_smiles import (
+    PrimedPrior,
+    PrimedTask,
+    character_vocab,
+    encode_characters,
+    main,
+    primed,
+    read_strings,
+)
+from benchmarks.perform import perform
+from benchmarks.suites import AUTHORS_SMILES
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.masking import LOG_PROB_FLOOR
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.smiles import SmilesTask
 
 STRINGS = (ASPIRIN, CAFFEINE, BENZENE, GLUCOSE, MACROCYCLE, OSIMERTINIB)
-VOCAB = characters(["CC(=O)Nc1"])  # eight characters and the end
+VOCAB = character_vocab(["CC(=O)Nc1"])  # eight characters and the end
 K = len(VOCAB) - 1
 LENGTH = 8  # without the primer
 
@@ -44,9 +53,9 @@ def ids(*strings, length=LENGTH + 1):
 
 
 def test_a_token_is_a_character():
-    vocab = characters(["ClC", "C[nH]c"])
+    vocab = character_vocab(["ClC", "C[nH]c"])
     assert vocab.tokens == ("C", "H", "[", "]", "c", "l", "n", "<end>") and vocab.end == 7
-    (row,) = encoded(["ClC[nH]"], vocab)
+    (row,) = encode_characters(["ClC[nH]"], vocab)
     assert "".join(vocab.decode(row)) == "ClC[nH]<end>" and len(row) == 8
 
 
@@ -101,49 +110,39 @@ def test_agents_can_neither_choose_the_first_character_nor_pay_for_it(agent_clas
     assert not np.allclose(rows[:, 1], agent.prior.log_probs(tokens, lengths)[:, 1], atol=1e-3)  # it has learned
 
 
-def test_figures_are_rdkits():
-    """Three molecules, one of them twice, and two strings that are none: means over the four."""
-    valid = [ASPIRIN, MACROCYCLE, CAFFEINE, ASPIRIN]
-    row = figures([*valid, "C(C", ""], np.full(6, -30.0), np.full(6, 2.0))
-    logp, sa, qed, ring = np.mean([by_rdkit(string) for string in valid], axis=0)
-    assert row["valid"] == pytest.approx(4 / 6) and ring == 1
-    expected = {"logp": logp, "qed": qed, "sa": sa, "sa_penalty": -sa, "ring_penalty": -ring}
-    assert {name: row[name] for name in expected} == pytest.approx(expected)
-    assert (row["unique"], row["log_p"], row["kl"]) == (0.75, -30, 2)
-    assert row["characters"] == pytest.approx(sum(map(len, [*valid, "C(C"])) / 6)
-    text = table({**PAPER, "ours": row})
-    assert "paper's tuned (?)" in text.splitlines()[0]
-    assert all(any(line.startswith(f"{name} ") for line in text.splitlines()) for name in FIGURES)
+def test_metrics_are_those_of_the_strings_without_their_primers():
+    strings = ["CCO", "C(C", "CCO", "CCN"]
+    tokens, lengths = ids(*("(" + string for string in strings if set(string) <= set(VOCAB.tokens)))
+    written = [string for string in strings if set(string) <= set(VOCAB.tokens)]
+    found = PrimedTask(SmilesTask(LENGTH, vocab=VOCAB)).metrics(tokens, lengths)
+    logp, sa, qed, ring = np.mean([by_rdkit(text) for text in written if text != "C(C"], axis=0)
+    expected = {"valid": 1 - 1 / len(written), "mean_logp": logp, "mean_sa": sa, "mean_qed": qed}
+    assert {name: found[name] for name in expected} == pytest.approx(expected) and ring == 0
 
 
 def test_strings_are_drawn_from_all_of_the_file(tmp_path):
     path = tmp_path / "all.smi"
     path.write_text("\n".join(["C" * n for n in range(1, 131)] + ["é", "C C"]) + "\n")
-    everything = strings_of(path, None, None, 1_000, seed=0)
+    everything = read_strings(path, None, None, 1_000, seed=0)
     assert sorted(map(len, everything)) == [1, *range(1, 121)]  # up to 120 characters; a name is no part of a string
-    some = strings_of(path, None, None, 10, seed=1)
-    assert len(set(some)) >= 9 and set(some) < set(everything) and some != strings_of(path, None, None, 10, seed=2)
+    some = read_strings(path, None, None, 10, seed=1)
+    assert len(set(some)) >= 9 and set(some) < set(everything) and some != read_strings(path, None, None, 10, seed=2)
 
 
-def test_the_command_trains_tunes_and_compares(tmp_path, capsys):
-    data, out = tmp_path / "mine.smi", tmp_path / "out"
-    data.write_text("\n".join(STRINGS * 20) + "\n")
-    options = ["--file", str(data), "--out", str(out), "--pretrain-seconds", "0.1", "--seconds", "0.05", "-n", "10"]
-    options += ["--n-envs", "2", "--workers", "0", "--agents", "psi", "q"]
-    main(["authors", *options])
-    printed = capsys.readouterr().out
-    content = json.loads((out / "authors.json").read_text())
-    assert list(content["rows"]) == [*PAPER, "prior, unprimed", "prior", "psi", "q"]
-    assert content["rows"]["psi"].keys() >= set(FIGURES) and content["rows"]["prior"]["kl"] == 0
-    settings = content["agents"]["q"]["settings"]
-    assert settings["gamma"] == 0.95 and settings["epsilon_start"] == settings["epsilon_end"] == 0.01
-    assert content["prior"]["hidden_size"] == 100 and content["prior"]["strings"] == 120
-    assert "second-hand" in printed and "paper's prior (?)" in printed and "120 strings" in printed
-    assert set(path.name for path in out.iterdir()) == {"prior.safetensors", "prior.json", "authors.json"}
-    before = (out / "prior.safetensors").stat().st_mtime_ns
-    main(["authors", *options, "--agents", "g"])
-    assert (out / "prior.safetensors").stat().st_mtime_ns == before
-    assert "g" in json.loads((out / "authors.json").read_text())["rows"]
+def test_the_command_trains_the_prior_that_the_suite_tunes(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.smi").write_text("\n".join(STRINGS * 20) + "\n")
+    main(["train", "--file", "mine.smi", "--epochs", "1"])
+    assert "validation nll" in capsys.readouterr().out
+    card = json.loads((tmp_path / "authors-prior.json").read_text())
+    assert card["strings"] == 120 and card["hidden_size"] == 100
+    primed_ones = [one for one in AUTHORS_SMILES if one.seed == 0 and one.label != "prior, not primed"]
+    every = {one.agent.partition(":")[2]: one for one in primed_ones}
+    assert set(every) == {"prior", "q", "psi", "g"}
+    result = perform(replace(every["q"], steps=200, n=10))
+    assert result["c"] == pytest.approx(1 / 0.35) and result["timesteps"] >= 200
+    assert {"valid", "mean_logp", "kl", "term_prefix"} <= result["metrics"].keys()
+    assert perform(replace(every["prior"], n=10))["metrics"]["kl"] == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -153,13 +152,12 @@ def test_the_command_trains_tunes_and_compares(tmp_path, capsys):
         (["--moses", "a", "--file", "b"], "one of --file"),
         (["--file", "nowhere.smi"], "nowhere.smi"),
         (["--file", "one.smi"], "2 are needed"),
-        (["--file", "one.smi", "--seconds", "0"], "above 0"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_status_2(tmp_path, capsys, monkeypatch, options, says):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "one.smi").write_text("CCO\n")
     with pytest.raises(SystemExit) as end:
-        main(["authors", "--out", "out", *options])
+        main(["train", *options])
     error = capsys.readouterr().err
     assert end.value.code == 2 and error.count("\n") == 1 and says in error
