@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: demo, run, list, report, tune, compare, compatibility, log-z, moses, authors, speed."""
+"""`python -m benchmarks`: demo, run, list, report, tune, compare, log-z, moses, authors, speed."""
 
 from __future__ import annotations
 
@@ -109,7 +109,6 @@ def main(args: list[str] | None = None) -> None:
     """The command line."""
     from benchmarks.authors import authors
     from benchmarks.compare import compare
-    from benchmarks.compatibility import compatibility
     from benchmarks.log_z import log_z
     from benchmarks.moses import moses
     from benchmarks.reporting import report
@@ -120,7 +119,7 @@ def main(args: list[str] | None = None) -> None:
     commands: dict[str, Callable[..., None]] = {"demo": demo, "run": run_suite, "list": list_suites}
     commands |= {"report": report, "tune": tune}
     commands |= {"compare": compare, "speed": speed}
-    commands |= {"compatibility": compatibility, "log-z": log_z, "moses": moses, "authors": authors}
+    commands |= {"log-z": log_z, "moses": moses, "authors": authors}
     run(commands, "python -m benchmarks", args)
 
 
