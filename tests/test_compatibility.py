@@ -1,133 +1,315 @@
-"""`python -m benchmarks compatibility`: what is tried, how it is told, and that the document shows the same table."""
+"""Which library's algorithm trains in which environment and obs_mode: each cell of docs/compatibility.json, tried.
+
+The slow cells run with `-m slow`. `python -m pytest tests/test_compatibility.py --rewrite-compatibility` tries all
+cells and writes the JSON file, and docs/compatibility.md from it.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
-import re
-from importlib.util import find_spec
+import sys
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
+import gymnasium as gym
 import pytest
 import torch
+from stable_baselines3.common.logger import Logger
 
-from benchmarks import compatibility
-from benchmarks.__main__ import main
-from benchmarks.compatibility import COLUMNS, LIBRARIES, NOT_INSTALLED, attempt, markdown
-from benchmarks.trials import TRIALS, Trial, changed
+import seqtutor_envs
+from agents.loading import agent_classes
+from seqtutor_envs.command import installed
+from seqtutor_envs.files import write_atomically
+from seqtutor_envs.sb3 import make_vec_env
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "compatibility.md"
-EXACT = tuple(column for column in COLUMNS if column[0] == "SeqTutor-Exact-v0")
-NEEDS_BOX = r"AssertionError: The algorithm only supports \(<class 'gymnasium.spaces.box.Box'>,\)"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+EXAMPLE = ROOT / "examples" / "cleanrl_ppo.py"
+COMMAND = "python -m pytest tests/test_compatibility.py --rewrite-compatibility"
+VERSIONS = ("gymnasium", "stable-baselines3", "sb3-contrib", "torchrl", "torch", "numpy")
+IDS = ("SeqTutor-Melody-v0", "SeqTutor-SMILES-v0", "SeqTutor-Exact-v0")
+COLUMNS = [f"{env_id} {obs_mode}" for env_id in IDS for obs_mode in ("token", "prefix", "dict")]
+SLOW = [column for column in COLUMNS if "Exact" not in column and "dict" not in column]  # half a minute of one core
+WORKS = ("trains", "steps")
+
+N_ENVS = 4
+STEPS = 16  # of each environment in a rollout
+TOKENS = 3 * STEPS * N_ENVS  # three rollouts
+ROLLOUT = {"n_steps": STEPS}
+BATCHES = {**ROLLOUT, "batch_size": 32}
+EPOCHS = {**BATCHES, "n_epochs": 1}
+REPLAY = {"learning_starts": 32, "train_freq": 4, "batch_size": 32, "buffer_size": 1000}
+
+HEAD = """# What trains where
+
+Each cell was tried: a few updates of the library's algorithm in the environment, with observations of that `obs_mode`.
+"trains": parameters changed and are finite. "steps": nothing learns there, and it stepped. A number is the reason why
+not, below: the first line of what was raised.
+"""
 
 
-def cells(line):
-    return [cell.strip() for cell in line.strip("|").split("|")]
+# -- a few updates of each algorithm: these raise where the library does, and where nothing was learned ---------------
 
 
-def table(text):
-    """Head and rows of a Markdown text's only table."""
-    lines = [cells(line) for line in text.splitlines() if line.startswith("|")]
-    return lines[0], lines[2:]
+def check_changed(before, after):
+    """Raise RuntimeError unless some tensor has changed and all are finite."""
+    if all(value.equal(after[name]) for name, value in before.items()):
+        raise RuntimeError("it ran, but no parameter has changed")
+    if not all(value.isfinite().all() for value in after.values()):
+        raise RuntimeError("it ran, but a parameter is not finite")
+
+
+def check_learns(model, timesteps):
+    """Train what has stable-baselines3's `learn` and `get_parameters`."""
+
+    def tensors():  # without the optimisers' states, which are nested
+        parts = model.get_parameters().items()
+        values = ((f"{part}.{name}", value) for part, state in parts for name, value in state.items())
+        return {name: value for name, value in values if hasattr(value, "equal")}
+
+    model.set_logger(Logger(None, []))  # one of its own would leave a temporary folder
+    before = {name: value.clone() for name, value in tensors().items()}
+    model.learn(timesteps)
+    check_changed(before, tensors())
+
+
+def train_ours(name, env_id, obs_mode):
+    agent = agent_classes()[name](env_id, n_envs=N_ENVS, env_kwargs={"obs_mode": obs_mode})
+    check_learns(agent, 3 * N_ENVS * agent.horizon)
+
+
+def train_sb3(module, name, settings, policy, env_id, obs_mode):
+    """`policy` is what the names of the algorithm's policies end with."""
+    env = make_vec_env(env_id, N_ENVS, obs_mode=obs_mode)
+    kind = "MultiInput" if obs_mode == "dict" else "Mlp"
+    algorithm = getattr(importlib.import_module(module), name)
+    check_learns(algorithm(kind + policy, env, seed=0, device="cpu", **settings), TOKENS)
+
+
+def train_torchrl(batched, env_id, obs_mode):
+    """Three updates by TorchRL's clipped PPO loss (a batch) or its A2C loss (a single environment), linear networks."""
+    from tensordict.nn import TensorDictModule
+    from torchrl.envs import DTypeCastTransform, GymEnv, GymWrapper, TransformedEnv
+    from torchrl.modules import MLP, OneHotCategorical, ProbabilisticActor, ValueOperator
+    from torchrl.objectives import A2CLoss, ClipPPOLoss
+
+    if batched:  # TorchRL itself resets what is over
+        env = GymWrapper(gym.make_vec(env_id, num_envs=N_ENVS, autoreset_mode="Disabled", obs_mode=obs_mode))
+    else:
+        env = GymEnv(env_id, obs_mode=obs_mode)
+    keys = ["token", "step"] if obs_mode == "dict" else ["observation"]
+    env = TransformedEnv(env, DTypeCastTransform(torch.int64, torch.float32, in_keys=keys))
+    logits = TensorDictModule(MLP(out_features=env.action_spec.shape[-1], num_cells=[]), keys, ["logits"])
+    actor = ProbabilisticActor(logits, ["logits"], distribution_class=OneHotCategorical, return_log_prob=True)
+    critic = ValueOperator(MLP(out_features=1, num_cells=[]), keys)
+    actor(critic(env.reset()))  # gives the lazy layers their sizes
+    loss = (ClipPPOLoss if batched else A2CLoss)(actor, critic)
+    optimizer = torch.optim.Adam(loss.parameters(), 1e-3)
+    before = {name: value.clone() for name, value in loss.state_dict().items()}
+    for _ in range(3):
+        with torch.no_grad():
+            batch = env.rollout(STEPS, actor, break_when_any_done=False)
+        optimizer.zero_grad()
+        sum(value for name, value in loss(batch).items() if name.startswith("loss_")).backward()
+        optimizer.step()
+    check_changed(before, loss.state_dict())
+    env.close()
+
+
+def train_cleanrl(env_id, obs_mode):
+    if obs_mode != "dict":
+        raise ValueError("the example reads observations of obs_mode 'dict'")
+    spec = spec_from_file_location(EXAMPLE.stem, EXAMPLE)  # by its path: other distributions have folders `examples`
+    example = sys.modules[EXAMPLE.stem] = module_from_spec(spec)
+    spec.loader.exec_module(example)
+    sizes = {"num_envs": N_ENVS, "num_steps": STEPS}
+    before, after = (example.train(example.Args(env_id, total_timesteps=n, **sizes)) for n in (0, TOKENS))
+    check_changed(before.state_dict(), after.state_dict())
+
+
+def step_wrapped(wrapper, env_id, obs_mode):
+    """Random tokens through one of Gymnasium's vector wrappers, until sequences have ended and begun anew."""
+    native = gym.make_vec(env_id, num_envs=N_ENVS, obs_mode=obs_mode)
+    env = getattr(gym.wrappers.vector, wrapper)(native)
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    for _ in range(native.task.length + 2):
+        env.step(env.action_space.sample())
+    env.close()
+
+
+class Row(NamedTuple):
+    """One row of the table; `module` must be there to import."""
+
+    library: str
+    algorithm: str
+    run: Callable[[str, str], None]
+    module: str = "seqtutor_envs"
+
+
+def sb3_row(name, settings, module="stable_baselines3", policy="Policy"):
+    return Row(module.replace("_", "-"), name, partial(train_sb3, module, name, settings, policy), module)
+
+
+contrib_row = partial(sb3_row, module="sb3_contrib")
+ROWS = (
+    Row("seqtutor", "Psi-learning", partial(train_ours, "psi")),
+    Row("seqtutor", "G-learning", partial(train_ours, "g")),
+    Row("seqtutor", "Q-learning", partial(train_ours, "q")),
+    Row("seqtutor", "policy gradient", partial(train_ours, "pg")),
+    sb3_row("PPO", EPOCHS),
+    sb3_row("A2C", ROLLOUT),
+    sb3_row("DQN", REPLAY),
+    sb3_row("SAC", REPLAY),
+    sb3_row("TD3", REPLAY),
+    contrib_row("RecurrentPPO", EPOCHS, policy="LstmPolicy"),
+    contrib_row("MaskablePPO", EPOCHS),
+    contrib_row("TRPO", BATCHES),
+    contrib_row("QRDQN", REPLAY),
+    contrib_row("ARS", {"n_delta": 2, "n_eval_episodes": 4}),
+    Row("torchrl", "GymEnv, A2C loss", partial(train_torchrl, False), "torchrl"),
+    Row("torchrl", "GymWrapper of the native batch, PPO loss", partial(train_torchrl, True), "torchrl"),
+    Row("cleanrl", "PPO with an LSTM (examples/cleanrl_ppo.py)", train_cleanrl),
+    *(
+        Row("gymnasium", f"vector.{name}", partial(step_wrapped, name))
+        for name in (
+            "RecordEpisodeStatistics", "NormalizeReward", "NormalizeObservation", "FlattenObservation", "DictInfoToList"
+        )
+    ),
+)
+
+
+def try_cell(row, column):
+    """Return "trains" or "steps", or the first line of what was raised."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            row.run(*column.split())
+        except Exception as error:  # whatever another library raises is the answer
+            lines = str(error).strip().splitlines()
+            return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return "steps" if row.library == "gymnasium" else "trains"
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+def committed():
+    return json.loads((DOCS / "compatibility.json").read_text("utf-8"))
+
+
+def render_markdown(table):
+    """Return the document: the table, the reasons, and what it was made with."""
+    rows = table["rows"]
+    reasons = list(dict.fromkeys(row[column] for row in rows for column in COLUMNS if row[column] not in WORKS))
+    heads = ["library", "algorithm", *(column.replace("SeqTutor-", "").replace("-v0", "") for column in COLUMNS)]
+    lines = [heads, ["---"] * len(heads)]
+    for row in rows:
+        cells = [row[column] if row[column] in WORKS else f"({reasons.index(row[column]) + 1})" for column in COLUMNS]
+        lines.append([row["library"], row["algorithm"], *cells])
+    text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    numbered = "".join(f"{i}. `{reason}`\n" for i, reason in enumerate(reasons, 1))
+    versions = ", ".join(f"{name} {number}" for name, number in table["versions"].items())
+    return f"{HEAD}\n{text}\n\n{numbered}\n{versions}; `{table['command']}`\n"
+
+
+def rewrite(results, folder=DOCS):
+    """Write both files from {(algorithm, column): result}, unless a cell was not tried. Return a line that says so."""
+    missing = [(row.algorithm, column) for row in ROWS for column in COLUMNS if (row.algorithm, column) not in results]
+    if missing:
+        return f"The table stays as it was: {len(missing)} cells were not tried, such as {' in '.join(missing[0])}."
+    rows = [
+        {"library": row.library, "algorithm": row.algorithm, **{name: results[row.algorithm, name] for name in COLUMNS}}
+        for row in ROWS
+    ]
+    versions = {"seqtutor": seqtutor_envs.__version__, **{name: installed(name) for name in VERSIONS}}
+    table = {"command": COMMAND, "versions": versions, "rows": rows}
+    write_atomically(folder / "compatibility.json", (json.dumps(table, indent=1) + "\n").encode())
+    write_atomically(folder / "compatibility.md", render_markdown(table).encode())
+    return f"{folder / 'compatibility.json'} and .md are rewritten."
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    """Every trial in the Exact environment: the JSON rows by algorithm, and the Markdown."""
-    out = tmp_path_factory.mktemp("compatibility") / "table.md"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compatibility, "COLUMNS", EXACT)
-        main(["compatibility", "--out", str(out)])
-    return {row["algorithm"]: row for row in json.loads(out.with_suffix(".json").read_text())["rows"]}, out.read_text()
+def own_process():
+    """A process for torchrl, whose import sets multiprocessing's start method to spawn."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        yield pool
 
 
-def test_what_should_train_trains(rows):
-    """All but what needs continuous actions, and what reads one obs_mode only; each with the library's own reason."""
-    for trial in TRIALS:
-        row = rows[0][trial.algorithm]
-        results = [row[f"{env_id} {obs_mode}"] for env_id, obs_mode in EXACT]
-        if row["library"] in ("sb3-contrib", "torchrl") and find_spec(trial.module) is None:
-            assert results == [NOT_INSTALLED] * 3
-        elif trial.algorithm in ("SAC", "TD3"):
-            assert all(re.match(NEEDS_BOX, result) for result in results)
-        elif trial.library == "cleanrl":
-            assert all("obs_mode 'dict'" in result for result in results[:2]) and results[2] == "trains"
-        elif trial.algorithm in ("ARS", "vector.NormalizeObservation"):
-            works = ["trains" if trial.algorithm == "ARS" else "steps"] * 2
-            assert results[:2] == works and ": " in results[2], "it reads no dict"
-        else:
-            assert results == ["steps" if trial.library == "gymnasium" else "trains"] * 3, trial.algorithm
+@pytest.mark.parametrize("column", [pytest.param(c, marks=pytest.mark.slow if c in SLOW else ()) for c in COLUMNS])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.algorithm)
+def test_the_cell_is_what_the_table_says(row, column, own_process, record_property, request):
+    if find_spec(row.module) is None:
+        pytest.skip(f"{row.module} is not installed: pip install -e '.[third-party]'")
+    apart = row.library == "torchrl"
+    result = own_process.submit(try_cell, row, column).result() if apart else try_cell(row, column)
+    if request.config.getoption("rewrite_compatibility"):
+        record_property("compatibility", [row.algorithm, column, result])  # for conftest.py, which calls `rewrite`
+        return
+    table = committed()
+    told = {one["algorithm"]: one for one in table["rows"]}[row.algorithm][column]
+    if installed(row.library) != table["versions"].get(row.library) and result not in WORKS:
+        assert told not in WORKS, result  # another version says it in other words
+    else:
+        assert result == told, f"if this is right, `{COMMAND}`"
 
 
-def test_the_files_say_the_same(rows):
-    head, lines = table(rows[1])
-    assert head == ["library", "algorithm", "Exact token", "Exact prefix", "Exact dict"]
-    reasons = dict(re.findall(r"^(\d+)\. `(.*)`$", rows[1], re.MULTILINE))
-    for line in lines:
-        told = [reasons[cell.strip("()")] if cell.startswith("(") else cell for cell in line[2:]]
-        assert [line[0], line[1], *told] == list(rows[0][line[1]].values())
-    last = rows[1].splitlines()[-1]
-    assert f"torch {torch.__version__}" in last and "python -m benchmarks compatibility --out" in last
+def test_what_should_train_trains():
+    """All but what needs continuous actions, and what reads one obs_mode only."""
+    fails = {(row["algorithm"], name) for row in committed()["rows"] for name in COLUMNS if row[name] not in WORKS}
+    example = "PPO with an LSTM (examples/cleanrl_ppo.py)"
+    expected = {(name, column) for name in ("SAC", "TD3") for column in COLUMNS}
+    expected |= {(name, f"{env_id} dict") for name in ("ARS", "vector.NormalizeObservation") for env_id in IDS}
+    expected |= {(example, f"{env_id} {obs_mode}") for env_id in IDS for obs_mode in ("token", "prefix")}
+    assert fails == expected
 
 
-def test_the_document_has_the_same_rows_and_columns():
-    head, lines = table(DOCUMENT.read_text("utf-8"))
-    assert head == ["library", "algorithm", *(f"{env_id.split('-')[1]} {obs_mode}" for env_id, obs_mode in COLUMNS)]
-    assert [line[:2] for line in lines] == [[trial.library, trial.algorithm] for trial in TRIALS]
-    assert {trial.library for trial in TRIALS} == set(LIBRARIES) and len(COLUMNS) == 9
-    assert all(len(line) == 11 and all(line) for line in lines)
-    assert f"{NOT_INSTALLED} |" not in DOCUMENT.read_text("utf-8"), "made where all is installed"
+def test_the_document_is_the_json_file_s():
+    table = committed()
+    assert (DOCS / "compatibility.md").read_text("utf-8") == render_markdown(table)
+    assert [(row["library"], row["algorithm"]) for row in table["rows"]] == [row[:2] for row in ROWS]
 
 
-def test_the_first_line_of_what_was_raised_is_the_result(capsys):
-    def fails(env_id, obs_mode):
-        print("chatter")
+def test_a_table_is_rewritten_whole_or_not_at_all(tmp_path):
+    """The same reason has one number."""
+    results = {(row.algorithm, column): "trains" for row in ROWS for column in COLUMNS}
+    results |= {("PPO", COLUMNS[0]): "E: x", ("PPO", COLUMNS[2]): "E: y", ("A2C", COLUMNS[1]): "E: y"}
+    assert "rewritten" in rewrite(results, tmp_path)
+    text = (tmp_path / "compatibility.md").read_text()
+    works = " | ".join(["trains"] * 6)
+    assert f"| stable-baselines3 | PPO | (1) | trains | (2) | {works} |" in text
+    assert f"| stable-baselines3 | A2C | trains | (2) | trains | {works} |" in text
+    assert "\n\n1. `E: x`\n2. `E: y`\n\nseqtutor " in text and f"torch {torch.__version__}" in text
+    rows = json.loads((tmp_path / "compatibility.json").read_text())["rows"]
+    assert {(row["algorithm"], column): row[column] for row in rows for column in COLUMNS} == results
+    before = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
+    del results["TRPO", COLUMNS[3]]
+    assert rewrite(results, tmp_path).endswith(f"1 cells were not tried, such as TRPO in {COLUMNS[3]}.")
+    assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == before
+
+
+def test_the_first_line_of_what_was_raised_is_the_result():
+    def fail(env_id, obs_mode):
         raise KeyError(f"{env_id} {obs_mode}\nmore")
 
-    def is_silent(env_id, obs_mode):
+    def fail_silently(env_id, obs_mode):
         raise AssertionError
 
-    assert attempt(Trial("torchrl", "", fails), "a", "b") == "KeyError: 'a b\\nmore'"
-    assert attempt(Trial("torchrl", "", is_silent), "a", "b") == "AssertionError"
-    assert attempt(Trial("torchrl", "", lambda *where: None, success="flies"), "a", "b") == "flies"
-    assert capsys.readouterr() == ("", "")
+    assert try_cell(Row("torchrl", "", fail), "a b") == "KeyError: 'a b\\nmore'"
+    assert try_cell(Row("torchrl", "", fail_silently), "a b") == "AssertionError"
 
 
 def test_nothing_learned_is_no_success():
     zeros = {"w": torch.zeros(2), "b": torch.zeros(1)}
-    changed(zeros, {"w": torch.zeros(2), "b": torch.ones(1)})
+    check_changed(zeros, {"w": torch.zeros(2), "b": torch.ones(1)})
     with pytest.raises(RuntimeError, match="no parameter has changed"):
-        changed(zeros, {"w": torch.zeros(2), "b": torch.zeros(1)})
+        check_changed(zeros, {"w": torch.zeros(2), "b": torch.zeros(1)})
     with pytest.raises(RuntimeError, match="not finite"):
-        changed(zeros, {"w": torch.ones(2), "b": torch.tensor([torch.nan])})
-
-
-def test_a_library_that_is_not_there_is_said_to_be(monkeypatch, capsys):
-    """Nothing of it is run, here or in a process of its own."""
-    gone = [Trial("torchrl", name, lambda *where: None, name, apart=True) for name in ("not_there", "not.there")]
-    monkeypatch.setattr(compatibility, "TRIALS", gone)
-    main(["compatibility", "--libraries", "torchrl"])
-    _, lines = table(capsys.readouterr().out)
-    assert lines == [["torchrl", trial.algorithm, *[NOT_INSTALLED] * 9] for trial in gone]
-
-
-def test_ctrl_c_writes_nothing(tmp_path, monkeypatch, capsys):
-    def interrupted(env_id, obs_mode):
-        raise KeyboardInterrupt
-
-    trials = [Trial("gymnasium", "works", lambda *where: None), Trial("gymnasium", "does not", interrupted)]
-    monkeypatch.setattr(compatibility, "TRIALS", trials)
-    with pytest.raises(SystemExit) as end:
-        main(["compatibility", "--out", str(tmp_path / "table.md")])
-    assert end.value.code == 130 and list(tmp_path.iterdir()) == []
-
-
-def test_the_same_reason_has_one_number(monkeypatch):
-    monkeypatch.setattr(compatibility, "COLUMNS", EXACT)
-    names = [f"{env_id} {obs_mode}" for env_id, obs_mode in EXACT]
-    made = [
-        {"library": "l", "algorithm": "a", **dict(zip(names, ("trains", "E: x", "E: y")))},
-        {"library": "l", "algorithm": "b", **dict(zip(names, ("E: y", "steps", "E: x")))},
-    ]
-    text = markdown(made, {"torch": "9", "torchrl": None}, "python -m it")
-    assert table(text)[1] == [["l", "a", "trains", "(1)", "(2)"], ["l", "b", "(2)", "steps", "(1)"]]
-    assert text.endswith("1. `E: x`\n2. `E: y`\n\ntorch 9; `python -m it`\n")
+        check_changed(zeros, {"w": torch.ones(2), "b": torch.tensor([torch.nan])})
