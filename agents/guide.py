@@ -24,8 +24,8 @@ from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtr
 from stable_baselines3.common.vec_env import unwrap_vec_normalize
 from torch import nn
 
+from agents.envs import get_env_attribute
 from agents.networks import VALUE_CELLS
-from agents.rollouts import env_attribute
 from seqtutor_envs import checks
 from seqtutor_envs.prior import Prior, RecurrentPrior, load_prior
 from seqtutor_envs.task import Task
@@ -154,11 +154,11 @@ def start_as_prior(model: Any, prior: str | os.PathLike[str] | Prior | None = No
     env = model.get_env()
     if prior is None and env is None:
         raise ValueError("This model has no environment to take the prior from: pass prior=.")
-    found = env_attribute(env, "prior") if prior is None else prior
+    found = get_env_attribute(env, "prior") if prior is None else prior
     if found is None:
         raise ValueError("This model's environment has no prior: pass prior=, a name, a path or a RecurrentPrior.")
     lstm = _lstm_prior(found)
-    task = None if env is None else env_attribute(env, "task")
+    task = None if env is None else get_env_attribute(env, "task")
     if task is not None:
         checks.same_vocabulary(task, lstm)
         if _forbids_tokens(task):
