@@ -26,7 +26,7 @@ def load(path: str | os.PathLike[str], trust: bool = False) -> Any:
     Raises FileNotFoundError, ValueError or ImportError in one line.
     """
     path = Path(path)
-    zipped = zips.zip_of(path)
+    zipped = zips.find_zip(path)
     return ours(agent_file(path)) if zipped is None else zips.load_zip(zipped, trust)
 
 
