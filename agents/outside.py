@@ -21,6 +21,7 @@ SUM_TOLERANCE = 1e-3  # of a row of probabilities, as float16 gives them
 PREDICT = "predict(observation, state=None, episode_start=None, deterministic=False) -> (actions, state)"
 LOGITS = "; of logits take the softmax, of log-probabilities the exponential"
 Rows = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 
 class LogPolicy(ABC):
@@ -31,11 +32,7 @@ class LogPolicy(ABC):
 
     @abstractmethod
     def step(
-        self,
-        observation: Any,
-        state: Any,
-        episode_start: NDArray[np.bool_],
-        action_masks: NDArray[np.bool_] | None = None,
+        self, observation: Any, state: Any, episode_start: Flags, action_masks: Flags | None = None
     ) -> tuple[Rows, Any]:
         """Return rows of log pi, float64 [N, V] and normalised, and the state for the next call.
 
@@ -96,11 +93,7 @@ class PolicyRows(LogPolicy):
 
     @torch.no_grad()
     def step(
-        self,
-        observation: Any,
-        state: Any,
-        episode_start: NDArray[np.bool_],
-        action_masks: NDArray[np.bool_] | None = None,
+        self, observation: Any, state: Any, episode_start: Flags, action_masks: Flags | None = None
     ) -> tuple[Rows, Any]:
         self.policy.set_training_mode(False)  # as its own predict does
         tensor, _ = self.policy.obs_to_tensor(self.normalise(observation))
@@ -164,11 +157,7 @@ class UserRows(LogPolicy):
         self.policy = policy
 
     def step(
-        self,
-        observation: Any,
-        state: Any,
-        episode_start: NDArray[np.bool_],
-        action_masks: NDArray[np.bool_] | None = None,
+        self, observation: Any, state: Any, episode_start: Flags, action_masks: Flags | None = None
     ) -> tuple[Rows, Any]:
         n = len(episode_start)
         if isinstance(self.policy, LogPolicy):
@@ -221,7 +210,7 @@ class Predictor:
         except TypeError as error:
             raise ValueError(f"An agent's predict is called as {PREDICT}; here: {error}.") from None
 
-    def step(self, observation: Any, state: Any, episode_start: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Any]:
+    def step(self, observation: Any, state: Any, episode_start: Flags) -> tuple[NDArray[np.int64], Any]:
         """Return actions [N], not yet compared with the environment's, and the next state.
 
         Raises:
