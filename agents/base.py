@@ -214,7 +214,7 @@ class SequenceAgent(SB3Model, ABC):
             observation: of N sequences, or of one.
             state: what the last call returned, arrays [N, ...]; None at the start. Without it a prefix is read again as
                 a whole; of the other observations it is the only memory.
-            episode_start: [N], True where a new sequence begins; its state starts anew.
+            episode_start: [N], True for a sequence that begins; its state starts anew.
             deterministic: the most probable token instead of a sampled one.
         """
         policy, start = self.current_policy(), self.prior.vocab.start

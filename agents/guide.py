@@ -43,7 +43,7 @@ class KLPenaltyCallback(BaseCallback):
     tokens alike, and ent_coef=0.0, as -log pi is in the reward already.
 
     Logs, over the episodes that ended in the rollout: `rollout/j`, the mean of R / c + log p - log pi, whatever the
-    weight; and `rollout/kl`, of log pi - log p, where every step's infos tell `prior_log_prob` (infos="full").
+    weight; and `rollout/kl`, of log pi - log p, if every step's infos tell `prior_log_prob` (infos="full").
 
     Args:
         weight: of log pi; 1 for J.

@@ -36,7 +36,7 @@ class ValueNetwork(nn.Module):
     with it).
 
     Args:
-        prior: gives the vocabulary and, where it is recurrent, the weights to start from.
+        prior: gives the vocabulary and, if it is recurrent, the weights to start from.
         residual: True for G, whose policy is softmax(log p + G).
         prior_weight: factor on log p.
         generator: of the weights that the prior does not give; on the CPU, so that a seed gives the same weights on
@@ -73,7 +73,7 @@ class ValueNetwork(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are, and where the arguments of `forward` must be."""
+        """The device of the weights, on which the arguments of `forward` must be."""
         return self.core.head.weight.device
 
     def forward(self, tokens: Tensor, prior_log_probs: Tensor) -> tuple[Tensor, Tensor]:

@@ -124,9 +124,9 @@ class Objective:
 
     Attributes:
         target: the regression target, one of the functions above.
-        residual: True where values come on top of log p (G): the policy is softmax(log p + values), not
+        residual: True if values come on top of log p (G): the policy is softmax(log p + values), not
             softmax(values).
-        greedy: True where the policy is greedy (with epsilon) while it learns; else it is sampled from.
+        greedy: True if the policy is greedy (with epsilon) while it learns; else it is sampled from.
     """
 
     target: Target

@@ -87,7 +87,7 @@ class Tutor(SequenceAgent):
             sampled there too in a native batch whose recurrent prior forbids nothing, unless the agent is greedy while
             it learns; else on the CPU, by a copy of the weights made once a rollout. A saved agent fits every device.
         verbose, tensorboard_log: as in stable-baselines3.
-        env_kwargs: keywords of the environment where `env` is an id.
+        env_kwargs: keywords of the environment if `env` is an id.
     """
 
     objective_name: ClassVar[str]

@@ -68,7 +68,7 @@ def load_zip(path: str | os.PathLike[str], trust: bool, algorithm: str | None = 
     Args:
         path: of the zip.
         trust: whether to run the code that the zip may hold; without it nothing is loaded.
-        algorithm: "module:Class", where it is none of the seven that are known by their zips.
+        algorithm: "module:Class", if it is none of the seven that are known by their zips.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: in one line.
