@@ -7,6 +7,7 @@ sequences.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
@@ -71,7 +72,7 @@ class Tutor(SequenceAgent):
         n_envs: sequences in a rollout.
         prior: if the env has none.
         gamma, lam, learning_rate, value_rate, tau, max_grad_norm, huber, double, precision: see LearnerSettings.
-        prior_weight: factor on log p wherever it stands; 0 is reinforcement learning alone. None is 1, and 0 of RLOnly.
+        prior_weight: factor on log p wherever it stands; 0 is reinforcement learning alone.
         head: what the logits head starts as, see ValueNetwork; an ablation.
         anneal: True lets the learning rate fall linearly to 0 over the timesteps that `learn` is asked for.
         batch_size: sequences in an update.
@@ -91,7 +92,6 @@ class Tutor(SequenceAgent):
     """
 
     objective_name: ClassVar[str]
-    without_prior: ClassVar[bool] = False  # True: prior_weight can only be 0
     trained = {"learner.network": "network", "learner.target_network": "target", "learner.optimizer": "adam"}
 
     def __init__(
@@ -103,7 +103,7 @@ class Tutor(SequenceAgent):
         prior: Prior | str | None = None,
         gamma: float = LearnerSettings.gamma,
         lam: float | None = None,
-        prior_weight: float | None = None,
+        prior_weight: float = 1.0,
         learning_rate: float | None = None,
         value_rate: float | None = None,
         anneal: bool = False,
@@ -126,10 +126,6 @@ class Tutor(SequenceAgent):
         env_kwargs: dict[str, Any] | None = None,
     ) -> None:
         objective = OBJECTIVES[self.objective_name]
-        if prior_weight is None:
-            prior_weight = 0.0 if self.without_prior else 1.0
-        elif self.without_prior and prior_weight != 0.0:
-            raise ValueError(f"{type(self).__name__} has prior_weight 0; use QLearning to keep a share of the prior.")
         settings = {
             "gamma": gamma, "lam": lam, "prior_weight": prior_weight, "learning_rate": learning_rate,
             "value_rate": value_rate, "anneal": anneal, "tau": tau, "max_grad_norm": max_grad_norm, "huber": huber,
@@ -234,7 +230,15 @@ class GLearning(Tutor):
 class RLOnly(QLearning):
     """Ablation: QLearning without the prior in rewards and values; its network still starts from the prior's weights.
 
-    prior_weight is 0 and can be nothing else.
+    Its arguments are QLearning's, but prior_weight can only be 0.
     """
 
-    without_prior = True
+    def __init__(self, env: AnyEnv, *, prior_weight: float = 0.0, **others: Any) -> None:
+        if prior_weight != 0.0:
+            raise ValueError("RLOnly has prior_weight 0; use QLearning to keep a share of the prior.")
+        super().__init__(env, prior_weight=0.0, **others)
+
+    # help() shows all arguments of a tutor, without a second list of their defaults
+    _parameters = dict(inspect.signature(Tutor.__init__).parameters)
+    _parameters["prior_weight"] = _parameters["prior_weight"].replace(default=0.0)
+    __init__.__signature__ = inspect.Signature(list(_parameters.values()))  # type: ignore[attr-defined]

@@ -251,7 +251,9 @@ def test_every_argument_stands_in_the_signature_and_files_keep_those_that_shape_
     parameters = inspect.signature(agent_class).parameters
     assert all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     apart = {"env", "seed", "n_envs", "prior", "env_kwargs", "device", "verbose", "tensorboard_log"}
-    assert list(agent_class(EXACT).settings) == [name for name in parameters if name not in apart]
+    settings = agent_class(EXACT).settings
+    assert list(settings) == [name for name in parameters if name not in apart]
+    assert settings == {name: parameters[name].default for name in settings}
 
 
 def test_an_environment_without_a_prior_needs_one():
