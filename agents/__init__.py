@@ -1,4 +1,4 @@
-"""Recurrent Q-, Psi- and G-learning on sequence models with a prior."""
+"""Recurrent Q-, Psi- and G-learning agents that fine-tune sequence models with a prior."""
 
 from agents.tutor import GLearning, PsiLearning, QLearning, RLOnly
 

@@ -193,9 +193,9 @@ def evaluate(
         raise ValueError("--reference is for agents that write molecules.")
     compare = samples.comparison(reference) if molecules else None
     scaffolds: list[tuple[str, int]] = []
-    with closing(judge.environment(agent, env_id, n, kwargs)) as batch:
-        tokens, lengths, log_probs = judge.written(agent, batch, n, seed)
-        figures = judge.figures(batch, tokens, lengths, log_probs)
+    with closing(judge.make_env(agent, env_id, n, kwargs)) as batch:
+        tokens, lengths, log_probs = judge.sample_sequences(agent, batch, n, seed)
+        figures = judge.compute_metrics(batch, tokens, lengths, log_probs)
         if compare is not None:
             further, scaffolds = compare(batch.task.smiles(tokens, lengths))  # type: ignore[attr-defined]
             figures |= further
@@ -204,7 +204,7 @@ def evaluate(
             error = figures.get(f"{name}_se")
             print(f"{name:28} {value:12.4f}" + (f" ± {error:.4f}" if error is not None else ""))
     if log_probs is None:
-        print(f"{'kl, j':28} {'unknown':>12} {admission.why_without_log_pi(agent)}")
+        print(f"{'kl, j':28} {'unknown':>12} {admission.explain_missing_log_pi(agent)}")
     for scaffold, count in scaffolds:
         print(f"{'scaffold':28} {count:12,} {scaffold}")
     facts: dict[str, Any] = {"env": env_id, "env_kwargs": kwargs}
@@ -221,7 +221,7 @@ def _to_judge(
     figures."""
     from agents import loading, zips
 
-    zipped = zips.zip_of(path)
+    zipped = zips.find_zip(path)
     if zipped is None:
         if algorithm is not None:
             raise ValueError("--algorithm is for zips of stable-baselines3.")
@@ -231,7 +231,7 @@ def _to_judge(
         if env is not None:
             return agent, env, _for_molecules(env, given), kept_at
         return agent, agent.recipe["id"], agent.recipe["kwargs"] | given, kept_at
-    known = zips.algorithm_of(zipped)  # before anything else, for it says what is wrong with the file
+    known = zips.identify_algorithm(zipped)  # before anything else, for it says what is wrong with the file
     if env is None:
         raise ValueError(f"{zipped} does not say what it learned in: add --env ID, and --env-kwargs where it had any.")
     kwargs = _for_molecules(env, given)

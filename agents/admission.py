@@ -1,4 +1,4 @@
-"""What can be judged, and in which environment: everything that is checked of an agent before and after it writes.
+"""Checks of an agent that is to be evaluated, before and after it generates sequences.
 
 n sequences. Every error is a ValueError of one line that says how to mend it.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from agents.outside import PREDICT, LogPolicy, as_floats
+from agents.outside import PREDICT, LogPolicy, convert_to_floats
 from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.prior import Prior
@@ -19,8 +19,8 @@ from seqtutor_envs.prior import Prior
 LOG_PROB_TOLERANCE = 1e-3  # float32 errs; above 0 by more, a number is no log-probability
 
 
-def is_agent(agent: Any) -> None:
-    """Raises ValueError, with what an agent is, unless this looks like one."""
+def check_agent(agent: Any) -> None:
+    """Raise ValueError, with what an agent is, unless this looks like one."""
     if isinstance(agent, type):
         raise ValueError(f"{agent.__name__} is a class: pass an agent that was made from it.")
     if not (hasattr(agent, "sample") or hasattr(agent, "predict") or callable(agent) or isinstance(agent, LogPolicy)):
@@ -31,11 +31,11 @@ def is_agent(agent: Any) -> None:
         )
 
 
-def fits(agent: Any, env: SequenceTutorVectorEnv) -> None:
-    """Raises ValueError unless the agent's actions and observations, where it says which, are the environment's."""
+def check_spaces(agent: Any, env: SequenceTutorVectorEnv) -> None:
+    """Raise ValueError unless the agent's actions and observations, if it says which, are the environment's."""
     actions, prior = getattr(agent, "action_space", None), getattr(agent, "prior", None)
     if isinstance(actions, spaces.Discrete):
-        same_size(int(actions.n), env)
+        check_num_actions(int(actions.n), env)
     elif isinstance(actions, spaces.Space):
         wanted = _line(env.single_action_space)
         raise ValueError(f"This agent's actions are {_line(actions)}, those of {_name(env)} are {wanted}.")
@@ -44,24 +44,24 @@ def fits(agent: Any, env: SequenceTutorVectorEnv) -> None:
     seen, shown = getattr(agent, "observation_space", None), env.single_observation_space
     if isinstance(seen, spaces.Space) and seen != shown and not hasattr(agent, "sample"):
         raise ValueError(
-            f"This agent learned from observations {_line(seen)}, {_name(env)} shows {_line(shown)}: judge it with the"
-            " keywords of the environment that it learned in, such as its obs_mode and length."
+            f"This agent learned from observations {_line(seen)}, {_name(env)} shows {_line(shown)}: evaluate it with"
+            " the keywords of the environment that it learned in, such as its obs_mode and length."
         )
 
 
-def same_size(actions: int, env: SequenceTutorVectorEnv) -> None:
-    """Raises ValueError unless an agent chooses among as many actions as there are tokens."""
+def check_num_actions(actions: int, env: SequenceTutorVectorEnv) -> None:
+    """Raise ValueError unless an agent chooses among as many actions as there are tokens."""
     tokens = len(env.task.vocab)
     if actions != tokens:
         raise ValueError(
-            f"This agent chooses among {actions} actions, {_name(env)} has {tokens} tokens: judge it in the environment"
-            " that it learned in."
+            f"This agent chooses among {actions} actions, {_name(env)} has {tokens} tokens: evaluate it in the"
+            " environment that it learned in."
         )
 
 
-def own_log_probs(agent: Any, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-    """What the agent's `log_prob` says of its sequences, [n]. Raises ValueError where that cannot be log pi of them."""
-    log_probs = as_floats(agent.log_prob(tokens, lengths), "An agent's log_prob must return numbers")
+def ask_log_probs(agent: Any, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Ask the agent's `log_prob` about its sequences, [n]. Raise ValueError if the answer cannot be log pi of them."""
+    log_probs = convert_to_floats(agent.log_prob(tokens, lengths), "An agent's log_prob must return numbers")
     n = len(tokens)
     if log_probs.shape != (n,):
         wanted = f"log pi of each sequence, [{n}]"
@@ -73,8 +73,8 @@ def own_log_probs(agent: Any, tokens: NDArray[np.int64], lengths: NDArray[np.int
     return log_probs
 
 
-def why_without_log_pi(agent: Any) -> str:
-    """Why there is no KL and no J, and what would give them."""
+def explain_missing_log_pi(agent: Any) -> str:
+    """Explain why there is no KL and no J, and what would give them."""
     name = f"{type(agent).__name__}.{'sample' if hasattr(agent, 'sample') else 'predict'}"
     return (
         f"{name} does not say how probable its sequences are. Give the agent log_prob(tokens, lengths) -> [n], log pi"

@@ -1,4 +1,7 @@
-"""What the tutors are measured against: the prior itself, uniform tokens, and a plain KL-controlled policy gradient."""
+"""What the tutors are compared with: the prior itself, uniform tokens, and a plain KL-controlled policy gradient.
+
+B sequences, T steps.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from agents.base import SequenceAgent
-from agents.networks import Policy, ValueNetwork, device_named, start_at_mean
+from agents.envs import AnyEnv
+from agents.networks import Policy, ValueNetwork, start_at_mean
 from agents.replay import Sequences
-from agents.sb3_model import AnyEnv
+from agents.rollouts import Rollout
 from agents.targets import discounts, shifted_left, taken, within
 from seqtutor_envs.network import adam_steps
 from seqtutor_envs.prior import Prior, State, token_log_probs
@@ -35,24 +39,23 @@ class UniformPolicy(Prior):
 
 
 class FixedPolicy:
-    """A sequence model as an agent that does not learn: `sample` and `log_prob`, what the judge needs."""
+    """A sequence model as an agent that does not learn: `sample` and `log_prob`, which is what `evaluate` needs."""
 
     def __init__(self, policy: Prior, length: int) -> None:
         self.policy, self.length = policy, length
 
     def sample(self, n: int, seed: int, temperature: float = 1.0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """As SequenceAgent.sample."""
+        """Sample n sequences: tokens [n, T] and lengths [n]."""
         return self.policy.sample(n, seed, self.length, temperature)
 
     def log_prob(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """As SequenceAgent.log_prob."""
+        """Compute log pi [n] of whole sequences [n, T]."""
         return token_log_probs(self.policy.log_probs(tokens, lengths), tokens, lengths).sum(axis=1)
 
 
 @dataclass(frozen=True)
 class GradientSettings:
-    """Advantage actor-critic on r_T/c + log p - log pi, from whole new rounds. The rival of the soft-Q agents, given
-    the same network, core and time; its values were tuned on melodies like theirs."""
+    """How the policy gradient learns. Its values were tuned on melodies, like those of the soft-Q agents."""
 
     gamma: float = 1.0
     lam: float = 0.95  # of generalised advantage estimation
@@ -63,11 +66,14 @@ class GradientSettings:
 
 
 class PolicyGradient(SequenceAgent):
-    """A plain KL-controlled policy gradient: no replay, no target network, advantages normalised over the round.
+    """A plain KL-controlled policy gradient: advantage actor-critic on r_T/c + log p - log pi.
+
+    It is the rival of the soft-Q agents, given the same network, core and time. It has no replay and no target network,
+    and normalises advantages over the rollout.
 
     Args:
         env, seed, n_envs, prior, diversity, device, verbose, tensorboard_log, env_kwargs: as for the tutors.
-        **settings: fields of GradientSettings.
+        gamma, lam, learning_rate, value_weight, max_grad_norm, anneal: see GradientSettings.
     """
 
     trained = {"network": "network", "optimizer": "adam"}
@@ -79,47 +85,52 @@ class PolicyGradient(SequenceAgent):
         seed: int = 0,
         n_envs: int | None = None,
         prior: Prior | str | None = None,
+        gamma: float = GradientSettings.gamma,
+        lam: float = GradientSettings.lam,
+        learning_rate: float = GradientSettings.learning_rate,
+        value_weight: float = GradientSettings.value_weight,
+        max_grad_norm: float = GradientSettings.max_grad_norm,
+        anneal: bool = GradientSettings.anneal,
         diversity: Mapping[str, Any] | bool | None = None,
         device: str = "cpu",
         verbose: int = 0,
         tensorboard_log: str | None = None,
         env_kwargs: dict[str, Any] | None = None,
-        **settings: Any,
     ) -> None:
-        self.hyper = GradientSettings(**settings)
-        self.device = device_named(device)
-        super().__init__(
-            env,
-            seed=seed,
-            n_envs=n_envs,
-            prior=prior,
-            verbose=verbose,
-            tensorboard_log=tensorboard_log,
-            env_kwargs=env_kwargs,
-            diversity=diversity,
-            settings={**asdict(self.hyper), "diversity": diversity},
+        self.hyper = GradientSettings(
+            gamma=gamma,
+            lam=lam,
+            learning_rate=learning_rate,
+            value_weight=value_weight,
+            max_grad_norm=max_grad_norm,
+            anneal=anneal,
         )
-        self.network = ValueNetwork(self.prior, False, 1.0, torch.Generator().manual_seed(seed)).to(self.device)
+        super().__init__(
+            env, seed=seed, n_envs=n_envs, prior=prior, diversity=diversity, device=device, verbose=verbose,
+            tensorboard_log=tensorboard_log, env_kwargs=env_kwargs,
+            settings={**asdict(self.hyper), "diversity": diversity},
+        )  # fmt: skip
+        generator = torch.Generator().manual_seed(seed)
+        self.network = ValueNetwork(self.prior, residual=False, prior_weight=1.0, generator=generator).to(self.device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), self.hyper.learning_rate)
 
     def policy(self) -> Policy:
         return Policy(self.network, self.prior, self.horizon)
 
-    def collect(self) -> tuple[Sequences, NDArray[np.float64]]:
+    def collect(self) -> Rollout:
         return self.rollouts.collect(self.current_policy(), self.rng)
 
     def improve(self, sequences: Sequences) -> dict[str, float]:
-        tokens, lengths, task_reward, prior_log_probs = sequences.cut().tensors(self.device)
-        mask = within(lengths, tokens.shape[1])
-        log_policy, values = self.network(tokens, prior_log_probs)
-        log_taken = taken(log_policy, tokens)
-        reward = (task_reward + taken(prior_log_probs, tokens) - log_taken).detach()
+        batch = sequences.cut().tensors(self.device)
+        horizon = batch.tokens.shape[1]
+        mask, discount = within(batch.lengths, horizon), discounts(batch.lengths, horizon, self.hyper.gamma)
+        log_policy, values = self.network(batch.tokens, batch.prior_log_probs)
+        log_taken = taken(log_policy, batch.tokens)
+        reward = (batch.task_rewards + taken(batch.prior_log_probs, batch.tokens) - log_taken).detach()
         if not self.optimizer.state:  # as the tutors' v, it starts at the mean return instead of 0
             returns = (reward * mask).flip(1).cumsum(1).flip(1)
             values = values + start_at_mean([self.network], returns - values.detach(), mask)
-        advantage = (
-            self._advantage(reward, values.detach(), discounts(lengths, tokens.shape[1], self.hyper.gamma)) * mask
-        )
+        advantage = estimate_advantage(reward, values.detach(), discount, self.hyper.lam) * mask
         value_loss = ((advantage + values.detach() - values) ** 2 * mask).sum() / mask.sum()
         mean = advantage.sum() / mask.sum()
         spread = (((advantage - mean) ** 2 * mask).sum() / mask.sum()).sqrt()
@@ -139,10 +150,11 @@ class PolicyGradient(SequenceAgent):
             "n_updates": adam_steps(self.optimizer),
         }
 
-    def _advantage(self, reward: torch.Tensor, values: torch.Tensor, discount: torch.Tensor) -> torch.Tensor:
-        """Generalised advantage estimation over [B, T] (Schulman et al. 2016)."""
-        error = reward + discount * shifted_left(values) - values
-        advantage, following = torch.empty_like(error), torch.zeros_like(error[:, 0])
-        for t in reversed(range(error.shape[1])):
-            advantage[:, t] = following = error[:, t] + self.hyper.lam * discount[:, t] * following
-        return advantage
+
+def estimate_advantage(reward: Tensor, values: Tensor, discount: Tensor, lam: float) -> Tensor:
+    """Estimate advantages over [B, T] by generalised advantage estimation (Schulman et al. 2016)."""
+    error = reward + discount * shifted_left(values) - values
+    advantage, following = torch.empty_like(error), torch.zeros_like(error[:, 0])
+    for t in reversed(range(error.shape[1])):
+        advantage[:, t] = following = error[:, t] + lam * discount[:, t] * following
+    return advantage

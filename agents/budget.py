@@ -1,4 +1,4 @@
-"""Learning by the clock instead of by timesteps."""
+"""Learn until the clock says so, instead of for a number of timesteps."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A memory of what was written, so that an agent is not taught to write the same again.
+"""A memory of generated sequences: what was generated before is learned from at a lower reward. Off by default.
 
-It lives in the learner and lowers only the rewards that are learned from: `terms`, files and J stay the task's, and a
-reward that depends on history would break all three. Off by default.
+It belongs to the agent, not to the task: a reward that depends on history would break `terms`, files and J, which stay
+the task's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from seqtutor_envs.task import Task
 class DiversitySettings:
     """How strictly (ours; the bucket and the lowest score as in REINVENT's scaffold filters, Blaschke et al. 2020)."""
 
-    seen: float = 0.5  # share of the task reward that a sequence loses for each time it was written before, up to all
+    seen: float = 0.5  # share of the task reward that a sequence loses for each time it was seen before, up to all
     bucket_size: int = 25  # sequences of one kind (molecules of one Murcko scaffold) that are paid; 0: no limit
     min_return: float = 0.4  # return R below which a sequence takes no place in a bucket
 
@@ -44,11 +44,11 @@ class Diversity:
 
     def __init__(self, task: Task, settings: DiversitySettings, c: float) -> None:
         self.task, self.settings, self.c = task, settings, c
-        self.seen: dict[int, int] = {}  # hash of a name -> times written
+        self.seen: dict[int, int] = {}  # hash of a name -> times seen
         self.kinds: dict[int, int] = {}  # hash of a kind -> sequences in its bucket
 
-    def adjusted(self, sequences: Sequences) -> Sequences:
-        """The round with the rewards to learn from; takes it into memory, in order."""
+    def lower_rewards(self, sequences: Sequences) -> Sequences:
+        """Return the sequences with the rewards to learn from; count them, in order."""
         returns = sequences.task_rewards.sum(axis=1) * self.c
         share = np.ones(len(returns), np.float32)
         for i, (name, kind) in enumerate(self.task.identities(sequences.tokens, sequences.lengths)):
@@ -69,7 +69,7 @@ class Diversity:
         return share if crowd < self.settings.bucket_size else 0.0
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The memory, for a checkpoint."""
+        """Return the counts as arrays, for a checkpoint."""
         return {
             f"{name}.{part}": np.fromiter(values, np.uint64, len(memory))
             for name, memory in (("seen", self.seen), ("kinds", self.kinds))
@@ -77,16 +77,17 @@ class Diversity:
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Puts back what `arrays` gave."""
+        """Put back what `arrays` returned."""
         self.seen, self.kinds = (
             dict(zip(arrays[f"{name}.keys"].tolist(), arrays[f"{name}.counts"].tolist())) for name in ("seen", "kinds")
         )
 
 
-def made(task: Task | None, diversity: Mapping[str, Any] | bool | None, c: float) -> Diversity | None:
-    """What an agent's `diversity=` asks for: None or False is none, True the default settings, a mapping changes some.
+def make_diversity(task: Task | None, diversity: Mapping[str, Any] | bool | None, c: float) -> Diversity | None:
+    """Make what an agent's `diversity=` asks for: None or False is none, True the defaults, a mapping changes some.
 
-    Raises ValueError in one line on a name that is no setting, or without a task that can tell sequences apart.
+    Raises:
+        ValueError: a name is no setting, or there is no task that can tell sequences apart.
     """
     if diversity is None or diversity is False:
         return None
@@ -101,5 +102,5 @@ def made(task: Task | None, diversity: Mapping[str, Any] | bool | None, c: float
 
 
 def _hash(text: str) -> int:
-    """64 bits: among a million names the odds that any two share one are 1 in 37 million."""
+    """Hash to 64 bits: among a million names the odds that any two share one are 1 in 37 million."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

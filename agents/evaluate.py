@@ -1,11 +1,13 @@
-"""The one judge of any agent, ours or not.
+"""Evaluate any agent, ours or not.
 
 An agent is one of these, tried in this order:
 - `sample(n, seed) -> tokens, lengths` and `log_prob(tokens, lengths) -> [n]`: ours, or any like them;
-- a model of stable-baselines3 or sb3-contrib, or its policy (agents/outside.py has what is known of them);
+- a model of stable-baselines3 or sb3-contrib, or its policy (agents/outside.py);
 - `predict(observation, state, episode_start, deterministic)`: no KL and no J, unless it has `log_prob` as well;
 - a function from observations of N sequences to probabilities [N, V], arrays or torch tensors;
 - the path of a saved one: a file or folder of ours, or a stable-baselines3 zip.
+
+n sequences, T tokens at most, V tokens in the vocabulary; log pi in nats.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -28,8 +30,15 @@ from seqtutor_envs.cells import sample_tokens
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.judge import judged
 
-PARALLEL = 256  # sequences written at once by an agent that has no `sample`
-Written = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64] | None]
+PARALLEL = 256  # sequences generated at once by an agent that has no `sample`
+
+
+class Samples(NamedTuple):
+    """n sequences of an agent."""
+
+    tokens: NDArray[np.int64]  # [n, T]
+    lengths: NDArray[np.int64]  # [n]
+    log_probs: NDArray[np.float64] | None  # [n], log pi of whole sequences; None if the agent does not give it
 
 
 def evaluate(
@@ -42,45 +51,50 @@ def evaluate(
     trust: bool = False,
     **more_env_kwargs: Any,
 ) -> dict[str, float]:
-    """Metrics of n sequences of the agent in the environment `env_id`.
+    """Evaluate an agent on n of its sequences in the environment `env_id`; return metrics by name.
 
-    Returns the task's own metrics (for melodies the paper's Table 1), mean return, each rule's mean, mean log p,
-    distinct sequences, and with log pi KL(pi || p) and J = E[R / c] - KL in nats; standard errors as `<name>_se`. Where
-    an agent gives actions only, a warning says that and what would help. Where the environment can be solved by
-    enumeration, as SeqTutor-Exact-v0 can, also `log_z`, the greatest J, and `gap` = log_z - J.
+    Metrics are the task's own (for melodies the paper's Table 1), mean return, each term's mean, mean log p, distinct
+    sequences, and with log pi KL(pi || p) and J = E[R / c] - KL in nats; standard errors as `<name>_se`. If an agent
+    gives actions only, a warning says so and what would help. If the environment can be solved by enumeration, as
+    SeqTutor-Exact-v0 can, also `log_z`, the greatest J, and `gap` = log_z - J.
 
     Args:
         agent: see above; it acts stochastically.
+        env_id: of a registered environment of this library.
         n: how many sequences.
-        seed: of the sampling: same seed, same figures. It touches no global generator; an agent that gives actions only
+        seed: of the sampling: same seed, same metrics. It touches no global generator; an agent that gives actions only
             draws them from wherever it does.
         env_kwargs, more_env_kwargs: as for gym.make; the mapping is for names that stand above, such as the `seed` that
-            SeqTutor-Exact-v0 has of its own. Without `obs_mode` it is the one that the agent's observation_space is of.
+            SeqTutor-Exact-v0 has of its own. The default `obs_mode` is that of the agent's observation_space.
         trust: whether a stable-baselines3 zip may be loaded. It holds pickles, which can run any code.
 
     Raises:
-        ValueError, FileNotFoundError, ImportError: in one line, where the agent is none, or not one of this
-            environment, or a saved one cannot be loaded; a forbidden token is the environment's own error.
+        ValueError, FileNotFoundError, ImportError: in one line, if this is no agent, or none of this environment, or
+            cannot be loaded. A forbidden token is the environment's own error.
     """
     if isinstance(agent, (str, os.PathLike)):
         agent = loading.load(agent, trust)
-    with closing(environment(agent, env_id, n, {**(env_kwargs or {}), **more_env_kwargs})) as env:
-        return judged_in(env, agent, n, seed)[0]
+    with closing(make_env(agent, env_id, n, {**(env_kwargs or {}), **more_env_kwargs})) as env:
+        return evaluate_in_env(env, agent, n, seed)[0]
 
 
-def judged_in(env: SequenceTutorVectorEnv, agent: Any, n: int, seed: int) -> tuple[dict[str, float], Written]:
-    """What `evaluate` returns, in a batch that `environment` made for the agent, and the n sequences themselves."""
-    sequences = written(agent, env, n, seed)
-    if sequences[2] is None:
-        warnings.warn(f"No KL and no J: {admission.why_without_log_pi(agent)}", stacklevel=3)
-    return figures(env, *sequences), sequences
+def evaluate_in_env(env: SequenceTutorVectorEnv, agent: Any, n: int, seed: int) -> tuple[dict[str, float], Samples]:
+    """Evaluate in a batch that `make_env` made for the agent; return metrics and the sequences."""
+    samples = sample_sequences(agent, env, n, seed)
+    if samples.log_probs is None:
+        warnings.warn(f"No KL and no J: {admission.explain_missing_log_pi(agent)}", stacklevel=3)
+    return compute_metrics(env, samples.tokens, samples.lengths, samples.log_probs), samples
 
 
-def environment(agent: Any, env_id: str, n: int, kwargs: Mapping[str, Any]) -> SequenceTutorVectorEnv:
-    """The batch to judge an agent in. Raises ValueError where there is none of that id, or it is not the agent's."""
+def make_env(agent: Any, env_id: str, n: int, kwargs: Mapping[str, Any]) -> SequenceTutorVectorEnv:
+    """Make the batch to evaluate an agent in.
+
+    Raises:
+        ValueError: this is no agent, there is no such environment, or it is not one for this agent.
+    """
     checks.positive_integer("n", n)
-    admission.is_agent(agent)
-    mode = None if hasattr(agent, "sample") else outside.obs_mode_of(agent)
+    admission.check_agent(agent)
+    mode = None if hasattr(agent, "sample") else outside.find_obs_mode(agent)
     kwargs = ({} if mode is None else {"obs_mode": mode}) | dict(kwargs)
     try:
         env = gym.make_vec(env_id, num_envs=min(n, PARALLEL), autoreset_mode="SameStep", infos="end", **kwargs)
@@ -92,69 +106,68 @@ def environment(agent: Any, env_id: str, n: int, kwargs: Mapping[str, Any]) -> S
         env.close()
         raise ValueError(f"{env_id} is no environment of this library: it has no native batch.")
     try:
-        admission.fits(agent, env)
+        admission.check_spaces(agent, env)
     except ValueError:
         env.close()
         raise
     return env
 
 
-def written(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Written:
-    """n sequences of the agent: tokens [n, T], lengths [n], and log pi [n] of each whole sequence; None where the agent
-    does not give it."""
+def sample_sequences(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Samples:
+    """Sample n sequences of the agent."""
     if hasattr(agent, "sample"):
         tokens, lengths = agent.sample(n, seed)
-        log_probs = None
+        samples = Samples(tokens, lengths, None)
     else:
-        tokens, lengths, log_probs = rollout(agent, env, n, seed)
-    if log_probs is None and hasattr(agent, "log_prob"):
-        log_probs = admission.own_log_probs(agent, tokens, lengths)
-    return tokens, lengths, log_probs
+        samples = roll_out(agent, env, n, seed)
+    if samples.log_probs is None and hasattr(agent, "log_prob"):
+        return samples._replace(log_probs=admission.ask_log_probs(agent, samples.tokens, samples.lengths))
+    return samples
 
 
-def rollout(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Written:
-    """As `written`, token by token through the environment, which must reset in the same step.
+def roll_out(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Samples:
+    """Sample n sequences by stepping the environment, which must reset in the same step.
 
-    Every environment writes ceil(n / num_envs) sequences, so that no sequence is favoured for being short.
+    Every environment generates ceil(n / num_envs) sequences, so that no sequence is favoured for being short.
     """
-    policy, rng = outside.log_policy_of(agent), np.random.default_rng(seed)
-    predictor = outside.Predictor(agent) if policy is None else None
+    policy = outside.find_log_policy(agent) or outside.Predictor(agent)
+    rng = np.random.default_rng(seed)
     rounds = -(-n // env.num_envs)
     tokens = np.full((env.num_envs, rounds, env.task.length), env.task.vocab.start)
     lengths = np.zeros((env.num_envs, rounds), np.int64)
     log_probs = np.zeros((env.num_envs, rounds))
-    which = np.zeros(env.num_envs, np.int64)  # the sequence that each environment is writing
+    which = np.zeros(env.num_envs, np.int64)  # the number of the sequence that each environment is at
     every = np.arange(env.num_envs)
     observation, _ = env.reset(seed=seed)
     state, start = None, np.ones(env.num_envs, bool)
     while (which < rounds).any():
-        writing = every[which < rounds]
-        now = which[writing]
-        if policy is not None:
+        live = every[which < rounds]
+        now = which[live]
+        if isinstance(policy, outside.Predictor):
+            actions, state = policy.step(observation, state, start)
+        else:
             rows, state = policy.step(observation, state, start, env.action_masks())
-            admission.same_size(rows.shape[1], env)
+            admission.check_num_actions(rows.shape[1], env)
             actions = sample_tokens(rows.astype(np.float32), rng)
-            log_probs[writing, now] += rows[writing, actions[writing]]
-        elif predictor is not None:
-            actions, state = predictor.step(observation, state, start)
+            log_probs[live, now] += rows[live, actions[live]]
         observation, _, terminated, truncated, _ = env.step(actions)
-        if truncated[writing].any():
-            raise ValueError("The objective's budget of calls is spent before all is judged: give a greater one.")
-        tokens[writing, now, lengths[writing, now]] = actions[writing]
-        lengths[writing, now] += 1
+        if truncated[live].any():
+            raise ValueError("The objective's budget of calls is spent before all is evaluated: give a greater one.")
+        tokens[live, now, lengths[live, now]] = actions[live]
+        lengths[live, now] += 1
         start = terminated | truncated
         which += start
     tokens, lengths = tokens.swapaxes(0, 1).reshape(-1, env.task.length)[:n], lengths.T.reshape(-1)[:n]
-    return tokens, lengths, None if policy is None else log_probs.T.reshape(-1)[:n]
+    return Samples(tokens, lengths, None if isinstance(policy, outside.Predictor) else log_probs.T.reshape(-1)[:n])
 
 
-def figures(
+def compute_metrics(
     env: SequenceTutorVectorEnv,
     tokens: NDArray[np.int64],
     lengths: NDArray[np.int64],
     log_probs: NDArray[np.float64] | None,
 ) -> dict[str, float]:
-    """What `evaluate` returns, of sequences [n, T], their lengths [n] and log pi [n]."""
+    """Compute what `evaluate` returns, of sequences [n, T], their lengths [n] and log pi [n]."""
     row = judged(env.task, tokens, lengths, env.prior, log_probs, env.c)
     if hasattr(env, "solution"):
         try:

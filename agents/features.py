@@ -1,4 +1,4 @@
-"""Inputs for outside agents' networks: a prefix of token ids as one-hot vectors.
+"""A features extractor for stable-baselines3: a prefix of token ids as one-hot vectors.
 
 B observations, L = the horizon, V tokens.
 """
@@ -13,11 +13,11 @@ from torch import Tensor
 
 
 class OneHotPrefix(BaseFeaturesExtractor):
-    """Prefixes [B, L] of ids 0..V -> [B, L * (V + 1)]: each place's one-hot vector, one after the other.
+    """Turn prefixes [B, L] of ids 0..V into [B, L * (V + 1)]: each place's one-hot vector, one after the other.
 
-    stable-baselines3 hands the ids of obs_mode "prefix" to a network as they are, as if token 20 were twice token 10;
-    those of "token" and "dict" it turns into one-hot vectors itself. The filler, id V, is a token like the others: it
-    says how far the sequence has come.
+    stable-baselines3 passes the ids of obs_mode "prefix" to a network as they are, as if token 20 were twice token 10.
+    Those of "token" and "dict" it turns into one-hot vectors itself. The filler, id V, is a token like the others: it
+    tells how far the sequence has come.
 
         PPO("MlpPolicy", env, policy_kwargs={"features_extractor_class": OneHotPrefix})
 
@@ -33,5 +33,5 @@ class OneHotPrefix(BaseFeaturesExtractor):
         super().__init__(space, space.shape[0] * self.num_ids)
 
     def forward(self, observations: Tensor) -> Tensor:
-        """One-hot vectors as floats; the ids come as floats too."""
+        """Return one-hot vectors as floats; the ids come as floats too."""
         return torch.nn.functional.one_hot(observations.long(), self.num_ids).flatten(1).float()

@@ -1,4 +1,4 @@
-"""The prior as a guide for stable-baselines3: a KL penalty in what it learns from, and a start from the prior itself.
+"""The prior as a guide for agents of stable-baselines3: a KL penalty while they learn, and a start from the prior.
 
     env = make_vec_env("SeqTutor-Melody-v0", n_envs=64)
     model = RecurrentPPO("MlpLstmPolicy", env, gamma=1.0, ent_coef=0.0, policy_kwargs=recurrent_policy_kwargs("melody"))
@@ -24,8 +24,8 @@ from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtr
 from stable_baselines3.common.vec_env import unwrap_vec_normalize
 from torch import nn
 
+from agents.envs import get_env_attribute
 from agents.networks import VALUE_CELLS
-from agents.rollouts import env_attribute
 from seqtutor_envs import checks
 from seqtutor_envs.prior import Prior, RecurrentPrior, load_prior
 from seqtutor_envs.task import Task
@@ -35,7 +35,7 @@ RECURRENT = "RecurrentPPO of sb3-contrib (pip install sb3-contrib) with policy_k
 
 
 class KLPenaltyCallback(BaseCallback):
-    """Makes an on-policy algorithm maximise J = E[R / c] - KL(pi || p) in place of E[R / c + log p].
+    """Make an on-policy algorithm maximise J = E[R / c] - KL(pi || p) in place of E[R / c + log p].
 
     The environment pays r_T / c + log p. Once a rollout is collected, `weight` * log pi of its actions, which the
     buffer holds, is taken from the rewards, and returns and advantages become those of the new rewards; there is no
@@ -43,16 +43,16 @@ class KLPenaltyCallback(BaseCallback):
     tokens alike, and ent_coef=0.0, as -log pi is in the reward already.
 
     Logs, over the episodes that ended in the rollout: `rollout/j`, the mean of R / c + log p - log pi, whatever the
-    weight; and `rollout/kl`, of log pi - log p, where every step's infos tell `prior_log_prob` (infos="full").
+    weight; and `rollout/kl`, of log pi - log p, if every step's infos tell `prior_log_prob` (infos="full").
 
     Args:
         weight: of log pi; 1 for J.
 
     Attributes:
-        j, kl: the figures of the newest rollout in which episodes ended; NaN before, and where they are not known.
+        j, kl: of the newest rollout in which episodes ended; NaN before, and if they are not known.
 
-    Raises ValueError when learning begins with an algorithm that has no rollout buffer, or with rewards that
-    VecNormalize rescales.
+    Raises:
+        ValueError: when learning begins, if the algorithm has no rollout buffer, or VecNormalize rescales rewards.
     """
 
     def __init__(self, weight: float = 1.0, verbose: int = 0) -> None:
@@ -100,7 +100,7 @@ class KLPenaltyCallback(BaseCallback):
 
 
 def take_from_rewards(buffer: RolloutBuffer, penalties: NDArray[np.float32]) -> None:
-    """Rewards, advantages and returns [T, N] of a full buffer as if each reward had been smaller by its penalty.
+    """Change rewards, advantages and returns [T, N] of a full buffer as if each reward were smaller by its penalty.
 
     Advantages (GAE) are linear in the rewards, so what changes them are the penalties' own discounted sums. That needs
     no values after the last step, which sb3-contrib's algorithms do not show to callbacks.
@@ -116,7 +116,7 @@ def take_from_rewards(buffer: RolloutBuffer, penalties: NDArray[np.float32]) -> 
 
 
 def recurrent_policy_kwargs(prior: str | os.PathLike[str] | Prior) -> dict[str, Any]:
-    """The policy_kwargs with which sb3-contrib's RecurrentPPO has the shape of an LSTM prior.
+    """Return the policy_kwargs with which sb3-contrib's RecurrentPPO has the shape of an LSTM prior.
 
     Nothing stands between the LSTM and the action head. The critic has an LSTM and 128 hidden units of its own: J of
     melodies after 53 s of CPU time is 61, 61, 62 and 86 nats then (four seeds), without the hidden units 55 to 60; with
@@ -125,9 +125,10 @@ def recurrent_policy_kwargs(prior: str | os.PathLike[str] | Prior) -> dict[str, 
     Args:
         prior: a shipped name, a path or a RecurrentPrior.
 
-    Raises ValueError where it is no LSTM.
+    Raises:
+        ValueError: it is no LSTM.
     """
-    lstm = _lstm_prior(prior)
+    lstm = _load_lstm_prior(prior)
     return {
         "lstm_hidden_size": lstm.hidden_size,
         "n_lstm_layers": lstm.num_layers,
@@ -138,34 +139,35 @@ def recurrent_policy_kwargs(prior: str | os.PathLike[str] | Prior) -> dict[str, 
 
 
 def start_as_prior(model: Any, prior: str | os.PathLike[str] | Prior | None = None) -> None:
-    """Makes a RecurrentPPO's policy the prior itself: its LSTM and action head compute log p from now on.
+    """Make a RecurrentPPO's policy the prior itself: its LSTM and action head compute log p from now on.
 
-    The critic's LSTM becomes the prior's too, so that values start from the same features, and the value head becomes
-    0, since a random one knows nothing of returns. obs_mode "token" and "dict" serve (of "dict" the policy at first
-    uses the token alone).
+    The critic's LSTM becomes the prior's too, so that values start from the same features. The value head becomes 0,
+    since a random one knows nothing of returns. obs_mode is "token" or "dict" (of "dict" the policy at first uses the
+    token alone).
 
     Args:
         model: RecurrentPPO with `recurrent_policy_kwargs`, not trained yet.
         prior: a shipped name, a path or a RecurrentPrior; by default the environment's own.
 
-    Raises ValueError where the policy cannot be the prior: another kind or shape of network, other tokens, a GRU, an
-    obs_mode without the last token, or a task that forbids tokens, which RecurrentPPO cannot heed.
+    Raises:
+        ValueError: the policy cannot be the prior: another kind or shape of network, other tokens, a GRU, an obs_mode
+            without the last token, or a task that forbids tokens, since RecurrentPPO has no masks.
     """
     env = model.get_env()
     if prior is None and env is None:
         raise ValueError("This model has no environment to take the prior from: pass prior=.")
-    found = env_attribute(env, "prior") if prior is None else prior
+    found = get_env_attribute(env, "prior") if prior is None else prior
     if found is None:
         raise ValueError("This model's environment has no prior: pass prior=, a name, a path or a RecurrentPrior.")
-    lstm = _lstm_prior(found)
-    task = None if env is None else env_attribute(env, "task")
+    lstm = _load_lstm_prior(found)
+    task = None if env is None else get_env_attribute(env, "task")
     if task is not None:
         checks.same_vocabulary(task, lstm)
         if _forbids_tokens(task):
             raise ValueError(f"{type(task).__name__} forbids tokens, and RecurrentPPO has no masks to heed it.")
     policy: Any = getattr(model, "policy", None)
     _check_shape(policy, lstm)
-    columns = _token_columns(policy, lstm)
+    columns = _find_token_columns(policy, lstm)
     with torch.no_grad():
         for core in (policy.lstm_actor, policy.lstm_critic):
             for name, parameter in () if core is None else core.named_parameters():
@@ -181,8 +183,8 @@ def start_as_prior(model: Any, prior: str | os.PathLike[str] | Prior | None = No
         policy.value_net.bias.zero_()
 
 
-def _lstm_prior(prior: str | os.PathLike[str] | Prior) -> RecurrentPrior:
-    """Raises ValueError unless it is an LSTM."""
+def _load_lstm_prior(prior: str | os.PathLike[str] | Prior) -> RecurrentPrior:
+    """Load a prior; raise ValueError unless it is an LSTM."""
     loaded = load_prior(prior)
     if not isinstance(loaded, RecurrentPrior):
         raise ValueError(f"Only a RecurrentPrior has weights to start from; this is a {type(loaded).__name__}.")
@@ -192,13 +194,13 @@ def _lstm_prior(prior: str | os.PathLike[str] | Prior) -> RecurrentPrior:
 
 
 def _forbids_tokens(task: Task) -> bool:
-    """Whether the task has a mask of allowed tokens for the first step; None would say that all are allowed."""
+    """Return whether the task has a mask of allowed tokens for the first step; None would say that all are allowed."""
     nothing_yet = np.full((1, task.length), task.vocab.start)
     return task.action_mask(nothing_yet, np.zeros(1, np.int64)) is not None
 
 
-def _token_columns(policy: Any, prior: RecurrentPrior) -> slice:
-    """Where the last token's one-hot vector [V + 1] stands among the inputs of the policy's LSTM."""
+def _find_token_columns(policy: Any, prior: RecurrentPrior) -> slice:
+    """Find the last token's one-hot vector [V + 1] among the inputs of the policy's LSTM."""
     space, start = policy.observation_space, 0
     extractor = policy.features_extractor
     if isinstance(space, spaces.Dict) and isinstance(extractor, CombinedExtractor):
@@ -218,7 +220,7 @@ def _token_columns(policy: Any, prior: RecurrentPrior) -> slice:
 
 
 def _check_shape(policy: Any, prior: RecurrentPrior) -> None:
-    """Raises ValueError unless the policy is an LSTM with a linear action head, in the prior's sizes."""
+    """Raise ValueError unless the policy is an LSTM with a linear action head, in the prior's sizes."""
     core: Any = getattr(policy, "lstm_actor", None)
     if not isinstance(core, nn.LSTM):
         raise ValueError(f"{type(policy).__name__} is not recurrent: use {RECURRENT}.")

@@ -1,4 +1,4 @@
-"""Agents on disk, whosever they are."""
+"""Load a saved agent: ours (`.safetensors`) or a stable-baselines3 `.zip`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seqtutor_envs.files import load_arrays, safetensors_path
 
 
 def agent_classes() -> dict[str, Any]:
-    """Our agents, by what the commands call them."""
+    """Return our agents' classes by what the commands call them."""
     from agents import GLearning, PsiLearning, QLearning, RLOnly
     from agents.baselines import PolicyGradient
 
@@ -21,17 +21,18 @@ def agent_classes() -> dict[str, Any]:
 
 
 def load(path: str | os.PathLike[str], trust: bool = False) -> Any:
-    """The agent at a path: ours, a file or the folder that `train` wrote; or a stable-baselines3 zip, with `trust`.
+    """Load the agent at a path: ours, a file or the folder of `train`; or a stable-baselines3 zip, with `trust`.
 
-    Raises FileNotFoundError, ValueError or ImportError in one line.
+    Raises:
+        FileNotFoundError, ValueError, ImportError: in one line.
     """
     path = Path(path)
-    zipped = zips.zip_of(path)
+    zipped = zips.find_zip(path)
     return ours(agent_file(path)) if zipped is None else zips.load_zip(zipped, trust)
 
 
 def agent_file(path: Path) -> Path:
-    """Where an agent of ours is that a user names by its folder, or by its file with or without .safetensors."""
+    """Return the file of our agent that a user names by its folder, or by its file with or without .safetensors."""
     file = safetensors_path(path)
     return file if file.is_file() and not path.is_dir() else path / AGENT_FILE
 

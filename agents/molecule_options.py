@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agents.rollouts import vector_class
+from agents.envs import get_vector_class
 
 Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
@@ -69,7 +69,7 @@ class MoleculeOptions:
 def writes_molecules(env_id: str) -> bool:
     """Whether an id is of a SMILES environment. Raises gymnasium's error where there is no such id."""
     # by name, since importing it brings RDKit
-    return any(kind.__module__ == "seqtutor_envs.smiles.env" for kind in vector_class(env_id).__mro__)
+    return any(kind.__module__ == "seqtutor_envs.smiles.env" for kind in get_vector_class(env_id).__mro__)
 
 
 def objective_exists(kwargs: Mapping[str, Any]) -> None:

@@ -20,9 +20,8 @@ from seqtutor_envs.prior import Prior, RecurrentPrior, State
 
 FRESH_CELLS = 64  # LSTM cells where the prior has no weights to start from (tables, foreign priors)
 VALUE_CELLS = 128  # hidden units of v
-FORBIDDEN = (
-    -1e9
-)  # logit of a token that the task forbids (its log p is at the floor): no policy chooses it, no number overflows
+# logit of a token that the task forbids (its log p is at the floor): no policy chooses it, no number overflows
+FORBIDDEN = -1e9
 
 
 class ValueNetwork(nn.Module):
@@ -37,7 +36,7 @@ class ValueNetwork(nn.Module):
     with it).
 
     Args:
-        prior: gives the vocabulary and, where it is recurrent, the weights to start from.
+        prior: gives the vocabulary and, if it is recurrent, the weights to start from.
         residual: True for G, whose policy is softmax(log p + G).
         prior_weight: factor on log p.
         generator: of the weights that the prior does not give; on the CPU, so that a seed gives the same weights on
@@ -74,17 +73,22 @@ class ValueNetwork(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are, and where the arguments of `forward` must be."""
+        """The device of the weights, on which the arguments of `forward` must be."""
         return self.core.head.weight.device
 
     def forward(self, tokens: Tensor, prior_log_probs: Tensor) -> tuple[Tensor, Tensor]:
-        """log pi [B, T, V] and v [B, T] before each of the tokens [B, T]; prior_log_probs [B, T, V] unweighted."""
+        """Compute log pi [B, T, V] and v [B, T] before each of the tokens.
+
+        Args:
+            tokens: [B, T].
+            prior_log_probs: [B, T, V], not weighted.
+        """
         log_policy, hidden = self._log_policy(tokens, prior_log_probs)
         features = hidden.detach() if self.shielded else hidden
         return log_policy, self.state_value(features).squeeze(-1)
 
     def _log_policy(self, tokens: Tensor, prior_log_probs: Tensor) -> tuple[Tensor, Tensor]:
-        """log pi [B, T, V] and the core's outputs [B, T, H]."""
+        """Compute log pi [B, T, V] and the core's outputs [B, T, H]."""
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             hidden, _ = self.core.hidden(shifted(tokens, self.start))
         hidden = hidden.float()
@@ -95,14 +99,14 @@ class ValueNetwork(nn.Module):
         return logits.log_softmax(-1), hidden
 
     def raise_values(self, nats: Tensor) -> None:
-        """Adds a constant, a tensor [], to v."""
+        """Add a constant, a tensor [], to v."""
         bias = self.state_value[-1].bias
         assert isinstance(bias, Tensor)
         with torch.no_grad():
             bias += nats
 
     def values(self, tokens: Tensor, prior_log_probs: Tensor, with_v: bool = True) -> Tensor:
-        """Q, Psi or G [B, T, V]; without v for who needs their differences within a step alone."""
+        """Compute Q, Psi or G [B, T, V]; without v if only their differences within a step are needed."""
         if with_v:
             log_policy, state_values = self(tokens, prior_log_probs)
             values = log_policy + state_values.unsqueeze(-1)
@@ -112,10 +116,10 @@ class ValueNetwork(nn.Module):
 
 
 def start_at_mean(networks: Iterable[ValueNetwork], error: Tensor, mask: Tensor) -> Tensor:
-    """Lets v begin at the mean target instead of 0, before the first update. Returns what was added to it, a tensor [].
+    """Start v at the mean target instead of 0, before the first update; return what was added to it, a tensor [].
 
-    Until v has climbed there, hundreds of updates later, that distance times grad log pi is nothing but noise, many
-    times what tells a good sequence from a bad one.
+    Otherwise v climbs there over hundreds of updates. Meanwhile that distance times grad log pi is noise, many times
+    larger than what tells a good sequence from a bad one.
 
     Args:
         networks: to be raised.
@@ -128,10 +132,11 @@ def start_at_mean(networks: Iterable[ValueNetwork], error: Tensor, mask: Tensor)
     return distance
 
 
-def device_named(name: str) -> torch.device:
-    """torch's device of that name; "auto" is a GPU where torch has one, else the CPU, as in stable-baselines3.
+def find_device(name: str) -> torch.device:
+    """Find torch's device of that name; "auto" is a GPU if torch has one, else the CPU, as in stable-baselines3.
 
-    Raises ValueError where torch has no such device.
+    Raises:
+        ValueError: torch has no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -144,7 +149,7 @@ def device_named(name: str) -> torch.device:
 
 
 def _draw(module: nn.Module, generator: torch.Generator) -> None:
-    """torch's own first weights, U(-1/sqrt(inputs), 1/sqrt(inputs)), from our generator."""
+    """Draw torch's own first weights, U(-1/sqrt(inputs), 1/sqrt(inputs)), from our generator."""
     for parameter in module.parameters():
         bound = max(parameter.shape[-1], FRESH_CELLS) ** -0.5
         nn.init.uniform_(parameter, -bound, bound, generator=generator)
@@ -159,12 +164,12 @@ class Policy(Prior):
     """pi(a|s) of a ValueNetwork as of now: a sequence model like the prior, stepped in numpy on the CPU.
 
     It copies the network's weights, from whatever device they are on, and sees none of their later changes: agents make
-    one a round.
+    one for each rollout.
 
-    Its state is the network's, followed by the prior's where log p is part of the policy (G), or forbids tokens.
+    Its state is the network's, followed by the prior's if log p is part of the policy (G) or forbids tokens.
 
     Attributes:
-        network: where it is on a GPU, the network itself, which can write there (device_writing.py); else None.
+        network: if it is on a GPU, the network itself, which can sample there (cuda_graphs.py); else None.
     """
 
     def __init__(self, network: ValueNetwork, prior: Prior, length: int) -> None:
@@ -181,8 +186,13 @@ class Policy(Prior):
     def step(
         self, tokens: NDArray[np.int64], state: State, prior_rows: NDArray[np.float32] | None = None
     ) -> tuple[NDArray[np.float32], State]:
-        """As Prior.step, in log pi. `prior_rows` [N, V], where known, saves the prior's own step (whose state then
-        rests)."""
+        """Step as Prior.step does, but return rows of log pi.
+
+        Args:
+            tokens: [N].
+            state: as `initial_state` or the last call returned it.
+            prior_rows: [N, V] if known, which saves the prior's own step; the prior's state then rests.
+        """
         logits, own = self._step(tokens, state[: self._parts])
         prior_state: Any = state[self._parts :]
         if self._prior:

@@ -1,6 +1,6 @@
-"""Agents of other libraries as rows of log pi, out of which the judge samples.
+"""Policies of other libraries' agents, as rows of log pi from which `evaluate` samples.
 
-N sequences, V tokens; log pi in nats. sb3-contrib is not imported: its policies are known by what they offer.
+N sequences, V tokens; log pi in nats. sb3-contrib is not imported: its policies are recognised by what they offer.
 """
 
 from __future__ import annotations
@@ -21,52 +21,45 @@ SUM_TOLERANCE = 1e-3  # of a row of probabilities, as float16 gives them
 PREDICT = "predict(observation, state=None, episode_start=None, deterministic=False) -> (actions, state)"
 LOGITS = "; of logits take the softmax, of log-probabilities the exponential"
 Rows = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 
 class LogPolicy(ABC):
-    """An agent that says log pi of every token before one is chosen.
+    """An agent that gives log pi of every token before one is chosen.
 
-    A policy of one's own that has a memory is judged as a subclass of this; one without is simpler as a function.
+    A policy of your own that has a memory is evaluated as a subclass of this; one without is simpler as a function.
     """
 
     @abstractmethod
     def step(
-        self,
-        observation: Any,
-        state: Any,
-        episode_start: NDArray[np.bool_],
-        action_masks: NDArray[np.bool_] | None = None,
+        self, observation: Any, state: Any, episode_start: Flags, action_masks: Flags | None = None
     ) -> tuple[Rows, Any]:
-        """Rows of log pi, float64 [N, V] and normalised, and the state for the next call.
+        """Return rows of log pi, float64 [N, V] and normalised, and the state for the next call.
 
         Args:
             observation: of N sequences.
             state: what the last call returned; None in the first.
-            episode_start: [N], True where a sequence begins; its state starts anew.
+            episode_start: [N], True for a sequence that begins; its state starts anew.
             action_masks: [N, V], True for allowed tokens; None is all. Only policies that learned with masks read it.
         """
 
 
-def log_policy_of(agent: Any) -> LogPolicy | None:
-    """The rows of log pi of a stable-baselines3 or sb3-contrib model, of a policy of theirs, of a LogPolicy, or of a
-    function from an observation to probabilities [N, V]; None where an agent gives actions only.
+def find_log_policy(agent: Any) -> LogPolicy | None:
+    """Find the rows of log pi of an agent; return None if it gives actions only.
 
     A model that predicts by a method of its user's own gives actions only: its rows would be another policy's. So do
     policies without probabilities, such as ARS'.
+
+    Args:
+        agent: a model of stable-baselines3 or sb3-contrib, a policy of theirs, a LogPolicy, or a function from an
+            observation to probabilities [N, V].
     """
     if isinstance(agent, LogPolicy):
-        return CheckedRows(agent)
+        return UserRows(agent)
     if not hasattr(agent, "predict"):
-        return FunctionRows(agent) if callable(agent) else None
+        return UserRows(agent) if callable(agent) else None
     policy: Any = getattr(agent, "policy", agent)
-    if not isinstance(policy, BasePolicy):
-        return None
-    return _rows_of(agent, policy)
-
-
-def _rows_of(agent: Any, policy: Any) -> LogPolicy | None:
-    predicting = (agent.predict, policy.predict, policy._predict)
-    if any(method.__module__.split(".")[0] not in LIBRARIES for method in predicting):
+    if not _predicts_as_a_library(agent, policy):
         return None
     if hasattr(policy, "q_net") or hasattr(policy, "quantile_net"):
         return GreedyRows(agent, policy)
@@ -77,9 +70,16 @@ def _rows_of(agent: Any, policy: Any) -> LogPolicy | None:
     return kind(agent, policy)
 
 
+def _predicts_as_a_library(agent: Any, policy: Any) -> bool:
+    """Return whether nothing of the user's own stands between the policy and the actions."""
+    if not isinstance(policy, BasePolicy):
+        return False
+    predicting = (agent.predict, policy.predict, policy._predict)
+    return all(method.__module__.split(".")[0] in LIBRARIES for method in predicting)
+
+
 class PolicyRows(LogPolicy):
-    """ActorCriticPolicy's: PPO, A2C, TRPO. It knows no masks: where a task forbids tokens that the policy writes, the
-    environment says so.
+    """ActorCriticPolicy's: PPO, A2C, TRPO. It knows no masks: a forbidden token is the environment's own error.
 
     Args:
         agent: the model, or the policy itself. Observations are normalised as it learned from them.
@@ -87,25 +87,21 @@ class PolicyRows(LogPolicy):
     """
 
     def __init__(self, agent: Any, policy: Any) -> None:
-        self.policy, self.seen = policy, normaliser(agent)
+        self.policy, self.normalise = policy, find_normaliser(agent)
         if not all(bool(weights.isfinite().all()) for weights in policy.parameters()):
             raise ValueError("This agent's network holds weights that are NaN or infinite: its training has diverged.")
 
     @torch.no_grad()
     def step(
-        self,
-        observation: Any,
-        state: Any,
-        episode_start: NDArray[np.bool_],
-        action_masks: NDArray[np.bool_] | None = None,
+        self, observation: Any, state: Any, episode_start: Flags, action_masks: Flags | None = None
     ) -> tuple[Rows, Any]:
         self.policy.set_training_mode(False)  # as its own predict does
-        tensor, _ = self.policy.obs_to_tensor(self.seen(observation))
+        tensor, _ = self.policy.obs_to_tensor(self.normalise(observation))
         logits, state = self.logits(tensor, state, episode_start, action_masks)
         return logits.cpu().double().log_softmax(dim=1).numpy(), state  # on the CPU: not every device has float64
 
     def logits(self, observation: Any, state: Any, start: Any, masks: Any) -> tuple[torch.Tensor, Any]:
-        """log pi [N, V] but for a summand of each row, and the state for the next call."""
+        """Return log pi [N, V] up to a constant for each row, and the state for the next call."""
         return self.policy.get_distribution(observation).distribution.logits, state
 
 
@@ -149,59 +145,53 @@ class GreedyRows(PolicyRows):
         return rows.log(), state
 
 
-class FunctionRows(LogPolicy):
-    """A function from observations of N sequences, in the environment's obs_mode, to probabilities [N, V], an array or
-    a torch tensor. It has no state: what depends on more than the last token reads obs_mode "prefix".
+class UserRows(LogPolicy):
+    """A policy of the user's own: a LogPolicy, or a function from observations of N sequences to probabilities [N, V].
 
-    Probabilities may sum to 1 within SUM_TOLERANCE and are made to sum to it. `step` raises ValueError for others.
+    The function gets observations in the environment's obs_mode and returns an array or a torch tensor. It has no
+    state: a policy that depends on more than the last token reads obs_mode "prefix". `step` raises ValueError if rows
+    are no probabilities; sums may differ from 1 by SUM_TOLERANCE and are made to be 1.
     """
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self.function = function
-
-    def step(
-        self,
-        observation: Any,
-        state: Any,
-        episode_start: NDArray[np.bool_],
-        action_masks: NDArray[np.bool_] | None = None,
-    ) -> tuple[Rows, Any]:
-        with torch.no_grad():
-            rows = as_floats(self.function(observation), "A function that is judged must return probabilities")
-        _check_shape(rows, len(episode_start), "probabilities")
-        if np.isnan(rows).any():
-            raise ValueError(f"This agent's probabilities are NaN for {np.isnan(rows).any(1).sum()} sequences.")
-        if rows.min(initial=0.0) < 0:
-            raise ValueError(f"This agent's probabilities must not be negative, as {rows.min():.4g} is{LOGITS}.")
-        sums = rows.sum(axis=1, keepdims=True)
-        worst = sums.flat[np.abs(sums - 1).argmax()]
-        if not abs(worst - 1) <= SUM_TOLERANCE:
-            raise ValueError(f"This agent's probabilities must sum to 1, not {worst:.6g}{LOGITS}.")
-        with np.errstate(divide="ignore"):
-            return np.log(rows / sums), state
-
-
-class CheckedRows(LogPolicy):
-    """A user's own LogPolicy. `step` raises ValueError where its rows are not log pi."""
-
-    def __init__(self, policy: LogPolicy) -> None:
+    def __init__(self, policy: LogPolicy | Callable[[Any], Any]) -> None:
         self.policy = policy
 
     def step(
-        self,
-        observation: Any,
-        state: Any,
-        episode_start: NDArray[np.bool_],
-        action_masks: NDArray[np.bool_] | None = None,
+        self, observation: Any, state: Any, episode_start: Flags, action_masks: Flags | None = None
     ) -> tuple[Rows, Any]:
-        rows, state = self.policy.step(observation, state, episode_start, action_masks)
-        rows = as_floats(rows, "A LogPolicy's step must return rows of log pi")
-        _check_shape(rows, len(episode_start), "rows of log pi")
-        sums = np.exp(rows).sum(axis=1)
-        if not (np.abs(sums - 1.0) <= SUM_TOLERANCE).all():  # NaN is not, either
-            worst = sums[np.argmax(np.abs(sums - 1.0))]
-            raise ValueError(f"This agent's rows of log pi must have probabilities that sum to 1, not {worst:.6g}.")
-        return rows - np.log(sums)[:, None], state
+        n = len(episode_start)
+        if isinstance(self.policy, LogPolicy):
+            rows, state = self.policy.step(observation, state, episode_start, action_masks)
+            return normalise_log_probs(rows, n), state
+        with torch.no_grad():
+            return normalise_probabilities(self.policy(observation), n), state
+
+
+def normalise_probabilities(values: Any, n: int) -> Rows:
+    """Check probabilities [n, V] that a function returned; return log pi."""
+    rows = convert_to_floats(values, "A function that is evaluated must return probabilities")
+    _check_shape(rows, n, "probabilities")
+    if np.isnan(rows).any():
+        raise ValueError(f"This agent's probabilities are NaN for {np.isnan(rows).any(1).sum()} sequences.")
+    if rows.min(initial=0.0) < 0:
+        raise ValueError(f"This agent's probabilities must not be negative, as {rows.min():.4g} is{LOGITS}.")
+    sums = rows.sum(axis=1, keepdims=True)
+    worst = sums.flat[np.abs(sums - 1).argmax()]
+    if not abs(worst - 1) <= SUM_TOLERANCE:
+        raise ValueError(f"This agent's probabilities must sum to 1, not {worst:.6g}{LOGITS}.")
+    with np.errstate(divide="ignore"):
+        return np.log(rows / sums)
+
+
+def normalise_log_probs(values: Any, n: int) -> Rows:
+    """Check rows of log pi [n, V] that a LogPolicy returned; return them normalised."""
+    rows = convert_to_floats(values, "A LogPolicy's step must return rows of log pi")
+    _check_shape(rows, n, "rows of log pi")
+    sums = np.exp(rows).sum(axis=1)
+    if not (np.abs(sums - 1.0) <= SUM_TOLERANCE).all():  # NaN is not, either
+        worst = sums[np.argmax(np.abs(sums - 1.0))]
+        raise ValueError(f"This agent's rows of log pi must have probabilities that sum to 1, not {worst:.6g}.")
+    return rows - np.log(sums)[:, None]
 
 
 def _check_shape(rows: Rows, n: int, what: str) -> None:
@@ -211,20 +201,23 @@ def _check_shape(rows: Rows, n: int, what: str) -> None:
 
 
 class Predictor:
-    """An agent that gives actions only, by its `predict`. Raises ValueError where that cannot be called."""
+    """An agent that gives actions only, by its `predict`. Raises ValueError if that cannot be called."""
 
     def __init__(self, agent: Any) -> None:
-        self.agent, self.seen = agent, normaliser(agent)
+        self.agent, self.normalise = agent, find_normaliser(agent)
         try:
             inspect.signature(agent.predict).bind(None, state=None, episode_start=None, deterministic=False)
         except TypeError as error:
             raise ValueError(f"An agent's predict is called as {PREDICT}; here: {error}.") from None
 
-    def step(self, observation: Any, state: Any, episode_start: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Any]:
-        """Actions [N], not yet compared with the environment's, and the next state. Raises ValueError where they are
-        not integers."""
+    def step(self, observation: Any, state: Any, episode_start: Flags) -> tuple[NDArray[np.int64], Any]:
+        """Return actions [N], not yet compared with the environment's, and the next state.
+
+        Raises:
+            ValueError: they are not integers.
+        """
         given = self.agent.predict(
-            self.seen(observation), state=state, episode_start=episode_start, deterministic=False
+            self.normalise(observation), state=state, episode_start=episode_start, deterministic=False
         )
         if not isinstance(given, tuple) or len(given) != 2:
             raise ValueError(f"An agent's predict must return a pair, {PREDICT}; not {type(given).__name__}.")
@@ -235,24 +228,25 @@ class Predictor:
         return actions, given[1]
 
 
-def normaliser(agent: Any) -> Callable[[Any], Any]:
-    """What an agent's observations go through before it sees them: nothing, or the VecNormalize that it learned under.
+def find_normaliser(agent: Any) -> Callable[[Any], Any]:
+    """Find what an agent's observations go through before it sees them: nothing, or the VecNormalize of its training.
 
-    Raises ValueError where a model learned under one whose statistics are not at hand.
+    Raises:
+        ValueError: the model learned under VecNormalize, and its statistics are not at hand.
     """
     wrapper = agent.get_vec_normalize_env() if hasattr(agent, "get_vec_normalize_env") else None
     if wrapper is not None:
         return wrapper.normalize_obs
-    if _learned_from_normalised(agent):
+    if _has_learned_from_normalised(agent):
         raise ValueError(
             "This model learned under VecNormalize, whose statistics are not in its zip: load it in a program with"
-            " env=VecNormalize.load(FILE, make_vec_env(ID, ...)), and judge that."
+            " env=VecNormalize.load(FILE, make_vec_env(ID, ...)), and evaluate that."
         )
     return lambda observation: observation
 
 
-def _learned_from_normalised(agent: Any) -> bool:
-    """Whether the last observation is of floats, where the space's are integers: only normalising does that."""
+def _has_learned_from_normalised(agent: Any) -> bool:
+    """Return whether the last observation is of floats while the space's are integers: only normalising does that."""
     last, space = getattr(agent, "_last_obs", None), getattr(agent, "observation_space", None)
     values = last if isinstance(last, dict) else {"": last}
     boxes: dict[str, Any] = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
@@ -264,16 +258,19 @@ def _learned_from_normalised(agent: Any) -> bool:
     )
 
 
-def obs_mode_of(agent: Any) -> str | None:
-    """The obs_mode that an agent's `observation_space` belongs to; None where it has none."""
+def find_obs_mode(agent: Any) -> str | None:
+    """Find the obs_mode that an agent's `observation_space` belongs to; None if it has no such space."""
     space = getattr(agent, "observation_space", None)
     kinds = {spaces.Dict: "dict", spaces.Discrete: "token", spaces.Box: "prefix"}
     return next((mode for kind, mode in kinds.items() if isinstance(space, kind)), None)
 
 
-def as_floats(values: Any, must: str) -> NDArray[np.float64]:
-    """What an agent returned, an array, a list or a torch tensor, as float64. Raises ValueError, beginning with `must`,
-    where it is not numbers."""
+def convert_to_floats(values: Any, must: str) -> NDArray[np.float64]:
+    """Convert what an agent returned (an array, a list or a torch tensor) to float64.
+
+    Raises:
+        ValueError: it is not numbers. The message begins with `must`.
+    """
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().double().numpy()
     try:

@@ -1,9 +1,12 @@
-"""Replay of whole sequences, preallocated. Sequences are re-unrolled from the start: no stored recurrent states."""
+"""Finished sequences, and a replay of them. Networks read each sequence from its start: no recurrent state is stored.
+
+B sequences, T steps, V tokens.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,28 +14,44 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
+class Batch(NamedTuple):
+    """Sequences as tensors on one device."""
+
+    tokens: Tensor  # [B, T]
+    lengths: Tensor  # [B]
+    task_rewards: Tensor  # [B, T]
+    prior_log_probs: Tensor  # [B, T, V]
+
+
 @dataclass(frozen=True)
 class Sequences:
-    """B finished sequences, T steps, V tokens. What lies after a length is filler: token 0, reward 0."""
+    """B finished sequences. What lies after a length is filler: token 0, reward 0."""
 
     tokens: NDArray[np.int64]  # [B, T]
     lengths: NDArray[np.int64]  # [B]
     task_rewards: NDArray[np.float32]  # [B, T], r_T / c
     prior_log_probs: NDArray[np.float32]  # [B, T, V], row t = log p(. | s_t)
 
-    def tensors(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The four fields as tensors on `device`."""
-        return tuple(torch.from_numpy(array).to(device) for array in self.arrays())  # type: ignore[return-value]
+    def tensors(self, device: torch.device | str = "cpu") -> Batch:
+        """Return the four fields as tensors on `device`."""
+        return Batch(*(torch.from_numpy(array).to(device) for array in self.arrays()))
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
-        """The four fields."""
+        """Return the four fields."""
         return self.tokens, self.lengths, self.task_rewards, self.prior_log_probs
 
     def cut(self) -> Sequences:
-        """The same without what lies beyond the longest of them: [B, T'] instead of [B, T]."""
+        """Cut off the steps that no sequence reaches: [B, T'] in place of [B, T]."""
         within = slice(int(self.lengths.max()))
         tokens, rewards = self.tokens[:, within], self.task_rewards[:, within]
         return Sequences(tokens, self.lengths, rewards, self.prior_log_probs[:, within])
+
+
+def make_empty_sequences(n: int, horizon: int, vocab_size: int) -> Sequences:
+    """Make n sequences of filler, each as long as the horizon, to be filled in."""
+    shape = (n, horizon)
+    prior_log_probs = np.zeros((*shape, vocab_size), np.float32)
+    return Sequences(np.zeros(shape, np.int64), np.full(n, horizon), np.zeros(shape, np.float32), prior_log_probs)
 
 
 class Replay:
@@ -54,7 +73,7 @@ class Replay:
         }
 
     def add(self, sequences: Sequences) -> None:
-        """Stores up to `capacity` sequences; of more, the last."""
+        """Store the sequences; if there are more than `capacity`, the last ones."""
         rows = (self.position + np.arange(len(sequences.lengths))) % self.capacity
         for array, new in zip(self.arrays.values(), sequences.arrays(), strict=True):
             array[rows[-self.capacity :]] = new[-self.capacity :]
@@ -62,6 +81,6 @@ class Replay:
         self.size = min(self.size + len(rows), self.capacity)
 
     def sample(self, batch_size: int, rng: np.random.Generator) -> Sequences:
-        """`batch_size` sequences, each drawn once (all of them, if fewer are stored), cut to the longest of them."""
+        """Sample `batch_size` sequences without replacement (all, if fewer are stored), cut to the longest of them."""
         rows = rng.permutation(self.size)[:batch_size]
         return Sequences(**{name: array[rows] for name, array in self.arrays.items()}).cut()

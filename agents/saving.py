@@ -1,4 +1,7 @@
-"""Agents as files: one safetensors file with everything that learning goes on from, and JSON facts; no pickle."""
+"""Save and load our agents: one safetensors file with everything that learning goes on from, and JSON facts.
+
+Nothing is pickled.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import gymnasium as gym
-from stable_baselines3.common.vec_env import VecEnv
-
+from agents.envs import is_batched
 from agents.networks import device_named
 from seqtutor_envs.command import installed
 from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
@@ -22,13 +23,12 @@ Agent = TypeVar("Agent")  # a SequenceAgent, which stands above this file
 
 
 def agent_path(path: str | os.PathLike[str]) -> Path:
-    """Where an agent of this name is kept: PATH.safetensors. The .zip that stable-baselines3's CheckpointCallback asks
-    for is left out, for it is none."""
+    """Return PATH.safetensors. The .zip that stable-baselines3's CheckpointCallback appends is dropped: it is none."""
     return safetensors_path(os.fspath(path).removesuffix(".zip"))
 
 
 def save(agent: Any, path: str | os.PathLike[str]) -> Path:
-    """See SequenceAgent.save."""
+    """Write an agent's file: see SequenceAgent.save."""
     target = agent_path(path)
     facts = {
         "agent": type(agent).__name__,
@@ -53,29 +53,29 @@ def load(
     cls: type[Agent],
     path: str | os.PathLike[str],
     env: Any,
-    prior: Prior | str | None,
     env_kwargs: Mapping[str, Any] | None,
-    further: Mapping[str, Any],
+    not_kept: Mapping[str, Any],
 ) -> Agent:
-    """See SequenceAgent.load; `further` are arguments of the constructor that files do not keep."""
+    """Load an agent's file: see SequenceAgent.load. `not_kept` are arguments of the constructor that files lack."""
     arrays, facts = read(cls, path)
-    target = agent_path(path)
+    target, recipe = agent_path(path), facts["env"]
     settings = dict(facts["settings"])
-    device = device_named(further.get("device", "cpu"))
+    device = device_named(not_kept["device"])
     if settings.get("precision") == "bfloat16" and resolve_precision("auto", device) != "bfloat16":
         settings["precision"] = "float32"
         there = f"this torch cannot train an LSTM so on this {device.type.upper()}"
         warnings.warn(f"{target} learned with bfloat16 products, and {there}: it goes on with float32.", stacklevel=3)
-    if env is None and facts["env"] is None:
+    n_envs: int | None = facts["n_envs"]
+    if env is None and recipe is None:
         raise ValueError(
             f"{target} was trained in an environment that no id makes again (own task or prior): pass env=..."
         )
-    recipe = facts["env"] if env is None else None
-    kwargs = {**(recipe["kwargs"] if recipe else {}), **(env_kwargs or {})}
-    made: dict[str, Any] = {"env": recipe["id"] if recipe else env, "env_kwargs": kwargs or None}
-    batched = isinstance(env, (gym.vector.VectorEnv, VecEnv))
-    made |= {"prior": prior, "seed": facts["seed"], "n_envs": None if batched else facts["n_envs"]}
-    agent: Any = cls(**made, **settings, **further)
+    if env is None:
+        env, env_kwargs = recipe["id"], {**recipe["kwargs"], **(env_kwargs or {})}
+    elif is_batched(env):
+        n_envs = None  # a batch has its own number
+    made_in = {"env": env, "env_kwargs": dict(env_kwargs or {}) or None, "n_envs": n_envs, "seed": facts["seed"]}
+    agent: Any = cls(**made_in, **settings, **not_kept)
     if facts.get("prior_sha256") != prior_sha256(agent.prior):
         raise ValueError(f"{target} was trained from another prior than the one given here: pass that one.")
     try:
@@ -92,7 +92,12 @@ def load(
 
 
 def read(cls: type[Any], path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arrays and facts of an agent's file. Raises FileNotFoundError, or ValueError if it holds no agent of `cls`."""
+    """Read arrays and facts of an agent's file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds no agent of `cls`.
+    """
     target = agent_path(path)
     if not target.is_file():
         raise FileNotFoundError(f"No agent at {target}.")
@@ -105,6 +110,6 @@ def read(cls: type[Any], path: str | os.PathLike[str]) -> tuple[dict[str, Any], 
 
 
 def prior_sha256(prior: Prior) -> str | None:
-    """Hash of a recurrent prior's weights; None of any other prior."""
+    """Hash a recurrent prior's weights; return None for any other prior."""
     inner = prior.inner if isinstance(prior, MaskedPrior) else prior
     return weights_sha256(inner.weights) if isinstance(inner, RecurrentPrior) else None

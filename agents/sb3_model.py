@@ -1,8 +1,8 @@
-"""What our agents have of a stable-baselines3 model beside `learn` and `predict`.
+"""What our agents have of a stable-baselines3 model beside `learn` and `predict`: spaces, logger, parameters, seed.
 
-They meet its surface (callbacks, logger, set_env, get_parameters, evaluate_policy with deterministic=False, ...)
+They have its surface (callbacks, logger, set_env, get_parameters, evaluate_policy with deterministic=False, ...)
 without being a subclass of its BaseAlgorithm: that one's `save` is a pickle, its constructor wants a policy class, and
-its rollouts are steps of an environment where ours are whole sequences.
+its rollouts are steps of an environment, while ours are whole sequences.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents import saving
 from agents.diversity import Diversity
+from agents.envs import AnyEnv, get_env_attribute, is_batched, make_batch
 from agents.figures import Recent
 from agents.networks import Policy
-from agents.rollouts import Rollouts, as_batch, env_attribute
+from agents.rollouts import Rollouts
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.files import of_prefix, with_prefix
 from seqtutor_envs.masking import as_judged
@@ -34,8 +35,6 @@ from seqtutor_envs.network import adam_arrays, load_weights, module_arrays, rest
 from seqtutor_envs.prior import Prior, load_prior
 from seqtutor_envs.sb3 import SB3VecEnv
 from seqtutor_envs.task import Task
-
-AnyEnv = str | gym.Env[Any, Any] | gym.vector.VectorEnv[Any, Any, Any] | VecEnv
 
 
 class SB3Model:
@@ -55,15 +54,15 @@ class SB3Model:
 
     # ---------------------------------------------------------------- the environment
 
-    def _live_in(self, env: Any, recipe: dict[str, Any] | None, prior: Prior | str | None = None) -> None:
-        """Takes a batched environment, with its task, prior and c, for its own."""
-        found = prior if prior is not None else env_attribute(env, "prior")
+    def _attach_env(self, env: Any, recipe: dict[str, Any] | None, prior: Prior | str | None = None) -> None:
+        """Learn in this batched environment from now on, with its task, prior and c."""
+        found = prior if prior is not None else get_env_attribute(env, "prior")
         if found is None:
             raise ValueError("This environment has no `prior` attribute: pass the agent one, prior=...")
         self.env, self.recipe = env, recipe
         self.n_envs: int = env.num_envs
-        self.task: Task | None = env_attribute(env, "task")
-        self.c: float = env_attribute(env, "c") or 1.0
+        self.task: Task | None = get_env_attribute(env, "task")
+        self.c: float = get_env_attribute(env, "c") or 1.0
         self.prior: Prior = as_judged(load_prior(found), self.task)
         self.horizon: int = self.task.length if self.task is not None else self.prior.length
         self.rollouts = Rollouts(env, self.prior, self.horizon)
@@ -71,12 +70,12 @@ class SB3Model:
 
     @property
     def observation_space(self) -> gym.Space[Any]:
-        """Of one sequence."""
+        """The observation space of one sequence."""
         return self._space("observation_space")
 
     @property
     def action_space(self) -> gym.Space[Any]:
-        """Of one sequence."""
+        """The action space of one sequence."""
         return self._space("action_space")
 
     def _space(self, name: str) -> gym.Space[Any]:
@@ -84,24 +83,27 @@ class SB3Model:
         return space
 
     def get_env(self) -> Any:
-        """The vector environment that the agent learns in (`env`), as a stable-baselines3 VecEnv where it can be one: a
-        native batch with autoreset mode SAME_STEP can, and an agent makes no other of an id or a single environment."""
+        """Return the vector environment that the agent learns in, as a stable-baselines3 VecEnv if it can be one.
+
+        A native batch with autoreset mode SAME_STEP can, and an agent makes no other of an id or a single environment.
+        """
         env = self.env
         if isinstance(env, SequenceTutorVectorEnv) and env.autoreset_mode is AutoresetMode.SAME_STEP:
             return SB3VecEnv(env)
         return env
 
     def set_env(self, env: AnyEnv, force_reset: bool = True) -> None:
-        """Goes on learning in another environment with as many sequences, the same tokens, length and prior, such as
-        one with another c. Raises ValueError where it differs there.
+        """Go on learning in another environment, such as one with another c.
 
         Args:
             env: as for the constructor.
-            force_reset: ignored; every round begins with new sequences.
+            force_reset: ignored; every rollout begins with new sequences.
+
+        Raises:
+            ValueError: its number of sequences, tokens, length or prior is not the same.
         """
-        batched = isinstance(env, (gym.vector.VectorEnv, VecEnv))
-        other, recipe = as_batch(env, None if batched else self.n_envs, None)
-        task, prior = env_attribute(other, "task"), env_attribute(other, "prior")
+        other, recipe = make_batch(env, None if is_batched(env) else self.n_envs)
+        task, prior = get_env_attribute(other, "task"), get_env_attribute(other, "prior")
         prior = self.prior if prior is None else as_judged(load_prior(prior), task)
         facts = {
             "sequences": (self.n_envs, other.num_envs),
@@ -113,29 +115,29 @@ class SB3Model:
             if own != others:
                 shown = f": {own} here, {others} there" if isinstance(own, int) else ""
                 raise ValueError(f"set_env: the environment has other {name} than this agent{shown}.")
-        self._live_in(other, recipe, prior)
+        self._attach_env(other, recipe, prior)
         if self.diversity is not None and self.task is not None:
             self.diversity.task, self.diversity.c = self.task, self.c
         self._policy = None
 
     def get_vec_normalize_env(self) -> None:
-        """None: nothing is normalised here. stable-baselines3's EvalCallback asks."""
+        """Return None: nothing is normalised here. stable-baselines3's EvalCallback asks."""
 
     # ---------------------------------------------------------------- the log
 
     @property
     def logger(self) -> Logger:
-        """stable-baselines3's logger; silent until `learn` or `set_logger`."""
+        """The logger of stable-baselines3; silent until `learn` or `set_logger`."""
         if self._logger is None:
             self._logger = Logger(folder=None, output_formats=[])
         return self._logger
 
     def set_logger(self, logger: Logger) -> None:
-        """Logs to `logger` (stable_baselines3.common.logger.configure makes one)."""
+        """Log to `logger` (stable_baselines3.common.logger.configure makes one)."""
         self._logger, self._own_logger = logger, False
 
     def _new_logger(self, name: str, reset_num_timesteps: bool) -> Logger:
-        """As stable-baselines3's models make one, which without TensorBoard leave a temporary folder each time."""
+        """Make a logger as stable-baselines3's models do, but leave no temporary folder if there is no TensorBoard."""
         if self.tensorboard_log is not None:
             return configure_logger(self.verbose, self.tensorboard_log, name, reset_num_timesteps)
         return Logger(folder=None, output_formats=[HumanOutputFormat(sys.stdout)] if self.verbose else [])
@@ -143,19 +145,20 @@ class SB3Model:
     # ---------------------------------------------------------------- what is learned
 
     def get_parameters(self) -> dict[str, dict[str, Any]]:
-        """State dicts of all that is learned, by attribute; torch's own tensors, no copies."""
+        """Return state dicts of all that is learned, by attribute; torch's own tensors, no copies."""
         return {name: attrgetter(name)(self).state_dict() for name in self.trained}
 
     def set_parameters(
         self, load_path_or_dict: str | os.PathLike[str] | Mapping[str, dict[str, Any]], exact_match: bool = True
     ) -> None:
-        """Puts in what `get_parameters` gave, or what lies in a saved agent's file; replay and counters stay.
+        """Set what `get_parameters` returned, or what lies in a saved agent's file; replay and counters stay.
 
         Args:
             load_path_or_dict: a path, or state dicts by attribute.
             exact_match: False accepts some of the names and some of their entries.
 
-        Raises ValueError at a name that is unknown, or missing while all must be there.
+        Raises:
+            ValueError: a name is unknown, or is missing while all must be there.
         """
         if not isinstance(load_path_or_dict, Mapping):
             arrays, _ = saving.read(type(self), load_path_or_dict)
@@ -175,12 +178,12 @@ class SB3Model:
         self._policy = None
 
     def set_random_seed(self, seed: int | None = None) -> None:
-        """Sets the agent's own generator; no global one is touched."""
+        """Set the agent's own generator; no global one is touched."""
         self.seed = seed
         self.rng = np.random.default_rng(seed)
 
     def state_arrays(self) -> dict[str, NDArray[Any]]:
-        """All arrays that learning goes on from."""
+        """Return all arrays that learning goes on from."""
         arrays: dict[str, NDArray[Any]] = {}
         for attribute, prefix in self.trained.items():
             part = attrgetter(attribute)(self)
@@ -189,7 +192,7 @@ class SB3Model:
         return arrays
 
     def load_state_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Puts back what `state_arrays` gave."""
+        """Put back what `state_arrays` returned."""
         for attribute, prefix in self.trained.items():
             part = attrgetter(attribute)(self)
             if isinstance(part, torch.nn.Module):

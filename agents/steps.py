@@ -1,12 +1,15 @@
-"""A round of whole sequences told to callbacks as stable-baselines3 tells of its rollouts: step by step.
+"""How `learn` meets the outside: callbacks are told of a rollout step by step, and Ctrl-C waits for its end.
 
 N sequences, T steps.
 """
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,20 +21,21 @@ from seqtutor_envs.judge import padding
 from seqtutor_envs.prior import token_log_probs
 
 
-def as_callback(callback: MaybeCallback) -> BaseCallback:
-    """One callback of whatever stable-baselines3 takes for one: a callback, a list of them, a function or None."""
+def make_callback(callback: MaybeCallback) -> BaseCallback:
+    """Make one callback of what stable-baselines3 accepts: a callback, a list of them, a function or None."""
     if callback is None or isinstance(callback, list):
         return CallbackList(callback or [])
     return callback if isinstance(callback, BaseCallback) else ConvertCallback(callback)
 
 
-def vector_steps(sequences: Sequences, began: float) -> Iterator[dict[str, Any]]:
-    """What a callback finds in `locals` at each step of a round, as long as its longest sequence.
+def iterate_steps(sequences: Sequences, began: float) -> Iterator[dict[str, Any]]:
+    """Iterate over the steps of a rollout; yield what a callback finds in `locals` at each of them.
 
-    actions [N]; rewards [N] float32, log p + r_T / c; dones [N]; infos, N dicts, with Monitor's `episode` where a
-    sequence ends; `num_writing`, how many sequences wrote a token. A sequence that is over rests: action 0, reward 0.
+    actions [N]; rewards [N] float32, log p + r_T / c; dones [N]; infos, N dicts, with Monitor's `episode` at the end of
+    a sequence; `num_writing`, how many sequences got a token. A sequence that is over rests: action 0, reward 0.
 
     Args:
+        sequences: the rollout.
         began: when learning did, by `time.time`.
     """
     beyond = padding(sequences.tokens, sequences.lengths)
@@ -50,3 +54,26 @@ def vector_steps(sequences: Sequences, began: float) -> Iterator[dict[str, Any]]
             "infos": infos,
             "num_writing": int(np.count_nonzero(~beyond[:, t])),
         }
+
+
+@contextmanager
+def defer_interrupt() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into an event, so that a rollout can end; a second one interrupts at once.
+
+    Only the main thread can do that; in others the event is never set.
+    """
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)

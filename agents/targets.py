@@ -31,12 +31,13 @@ def q_target(
     lam: float = 0.0,
     online: Tensor | None = None,
 ) -> Tensor:
-    """Q-learning with log-prior augmentation, eq. 5: log p(a|s) + r_T/c + gamma max_a' Q-(s', a').
+    """Compute eq. 5, Q-learning with log-prior augmentation: log p(a|s) + r_T/c + gamma max_a' Q-(s', a').
 
     With the online network's values [B, T, V] it is double Q-learning (van Hasselt et al. 2016): they choose a', and
-    Q- judges it.
+    Q- gives its value.
 
-    Raises ValueError for lam > 0: V = Q - log pi, which the multi-step return rests on, holds for Psi and G only.
+    Raises:
+        ValueError: lam > 0. V = Q - log pi, on which the multi-step return rests, holds for Psi and G only.
     """
     if lam > 0.0:
         raise ValueError(f"Q-learning has one-step targets only: lam must be 0, not {lam}.")
@@ -48,7 +49,7 @@ def q_target(
 def psi_target(
     task_reward: Tensor, prior_log_probs: Tensor, actions: Tensor, values: Tensor, discount: Tensor, lam: float = 0.0
 ) -> Tensor:
-    """Generalised Psi-learning, eq. 9: log p(a|s) + r_T/c + gamma log sum_a' exp Psi-(s', a')."""
+    """Compute eq. 9, generalised Psi-learning: log p(a|s) + r_T/c + gamma log sum_a' exp Psi-(s', a')."""
     reward = task_reward + taken(prior_log_probs, actions)
     state_values = values.logsumexp(-1)
     log_policy = taken(values, actions) - state_values
@@ -58,7 +59,10 @@ def psi_target(
 def g_target(
     task_reward: Tensor, prior_log_probs: Tensor, actions: Tensor, values: Tensor, discount: Tensor, lam: float = 0.0
 ) -> Tensor:
-    """G-learning, eq. 11: r_T/c + gamma log sum_a' exp( log p(a'|s') + G-(s', a') ); Psi = log p + G at the optimum."""
+    """Compute eq. 11, G-learning: r_T/c + gamma log sum_a' exp( log p(a'|s') + G-(s', a') ).
+
+    At the optimum Psi = log p + G.
+    """
     psi = prior_log_probs + values
     state_values = psi.logsumexp(-1)
     log_policy = taken(psi, actions) - state_values
@@ -73,7 +77,7 @@ def g_target(
 
 
 def soft_return(reward: Tensor, next_state_values: Tensor, next_bonus: Tensor, discount: Tensor, lam: float) -> Tensor:
-    """Multi-step soft return (ours), by one backward scan over [B, T]:
+    """Compute the multi-step soft return (ours) by one backward scan over [B, T]:
 
         y_t = r_t + gamma_t [ (1 - lam) V(s_{t+1}) + lam ( y_{t+1} + bonus_{t+1} ) ]
 
@@ -92,22 +96,22 @@ def soft_return(reward: Tensor, next_state_values: Tensor, next_bonus: Tensor, d
 
 
 def taken(rows: Tensor, actions: Tensor) -> Tensor:
-    """rows [B, T, V] at actions [B, T] -> [B, T]."""
+    """Take rows [B, T, V] at actions [B, T]: [B, T]."""
     return rows.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
 
 def shifted_left(x: Tensor) -> Tensor:
-    """Column t + 1 of x [B, T] at column t; 0 at the last, where the discount is 0."""
+    """Shift x [B, T] so that column t holds column t + 1; the last is 0, as the discount is there."""
     return torch.cat([x[:, 1:], torch.zeros_like(x[:, :1])], dim=1)
 
 
 def within(lengths: Tensor, horizon: int) -> Tensor:
-    """1 [B, T] at the first `lengths` [B] steps, 0 after them."""
+    """Return 1 [B, T] at the first `lengths` [B] steps, 0 after them."""
     return (torch.arange(horizon, device=lengths.device) < lengths[:, None]).float()
 
 
 def discounts(lengths: Tensor, horizon: int, gamma: float) -> Tensor:
-    """gamma [B, T], and 0 at a sequence's last token and after it."""
+    """Return gamma [B, T], and 0 at a sequence's last token and after it."""
     return gamma * within(lengths - 1, horizon)
 
 
@@ -120,9 +124,9 @@ class Objective:
 
     Attributes:
         target: the regression target, one of the functions above.
-        residual: True where values come on top of log p (G): the policy is softmax(log p + values), not
+        residual: True if values come on top of log p (G): the policy is softmax(log p + values), not
             softmax(values).
-        greedy: True where the policy is greedy (with epsilon) while it learns; else it is sampled from.
+        greedy: True if the policy is greedy (with epsilon) while it learns; else it is sampled from.
     """
 
     target: Target

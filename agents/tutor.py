@@ -1,7 +1,7 @@
 """The paper's agents: QLearning, PsiLearning, GLearning, and RLOnly, the ablation. One class, three target functions.
 
-They meet the surface of a stable-baselines3 model (`learn`, `predict`, `get_env`, `logger`, `num_timesteps`, callbacks,
-`evaluate_policy` with deterministic=False) without being one: SB3's `save` is a pickle, and its rollouts know no whole
+They have the surface of a stable-baselines3 model (`learn`, `predict`, `get_env`, `logger`, `num_timesteps`, callbacks,
+`evaluate_policy` with deterministic=False) without being one: SB3's `save` is a pickle, and its rollouts are not whole
 sequences.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from agents.base import SequenceAgent
-from agents.learner import LearnerSettings, SoftQLearner, Values
-from agents.networks import Policy, ValueNetwork, device_named
+from agents.envs import AnyEnv
+from agents.learner import LearnerSettings, SoftQLearner
+from agents.networks import Policy, ValueNetwork
 from agents.replay import Replay, Sequences
-from agents.sb3_model import AnyEnv
+from agents.rollouts import Rollout
 from agents.targets import OBJECTIVES
 from seqtutor_envs import checks
 from seqtutor_envs.files import of_prefix, with_prefix
@@ -30,7 +31,7 @@ from seqtutor_envs.prior import Prior
 
 @dataclass(frozen=True)
 class Defaults:
-    """What the arguments of a tutor are where the user leaves them None."""
+    """The arguments of a tutor that the user leaves None."""
 
     lam: float
     learning_rate: float
@@ -42,8 +43,8 @@ class Defaults:
 
 # One set of values does not serve both. In a task of a few tokens a policy soon leaves sequences that it needs, so it
 # must replay them: with 1,024 sequences in the replay instead of 8,192, KL to the enumerated optimum stays at .06 nats
-# instead of .001. Long sequences are learned best from the newest round alone, along their whole length: J of melodies
-# after 20 s is 33.6 nats with lam 1, 32.7 with .95, 19 with .7, and 31.1 where three rounds in four are old.
+# instead of .001. Long sequences are learned best from the newest rollout alone, along their whole length: J of
+# melodies after 20 s is 33.6 nats with lam 1, 32.7 with .95, 19 with .7, and 31.1 if three rollouts in four are old.
 SHORT = 16  # tokens; up to this horizon the first set holds
 SHORT_DEFAULTS = Defaults(
     lam=0.0, learning_rate=3e-3, value_rate=1.0, batch_size=128, buffer_size=8192, updates_per_round=4
@@ -53,8 +54,12 @@ SHORT_DEFAULTS = Defaults(
 LONG_DEFAULTS = Defaults(
     lam=1.0, learning_rate=1e-3, value_rate=5.0, batch_size=64, buffer_size=64, updates_per_round=1
 )
-# arguments that `save` keeps apart, or not at all
-NOT_SETTINGS = ("self", "env", "seed", "n_envs", "prior", "env_kwargs", "device", "verbose", "tensorboard_log")
+
+
+def choose_defaults(horizon: int, greedy: bool) -> Defaults:
+    """Choose the defaults for a horizon, and for Q-learning, whose targets have one step only."""
+    defaults = SHORT_DEFAULTS if horizon <= SHORT else LONG_DEFAULTS
+    return replace(defaults, lam=0.0) if greedy else defaults
 
 
 class Tutor(SequenceAgent):
@@ -64,26 +69,26 @@ class Tutor(SequenceAgent):
         env: an id or a single env of ours (becomes a native batch of `n_envs`), a native vector env or an SB3 VecEnv
             (used as it is; `n_envs` is then an error).
         seed: of exploration, replay and fresh weights. Same seed, same agent (on the CPU, on one thread).
-        n_envs: sequences in a round.
-        prior: where the env has none.
-        prior_weight: factor on log p wherever it stands; 0 is reinforcement learning alone.
+        n_envs: sequences in a rollout.
+        prior: if the env has none.
         gamma, lam, learning_rate, value_rate, tau, max_grad_norm, huber, double, precision: see LearnerSettings.
+        prior_weight: factor on log p wherever it stands; 0 is reinforcement learning alone.
         head: what the logits head starts as, see ValueNetwork; an ablation.
         anneal: True lets the learning rate fall linearly to 0 over the timesteps that `learn` is asked for.
         batch_size: sequences in an update.
         buffer_size: sequences in the replay.
-        updates_per_round: gradient steps after each round. Where this, lam, learning_rate, value_rate, batch_size or
+        updates_per_round: gradient steps after each rollout. If this, lam, learning_rate, value_rate, batch_size or
             buffer_size is None, it is that of SHORT_DEFAULTS or LONG_DEFAULTS, by the horizon; Q's lam is 0.
         epsilon_start, epsilon_end, epsilon_steps: exploration of agents that are greedy while they learn: the share of
             uniform tokens falls linearly over so many timesteps; None takes half of what `learn` is asked for (the
             paper's).
-        diversity: True, or DiversitySettings by name: sequences written before, and kinds of them that crowd, are
-            learned from at a lower reward.
-        device: where the networks learn: "cpu", "cuda" ("cuda:1"), or "auto", a GPU where torch has one. Sequences are
-            written there too in a native batch whose recurrent prior forbids nothing, where tokens are sampled (Psi,
-            G); else on the CPU, by a copy of the weights made once a round. A saved agent fits every device.
+        diversity: True, or DiversitySettings by name: sequences seen before, and kinds of them that crowd, are learned
+            from at a lower reward.
+        device: where the networks learn: "cpu", "cuda" ("cuda:1"), or "auto", a GPU if torch has one. Sequences are
+            sampled there too in a native batch whose recurrent prior forbids nothing, unless the agent is greedy while
+            it learns; else on the CPU, by a copy of the weights made once a rollout. A saved agent fits every device.
         verbose, tensorboard_log: as in stable-baselines3.
-        env_kwargs: keywords of the environment where `env` is an id.
+        env_kwargs: keywords of the environment if `env` is an id.
     """
 
     objective_name: ClassVar[str]
@@ -120,55 +125,56 @@ class Tutor(SequenceAgent):
         tensorboard_log: str | None = None,
         env_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        arguments = dict(locals())
-        self.device = device_named(device)
-        super().__init__(
-            env,
-            seed=seed,
-            n_envs=n_envs,
-            prior=prior,
-            verbose=verbose,
-            tensorboard_log=tensorboard_log,
-            env_kwargs=env_kwargs,
-            diversity=diversity,
-            settings={name: arguments[name] for name in SETTINGS},
-        )
         objective = OBJECTIVES[self.objective_name]
-        defaults = SHORT_DEFAULTS if self.horizon <= SHORT else LONG_DEFAULTS
-        for name, value in asdict(defaults).items():
-            if arguments[name] is None:
-                arguments[name] = 0.0 if name == "lam" and objective.greedy else value
+        settings = {
+            "gamma": gamma, "lam": lam, "prior_weight": prior_weight, "learning_rate": learning_rate,
+            "value_rate": value_rate, "anneal": anneal, "tau": tau, "max_grad_norm": max_grad_norm, "huber": huber,
+            "double": double, "head": head, "precision": precision, "batch_size": batch_size,
+            "buffer_size": buffer_size, "updates_per_round": updates_per_round, "epsilon_start": epsilon_start,
+            "epsilon_end": epsilon_end, "epsilon_steps": epsilon_steps, "diversity": diversity,
+        }  # fmt: skip
+        super().__init__(
+            env, seed=seed, n_envs=n_envs, prior=prior, diversity=diversity, device=device, verbose=verbose,
+            tensorboard_log=tensorboard_log, env_kwargs=env_kwargs, settings=settings,
+        )  # fmt: skip
+        defaults = asdict(choose_defaults(self.horizon, objective.greedy))
+        given = {name: settings[name] for name in defaults if settings[name] is not None}
+        chosen: dict[str, Any] = defaults | given
         for name in ("batch_size", "buffer_size", "updates_per_round"):
-            checks.positive_integer(name, arguments[name])
-        if objective.greedy and arguments["lam"] > 0.0:
+            checks.positive_integer(name, chosen[name])
+        if objective.greedy and chosen["lam"] > 0.0:
             raise ValueError(f"Q-learning has one-step targets only: lam must be 0, not {lam}.")
         generator = torch.Generator().manual_seed(seed)
-        network = ValueNetwork(self.prior, objective.residual, prior_weight, generator, head)
-        network.to(self.device)
-        learner = LearnerSettings(**{field.name: arguments[field.name] for field in fields(LearnerSettings)})
-        self.learner = SoftQLearner(network, objective, learner)
-        self.replay = Replay(max(arguments["buffer_size"], self.n_envs), self.horizon, len(self.prior.vocab))
-        self.batch_size: int = max(arguments["batch_size"], self.n_envs) if batch_size is None else batch_size
-        self.updates_per_round: int = arguments["updates_per_round"]
-        # every update then is about the newest round as a whole, in which order does not matter
-        self._whole = self.updates_per_round == 1 and self.n_envs == self.replay.capacity <= self.batch_size
-        self._ahead: tuple[Sequences, Values | None] | None = None
+        network = ValueNetwork(self.prior, objective.residual, prior_weight, generator, head).to(self.device)
+        learner_settings = LearnerSettings(
+            gamma=gamma,
+            lam=chosen["lam"],
+            learning_rate=chosen["learning_rate"],
+            value_rate=chosen["value_rate"],
+            tau=tau,
+            max_grad_norm=max_grad_norm,
+            precision=precision,
+            huber=huber,
+            double=double,
+        )
+        self.learner = SoftQLearner(network, objective, learner_settings)
+        self.replay = Replay(max(chosen["buffer_size"], self.n_envs), self.horizon, len(self.prior.vocab))
+        self.batch_size: int = max(chosen["batch_size"], self.n_envs) if batch_size is None else batch_size
+        self.updates_per_round: int = chosen["updates_per_round"]
+        # every update then is about the newest rollout as a whole, in which order does not matter
+        self._whole_rollout = self.updates_per_round == 1 and self.n_envs == self.replay.capacity <= self.batch_size
         self.anneal = anneal
         self._epsilon = (epsilon_start, epsilon_end, epsilon_steps)
 
     def policy(self) -> Policy:
         return Policy(self.learner.network, self.prior, self.horizon)
 
-    def collect(self) -> tuple[Sequences, NDArray[np.float64]]:
+    def collect(self) -> Rollout:
         epsilon = self.epsilon() if self.learner.objective.greedy else None
-        return self.rollouts.collect(self.current_policy(), self.rng, epsilon, self._look if self._whole else None)
-
-    def _look(self, sequences: Sequences) -> None:
-        """Learning's forward passes need no rewards, so they need not wait for them."""
-        self._ahead = sequences, self.learner.look(sequences.cut())
+        return self.rollouts.collect(self.current_policy(), self.rng, epsilon)
 
     def epsilon(self) -> float:
-        """The present share of uniform tokens of an agent that is greedy while it learns."""
+        """Return the present share of uniform tokens, of an agent that is greedy while it learns."""
         start, end, steps = self._epsilon
         reached = self.num_timesteps / (steps or self.total_timesteps / 2)
         return start + (end - start) * min(1.0, reached)
@@ -177,10 +183,8 @@ class Tutor(SequenceAgent):
         self.replay.add(sequences)
         if self.anneal:
             self.learner.set_progress(self.num_timesteps / self.total_timesteps)
-        looked_at, self._ahead = self._ahead, None
-        if self._whole:
-            same = looked_at is not None and looked_at[0].tokens is sequences.tokens
-            statistics = [self.learner.update(sequences.cut(), looked_at[1] if looked_at and same else None)]
+        if self._whole_rollout:
+            statistics = [self.learner.update(sequences.cut())]
         else:
             replayed = (self.replay.sample(self.batch_size, self.rng) for _ in range(self.updates_per_round))
             statistics = [self.learner.update(batch) for batch in replayed]
@@ -202,33 +206,39 @@ class Tutor(SequenceAgent):
             array[: self.replay.size] = stored[name]
 
 
-SETTINGS = [name for name in inspect.signature(Tutor.__init__).parameters if name not in NOT_SETTINGS]
-
-
 class QLearning(Tutor):
-    """Q-learning with log-prior augmentation. Greedy with epsilon while it learns, softmax(Q) afterwards: a heuristic,
-    since Q has no entropy term."""
+    """Q-learning with log-prior augmentation (eq. 5).
+
+    Greedy with epsilon while it learns, softmax(Q) afterwards: a heuristic, since Q has no entropy term.
+    """
 
     objective_name = "q"
 
 
 class PsiLearning(Tutor):
-    """Generalised Psi-learning; policy softmax(Psi)."""
+    """Generalised Psi-learning (eq. 9); the policy is softmax(Psi)."""
 
     objective_name = "psi"
 
 
 class GLearning(Tutor):
-    """G-learning; policy softmax(log p + G)."""
+    """G-learning (eq. 11); the policy is softmax(log p + G)."""
 
     objective_name = "g"
 
 
 class RLOnly(QLearning):
-    """Ablation: QLearning without the prior in reward and values; its network is still started from the prior's
-    weights."""
+    """Ablation: QLearning without the prior in rewards and values; its network still starts from the prior's weights.
 
-    def __init__(self, env: AnyEnv, *, prior_weight: float = 0.0, **arguments: Any) -> None:
+    Its arguments are QLearning's, but prior_weight can only be 0.
+    """
+
+    def __init__(self, env: AnyEnv, *, prior_weight: float = 0.0, **others: Any) -> None:
         if prior_weight != 0.0:
             raise ValueError("RLOnly has prior_weight 0; use QLearning to keep a share of the prior.")
-        super().__init__(env, prior_weight=0.0, **arguments)
+        super().__init__(env, prior_weight=0.0, **others)
+
+    # help() shows all arguments of a tutor, without a second list of their defaults
+    _parameters = dict(inspect.signature(Tutor.__init__).parameters)
+    _parameters["prior_weight"] = _parameters["prior_weight"].replace(default=0.0)
+    __init__.__signature__ = inspect.Signature(list(_parameters.values()))  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Models that stable-baselines3 or sb3-contrib saved: which algorithm a zip is of, and loading it.
+"""Load models that stable-baselines3 or sb3-contrib saved, and identify the algorithm that a zip is of.
 
 A zip holds `data`, JSON in which everything that JSON cannot hold is a pickle beside readable names, and weights. The
 algorithm's name is not in it, so it is told from the keys. Nothing is unpickled before `load_zip` is told to trust.
@@ -32,8 +32,8 @@ RECURRENT, MASKABLE = "sb3_contrib.ppo_recurrent:RecurrentPPO", "sb3_contrib.ppo
 MAGIC = b"PK\x03\x04"  # how a zip begins
 
 
-def zip_of(path: Path) -> Path | None:
-    """The zip that a path means: itself, or with .zip at its end where only that exists; None where it means none."""
+def find_zip(path: Path) -> Path | None:
+    """Find the zip that a path means: itself, or with .zip at its end if only that exists; None if it means none."""
     if path.is_dir():
         return None
     if path.suffix == ".zip":
@@ -44,12 +44,14 @@ def zip_of(path: Path) -> Path | None:
     return longer if longer.is_file() else None
 
 
-def algorithm_of(path: Path) -> str | None:
-    """"module:Class" of the algorithm that a zip is of, without unpickling anything; None where it is none of seven.
+def identify_algorithm(path: Path) -> str | None:
+    """Identify the algorithm that a zip is of, as "module:Class", unpickling nothing; None if it is none of seven.
 
-    Raises FileNotFoundError where there is no such file and ValueError where it is damaged or no model.
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or no model.
     """
-    data, weights = _contents(path)
+    data, weights = _read_zip(path)
     found = next((name for name, keys in SIGNS if keys <= data.keys()), None)
     if found != "stable_baselines3.ppo:PPO":
         return found
@@ -61,17 +63,18 @@ def algorithm_of(path: Path) -> str | None:
 
 
 def load_zip(path: str | os.PathLike[str], trust: bool, algorithm: str | None = None) -> Any:
-    """The model in a zip, on the CPU. No global random generator is changed, although SB3 seeds them.
+    """Load the model in a zip, on the CPU. No global random generator is changed, although SB3 seeds them.
 
     Args:
         path: of the zip.
         trust: whether to run the code that the zip may hold; without it nothing is loaded.
-        algorithm: "module:Class", where it is none of the seven that are known by their zips.
+        algorithm: "module:Class", if it is none of the seven that are known by their zips.
 
-    Raises FileNotFoundError, ValueError or ImportError in one line.
+    Raises:
+        FileNotFoundError, ValueError, ImportError: in one line.
     """
     path = Path(path)
-    name = algorithm_of(path) if algorithm is None else algorithm
+    name = identify_algorithm(path) if algorithm is None else algorithm
     if not trust:
         raise ValueError(
             f"{path} is a stable-baselines3 model: it holds pickles, and loading one runs whatever code is in it."
@@ -82,9 +85,9 @@ def load_zip(path: str | os.PathLike[str], trust: bool, algorithm: str | None = 
             f"Which algorithm wrote {path} cannot be told from it: name its class, --algorithm module:Class, or load it"
             " in a program and pass the model to agents.evaluate.evaluate."
         )
-    algorithm_class = named_class(name)
+    algorithm_class = import_class(name)
     try:
-        with generators_kept():
+        with keep_generators():
             return algorithm_class.load(path, device="cpu")
     except Exception as error:  # unpickling can raise anything
         with zipfile.ZipFile(path) as archive:
@@ -95,8 +98,12 @@ def load_zip(path: str | os.PathLike[str], trust: bool, algorithm: str | None = 
         ) from error
 
 
-def named_class(name: str) -> Any:
-    """The class that "module:Class" names, with a method `load`. Raises ValueError or ImportError in one line."""
+def import_class(name: str) -> Any:
+    """Import the class that "module:Class" names; it must have a method `load`.
+
+    Raises:
+        ValueError, ImportError: in one line.
+    """
     module_name, _, class_name = name.partition(":")
     if not module_name or not class_name or module_name.endswith(".py") or os.sep in module_name:
         raise ValueError(f"An algorithm is named as module:Class, such as sb3_contrib:ARS, not {name!r}.")
@@ -112,8 +119,8 @@ def named_class(name: str) -> Any:
     return found
 
 
-def _contents(path: Path) -> tuple[dict[str, Any], bytes]:
-    """The data of a zip, with its pickles as text, and the bytes of the policy's weights."""
+def _read_zip(path: Path) -> tuple[dict[str, Any], bytes]:
+    """Read the data of a zip, with its pickles as text, and the bytes of the policy's weights."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
@@ -143,12 +150,12 @@ def _begins_as_zip(path: Path) -> bool:
 
 
 @contextmanager
-def generators_kept() -> Iterator[None]:
-    """Puts the global generators of Python, numpy and torch back as they were."""
-    ours, numpys = random.getstate(), np.random.get_state()
+def keep_generators() -> Iterator[None]:
+    """Put the global generators of Python, numpy and torch back as they were."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
-        random.setstate(ours)
-        np.random.set_state(numpys)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)

@@ -125,12 +125,12 @@ class Theirs(Contestant):
         self, name: str, env_id: str, seed: int, env_kwargs: Mapping[str, Any], settings: Mapping[str, Any]
     ) -> None:
         from agents.guide import KLPenaltyCallback, start_as_prior
-        from agents.rollouts import vector_class
+        from agents.envs import get_vector_class
         from seqtutor_envs.sb3 import make_vec_env
 
         self.env_kwargs = {**env_kwargs, "obs_mode": "token" if "recurrent" in name else "prefix"}
         given = dict(settings)
-        n_envs = given.pop("n_envs", vector_class(env_id).round_size)
+        n_envs = given.pop("n_envs", get_vector_class(env_id).round_size)
         self.env = make_vec_env(env_id, n_envs, env_kwargs=self.env_kwargs)
         self.task, self.c = self.env.get_attr("task")[0], self.env.get_attr("c")[0]
         algorithm, policy, policy_kwargs = _parts(name, self.env.get_attr("prior")[0])

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from agents.budget import NO_LIMIT
-from agents.evaluate import environment, evaluate, judged_in
+from agents.evaluate import evaluate, evaluate_in_env, make_env
 from benchmarks.circumstances import circumstances
 from benchmarks.contestants import Contestant, made
 from benchmarks.domains import CLOCKS, SEED_APART, Clock, domain
@@ -149,8 +149,8 @@ def learn(experiment: Experiment, agent: Contestant, on_progress: OnProgress) ->
 
 def judge(experiment: Experiment, model: Any, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Evaluate the agent. Return its metrics, the temperature, and the first of the sequences."""
-    with closing(environment(model, experiment.env, experiment.n, env_kwargs)) as env:
-        figures, (tokens, lengths, _) = judged_in(env, model, experiment.n, experiment.seed + SEED_APART)
+    with closing(make_env(model, experiment.env, experiment.n, env_kwargs)) as env:
+        figures, (tokens, lengths, _) = evaluate_in_env(env, model, experiment.n, experiment.seed + SEED_APART)
         tokens, lengths = tokens[:SAMPLES], lengths[:SAMPLES]
         log_p = sequence_log_probs(as_judged(env.prior, env.task), tokens, lengths)
         terms = {name: term.sum(axis=1) for name, term in env.task.terms(tokens, lengths).items()}

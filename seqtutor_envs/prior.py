@@ -10,10 +10,10 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from seqtutor_envs.files import load_arrays, safetensors_path, save_arrays, writ
 from seqtutor_envs.vocab import TokenVocab
 
 State = tuple[NDArray[Any], ...]
+Rows = TypeVar("Rows")
 DATA = Path(__file__).with_name("data")
 
 
@@ -74,18 +75,48 @@ class Prior(ABC):
         rng = np.random.default_rng(seed)
         tokens = np.full((n, horizon), self.vocab.start)
         lengths = np.full(n, horizon)
-        state, last = self.initial_state(n), np.full(n, self.vocab.start)
-        live = np.arange(n)
-        for t in range(horizon):
-            rows, state = self.step(last, state)
-            last = tokens[live, t] = sample_tokens(rows / np.float32(temperature), rng)
-            going = last != self.vocab.end
-            if not going.all():
-                lengths[live[~going]] = t + 1
-                live, last, state = live[going], last[going], tuple(part[going] for part in state)
-                if not len(live):
-                    break
+
+        def choose(rows: NDArray[np.float32]) -> NDArray[np.int64]:
+            return sample_tokens(rows / np.float32(temperature), rng)
+
+        drawn = draw_sequences(self.step, choose, self.initial_state(n), n, horizon, self.vocab)
+        for t, live, chosen, _ in drawn:
+            tokens[live, t] = chosen
+            lengths[live[chosen == self.vocab.end]] = t + 1
         return tokens[:, : lengths.max(initial=0)], lengths
+
+
+def draw_sequences(
+    step: Callable[[NDArray[np.int64], State], tuple[Rows, State]],
+    choose: Callable[[Rows], NDArray[np.int64]],
+    state: State,
+    n: int,
+    horizon: int,
+    vocab: TokenVocab,
+) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64], Rows]]:
+    """Draw n sequences token by token, until each has ended or has `horizon` tokens.
+
+    Yields:
+        The step t; the indices [L] of the sequences that are not over; the token [L] that each of them got; and the
+        rows by which it was chosen.
+
+    Args:
+        step: from the last tokens [L] and the state to rows and the next state, such as Prior.step.
+        choose: from rows to tokens [L].
+        state: of n sequences that have not consumed the start token.
+        n, horizon: see above.
+        vocab: gives the start token, and the end token if there is one.
+    """
+    live, last = np.arange(n), np.full(n, vocab.start)
+    for t in range(horizon):
+        rows, state = step(last, state)
+        last = choose(rows)
+        yield t, live, last, rows
+        going = last != vocab.end
+        if not going.all():  # a sequence that is over leaves the batch
+            live, last, state = live[going], last[going], tuple(part[going] for part in state)
+            if not len(live):
+                return
 
 
 def padded(tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None) -> NDArray[np.int64]:

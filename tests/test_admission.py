@@ -1,4 +1,4 @@
-"""What cannot be judged, or not there: one clear line each, before any figure is made up."""
+"""What cannot be evaluated, or not there: one clear line each, before any metric is made up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from env_toys import ToyTask, toy_prior
 from stable_baselines3 import PPO
 
 from agents import PsiLearning
-from agents.evaluate import evaluate, rollout
+from agents.evaluate import evaluate, roll_out
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.sb3 import make_vec_env
 
@@ -40,7 +40,7 @@ def ppo(env_id=EXACT, **kwargs):
         (3, "An object of type int is no agent: it needs sample"),
         (None, "An object of type NoneType is no agent"),
         (PPO, "PPO is a class: pass an agent that was made from it"),
-        (lambda seen: np.full((len(seen), 4), 0.25), "chooses among 4 actions, SeqTutor-Exact-v0 has 3 tokens: judge"),
+        (lambda seen: np.full((len(seen), 4), 0.25), "chooses among 4 actions, SeqTutor-Exact-v0 has 3 tokens: evaluate"),
         (lambda seen: np.zeros((len(seen), 3)), "must sum to 1, not 0"),
         (Ours(lambda n: np.full(n, np.nan)), "log_prob gives nan for 20 of 20 sequences that the agent wrote"),
         (Ours(lambda n: np.full(n, -np.inf)), "log_prob gives -inf for 20 of 20"),
@@ -58,9 +58,9 @@ def test_what_is_no_agent_of_the_environment_is_one_clear_line(agent, says):
 @pytest.mark.parametrize(
     "made, env_id, kwargs, says",
     [
-        ({"env_id": MELODY}, "SeqTutor-SMILES-v0", {}, "among 38 actions, SeqTutor-SMILES-v0 has 25 tokens: judge"),
+        ({"env_id": MELODY}, "SeqTutor-SMILES-v0", {}, "among 38 actions, SeqTutor-SMILES-v0 has 25 tokens: evaluate"),
         ({"obs_mode": "prefix"}, EXACT, {"length": 5}, r"observations Box\(0, 3, \(4,\).* shows Box\(0, 3, \(5,\)"),
-        ({"obs_mode": "prefix"}, EXACT, {"obs_mode": "token"}, r"shows Discrete\(4\): judge it with the keywords"),
+        ({"obs_mode": "prefix"}, EXACT, {"obs_mode": "token"}, r"shows Discrete\(4\): evaluate it with the keywords"),
     ],
 )
 def test_a_model_of_another_environment_is_one_clear_line(made, env_id, kwargs, says):
@@ -97,7 +97,7 @@ def test_a_mistaken_argument_is_one_clear_line(env_id, n, kwargs, says):
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_budget_that_is_spent_is_no_judgement():
+def test_a_budget_that_is_spent_is_no_evaluation():
     class Budgeted(ToyTask):
         spent = False
 
@@ -106,5 +106,5 @@ def test_a_budget_that_is_spent_is_no_judgement():
             return super().step_terms(tokens, steps)
 
     env = SequenceTutorVectorEnv(Budgeted(), toy_prior(), num_envs=7, c=1.0, autoreset_mode="SameStep", infos="end")
-    with pytest.raises(ValueError, match="budget of calls is spent before all is judged"):
-        rollout(lambda seen: np.full((len(seen), 4), 1 / 4), env, 14, seed=0)
+    with pytest.raises(ValueError, match="budget of calls is spent before all is evaluated"):
+        roll_out(lambda seen: np.full((len(seen), 4), 1 / 4), env, 14, seed=0)

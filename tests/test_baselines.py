@@ -12,7 +12,7 @@ from exact_learning import exact
 from recurrent_toys import random_prior
 
 from agents import PsiLearning
-from agents.baselines import FixedPolicy, PolicyGradient, UniformPolicy
+from agents.baselines import FixedPolicy, PolicyGradient, UniformPolicy, estimate_advantage
 from agents.budget import SecondsBudget
 from agents.replay import Sequences
 from agents.targets import discounts
@@ -21,22 +21,19 @@ from seqtutor_envs.exact import kl_optimum_policy, kl_policy_optimum
 
 def test_advantages_by_hand():
     """gamma 1/2, lam 1/2, two steps: error_1 = 2 - 4 = -2; error_0 = 1 + 4 / 2 - 3 = 0; A_0 = 0 + 1/4 A_1 = -1/2."""
-    agent = made(PolicyGradient, gamma=0.5, lam=0.5)
     reward, values = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])
-    advantage = agent._advantage(reward, values, torch.tensor([[0.5, 0.0]]))
+    advantage = estimate_advantage(reward, values, torch.tensor([[0.5, 0.0]]), lam=0.5)
     torch.testing.assert_close(advantage, torch.tensor([[-0.5, -2.0]]))
 
 
 @pytest.mark.parametrize("lam, gamma", [(0.0, 0.9), (0.7, 1.0), (1.0, 0.9)])
 def test_advantages_by_a_plain_loop(lam, gamma):
     """The exponentially weighted mean of all n-step advantages (Schulman et al. 2016, eq. 16)."""
-    agent = made(PolicyGradient, gamma=gamma, lam=lam)
     rng = np.random.default_rng(0)
     lengths = np.array([4, 2, 1])
     reward, values = rng.standard_normal((2, 3, 4))
-    found = agent._advantage(
-        torch.from_numpy(reward), torch.from_numpy(values), discounts(torch.from_numpy(lengths), 4, gamma).double()
-    )
+    discount = discounts(torch.from_numpy(lengths), 4, gamma).double()
+    found = estimate_advantage(torch.from_numpy(reward), torch.from_numpy(values), discount, lam)
     for b, length in enumerate(lengths):
         for t in range(length):
             steps = []  # n-step advantages, n = 1, 2, ...

@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 from agents import GLearning, PsiLearning, QLearning
 from agents.baselines import PolicyGradient
-from agents.networks import device_named
+from agents.networks import find_device
 
 HAS_GPU = torch.cuda.is_available()
 GPU = "cuda" if HAS_GPU else "meta"
@@ -176,7 +176,7 @@ def test_auto_is_a_gpu_where_there_is_one_and_not_the_default(agent_class):
 def test_auto_takes_what_torch_reports(monkeypatch, there_is_one, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there_is_one)
     monkeypatch.setattr(torch, "empty", lambda size, device: SimpleNamespace(device=device))
-    assert device_named("auto") == expected
+    assert find_device("auto") == expected
 
 
 @pytest.mark.skipif(not HAS_GPU, reason="no CUDA device")

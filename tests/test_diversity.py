@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from agents import PsiLearning
-from agents.diversity import Diversity, DiversitySettings, made
+from agents.diversity import Diversity, DiversitySettings, make_diversity
 from agents.replay import Sequences
 from seqtutor_envs.smiles import SmilesTask
 from seqtutor_envs.smiles.vocab import smiles_vocab, tokenize
@@ -30,7 +30,7 @@ def round_of(task, smiles, returns):
 
 
 def paid(diversity, smiles, returns):
-    return (diversity.adjusted(round_of(diversity.task, smiles, returns)).task_rewards.sum(axis=1) * C).tolist()
+    return (diversity.lower_rewards(round_of(diversity.task, smiles, returns)).task_rewards.sum(axis=1) * C).tolist()
 
 
 @pytest.fixture
@@ -82,12 +82,12 @@ def test_the_memory_goes_through_its_arrays(task):
 
 def test_wrong_settings_are_named():
     with pytest.raises(ValueError, match="no setting 'sen'; the settings are: seen, bucket_size, min_return"):
-        made(SmilesTask(12, vocab=VOCAB), {"sen": 1}, C)
+        make_diversity(SmilesTask(12, vocab=VOCAB), {"sen": 1}, C)
     with pytest.raises(ValueError, match="seen is a share"):
-        made(SmilesTask(12, vocab=VOCAB), {"seen": 2}, C)
+        make_diversity(SmilesTask(12, vocab=VOCAB), {"seen": 2}, C)
     with pytest.raises(ValueError, match="task"):
-        made(None, True, C)
-    assert made(None, None, C) is made(None, False, C) is None
+        make_diversity(None, True, C)
+    assert make_diversity(None, None, C) is make_diversity(None, False, C) is None
 
 
 def test_an_agent_learns_from_adjusted_rewards_and_reports_the_tasks_own():

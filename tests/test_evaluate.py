@@ -14,7 +14,7 @@ from stable_baselines3 import PPO
 
 from agents import PsiLearning
 from agents.baselines import FixedPolicy, UniformPolicy
-from agents.evaluate import evaluate, rollout, written
+from agents.evaluate import evaluate, roll_out, sample_sequences
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.exact import kl_policy_optimum, objective
 from seqtutor_envs.sb3 import make_vec_env
@@ -149,7 +149,7 @@ class Script:
 @pytest.mark.parametrize("n", [1, 7, 16, 40])
 def test_predicted_sequences_of_unequal_length_are_put_together_whole(n):
     env = SequenceTutorVectorEnv(ToyTask(), toy_prior(), num_envs=7, c=1.0, autoreset_mode="SameStep", infos="end")
-    tokens, lengths, log_probs = rollout(Script(7), env, n, seed=0)
+    tokens, lengths, log_probs = roll_out(Script(7), env, n, seed=0)
     assert log_probs is None
     expected = [[0] * (i % 5) + [3] for i in range(n)]
     assert [row[:length].tolist() for row, length in zip(tokens, lengths)] == expected
@@ -158,7 +158,7 @@ def test_predicted_sequences_of_unequal_length_are_put_together_whole(n):
 def test_short_sequences_are_not_favoured():
     """Every environment writes the same number of them: the mean length is the policy's."""
     env = SequenceTutorVectorEnv(ToyTask(), toy_prior(), num_envs=7, c=1.0, autoreset_mode="SameStep", infos="end")
-    _, lengths, _ = rollout(Script(7), env, 35, seed=0)
+    _, lengths, _ = roll_out(Script(7), env, 35, seed=0)
     assert lengths.mean() == 3.0
 
 
@@ -217,7 +217,7 @@ def test_the_optimum_has_no_gap(kind):
     assert abs(figures["gap"]) < 4 * figures["gap_se"] + 1e-5 and figures["gap_se"] < 1e-5
     assert within(figures, "kl", float(np.exp(log_pi) @ (log_pi - solution["prior_log_probs"])))
     env = gym.make_vec(EXACT, 64, autoreset_mode="SameStep", infos="end", obs_mode="prefix", **KWARGS)
-    tokens, _, log_probs = written(best, env, 500, seed=0)
+    tokens, _, log_probs = sample_sequences(best, env, 500, seed=0)
     place = {tuple(row): i for i, row in enumerate(solution["sequences"].tolist())}
     expected = log_pi[[place[tuple(row)] for row in tokens.tolist()]]
     np.testing.assert_allclose(log_probs, expected, atol=1e-6)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +12,8 @@ from recurrent_toys import needs_bfloat16
 
 from agents import PsiLearning
 from agents.baselines import PolicyGradient
-from agents.learner import LearnerSettings, SoftQLearner, Values, lengthened
+from agents.cuda_graphs import pad_steps
+from agents.learner import LearnerSettings, SoftQLearner
 from agents.networks import ValueNetwork
 from agents.replay import Replay, Sequences
 from agents.targets import OBJECTIVES, within
@@ -80,21 +80,6 @@ def test_the_target_network_moves_by_tau():
         torch.testing.assert_close(slow, 0.75 * old + 0.25 * fast.detach())
 
 
-@pytest.mark.parametrize("lam", [0.0, 1.0])
-@pytest.mark.parametrize("name", ["psi", "g"])
-def test_values_looked_up_before_the_rewards_are_known_change_nothing(name, lam):
-    """To the bit: the same passes, only earlier."""
-    frozen, plain = learner(name, lam=lam, learning_rate=0.1)
-    _, early = learner(name, lam=lam, learning_rate=0.1)
-    for seed in range(4):
-        new = batch(frozen, seed=seed)
-        ahead = early.look(replace(new, task_rewards=np.full_like(new.task_rewards, np.nan)))
-        assert (ahead is None) == (seed == 0 and lam > 0.0), "v is raised at the first update"
-        assert early.update(new, ahead) == plain.update(new)
-    for a, b in zip(plain.network.parameters(), early.network.parameters()):
-        assert torch.equal(a, b)
-
-
 def test_without_a_lag_targets_are_the_online_networks():
     """tau = 1 skips the target network's pass; tau just below 1, which does not, gives nearly the same."""
     results = []
@@ -120,12 +105,13 @@ def test_whole_returns_do_not_depend_on_v_of_the_target_network(name):
     with torch.no_grad():
         for parameter in one.target_network.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
-    tokens, lengths, rewards, rows = batch(frozen).tensors()
+    tensors = batch(frozen).tensors()
+    tokens, rows = tensors.tokens, tensors.prior_log_probs
     values = [one.target_network.values(tokens, rows, with_v).detach() for with_v in (True, False)]
     assert (values[0] - values[1]).abs().max() > 0.1
     online = one.network.values(tokens, rows)
-    with_v, without = (one._targets(tokens, lengths, rewards, rows, Values(online, v)) for v in values)
-    mask = within(lengths, tokens.shape[1])
+    with_v, without = (one._targets(tensors, online, v) for v in values)
+    mask = within(tensors.lengths, tokens.shape[1])
     torch.testing.assert_close(with_v * mask, without * mask)
 
 
@@ -136,10 +122,10 @@ def test_double_q_lets_the_online_network_choose_among_the_targets_values():
         for network in (one.network, plain.network):
             for parameter in network.parameters():
                 parameter.add_(0.5 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)))
-    tokens, lengths, rewards, rows = batch(frozen).tensors()
+    tensors = batch(frozen).tensors()
+    tokens, lengths, rewards, rows = tensors
     online, target = (net.values(tokens, rows).detach() for net in (one.network, one.target_network))
-    y = one._targets(tokens, lengths, rewards, rows, Values(online, target))
-    greedy = plain._targets(tokens, lengths, rewards, rows, Values(online, target))
+    y, greedy = one._targets(tensors, online, target), plain._targets(tensors, online, target)
     chosen_apart = 0
     for b in range(len(tokens)):
         for t in range(int(lengths[b])):
@@ -234,7 +220,7 @@ def test_a_step_never_waits_for_a_gpu(name, lam, tau, monkeypatch):
     frozen, one = learner(name, lam=lam, tau=tau)
     one = SoftQLearner(one.network.to("meta"), one.objective, one.settings)
     one.set_progress(0.5)
-    outputs = one._step(*batch(frozen).tensors("meta"))
+    outputs = one._step(batch(frozen).tensors("meta"))
     assert [(output.shape, output.requires_grad) for output in outputs] == [(torch.Size([]), False)] * 3
     assert all(parameter.grad is not None for parameter in one.network.parameters())
     for looked_at in (float, bool, torch.Tensor.item):
@@ -243,15 +229,14 @@ def test_a_step_never_waits_for_a_gpu(name, lam, tau, monkeypatch):
 
 
 @pytest.mark.parametrize("name, lam", [("q", 0.0), ("psi", 1.0), ("g", 0.5)])
-def test_a_batch_lengthened_for_a_graph_teaches_the_same(name, lam):
+def test_a_batch_padded_for_a_graph_teaches_the_same(name, lam):
     frozen, plain = learner(name, lam=lam)
     _, longer = learner(name, lam=lam)
     expected = plain.update(batch(frozen))
-    tensors = lengthened(*batch(frozen).tensors(), 8)
+    tensors = pad_steps(batch(frozen).tensors(), 8)
     assert [tuple(tensor.shape) for tensor in tensors] == [(12, 8), (12,), (12, 8), (12, 8, 3)]
-    assert all(torch.equal(a, b) for a, b in zip(lengthened(*tensors, 8), tensors)), "8 is a multiple of 8"
+    assert all(torch.equal(a, b) for a, b in zip(pad_steps(tensors, 8), tensors)), "8 is a multiple of 8"
     longer._gpu = True
-    assert longer.look(batch(frozen)) is None, "values are part of the graph"
     assert longer.update(batch(frozen)) == pytest.approx(expected, rel=1e-5)
     for a, b in zip(plain.network.parameters(), longer.network.parameters()):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-6)
@@ -262,7 +247,7 @@ def test_moments_that_are_put_back_are_no_graphs():
     frozen, one = learner()
     one.update(batch(frozen))
     forgotten = []
-    one._captured.forget = lambda: forgotten.append(1)
+    one._graphed_step.forget = lambda: forgotten.append(1)
     restore_adam(one.optimizer, adam_arrays(one.optimizer))
     assert forgotten == [1]
 

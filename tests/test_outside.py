@@ -17,8 +17,8 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import VecNormalize
 
 from agents import PsiLearning
-from agents.evaluate import evaluate, written
-from agents.outside import LogPolicy, Predictor, log_policy_of
+from agents.evaluate import evaluate, sample_sequences
+from agents.outside import LogPolicy, Predictor, find_log_policy
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +38,7 @@ def prefixes(row):
 def sequences(model, **kwargs):
     """Of unequal length, each with the log pi that the judge sampled it with."""
     env = batch(**kwargs)
-    tokens, lengths, log_probs = written(model, env, N, seed=3)
+    tokens, lengths, log_probs = sample_sequences(model, env, N, seed=3)
     assert len(set(lengths.tolist())) > 1 and log_probs.shape == (N,)
     return [(row[:length], log_pi) for row, length, log_pi in zip(tokens, lengths, log_probs)]
 
@@ -102,7 +102,7 @@ def test_a_maskable_model_is_judged_in_an_id_that_forbids_tokens():
 def test_a_policy_that_knows_no_masks_gets_the_environments_error():
     model = learned("PPO", batch())
     with pytest.raises(ValueError, match="is forbidden by the task here; allowed: "):
-        written(model, batch(masked=True), 50, seed=0)
+        sample_sequences(model, batch(masked=True), 50, seed=0)
 
 
 @pytest.mark.parametrize("name", ["DQN", "QRDQN"])
@@ -112,7 +112,7 @@ def test_rows_of_a_greedy_model_are_the_frequencies_of_its_own_predict(name):
     model.exploration_rate = 0.4
     model.action_space.seed(0)
     for observation in (np.array([3, 3, 3]), np.array([1, 3, 3]), np.array([2, 0, 3])):
-        row = np.exp(assert_rows(log_policy_of(model), observation[None])[0])
+        row = np.exp(assert_rows(find_log_policy(model), observation[None])[0])
         assert sorted(row) == pytest.approx([0.4 / 3, 0.4 / 3, 0.6 + 0.4 / 3])
         state = np.random.get_state()
         np.random.seed(1)  # predict reads the global generator
@@ -124,7 +124,7 @@ def test_rows_of_a_greedy_model_are_the_frequencies_of_its_own_predict(name):
 
 def test_a_greedy_policy_without_its_model_never_explores():
     model = learned("DQN")
-    rows = assert_rows(log_policy_of(model.policy), np.array([[3, 3, 3], [0, 3, 3]]))
+    rows = assert_rows(find_log_policy(model.policy), np.array([[3, 3, 3], [0, 3, 3]]))
     best, _ = model.predict(np.array([[3, 3, 3], [0, 3, 3]]), deterministic=True)
     assert (rows.argmax(1) == best).all() and (np.sort(rows, axis=1)[:, :2] == -np.inf).all()
 
@@ -170,7 +170,7 @@ def test_a_model_with_a_predict_of_ones_own_is_judged_by_that():
             return np.full(len(observation), 2), state
 
     model = Always("MlpPolicy", exact_env(), seed=0, device="cpu")
-    assert log_policy_of(model) is None
+    assert find_log_policy(model) is None
     with pytest.warns(UserWarning, match="Always.predict does not say how probable"):
         figures = evaluate(model, EXACT, 20, env_kwargs=KWARGS)
     assert figures["distinct_sequences"] == 1 and "j" not in figures
@@ -182,7 +182,7 @@ def test_a_policy_that_chooses_in_a_way_of_its_own_is_judged_by_that():
             return super()._predict(observation, deterministic=True)
 
     model = learned("PPO", steps=0, policy=Best)
-    assert log_policy_of(model) is None
+    assert find_log_policy(model) is None
     with pytest.warns(UserWarning, match="PPO.predict does not say how probable"):
         assert evaluate(model, EXACT, 20, env_kwargs=KWARGS)["distinct_sequences"] == 1
 
@@ -194,7 +194,7 @@ def test_a_policy_acts_without_dropout_as_in_its_own_predict():
 
     model = learned("PPO", policy_kwargs={"features_extractor_class": Dropping})
     model.policy.set_training_mode(True)
-    rows = log_policy_of(model).step(np.tile([1, 2, 3], (50, 1)), None, np.ones(50, bool))[0]
+    rows = find_log_policy(model).step(np.tile([1, 2, 3], (50, 1)), None, np.ones(50, bool))[0]
     assert (rows == rows[0]).all()
 
 
@@ -230,12 +230,12 @@ def test_judging_leaves_the_global_generators_alone():
 )
 def test_rows_that_are_no_probabilities_are_an_error(rows, says):
     with pytest.raises(ValueError, match=says):
-        log_policy_of(lambda observation: rows).step(np.array([3, 3]), None, np.ones(2, bool))
+        find_log_policy(lambda observation: rows).step(np.array([3, 3]), None, np.ones(2, bool))
 
 
 @pytest.mark.parametrize("kind", [np.array, torch.tensor, list, lambda rows: torch.nn.Parameter(torch.tensor(rows))])
 def test_probabilities_within_the_tolerance_are_made_to_sum_to_1(kind):
-    policy = log_policy_of(lambda observation: kind([[0.5004, 0.5, 0.0], [0.2, 0.3, 0.5]]))
+    policy = find_log_policy(lambda observation: kind([[0.5004, 0.5, 0.0], [0.2, 0.3, 0.5]]))
     rows = assert_rows(policy, np.array([3, 3]))
     np.testing.assert_allclose(np.exp(rows), [[0.5004 / 1.0004, 0.5 / 1.0004, 0.0], [0.2, 0.3, 0.5]], atol=1e-7)
 
@@ -266,7 +266,7 @@ class Says:
 )
 def test_actions_that_are_none_are_an_error(given, says):
     with pytest.raises(ValueError, match=says):
-        written(Says(given), batch("token", 2), 2, seed=0)
+        sample_sequences(Says(given), batch("token", 2), 2, seed=0)
 
 
 def test_a_predict_that_cannot_be_called_as_ours_is_an_error():

@@ -10,8 +10,9 @@ from env_toys import AUTORESET_MODES, ToyTask, toy_prior
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.env_util import make_vec_env as dummy_vec_env
 
+from agents.envs import get_env_attribute, make_batch
 from agents.networks import FORBIDDEN, Policy, ValueNetwork
-from agents.rollouts import Rollouts, as_batch, choose, env_attribute
+from agents.rollouts import Rollouts, choose_tokens
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.masking import LOG_PROB_FLOOR, as_judged
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
@@ -109,15 +110,15 @@ def test_forbidden_tokens_are_never_chosen(task, epsilon):
 def test_epsilon_greedy_takes_the_best_token_but_for_a_share_of_uniform_ones():
     rows = np.tile(np.float32([-2.0, -0.3, FORBIDDEN, -1.7]), (4000, 1))
     rng = np.random.default_rng(0)
-    assert (choose(rows, rng, 0.0) == 1).all()
+    assert (choose_tokens(rows, rng, 0.0) == 1).all()
     # 0.6 uniform over three tokens: 0.2, 0.6, 0, 0.2; the bound is 5 standard deviations of 4,000 draws
-    shares = np.bincount(choose(rows, rng, 0.6), minlength=4) / 4000
+    shares = np.bincount(choose_tokens(rows, rng, 0.6), minlength=4) / 4000
     np.testing.assert_allclose(shares, [0.2, 0.6, 0.0, 0.2], atol=5 * (0.24 / 4000) ** 0.5)
     assert shares[2] == 0.0
 
 
 def test_epsilon_greedy_breaks_no_row_without_a_preference():
-    assert set(choose(np.zeros((50, 3), np.float32), np.random.default_rng(0), 1.0)) == {0, 1, 2}
+    assert set(choose_tokens(np.zeros((50, 3), np.float32), np.random.default_rng(0), 1.0)) == {0, 1, 2}
 
 
 # -- what a user may pass ---------------------------------------------------------------------------------------------
@@ -128,7 +129,7 @@ EXACT = "SeqTutor-Exact-v0"
 def test_an_id_or_a_single_env_becomes_a_native_batch():
     kwargs = {"vocab_size": 2, "length": 3, "seed": 4, "c": 0.5}
     for env, env_kwargs in ((EXACT, kwargs), (gym.make(EXACT, **kwargs), None)):
-        batch, recipe = as_batch(env, 5, env_kwargs)
+        batch, recipe = make_batch(env, 5, env_kwargs)
         assert isinstance(batch.unwrapped, SequenceTutorVectorEnv)
         assert batch.num_envs == 5
         assert batch.unwrapped.c == 0.5
@@ -141,36 +142,36 @@ def test_an_id_or_a_single_env_becomes_a_native_batch():
 )
 def test_a_round_is_as_large_as_the_domain_says_unless_the_user_does(env_id, size):
     for env in (env_id, gym.make(env_id)):
-        batch, _ = as_batch(env, None, None)
+        batch, _ = make_batch(env, None, None)
         assert batch.num_envs == size
-        assert as_batch(env, 3, None)[0].num_envs == 3
+        assert make_batch(env, 3, None)[0].num_envs == 3
 
 
 def test_an_env_of_objects_has_no_recipe():
     env = SequenceTutorEnv(TASKS["open"], PRIORS["open"], c=2.0)
-    assert as_batch(env, 3, None)[1] is None
+    assert make_batch(env, 3, None)[1] is None
     made = gym.make(EXACT, prior=gym.make(EXACT, seed=3).unwrapped.prior)
-    assert as_batch(made, 3, None)[1] is None
+    assert make_batch(made, 3, None)[1] is None
 
 
 @pytest.mark.parametrize("made", [lambda: gym.make_vec(EXACT, num_envs=3), lambda: make_vec_env(EXACT, 3)])
 def test_a_batch_is_used_as_it_is(made):
     env = made()
-    assert as_batch(env, None, None) == (env, None)
+    assert make_batch(env, None, None) == (env, None)
     with pytest.raises(ValueError, match="batch of 3 already"):
-        as_batch(env, 3, None)
+        make_batch(env, 3, None)
     with pytest.raises(ValueError, match="batch of 3 already"):
-        as_batch(env, None, {"c": 2.0})
+        make_batch(env, None, {"c": 2.0})
 
 
 def test_wrappers_of_a_single_env_are_not_lost_silently():
     with pytest.raises(ValueError, match="TransformReward would be lost"):
-        as_batch(gym.wrappers.TransformReward(gym.make(EXACT), lambda reward: 2 * reward), 3, None)
+        make_batch(gym.wrappers.TransformReward(gym.make(EXACT), lambda reward: 2 * reward), 3, None)
 
 
 def test_other_environments_are_refused_by_name():
     with pytest.raises(ValueError, match="CartPoleEnv is no environment of this library"):
-        as_batch(gym.make("CartPole-v1"), 3, None)
+        make_batch(gym.make("CartPole-v1"), 3, None)
 
 
 @pytest.mark.parametrize(
@@ -185,12 +186,12 @@ def test_other_environments_are_refused_by_name():
 )
 def test_attributes_are_found_under_all_wrappers(made):
     env = made()
-    assert env_attribute(env, "c") == 3.0
-    assert env_attribute(env, "task").length == 4
-    assert env_attribute(env, "no_such_attribute") is None
+    assert get_env_attribute(env, "c") == 3.0
+    assert get_env_attribute(env, "task").length == 4
+    assert get_env_attribute(env, "no_such_attribute") is None
 
 
-def test_a_task_is_told_of_sequences_as_they_end_and_learning_may_look_before_their_rewards():
+def test_a_task_is_told_of_sequences_as_they_end():
     class Told(ToyTask):
         announced: list[list[int]] = []
 
@@ -203,10 +204,9 @@ def test_a_task_is_told_of_sequences_as_they_end_and_learning_may_look_before_th
             assert sorted(self.announced) == sorted(ended)
             return super().terms(tokens, lengths)
 
-    task, looked = Told(), []
+    task = Told()
     env = SequenceTutorVectorEnv(task, PRIORS["open"], num_envs=N, c=2.0)
     network = ValueNetwork(PRIORS["open"], False, 1.0, torch.Generator().manual_seed(0))
     policy = Policy(network, PRIORS["open"], 5)
-    sequences, _ = Rollouts(env, PRIORS["open"], 5).collect(policy, np.random.default_rng(3), None, looked.append)
+    sequences, _ = Rollouts(env, PRIORS["open"], 5).collect(policy, np.random.default_rng(3))
     assert 2 < len(task.announced) <= N and sequences.task_rewards.any()
-    assert looked[0].tokens is sequences.tokens and not looked[0].task_rewards.any()

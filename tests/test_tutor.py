@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -11,8 +13,8 @@ from scipy.stats import chisquare
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from agents import GLearning, PsiLearning, QLearning, RLOnly
-from agents.base import last_tokens
 from agents.baselines import PolicyGradient
+from agents.envs import read_last_tokens
 from seqtutor_envs.env import SequenceTutorEnv
 from seqtutor_envs.exact import solve
 from seqtutor_envs.sb3 import make_vec_env
@@ -171,7 +173,7 @@ START = 4  # the start token of four tokens, and what fills a prefix
     ],
 )
 def test_the_last_token_is_read_from_any_observation(observation, prefix, expected, single):
-    tokens, found_single = last_tokens(observation, START, prefix)
+    tokens, found_single = read_last_tokens(observation, START, prefix)
     assert (tokens.tolist(), found_single) == (expected, single)
 
 
@@ -242,6 +244,16 @@ def test_reinforcement_learning_alone_has_no_log_p_in_its_targets(agent_class, s
 def test_reinforcement_learning_alone_keeps_no_share_of_the_prior():
     with pytest.raises(ValueError, match="prior_weight 0"):
         RLOnly(EXACT, prior_weight=0.5)
+
+
+@pytest.mark.parametrize("agent_class", AGENTS)
+def test_every_argument_stands_in_the_signature_and_files_keep_those_that_shape_learning(agent_class):
+    parameters = inspect.signature(agent_class).parameters
+    assert all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    apart = {"env", "seed", "n_envs", "prior", "env_kwargs", "device", "verbose", "tensorboard_log"}
+    settings = agent_class(EXACT).settings
+    assert list(settings) == [name for name in parameters if name not in apart]
+    assert settings == {name: parameters[name].default for name in settings}
 
 
 def test_an_environment_without_a_prior_needs_one():

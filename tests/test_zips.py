@@ -43,8 +43,8 @@ def ppo_zip(tmp_path_factory):
 @pytest.mark.parametrize("obs_mode, steps", [("prefix", 0), ("dict", 0), ("token", 24)])
 def test_each_algorithm_is_known_by_its_zip(name, obs_mode, steps, tmp_path):
     learned(name, exact_env(obs_mode), steps).save(tmp_path / "model")
-    known = zips.algorithm_of(tmp_path / "model.zip")
-    assert zips.named_class(known) is algorithm(name)
+    known = zips.identify_algorithm(tmp_path / "model.zip")
+    assert zips.import_class(known) is algorithm(name)
 
 
 @pytest.mark.parametrize("name", ["PPO", "MaskablePPO", "RecurrentPPO"])
@@ -53,7 +53,7 @@ def test_a_policy_class_of_ones_own_hides_no_algorithm(name, tmp_path):
     own = type("Own", (base,), {"__module__": __name__})
     learned(name, steps=0, policy=own).save(tmp_path / "model")
     assert json.loads(zipfile.ZipFile(tmp_path / "model.zip").read("data"))["policy_class"]["__module__"] == __name__
-    assert zips.named_class(zips.algorithm_of(tmp_path / "model.zip")) is algorithm(name)
+    assert zips.import_class(zips.identify_algorithm(tmp_path / "model.zip")) is algorithm(name)
 
 
 class Bomb:
@@ -77,7 +77,7 @@ def test_nothing_is_unpickled_before_it_is_trusted(ppo_zip, tmp_path):
         return json.dumps(data)
 
     path = rewritten(ppo_zip, tmp_path / "bomb.zip", armed)
-    assert zips.algorithm_of(path) == "stable_baselines3.ppo:PPO"
+    assert zips.identify_algorithm(path) == "stable_baselines3.ppo:PPO"
     with pytest.raises(ValueError, match="holds pickles, and loading one runs whatever code is in it.*--trust"):
         evaluate(path, EXACT, 5, env_kwargs=KWARGS)
     assert not (tmp_path / "exploded").exists()
@@ -113,7 +113,7 @@ def test_loading_leaves_the_global_generators_alone(ppo_zip):
 def test_an_algorithm_can_be_named(tmp_path):
     ars = pytest.importorskip("sb3_contrib", reason="ARS is sb3-contrib's, which is optional").ARS
     ars("LinearPolicy", exact_env(), seed=0, device="cpu").save(tmp_path / "ars")
-    assert zips.algorithm_of(tmp_path / "ars.zip") is None
+    assert zips.identify_algorithm(tmp_path / "ars.zip") is None
     with pytest.raises(ValueError, match="name its class, --algorithm module:Class, or load it in a program"):
         evaluate(tmp_path / "ars", EXACT, 5, env_kwargs=KWARGS, trust=True)
     assert type(zips.load_zip(tmp_path / "ars.zip", True, "sb3_contrib:ARS")) is ars
@@ -199,16 +199,16 @@ def test_a_zip_that_was_cut_short_anywhere_is_named_as_that(share, ppo_zip, tmp_
     whole = ppo_zip.read_bytes()
     (tmp_path / "cut.zip").write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(ValueError, match="cut.zip is a damaged zip, perhaps cut short"):
-        zips.algorithm_of(tmp_path / "cut.zip")
+        zips.identify_algorithm(tmp_path / "cut.zip")
 
 
 def test_paths_mean_zips_or_our_own_files(ppo_zip, tmp_path):
-    assert zips.zip_of(ppo_zip) == zips.zip_of(ppo_zip.with_suffix("")) == ppo_zip
+    assert zips.find_zip(ppo_zip) == zips.find_zip(ppo_zip.with_suffix("")) == ppo_zip
     bare = tmp_path / "bare"
     bare.write_bytes(ppo_zip.read_bytes())
-    assert zips.zip_of(bare) == bare
+    assert zips.find_zip(bare) == bare
     PsiLearning(EXACT, n_envs=4).save(tmp_path / "agent")
     for path in (tmp_path, tmp_path / "agent", tmp_path / "agent.safetensors", tmp_path / "none"):
-        assert zips.zip_of(path) is None
+        assert zips.find_zip(path) is None
     with pytest.raises(FileNotFoundError, match="No agent in .*none: `python -m agents train` writes"):
         evaluate(tmp_path / "none", EXACT, 5)
