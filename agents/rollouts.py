@@ -24,7 +24,8 @@ from seqtutor_envs.cells import sample_tokens
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.masking import LOG_PROB_FLOOR
 from seqtutor_envs.prior import Prior, RecurrentPrior, State
-from seqtutor_envs.sb3 import native_class
+from seqtutor_envs.registry import native_class
+from seqtutor_envs.rewards import scaled
 
 
 def env_attribute(env: Any, name: str) -> Any:
@@ -315,7 +316,7 @@ def task_rewards(
     """
     by_name = env.task.terms(tokens, lengths)
     terms = np.stack(list(by_name.values()), axis=-1)  # [N, T, K]
-    rewards = terms @ np.array(list(env.task.weights.values())) / env.c
+    rewards = scaled(terms @ np.array(list(env.task.weights.values())), env.c)
     checks.finite_reward(env.task, rewards.reshape(-1), terms.reshape(rewards.size, -1))
     return rewards.astype(np.float32), {name: term.sum(axis=1) for name, term in by_name.items()}
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from benchmarks.trials import TRIALS, Library, Trial
 from seqtutor_envs.command import installed, one_thread
-from seqtutor_envs.observations import OBS_MODES
+from seqtutor_envs.infos import OBS_MODES
 
 LIBRARIES: tuple[Library, ...] = get_args(Library)
 IDS = ("SeqTutor-Melody-v0", "SeqTutor-SMILES-v0", "SeqTutor-Exact-v0")

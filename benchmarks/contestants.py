@@ -8,7 +8,6 @@ The functions at the end are agents of an `Experiment`: "benchmarks.contestants:
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -16,6 +15,8 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
+
+from seqtutor_envs.files import import_by_name
 
 Clock = Callable[[], float]
 AfterRound = Callable[[], None]
@@ -214,14 +215,11 @@ def made(agent: str, env: str, seed: int, env_kwargs: Mapping[str, Any], agent_k
 
 
 def factory_named(path: str) -> Callable[..., Any]:
-    """What "package.module:name" names. Raises ImportError in one line."""
-    module, _, name = path.partition(":")
+    """Import what "package.module:name" names. Raise ValueError or ImportError in one line."""
     try:
-        return getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise ImportError(f"The agent {path} cannot be imported: {error}.") from error
-    except AttributeError:
-        raise ImportError(f"The agent {path} cannot be imported: {module} has no {name!r}.") from None
+        return import_by_name(path, "my_agents:make")
+    except AttributeError as error:
+        raise ImportError(str(error)) from None
 
 
 def check_installed(names: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +20,7 @@ import seqtutor_envs  # noqa: F401  (registers the ids)
 from agents.saving import prior_sha256
 from seqtutor_envs.command import installed
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.files import load_arrays, save_arrays
+from seqtutor_envs.files import hash_bytes, load_arrays, save_arrays
 from seqtutor_envs.masking import as_judged
 from seqtutor_envs.task import Task
 
@@ -124,7 +123,7 @@ def names_of(task: Task, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) 
 
 def hashes(names: Sequence[str]) -> NDArray[np.uint64]:
     """64 bits of each name, 0 for ""."""
-    digests = (blake2b(name.encode(), digest_size=8).digest() if name else bytes(8) for name in names)
+    digests = (hash_bytes(name) if name else bytes(8) for name in names)
     return np.frombuffer(b"".join(digests), np.uint64)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from seqtutor_envs import checks
 from seqtutor_envs.masking import as_judged
 from seqtutor_envs.prior import Prior, padded, token_log_probs
+from seqtutor_envs.rewards import reward
 from seqtutor_envs.task import Task
 
 ROWS = 2**16  # tokens judged at a time: the prior's rows for them take 10 MB with 38 tokens
@@ -70,7 +71,7 @@ def judged(
         steps = n * tokens.shape[1] if lengths is None else int(np.sum(lengths))
         row |= mean_and_error("log_p", log_p) | {"log_p_per_step": float(log_p.sum()) / steps}
         if log_pi is not None:
-            row |= mean_and_error("kl", log_pi - log_p) | mean_and_error("j", returns / c + log_p - log_pi)
+            row |= mean_and_error("kl", log_pi - log_p) | mean_and_error("j", reward(log_p, returns, c) - log_pi)
     return row | task.metrics(tokens, lengths)
 
 

@@ -6,7 +6,6 @@ strings are to be canonical SMILES; where they are not, the same molecule is two
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.files import load_arrays, save_arrays
+from seqtutor_envs.files import hash_bytes, load_arrays, save_arrays
 
 SUFFIX = ".bloom"
 SCHEME = "blake2b-128, bit i = h1 + i h2 (mod 2^64) mod m"  # in every file: another one would find nothing in it
@@ -116,7 +115,7 @@ class BloomFilter:
 
     def _places(self, strings: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """The byte, and the bit in it, of each string's k hashes; both [N, k]."""
-        digests = b"".join(hashlib.blake2b(string.encode(), digest_size=16).digest() for string in strings)
+        digests = b"".join(hash_bytes(string, 16) for string in strings)
         halves = np.frombuffer(digests, dtype="<u8").reshape(-1, 2)
         steps = np.arange(self.num_hashes, dtype=np.uint64)
         places = (halves[:, :1] + steps * (halves[:, 1:] | np.uint64(1))) % np.uint64(self.num_bits)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from seqtutor_envs.files import load_arrays, save_arrays
+from seqtutor_envs.files import hash64, load_arrays, save_arrays
 from seqtutor_envs.smiles.bloom import BloomFilter
 from seqtutor_envs.smiles.chem import parse
 from seqtutor_envs.smiles.chem_standard import CHANGES, fragments, parent, written
@@ -107,7 +107,7 @@ class Corpus:
 
     def known(self, canonical: Sequence[str]) -> NDArray[np.bool_]:
         """Whether each of N canonical SMILES is one of these molecules; a wrong yes in 10^13."""
-        return np.isin(np.array([_key(smiles) for smiles in canonical], np.uint64), self.keys)
+        return np.isin(np.array([hash64(smiles) for smiles in canonical], np.uint64), self.keys)
 
     def save(self, path: Path, made_from: Mapping[str, Any]) -> None:
         """Writes what `load` reads, with what it was made from."""
@@ -216,7 +216,7 @@ class _Taken:
         self.tokens.extend(self._ids(line, tokens))
         self.offsets.append(len(self.tokens))
         self.hashes.append(zlib.crc32(text.encode()))
-        self.keys.append(_key(canonical))
+        self.keys.append(hash64(canonical))
         self.texts.add(text)
         self.changes.update(changes or ["unchanged"])
         return canonical
@@ -272,10 +272,6 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     """Hash of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _key(canonical: str) -> int:
-    return int.from_bytes(hashlib.blake2b(canonical.encode(), digest_size=8).digest(), "little")
 
 
 def _rare(

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs.checks import positive_integer
+from seqtutor_envs.files import one_line
 from seqtutor_envs.smiles import functions
 from seqtutor_envs.smiles.oracle import OracleCounter
 from seqtutor_envs.smiles.transforms import Transform
@@ -164,7 +165,7 @@ class Objective:
                 raise TypeError(f"The objective {self.path} {error}") from None
             if len(smiles) > 1:
                 return np.concatenate([self._raw([text]) for text in smiles])
-            self._failure(smiles[0], f"failed ({functions.one_line(error)})")
+            self._failure(smiles[0], f"failed ({one_line(error)})")
             return np.array([np.nan])
         self._returned = True
         for n in np.flatnonzero(~np.isfinite(raw)):
@@ -221,7 +222,8 @@ def _counter(function: Any, budget: int | None) -> OracleCounter:
         function = functions.load(function)
     if not callable(function):
         kind = type(function).__name__
-        raise TypeError(f"objective must be a function of a list of SMILES or {functions.EXAMPLE}; not {kind}.")
+        named = f"or its name, such as {functions.EXAMPLE}"
+        raise TypeError(f"objective must be a function of a list of SMILES, {named}; not {kind}.")
     if isinstance(function, type):
         raise TypeError(f"objective must be a function; {function.__name__} is a class, pass an instance of it.")
     return OracleCounter(function, budget)

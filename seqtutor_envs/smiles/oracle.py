@@ -6,13 +6,13 @@ import copy
 import heapq
 from array import array
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs.checks import positive_integer
+from seqtutor_envs.files import hash64
 from seqtutor_envs.smiles.functions import floats
 
 BEST, EVERY = 10, 100  # PMO's AUC top-10, one point every 100 calls
@@ -59,7 +59,7 @@ class OracleCounter:
         room = None if self.budget is None else self.budget - self.calls
         new: set[int] = set()
         answers = []
-        for key in map(_key, smiles):
+        for key in map(hash64, smiles):
             known = key in self._seen or key in new
             answers.append(known or room is None or len(new) < room)
             if answers[-1] and not known:
@@ -68,7 +68,7 @@ class OracleCounter:
 
     def record(self, smiles: Sequence[str], scores: Sequence[float]) -> None:
         """Counts those of the molecules that are new, with their scores."""
-        for key, value in zip(map(_key, smiles), scores, strict=True):
+        for key, value in zip(map(hash64, smiles), scores, strict=True):
             if key not in self._seen:
                 self._seen.add(key)
                 self._scores.append(value)
@@ -120,8 +120,3 @@ class OracleCounter:
         if self.budget is not None and finish:
             area += (self.budget - at) * before
         return area / (self.budget or at)
-
-
-def _key(smiles: str) -> int:
-    """64 bits of a hash that is the same in every process."""
-    return int.from_bytes(blake2b(smiles.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from seqtutor_envs.checks import one_of, positive_integer
 from seqtutor_envs.prior import load_prior, padded
-from seqtutor_envs.smiles import shaping as dense
 from seqtutor_envs.smiles.chem_checks import CHECKS, ELEMENTS, checked_names
 from seqtutor_envs.smiles.constraints import Constraints
 from seqtutor_envs.smiles.objective import Objective
+from seqtutor_envs.smiles.rewards import DENSE_PROPERTIES, FROM_PROPERTY, MOLECULE_TERMS, PREFIX_TERMS, prefix_terms
 from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec
-from seqtutor_envs.smiles.terms import FROM_PROPERTY, MOLECULE_TERMS
 from seqtutor_envs.task import Task, named_weights
 from seqtutor_envs.vocab import TokenVocab
 
@@ -99,7 +98,7 @@ class SmilesTask(Task):
     def _shares(self, weights: Mapping[str, float] | None, soft: bool) -> dict[str, float]:
         """The weight of each term that is computed. Raises ValueError where they make no weighted mean."""
         if self.shaping:
-            return named_weights(dense.PREFIX_TERMS, weights)
+            return named_weights(PREFIX_TERMS, weights)
         default = dict.fromkeys(MOLECULE_TERMS, 0.0 if self.objective else 1.0)
         default |= {"constraints": 1.0} if soft else {}
         default |= {"objective": 1.0} if self.objective else {}
@@ -115,7 +114,7 @@ class SmilesTask(Task):
     def _needed(self) -> tuple[str, ...]:
         """Properties that the terms are made of."""
         if self.shaping:
-            return dense.PROPERTIES
+            return DENSE_PROPERTIES
         return tuple(FROM_PROPERTY[name][0] for name in self.weights if name in FROM_PROPERTY)
 
     # ---------------------------------------------------------------- rewards
@@ -217,7 +216,7 @@ class SmilesTask(Task):
             table[n] = scores[n].values
         self._count([scores[n].reason for n in np.flatnonzero(finished)])
         columns = {name: table[:, k] for k, name in enumerate(self.properties)}
-        return dense.prefix_terms(smiles, valid, columns, finished, wrote)
+        return prefix_terms(smiles, valid, columns, finished, wrote)
 
     def _count(self, reasons: Sequence[str]) -> None:
         self.counts.update(reason or "valid" for reason in reasons)
