@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from seqtutor_envs.files import hash64, load_arrays, save_arrays
 from seqtutor_envs.smiles.bloom import BloomFilter
-from seqtutor_envs.smiles.chem import parse
-from seqtutor_envs.smiles.chem_standard import CHANGES, fragments, parent, written
+from seqtutor_envs.smiles.chem import canonical_of, parse
+from seqtutor_envs.smiles.chem_standard import CHANGES, fragments, parent
 from seqtutor_envs.smiles.reading import Record
 from seqtutor_envs.smiles.vocab import END, smiles_vocab, tokenize
 from seqtutor_envs.vocab import TokenVocab
@@ -203,7 +203,7 @@ class _Taken:
                 molecule, changes = parent(molecule)
             except ValueError:
                 raise _Skipped(NOT_STANDARD) from None
-        canonical = written(molecule)
+        canonical = canonical_of(molecule)
         text = text if self.rules.standardize == "none" else canonical
         try:
             tokens = tokenize(text)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from seqtutor_envs.checks import positive_integer
@@ -86,7 +86,7 @@ class Objective:
             message = "minimize turns the sign of a score, which a transform has no longer: use reverse_sigmoid instead"
             raise ValueError(f"{message} of minimize=True with transform {self.transform.name!r}.")
         self.cache_size = positive_integer("cache_size", cache_size)
-        self._cache: OrderedDict[str, ObjectiveScore] = OrderedDict()
+        self._cache: LRUCache[str, ObjectiveScore] = LRUCache(self.cache_size)
         self.scored = self.failed = 0
         self._returned = False  # whether the function has once returned what it must
         self._range = (math.inf, -math.inf)  # of the final scores so far
@@ -116,15 +116,12 @@ class Objective:
         found: dict[str, ObjectiveScore | None] = dict.fromkeys(smiles)
         for text in found:
             if text in self._cache:
-                self._cache.move_to_end(text)
                 found[text] = self._cache[text]
         missing = [text for text, known in found.items() if known is None]
         admitted = self.oracle.admitted(missing)
         new = [text for text, may in zip(missing, admitted) if may]
         for text, result in zip(new, self._scores(new)):
             found[text] = self._cache[text] = result
-            if len(self._cache) > self.cache_size:
-                self._cache.popitem(last=False)
         beyond = ObjectiveScore(self.invalid_score, BEYOND_BUDGET)
         return [found[text] or beyond for text in smiles]
 
@@ -201,7 +198,7 @@ class Objective:
 
     def __getstate__(self) -> dict[str, Any]:
         """A function given by name is pickled as its name; any other one as Python does it."""
-        state = self.__dict__ | {"_cache": OrderedDict()}
+        state = self.__dict__ | {"_cache": LRUCache(self.cache_size)}
         if self.named:
             state["oracle"] = self.oracle.with_function(None)
         return state

@@ -7,17 +7,17 @@ front of it; any number of workers gives the same scores in the same order.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, NamedTuple
 
+from cachetools import LRUCache
+
 from seqtutor_envs.checks import one_of, positive_integer
 from seqtutor_envs.smiles import chem, chem_checks, chem_scores
-from seqtutor_envs.smiles.ahead import Ahead
-from seqtutor_envs.smiles.constraints import Constraints
-from seqtutor_envs.smiles.pool import WorkerPool
+from seqtutor_envs.smiles.chem_constraints import Constraints
+from seqtutor_envs.smiles.pool import Ahead, WorkerPool
 
 CACHE_SIZE = 50_000  # scores; 30 MB
 
@@ -121,7 +121,7 @@ class Scorer:
             raise ValueError(f"score_timeout must be a positive number of seconds or None, not {score_timeout!r}.")
         if score_timeout is not None and not self.workers:
             raise ValueError("score_timeout needs workers=1 or more: RDKit is only stopped in a process of its own.")
-        self._cache: OrderedDict[str, Score] = OrderedDict()
+        self._cache: LRUCache[str, Score] = LRUCache(self.cache_size)
         self._pool = WorkerPool(spec.as_dict(), self.workers, score_timeout) if self.workers else None
         self._ahead = Ahead(self._pool) if self._pool else None
 
@@ -141,7 +141,6 @@ class Scorer:
             if text in new:
                 found[text] = new[text]
             elif text in self._cache:
-                self._cache.move_to_end(text)
                 found[text] = self._cache[text]
             else:
                 missing.append(text)
@@ -149,8 +148,6 @@ class Scorer:
         found |= scored
         for text, result in (new | scored).items():
             self._cache[text] = result
-            if len(self._cache) > self.cache_size:
-                self._cache.popitem(last=False)
         return [found[text] for text in smiles]
 
     def _score(self, smiles: list[str]) -> list[Score]:

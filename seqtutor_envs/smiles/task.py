@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from seqtutor_envs.checks import one_of, positive_integer
 from seqtutor_envs.prior import load_prior, padded
 from seqtutor_envs.smiles.chem_checks import CHECKS, ELEMENTS, checked_names
-from seqtutor_envs.smiles.constraints import Constraints
+from seqtutor_envs.smiles.chem_constraints import Constraints
 from seqtutor_envs.smiles.objective import Objective
 from seqtutor_envs.smiles.rewards import DENSE_PROPERTIES, FROM_PROPERTY, MOLECULE_TERMS, PREFIX_TERMS, prefix_terms
 from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec
