@@ -215,7 +215,7 @@ class Plan:
     def judge_best(self, out: Path, path: Path, calls: int) -> None:
         """The n best of so many distinct samples of the prior; KL and J are those of always keeping that share."""
         from benchmarks.prior_samples import best_of, made
-        from seqtutor_envs.judge import judged
+        from seqtutor_envs.judge import evaluate_samples
 
         target = out / f"{BEST}-{calls}{self.label}.json"
         if not self.missing(target):
@@ -223,7 +223,7 @@ class Plan:
         samples = of_prior(path, self.env, self.env_kwargs)
         rows, drawn = best_of(samples, calls, self.n)
         env = made(self.env, self.env_kwargs)
-        figures = judged(env.task, samples.tokens[rows], samples.lengths[rows], env.prior, c=env.c)
+        figures = evaluate_samples(env.task, samples.tokens[rows], samples.lengths[rows], env.prior, c=env.c)
         env.close()
         figures["kl"] = math.log(drawn / self.n)
         figures["j"] = figures["task_return"] / env.c - figures["kl"]

@@ -313,9 +313,9 @@ def uniform(env: str, *, seed: int, env_kwargs: Mapping[str, Any]) -> Any:
 def _fixed(env_id: str, env_kwargs: Mapping[str, Any], uniform: bool) -> Any:
     from agents.baselines import FixedPolicy, UniformPolicy
     from benchmarks.prior_samples import made
-    from seqtutor_envs.masking import as_judged
+    from seqtutor_envs.masking import mask_prior
 
     env = made(env_id, env_kwargs)
     env.close()
     policy = UniformPolicy(env.task.vocab, env.task.length) if uniform else env.prior
-    return FixedPolicy(as_judged(policy, env.task), env.task.length)
+    return FixedPolicy(mask_prior(policy, env.task), env.task.length)

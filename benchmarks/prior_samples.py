@@ -21,7 +21,7 @@ from agents.saving import prior_sha256
 from seqtutor_envs.command import installed
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.files import hash_bytes, load_arrays, save_arrays
-from seqtutor_envs.masking import as_judged
+from seqtutor_envs.masking import mask_prior
 from seqtutor_envs.task import Task
 
 PART = 10_000  # samples between two writings of the file
@@ -166,7 +166,7 @@ def _longer(samples: PriorSamples, env: SequenceTutorVectorEnv, seed: int, n: in
     """With what is wanted of one more part. A part is drawn as a whole, so that its samples do not depend on n."""
     part, begin = divmod(len(samples), PART)
     task = env.task
-    drawn, until = as_judged(env.prior, task).sample(PART, np.random.default_rng((seed, part)), task.length)
+    drawn, until = mask_prior(env.prior, task).sample(PART, np.random.default_rng((seed, part)), task.length)
     end = min(PART, n - part * PART)
     tokens, lengths = drawn[begin:end], until[begin:end]
     returns = task.reward(tokens, lengths).sum(axis=1)

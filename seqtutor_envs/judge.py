@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs import checks
-from seqtutor_envs.masking import as_judged
+from seqtutor_envs.masking import mask_prior
 from seqtutor_envs.prior import Prior, padded, token_log_probs
 from seqtutor_envs.rewards import reward
 from seqtutor_envs.task import Task
@@ -20,7 +20,7 @@ from seqtutor_envs.task import Task
 ROWS = 2**16  # tokens judged at a time: the prior's rows for them take 10 MB with 38 tokens
 
 
-def judged(
+def evaluate_samples(
     task: Task,
     tokens: NDArray[np.int64],
     lengths: NDArray[np.int64] | None = None,
@@ -28,7 +28,7 @@ def judged(
     log_probs: NDArray[np.float64] | None = None,
     c: float = 1.0,
 ) -> dict[str, float]:
-    """What holds in every domain, and the task's own `metrics` besides.
+    """Evaluate sequences by the metrics of every domain and the task's own `metrics`.
 
     `distinct_sequences`, a count, and `distinct`, their share; means over sequences: `task_return`, R = sum of r_T,
     not divided by c; `term_<name>`, the sum of a raw term, for each term of the task; with a prior `log_p`, and
@@ -67,7 +67,7 @@ def judged(
             sums[name] += float(per_sequence.sum())
     row |= mean_and_error("task_return", returns) | {f"term_{name}": total / n for name, total in sums.items()}
     if prior is not None:
-        log_p = sequence_log_probs(as_judged(prior, task), tokens, lengths)
+        log_p = sequence_log_probs(mask_prior(prior, task), tokens, lengths)
         steps = n * tokens.shape[1] if lengths is None else int(np.sum(lengths))
         row |= mean_and_error("log_p", log_p) | {"log_p_per_step": float(log_p.sum()) / steps}
         if log_pi is not None:
@@ -78,7 +78,7 @@ def judged(
 def sequence_log_probs(
     prior: Prior, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
 ) -> NDArray[np.float64]:
-    """log p of whole sequences [N, T] -> [N], a bounded number of rows at a time."""
+    """Return log p of whole sequences [N, T] -> [N], a bounded number of rows at a time."""
     result = np.empty(len(tokens))
     for part in parts(*tokens.shape):
         until = None if lengths is None else lengths[part]
@@ -87,24 +87,24 @@ def sequence_log_probs(
 
 
 def num_distinct(rows: NDArray[Any]) -> int:
-    """How many of the rows [N, ...] differ: numpy's `unique` would sort them, which takes seven times as long."""
+    """Count the distinct rows of [N, ...]: numpy's `unique` would sort them, which takes seven times as long."""
     return len({row.tobytes() for row in rows})
 
 
 def parts(n: int, horizon: int) -> Iterator[slice]:
-    """Slices of n sequences that hold at most ROWS tokens each, or one sequence."""
+    """Cut n sequences into slices that hold at most ROWS tokens each, or one sequence."""
     size = max(1, ROWS // horizon)
     return (slice(start, start + size) for start in range(0, n, size))
 
 
 def padding(tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None) -> NDArray[np.bool_]:
-    """True after each sequence's length, [N, T]."""
+    """Mark what lies after each sequence's length, [N, T]."""
     if lengths is None:
         return np.zeros(tokens.shape, bool)
     return np.arange(tokens.shape[1]) >= np.asarray(lengths)[:, None]
 
 
 def mean_and_error(name: str, values: NDArray[np.float64]) -> dict[str, float]:
-    """Mean of independent values [N], and its standard error (NaN for N = 1)."""
+    """Compute the mean of independent values [N], and its standard error (NaN for N = 1)."""
     error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
     return {name: float(values.mean()), f"{name}_se": float(error)}

@@ -294,7 +294,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         return allowed
 
     def _sequences(self, mask: NDArray[np.bool_]) -> NDArray[np.object_]:
-        """Spell the sequences of `mask` in their domain's words, None elsewhere."""
+        """Return spell the sequences of `mask` in their domain's words, None elsewhere."""
         texts = np.full(self.num_envs, None, dtype=object)
         for i, text in zip(np.flatnonzero(mask).tolist(), self.task.sequences(self._tokens[mask], self._steps[mask])):
             texts[i] = text

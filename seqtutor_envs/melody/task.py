@@ -71,7 +71,7 @@ class MelodyTask(Task):
         return {name: table[:, :, k] for k, name in enumerate(self.weights)}
 
     def _own_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The user's rules at one step of each melody: tokens [N, T], steps [N] -> [N, number of rules]."""
+        """Call the user's rules at one step of each melody: tokens [N, T], steps [N] -> [N, number of rules]."""
         own = np.empty((len(tokens), len(self.rules)))
         for n, step in enumerate(steps.tolist()):
             prefix = tokens[n, : step + 1]
@@ -97,7 +97,7 @@ class MelodyTask(Task):
 
 
 def _finite(name: str, value: float, step: int) -> float:
-    """A rule's value as a float. Raises TypeError or ValueError that names the rule and the step."""
+    """Return a rule's value as a float. Raise TypeError or ValueError that names the rule and the step."""
     try:
         number = float(value)
     except (TypeError, ValueError):

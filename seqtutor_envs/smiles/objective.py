@@ -94,11 +94,11 @@ class Objective:
 
     @property
     def spent(self) -> bool:
-        """Whether the oracle budget is used up."""
+        """Return whether the oracle budget is used up."""
         return self.oracle.spent
 
     def record(self) -> dict[str, Any]:
-        """What a run's record says of it; JSON's types."""
+        """Return what a run's record says of it; JSON's types."""
         clip = None if self.clip is None else list(self.clip)
         transform = None if self.transform is None else self.transform.as_dict()
         return {
@@ -112,7 +112,7 @@ class Objective:
         }
 
     def __call__(self, smiles: Sequence[str]) -> list[ObjectiveScore]:
-        """The score of each canonical SMILES, in their order; those not in the cache are asked for once."""
+        """Return the score of each canonical SMILES, in their order; those not in the cache are asked for once."""
         found: dict[str, ObjectiveScore | None] = dict.fromkeys(smiles)
         for text in found:
             if text in self._cache:
@@ -126,7 +126,7 @@ class Objective:
         return [found[text] or beyond for text in smiles]
 
     def _scores(self, smiles: list[str]) -> list[ObjectiveScore]:
-        """Final scores of distinct new molecules, which the counter then knows."""
+        """Compute the final scores of distinct new molecules, which the counter then knows."""
         if not smiles:
             return []
         raw = self._raw(smiles)
@@ -144,14 +144,14 @@ class Objective:
         return scores
 
     def _final(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Raw scores [n] clipped, and then transformed or, to be minimised, negated; NaN stays NaN."""
+        """Clip raw scores [n], then transform or, to be minimised, negate them; NaN stays NaN."""
         final = raw if self.clip is None else np.clip(raw, *self.clip)
         if self.transform is not None:
             return np.where(np.isnan(final), np.nan, self.transform(final))
         return -final if self.minimize else final
 
     def _raw(self, smiles: list[str]) -> NDArray[np.float64]:
-        """The function's scores [n] of a batch; NaN where it failed, which is said and counted.
+        """Ask the function for the scores [n] of a batch; NaN where it failed, which is said and counted.
 
         A batch that fails as a whole is asked for molecule by molecule.
         """
@@ -170,7 +170,7 @@ class Objective:
         return np.where(np.isfinite(raw), raw, np.nan)
 
     def _failure(self, smiles: str, what: str) -> None:
-        """Counts one failed molecule; the first few are named."""
+        """Count one failed molecule; the first few are named."""
         self.failed += 1
         if self.failed <= NAMED_FAILURES:
             last = "; further failures are counted, not named" if self.failed == NAMED_FAILURES else ""
@@ -178,7 +178,7 @@ class Objective:
             _warn(f"The objective {self.path} {what} for {smiles}, {scores}{last}.")
 
     def _judge(self, final: NDArray[np.float64]) -> None:
-        """Warns, once each, of what makes an objective hard to learn, as far as the first molecules show it."""
+        """Warn, once each, of what makes an objective hard to learn, as far as the first molecules show it."""
         before, self.scored = self.scored, self.scored + len(final)
         if before >= FIRST_LOOK:
             return
@@ -197,7 +197,7 @@ class Objective:
                 _warn(f"{message}: there is nothing to learn; look at the function, clip and transform.")
 
     def __getstate__(self) -> dict[str, Any]:
-        """A function given by name is pickled as its name; any other one as Python does it."""
+        """Pickle a function given by name as its name; any other one as Python does it."""
         state = self.__dict__ | {"_cache": LRUCache(self.cache_size)}
         if self.named:
             state["oracle"] = self.oracle.with_function(None)
@@ -210,7 +210,7 @@ class Objective:
 
 
 def _counter(function: Any, budget: int | None) -> OracleCounter:
-    """The counter around a function, its name, or a counter. Raises errors of one line."""
+    """Return the counter around a function, its name, or a counter. Raise errors of one line."""
     if isinstance(function, OracleCounter):
         if budget is not None and budget != function.budget:
             raise ValueError(f"oracle_budget={budget}, but the OracleCounter has budget={function.budget}: give one.")
@@ -227,7 +227,7 @@ def _counter(function: Any, budget: int | None) -> OracleCounter:
 
 
 def _ends(clip: Any) -> tuple[float, float] | None:
-    """Raises ValueError unless `clip` is None or (lowest, highest)."""
+    """Raise ValueError unless `clip` is None or (lowest, highest)."""
     if clip is None:
         return None
     try:
@@ -247,7 +247,7 @@ def _finite(name: str, value: Any) -> float:
 
 
 def _takes_one(function: Callable[..., Any], smiles: str) -> bool:
-    """Whether a function that fails for lists gives a number for one SMILES."""
+    """Return whether a function that fails for lists gives a number for one SMILES."""
     try:
         return isinstance(function(smiles), Real)
     except Exception:

@@ -70,13 +70,13 @@ class ScoreSpec:
             one_of("A property", name, chem.PROPERTIES)
 
     def as_dict(self) -> dict[str, Any]:
-        """What `ScoreSpec(**...)` and JSON take."""
+        """Return what `ScoreSpec(**...)` and JSON take."""
         lists = {field: list(getattr(self, field)) for field in ("properties", "checks", "elements")}
         return {**lists, "constraints": self.constraints.as_dict(), "hard": self.hard}
 
 
 def score(smiles: str, spec: ScoreSpec) -> Score:
-    """The score of one string: a pure function of it as it is written."""
+    """Score one string: a pure function of it as it is written."""
     mol = chem.parse(smiles)
     if mol is None:
         return Score("syntax")
@@ -90,7 +90,7 @@ def score(smiles: str, spec: ScoreSpec) -> Score:
 
 
 def score_of(answer: list[Any]) -> Score:
-    """A score that came as JSON, which has no tuples."""
+    """Convert a score that came as JSON, which has no tuples."""
     reason, canonical, values, unmet = answer
     return Score(reason, canonical, tuple(values), tuple(unmet))
 
@@ -126,12 +126,12 @@ class Scorer:
         self._ahead = Ahead(self._pool) if self._pool else None
 
     def begin(self, smiles: Iterable[str]) -> None:
-        """Lets workers that are running score these strings meanwhile; the next call waits for them all."""
+        """Let workers that are running score these strings meanwhile; the next call waits for them all."""
         if self._ahead and self._pool and self._pool.running:
             self._ahead.give([text for text in smiles if text not in self._cache])
 
     def __call__(self, smiles: Iterable[str]) -> list[Score]:
-        """One score for each string, in their order."""
+        """Return one score for each string, in their order."""
         smiles = list(smiles)
         begun = self._ahead.take() if self._ahead else {}
         new = {text: score_of(answer) for text, answer in begun.items()}
@@ -151,14 +151,14 @@ class Scorer:
         return [found[text] for text in smiles]
 
     def _score(self, smiles: list[str]) -> list[Score]:
-        """Scores of distinct strings that are not in the cache."""
+        """Score distinct strings that are not in the cache."""
         # a few molecules are not worth starting processes for, unless one must be able to stop them
         if self._pool and (self._pool.running or self.score_timeout or len(smiles) >= 2 * self.workers):
             return [score_of(answer) for answer in self._pool(smiles)]
         return [score(text, self.spec) for text in smiles]
 
     def close(self) -> None:
-        """Ends the workers; a later call starts them again."""
+        """End the workers; a later call starts them again."""
         if self._pool and self._ahead:
             self._ahead.take()
             self._pool.close()
