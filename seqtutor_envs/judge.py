@@ -1,4 +1,4 @@
-"""The paper's objective, estimated from sequences of any writer: J = E[R / c] - KL(pi || p), in nats.
+"""Metrics of sequences from any policy, and estimates of the paper's objective, J = E[R / c] - KL(pi || p), in nats.
 
 N sequences, T tokens at most. `<name>_se` is the standard error of the mean beside it.
 """
@@ -17,7 +17,7 @@ from seqtutor_envs.prior import Prior, padded, token_log_probs
 from seqtutor_envs.rewards import reward
 from seqtutor_envs.task import Task
 
-ROWS = 2**16  # tokens judged at a time: the prior's rows for them take 10 MB with 38 tokens
+ROWS = 2**16  # tokens evaluated at a time: the prior's rows for them take 10 MB with 38 tokens
 
 
 def evaluate_samples(
@@ -30,10 +30,17 @@ def evaluate_samples(
 ) -> dict[str, float]:
     """Evaluate sequences by the metrics of every domain and the task's own `metrics`.
 
-    `distinct_sequences`, a count, and `distinct`, their share; means over sequences: `task_return`, R = sum of r_T,
-    not divided by c; `term_<name>`, the sum of a raw term, for each term of the task; with a prior `log_p`, and
-    `log_p_per_step`, over all tokens; with the writer's log pi besides `kl`, of log pi - log p, and `j`, of R/c + log
-    p - log pi: estimates of KL(pi || p) and J where the sequences are samples of pi.
+    | metric | needs | meaning |
+    |---|---|---|
+    | `distinct_sequences`, `distinct` | | how many sequences differ, and their share |
+    | `task_return` | | mean of R, the sum of r_T, not divided by c |
+    | `term_<name>` | | mean of the sum of a raw term, for each term of the task |
+    | `log_p` | prior | mean log p of a sequence |
+    | `log_p_per_step` | prior | log p per token, over all tokens |
+    | `kl` | log_probs | mean of log pi - log p: an estimate of KL(pi || p) if the sequences are samples of pi |
+    | `j` | log_probs | mean of R / c + log p - log pi: an estimate of J if the sequences are samples of pi |
+
+    `task_return`, `log_p`, `kl` and `j` have their standard errors beside them, as `<name>_se`.
 
     Args:
         tokens, lengths: [N, T] and [N], N at least 1; what lies after a length is ignored.
@@ -48,15 +55,14 @@ def evaluate_samples(
     n = len(tokens)
     log_pi = None if log_probs is None else np.asarray(log_probs, dtype=np.float64)
     if not tokens.size:
-        raise ValueError(f"There is nothing to judge in tokens of shape {list(tokens.shape)}.")
+        raise ValueError(f"There is nothing to evaluate in tokens of shape {list(tokens.shape)}.")
     if log_pi is not None and log_pi.shape != (n,):
         raise ValueError(f"log_probs must be log pi of each sequence, [{n}], not {list(log_pi.shape)}.")
     if log_pi is not None and prior is None:
         raise ValueError("KL and J compare log_probs with log p: pass prior= as well.")
     if prior is not None:
         checks.same_vocabulary(task, prior)
-    if not (np.isfinite(c) and c > 0):
-        raise ValueError(f"c must be above 0, not {c!r}.")
+    c = checks.temperature(c)
     distinct = num_distinct(np.where(padding(tokens, lengths), -1, tokens))
     row: dict[str, float] = {"distinct_sequences": distinct, "distinct": distinct / n}
     returns, sums = np.zeros(n), dict.fromkeys(task.weights, 0.0)

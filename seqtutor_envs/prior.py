@@ -27,11 +27,11 @@ DATA = Path(__file__).with_name("data")
 
 
 class Prior(ABC):
-    """p(a | s). A prior of one's own gives `vocab`, `length`, `initial_state` and `step`, and inherits the rest.
+    """Model p(a | s). A prior of your own defines `vocab`, `length`, `initial_state` and `step`, and inherits the rest.
 
     Attributes:
         vocab: the tokens.
-        length: how many tokens `sample` writes at most.
+        length: how many tokens `sample` generates at most.
     """
 
     vocab: TokenVocab
@@ -109,7 +109,7 @@ class RecurrentPrior(Prior):
         weights: float32 arrays by torch's names (see cells.py).
         cell: "lstm" or "gru".
         vocab: the tokens; V must be the weights' own.
-        length: how many tokens `sample` writes at most.
+        length: how many tokens `sample` generates at most.
         card: what is known of it: data, licences, training, validation nll.
     """
 
@@ -125,7 +125,7 @@ class RecurrentPrior(Prior):
         self._step = RecurrentStep(self.weights, cell)
         if len(vocab) != len(self.weights["head.bias"]):
             written = len(self.weights["head.bias"])
-            raise ValueError(f"The weights write {written} tokens, the vocabulary has {len(vocab)}.")
+            raise ValueError(f"The weights are for {written} tokens, the vocabulary has {len(vocab)}.")
         self.vocab, self.length, self.cell = vocab, length, cell
         self.card = dict(card or {})
         self.hidden_size, self.num_layers = self._step.hidden_size, self._step.num_layers

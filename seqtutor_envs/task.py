@@ -29,7 +29,7 @@ def named_weights(names: Iterable[str], weights: Mapping[str, float] | None) -> 
 
 
 class Task(ABC):
-    """A reward over prefixes of tokens. A task of one's own subclasses this and is passed as `task=`.
+    """Define a reward over prefixes of tokens. Subclass it for a task of your own, and pass that as `task=`.
 
     Attributes:
         vocab: the tokens.

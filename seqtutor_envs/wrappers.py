@@ -1,4 +1,4 @@
-"""Wrappers of the vector environments: the KL penalty for training loops of one's own.
+"""Wrappers of the vector environments: the KL penalty for training loops of your own.
 
 N sequences; log p and log pi in nats.
 """
@@ -16,8 +16,9 @@ LOG_PI_SLACK = 1e-4  # above 0, as rounding in float32 leaves it where an agent 
 
 
 class KLPenalty(VectorWrapper):  # without type parameters, as gymnasium 1.2's takes none
-    """The reward less `weight` * log pi(a|s): at weight 1 an episode's sum is one sample of J = E[R / c] - KL(pi || p).
+    """Subtract `weight` * log pi(a | s) from the reward.
 
+    At weight 1 the sum over an episode is one sample of J = E[R / c] - KL(pi || p).
     The environment's reward is r_T / c + log p; what is missing to J's integrand, r_T / c + log p - log pi, only the
     agent knows. It reports log pi of its actions before each step:
 
@@ -48,7 +49,7 @@ class KLPenalty(VectorWrapper):  # without type parameters, as gymnasium 1.2's t
     def report(self, log_pi: ArrayLike) -> None:
         """Tell log pi [N] of the actions that the next step will take.
 
-        Raises ValueError where they are not N numbers of at most 0.
+        Raises ValueError unless they are N numbers of at most 0.
         """
         reported = np.array(log_pi, dtype=np.float64)
         if reported.shape != (self.num_envs,):

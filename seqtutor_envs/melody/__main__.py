@@ -36,11 +36,11 @@ def score(file: Annotated[Path, tyro.conf.Positional], prior: str = "none") -> N
         melodies = from_midi(file)
     for warning in left_out:
         print(f"Note: {warning.message}", file=sys.stderr)
-    judge = None if prior == "none" else load_prior(prior)
+    model = None if prior == "none" else load_prior(prior)
     for number, tokens in enumerate(melodies, start=1):
         lines = [f"{file.name}, melody {number} of {len(melodies)}: {len(tokens)} steps", score_text(tokens)]
-        if judge is not None:
-            lines.append(log_p_text(tokens, judge))
+        if model is not None:
+            lines.append(log_p_text(tokens, model))
         print("\n".join(lines), end="\n\n")
 
 

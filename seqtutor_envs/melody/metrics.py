@@ -30,10 +30,7 @@ def table(
     (`distinct_melodies` / N). `leaps_resolved` is resolved / (resolved + doubled) (8). `autocorrelation_1`, `_2`, `_3`
     are means of rule 4's coefficient over the whole melody, without the melodies where it is undefined because all
     tokens are equal. `distinct_melodies` and `distinct_4grams` (four tokens in a row) are counts.
-    Means over melodies: `task_return`, R = sum of r_T, not divided by c; `term_<name>`, the sum of a rule's raw term,
-    for each rule of the task; with a prior `log_p`, and `log_p_per_step`; with the writer's log pi besides `kl`, of
-    log pi - log p, and `j`, of R/c + log p - log pi: estimates of KL(pi || p) and J where the melodies are samples of
-    pi. `task_return`, `log_p`, `kl` and `j` have their standard errors beside them, in `<name>_se`.
+    `task_return`, `term_<name>`, `log_p`, `log_p_per_step`, `kl` and `j`: as `judge.evaluate_samples` says.
 
     Args:
         tokens: [N, T], N and T at least 1.

@@ -82,8 +82,8 @@ def melody(
     prior = fit(train, validation, MELODY_VOCAB, out, settings, EPISODE, card, resume=resume, progress_bar=True)
     prior.card |= measured(prior, data)
     path = prior.save(out)
-    figures = prior.card["validation"]
-    print(f"{path}: validation nll {figures['nll_per_token']:.4f} per token, {figures['nll_per_onset']:.4f} per onset")
+    nll = prior.card["validation"]
+    print(f"{path}: validation nll {nll['nll_per_token']:.4f} per token, {nll['nll_per_onset']:.4f} per onset")
     print("baselines per token: " + ", ".join(f"{name} {nll:.4f}" for name, nll in prior.card["baselines"].items()))
 
 
@@ -108,21 +108,21 @@ def measured(prior: RecurrentPrior, data: Corpus) -> dict[str, Any]:
     how fine the grid is); nll_at_onsets is the mean nll of the tokens that are onsets.
     """
     network = RecurrentNetwork.from_weights(prior.weights, prior.cell)
-    figures: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
     for split in ("validation", "test"):
         chosen = np.flatnonzero(data.split == SPLITS.index(split))
         if not len(chosen):
             continue
         losses = token_nll(network, data.melodies(split))
         names = [data.source_names[data.source[i]] for i in chosen]
-        figures[split] = _nll(losses, data.melodies(split)) | {
+        metrics[split] = _nll(losses, data.melodies(split)) | {
             "by_source": {
                 name: _nll(*(_where(names, name, sequences) for sequences in (losses, data.melodies(split))))
                 for name in sorted(set(names))
             }
         }
-    figures["baselines"] = ngram.baselines(data.melodies("train"), data.melodies("validation"), len(MELODY_VOCAB))
-    return figures
+    metrics["baselines"] = ngram.baselines(data.melodies("train"), data.melodies("validation"), len(MELODY_VOCAB))
+    return metrics
 
 
 def _nll(losses: Sequence[NDArray[np.float64]], melodies: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:

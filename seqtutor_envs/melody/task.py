@@ -21,7 +21,7 @@ Rule = Callable[[NDArray[np.int64], int], float]
 class MelodyTask(Task):
     """The melody reward: r_T(s, a) = sum of weight * rule over the nine rules of rules.py and the user's own.
 
-    A rule of one's own is a plain Python function `(tokens, step) -> float`: `tokens` [step + 1] are the tokens so far,
+    A rule of your own is a plain Python function `(tokens, step) -> float`: `tokens` [step + 1] are the tokens so far,
     read-only, the last of them the one just chosen. It is called once a step and sequence, so it is slow (the nine are
     compiled), and the task can be pickled if the function can. Example:
     `rules={"high": lambda tokens, step: tokens[-1] > 30}`.

@@ -25,7 +25,7 @@ from seqtutor_envs.smiles.transforms import Transform
 
 CACHE_SIZE = 50_000  # scores
 NAMED_FAILURES = 3  # failures that are named one by one; later ones are only counted
-FIRST_LOOK = 200  # molecules after which the objective is judged
+FIRST_LOOK = 200  # molecules after which the objective is examined
 MANY_FAILED = 0.3  # share of failures that is worth a warning
 FAILED, BEYOND_BUDGET = "objective failed", "oracle budget"
 
@@ -140,7 +140,7 @@ class Objective:
             for value in final.tolist()
         ]
         self.oracle.record(smiles, [score.value for score in scores])
-        self._judge(final)
+        self._warn_of_hard_objective(final)
         return scores
 
     def _final(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -177,7 +177,7 @@ class Objective:
             scores = f"which scores as invalid ({self.invalid_score:g})"
             _warn(f"The objective {self.path} {what} for {smiles}, {scores}{last}.")
 
-    def _judge(self, final: NDArray[np.float64]) -> None:
+    def _warn_of_hard_objective(self, final: NDArray[np.float64]) -> None:
         """Warn, once each, of what makes an objective hard to learn, as far as the first molecules show it."""
         before, self.scored = self.scored, self.scored + len(final)
         if before >= FIRST_LOOK:

@@ -1,6 +1,6 @@
 """Files of SMILES, record by record: .smi and .txt, tables (.csv, .tsv), each also gzipped, and MOSES' wheel.
 
-Nothing is judged here: a record is the number of its line and whatever stands where its SMILES should be.
+Nothing is checked here: a record is the number of its line and whatever stands where its SMILES should be.
 """
 
 from __future__ import annotations

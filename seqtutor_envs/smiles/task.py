@@ -203,8 +203,8 @@ class SmilesTask(Task):
         values = np.full(len(scores), self.objective.invalid_score)
         reasons = [score.reason for score in scores]
         canonical = {n: score.canonical for n, score in enumerate(scores) if score.canonical is not None}
-        for n, judged in zip(canonical, self.objective(list(canonical.values()))):
-            values[n], reasons[n] = judged
+        for n, scored in zip(canonical, self.objective(list(canonical.values()))):
+            values[n], reasons[n] = scored
         self.spent = self.objective.spent
         return values, reasons
 
@@ -224,7 +224,7 @@ class SmilesTask(Task):
     def _count(self, reasons: Sequence[str]) -> None:
         self.counts.update(reason or "valid" for reason in reasons)
 
-    # ---------------------------------------------------------------- words, pictures, figures
+    # ---------------------------------------------------------------- words, pictures, metrics
 
     def smiles(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> list[str]:
         """Spell sequences [N, T]: their tokens up to the first end token, at most `lengths` [N] of them."""
