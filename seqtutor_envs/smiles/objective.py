@@ -220,7 +220,7 @@ def _counter(function: Any, budget: int | None) -> OracleCounter:
     if not callable(function):
         kind = type(function).__name__
         named = f"or its name, such as {functions.EXAMPLE}"
-        raise TypeError(f"objective must be a function of a list of SMILES, {named}; not {kind}.")
+        raise TypeError(f"objective must be a function of a list of SMILES {named}; not {kind}.")
     if isinstance(function, type):
         raise TypeError(f"objective must be a function; {function.__name__} is a class, pass an instance of it.")
     return OracleCounter(function, budget)
