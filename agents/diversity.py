@@ -6,7 +6,6 @@ the task's.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.replay import Sequences
+from seqtutor_envs.files import hash64
 from seqtutor_envs.task import Task
 
 
@@ -57,12 +57,12 @@ class Diversity:
         return replace(sequences, task_rewards=sequences.task_rewards * share[:, None])
 
     def _share(self, name: str, kind: str, task_return: float) -> float:
-        key, times = _hash(name), self.seen.get(_hash(name), 0)
+        key, times = hash64(name), self.seen.get(hash64(name), 0)
         self.seen[key] = times + 1
         share = max(0.0, 1.0 - self.settings.seen * times)
         if not kind or not self.settings.bucket_size or task_return < self.settings.min_return:
             return share
-        bucket = _hash(kind)
+        bucket = hash64(kind)
         crowd = self.kinds.get(bucket, 0)
         if not times:
             self.kinds[bucket] = crowd + 1
@@ -99,8 +99,3 @@ def make_diversity(task: Task | None, diversity: Mapping[str, Any] | bool | None
         known = ", ".join(DiversitySettings.__dataclass_fields__)
         raise ValueError(f"diversity= has no setting {unknown[0]!r}; the settings are: {known}.")
     return Diversity(task, DiversitySettings(**settings), c)
-
-
-def _hash(text: str) -> int:
-    """Hash to 64 bits: among a million names the odds that any two share one are 1 in 37 million."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

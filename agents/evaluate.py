@@ -28,7 +28,7 @@ from agents import admission, loading, outside
 from seqtutor_envs import checks
 from seqtutor_envs.cells import sample_tokens
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.judge import judged
+from seqtutor_envs.judge import evaluate_samples
 
 PARALLEL = 256  # sequences generated at once by an agent that has no `sample`
 
@@ -168,7 +168,7 @@ def compute_metrics(
     log_probs: NDArray[np.float64] | None,
 ) -> dict[str, float]:
     """Compute what `evaluate` returns, of sequences [n, T], their lengths [n] and log pi [n]."""
-    row = judged(env.task, tokens, lengths, env.prior, log_probs, env.c)
+    row = evaluate_samples(env.task, tokens, lengths, env.prior, log_probs, env.c)
     if hasattr(env, "solution"):
         try:
             row["log_z"] = env.solution()["log_z"]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import platform
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agents.saving import prior_sha256
-from seqtutor_envs import __version__
-from seqtutor_envs.command import installed
+from seqtutor_envs.command import versions
 from seqtutor_envs.files import finite, write_atomically
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ class Record:
             "ended": None,
             "from_timestep": agent.num_timesteps,
             "to_timestep": agent.num_timesteps,
-            "versions": versions(),
+            "versions": versions(PACKAGES),
         }
         recipe = agent.recipe or {"id": None, "kwargs": None}
         objective = getattr(agent.task, "objective", None)
@@ -91,12 +89,6 @@ class Record:
             reached |= {"distinct_molecules": self.distinct_molecules, "oracle": self.oracle}
         text = json.dumps(finite(self.facts | reached | {"sessions": self.sessions}), indent=1)
         write_atomically(self.path, (text + "\n").encode())
-
-
-def versions() -> dict[str, str | None]:
-    """Of Python, this library and what it rests on; None of what is not installed."""
-    ours = {"python": platform.python_version(), "seqtutor": __version__}
-    return {**ours, **{name: installed(name) for name in PACKAGES}}
 
 
 def oracle_figures(task: Any) -> dict[str, float | None] | None:

@@ -22,6 +22,7 @@ from seqtutor_envs.cells import sample_tokens
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.masking import LOG_PROB_FLOOR
 from seqtutor_envs.prior import Prior, RecurrentPrior, State, draw_sequences
+from seqtutor_envs.rewards import scaled
 
 Rollout = tuple[Sequences, NDArray[np.float64]]  # sequences, and log pi [N] of each
 Terms = dict[str, NDArray[np.float64]]  # raw terms [N] by name
@@ -208,7 +209,7 @@ def compute_task_rewards(env: SequenceTutorVectorEnv, sequences: Sequences) -> t
     """
     by_name = env.task.terms(sequences.tokens, sequences.lengths)
     terms = np.stack(list(by_name.values()), axis=-1)  # [N, T, K]
-    rewards = terms @ np.array(list(env.task.weights.values())) / env.c
+    rewards = scaled(terms @ np.array(list(env.task.weights.values())), env.c)
     checks.finite_reward(env.task, rewards.reshape(-1), terms.reshape(rewards.size, -1))
     return rewards.astype(np.float32), {name: term.sum(axis=1) for name, term in by_name.items()}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from agents.envs import is_batched
-from agents.networks import device_named
+from agents.networks import find_device
 from seqtutor_envs.command import installed
 from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
 from seqtutor_envs.masking import MaskedPrior
@@ -60,7 +60,7 @@ def load(
     arrays, facts = read(cls, path)
     target, recipe = agent_path(path), facts["env"]
     settings = dict(facts["settings"])
-    device = device_named(not_kept["device"])
+    device = find_device(not_kept["device"])
     if settings.get("precision") == "bfloat16" and resolve_precision("auto", device) != "bfloat16":
         settings["precision"] = "float32"
         there = f"this torch cannot train an LSTM so on this {device.type.upper()}"

@@ -30,7 +30,7 @@ from agents.networks import Policy
 from agents.rollouts import Rollouts
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.files import of_prefix, with_prefix
-from seqtutor_envs.masking import as_judged
+from seqtutor_envs.masking import mask_prior
 from seqtutor_envs.network import adam_arrays, load_weights, module_arrays, restore_adam
 from seqtutor_envs.prior import Prior, load_prior
 from seqtutor_envs.sb3 import SB3VecEnv
@@ -63,7 +63,7 @@ class SB3Model:
         self.n_envs: int = env.num_envs
         self.task: Task | None = get_env_attribute(env, "task")
         self.c: float = get_env_attribute(env, "c") or 1.0
-        self.prior: Prior = as_judged(load_prior(found), self.task)
+        self.prior: Prior = mask_prior(load_prior(found), self.task)
         self.horizon: int = self.task.length if self.task is not None else self.prior.length
         self.rollouts = Rollouts(env, self.prior, self.horizon)
         self._recent = Recent(self.n_envs, self.c)
@@ -104,7 +104,7 @@ class SB3Model:
         """
         other, recipe = make_batch(env, None if is_batched(env) else self.n_envs)
         task, prior = get_env_attribute(other, "task"), get_env_attribute(other, "prior")
-        prior = self.prior if prior is None else as_judged(load_prior(prior), task)
+        prior = self.prior if prior is None else mask_prior(load_prior(prior), task)
         facts = {
             "sequences": (self.n_envs, other.num_envs),
             "tokens": (self.prior.vocab.tokens, prior.vocab.tokens),

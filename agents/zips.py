@@ -6,7 +6,6 @@ algorithm's name is not in it, so it is told from the keys. Nothing is unpickled
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import random
@@ -19,6 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from seqtutor_envs.files import import_by_name
 
 # keys that only this algorithm's data has, the first that fits; PPO's kin is told apart below
 SIGNS = (
@@ -104,18 +105,12 @@ def import_class(name: str) -> Any:
     Raises:
         ValueError, ImportError: in one line.
     """
-    module_name, _, class_name = name.partition(":")
-    if not module_name or not class_name or module_name.endswith(".py") or os.sep in module_name:
-        raise ValueError(f"An algorithm is named as module:Class, such as sb3_contrib:ARS, not {name!r}.")
     try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        missing = (error.name or module_name).split(".")[0]
-        fix = "pip install sb3-contrib" if missing == "sb3_contrib" else "is it on Python's path?"
-        raise ImportError(f"{name} needs the module {error.name}, which is not there: {fix}") from None
-    found = getattr(module, class_name, None)
+        found = import_by_name(name, "sb3_contrib:ARS")
+    except AttributeError:
+        found = None
     if not (isinstance(found, type) and hasattr(found, "load")):
-        raise ValueError(f"{module_name} has no class {class_name} with a method load.")
+        raise ValueError(f"{name} names no class with a method load.")
     return found
 
 

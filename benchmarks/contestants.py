@@ -8,7 +8,6 @@ The functions at the end are factories that an `Experiment` names, such as "benc
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -16,6 +15,8 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
+
+from seqtutor_envs.files import import_by_name
 
 Clock = Callable[[], float]
 AfterRound = Callable[[], None]
@@ -200,14 +201,11 @@ def made(agent: str, env: str, seed: int, env_kwargs: Mapping[str, Any], agent_k
 
 
 def factory_named(path: str) -> Callable[..., Any]:
-    """Import "package.module:name". Raises ImportError in one line."""
-    module, _, name = path.partition(":")
+    """Import what "package.module:name" names. Raise ValueError or ImportError in one line."""
     try:
-        return getattr(importlib.import_module(module), name)
-    except ImportError as error:
-        raise ImportError(f"The agent {path} cannot be imported: {error}.") from error
-    except AttributeError:
-        raise ImportError(f"The agent {path} cannot be imported: {module} has no {name!r}.") from None
+        return import_by_name(path, "my_agents:make")
+    except AttributeError as error:
+        raise ImportError(str(error)) from None
 
 
 def _parts(name: str, prior: Any) -> tuple[Any, str, dict[str, Any]]:
@@ -302,9 +300,9 @@ def best_of_prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any], calls: 
 def _fixed(env_id: str, env_kwargs: Mapping[str, Any], uniform: bool) -> Any:
     from agents.baselines import FixedPolicy, UniformPolicy
     from benchmarks.prior_samples import made
-    from seqtutor_envs.masking import as_judged
+    from seqtutor_envs.masking import mask_prior
 
     env = made(env_id, env_kwargs)
     env.close()
     policy = UniformPolicy(env.task.vocab, env.task.length) if uniform else env.prior
-    return FixedPolicy(as_judged(policy, env.task), env.task.length)
+    return FixedPolicy(mask_prior(policy, env.task), env.task.length)

@@ -21,7 +21,7 @@ from benchmarks.contestants import Contestant, made
 from benchmarks.domains import CLOCKS, SEED_APART, Clock, domain
 from benchmarks.experiment import Experiment
 from seqtutor_envs.judge import sequence_log_probs
-from seqtutor_envs.masking import as_judged
+from seqtutor_envs.masking import mask_prior
 
 POINTS = 12  # of a learning curve, the start and the end among them
 CURVE_SHARE, CURVE_LEAST = 10, 200  # a point is judged on n / 10 sequences, and on 200 at least, or all n
@@ -152,7 +152,7 @@ def judge(experiment: Experiment, model: Any, env_kwargs: Mapping[str, Any]) -> 
     with closing(make_env(model, experiment.env, experiment.n, env_kwargs)) as env:
         figures, (tokens, lengths, _) = evaluate_in_env(env, model, experiment.n, experiment.seed + SEED_APART)
         tokens, lengths = tokens[:SAMPLES], lengths[:SAMPLES]
-        log_p = sequence_log_probs(as_judged(env.prior, env.task), tokens, lengths)
+        log_p = sequence_log_probs(mask_prior(env.prior, env.task), tokens, lengths)
         terms = {name: term.sum(axis=1) for name, term in env.task.terms(tokens, lengths).items()}
         returns = env.task.reward(tokens, lengths).sum(axis=1)
         samples = [

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,9 +20,9 @@ import seqtutor_envs  # noqa: F401  (registers the ids)
 from agents.saving import prior_sha256
 from seqtutor_envs.command import installed
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.files import load_arrays, save_arrays
+from seqtutor_envs.files import hash_bytes, load_arrays, save_arrays
 from seqtutor_envs.judge import sequence_log_probs
-from seqtutor_envs.masking import as_judged
+from seqtutor_envs.masking import mask_prior
 from seqtutor_envs.task import Task
 
 PART = 10_000  # samples between two writings of the file
@@ -123,7 +122,7 @@ def names_of(task: Task, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) 
 
 def hashes(names: Sequence[str]) -> NDArray[np.uint64]:
     """64 bits of each name, 0 for ""."""
-    digests = (blake2b(name.encode(), digest_size=8).digest() if name else bytes(8) for name in names)
+    digests = (hash_bytes(name) if name else bytes(8) for name in names)
     return np.frombuffer(b"".join(digests), np.uint64)
 
 
@@ -188,7 +187,7 @@ class BestOfPrior:
 
     def log_prob(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """Return log pi [n] of sequences that `sample` returned last."""
-        return sequence_log_probs(as_judged(self.env.prior, self.env.task), tokens, lengths) + self.log_share
+        return sequence_log_probs(mask_prior(self.env.prior, self.env.task), tokens, lengths) + self.log_share
 
 
 def _none(env: SequenceTutorVectorEnv, facts: dict[str, Any]) -> PriorSamples:
@@ -201,7 +200,7 @@ def _longer(samples: PriorSamples, env: SequenceTutorVectorEnv, seed: int, n: in
     """With what is wanted of one more part. A part is drawn as a whole, so that its samples do not depend on n."""
     part, begin = divmod(len(samples), PART)
     task = env.task
-    drawn, until = as_judged(env.prior, task).sample(PART, np.random.default_rng((seed, part)), task.length)
+    drawn, until = mask_prior(env.prior, task).sample(PART, np.random.default_rng((seed, part)), task.length)
     end = min(PART, n - part * PART)
     tokens, lengths = drawn[begin:end], until[begin:end]
     returns = task.reward(tokens, lengths).sum(axis=1)

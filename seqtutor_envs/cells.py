@@ -43,12 +43,12 @@ class RecurrentStep:
         self._tensors_per_layer = 2 if cell == "lstm" else 1
 
     def initial_state(self, n: int) -> State:
-        """Zeros for n sequences."""
+        """Return zeros for n sequences."""
         tensors = self.num_layers * self._tensors_per_layer
         return tuple(np.zeros((n, self.hidden_size), np.float32) for _ in range(tensors))
 
     def __call__(self, tokens: NDArray[np.int64], state: State) -> tuple[Array, State]:
-        """The logits after `tokens` [N], ids 0..V, and the state that includes them; all new arrays.
+        """Compute the logits after `tokens` [N], ids 0..V, and the state that includes them; all new arrays.
 
         Raises IndexError at a token that is none of these.
         """
@@ -76,7 +76,7 @@ class RecurrentStep:
 
 
 def product(h: Array, w_hidden: Array) -> Array:
-    """h [N, H] @ w_hidden [H, M].
+    """Multiply h [N, H] by w_hidden [H, M].
 
     BLAS sums a single row in another order than the rows of many; here one is summed as they are, so that (up to some
     300 cells) a state is the same to the bit in batches of any size: differences of 1e-6 would grow from step to step.
@@ -96,19 +96,21 @@ def product(h: Array, w_hidden: Array) -> Array:
 
 
 def log_softmax(logits: Array) -> Array:
-    """log softmax of each row of float32 [N, V], in place; returns its argument."""
+    """Take the log softmax of each row of float32 [N, V], in place; return its argument."""
     loops.log_softmax(logits)
     return logits
 
 
 def sample_tokens(log_probs: Array, rng: np.random.Generator) -> NDArray[np.int64]:
-    """One token for each row of log_probs, float32 [N, V], drawn by its probabilities (they need not be normalised):
-    the inverse of their distribution function at one draw a row."""
+    """Draw one token for each row of log_probs, float32 [N, V], by its probabilities, which need not be normalised.
+
+    The inverse of their distribution function at one draw a row.
+    """
     return loops.drawn(log_probs, rng.random(len(log_probs)))
 
 
 def check_shapes(weights: Mapping[str, Array], cell: str, num_layers: int) -> None:
-    """Raises ValueError naming the first weight that is missing or has a wrong shape."""
+    """Raise ValueError naming the first weight that is missing or has a wrong shape."""
     head = weights["head.weight"].shape if "head.weight" in weights else ()
     if len(head) != 2:
         raise ValueError("Weights must have a matrix head.weight [V, H].")
@@ -128,8 +130,10 @@ def check_shapes(weights: Mapping[str, Array], cell: str, num_layers: int) -> No
 
 
 def _packed(weights: Mapping[str, Array], layer: int, cell: str) -> tuple[Array, Array, Array, Array]:
-    """Transposed: input matrix (with the bias in each row, for tokens), bias, hidden matrix; and apart from these n's
-    hidden bias of a GRU, which r multiplies, else nothing."""
+    """Transpose the weights of a layer: input matrix (with the bias in each row, for tokens), bias, hidden matrix.
+
+    The fourth is the hidden bias of a GRU's n, which r multiplies; of an LSTM it is empty.
+    """
     w_input, w_hidden, input_bias, hidden_bias = (
         np.asarray(weights[f"rnn.{name}_l{layer}"], dtype=np.float32)
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

@@ -1,8 +1,9 @@
-"""What a caller can get wrong, checked where it comes in. Every error is one line that names the choices or the fix."""
+"""Check what a caller can get wrong, where it comes in. Every error is one line that names the choices or the fix."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,28 +15,28 @@ from seqtutor_envs.vocab import TokenVocab
 
 
 def positive_integer(name: str, value: Any) -> int:
-    """Raises ValueError unless `value` is an integer of at least 1."""
+    """Raise ValueError unless `value` is an integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{name} must be an integer of at least 1, not {value!r}.")
     return int(value)
 
 
 def temperature(c: Any) -> float:
-    """Raises ValueError unless c is a positive, finite number."""
+    """Raise ValueError unless c is a positive, finite number."""
     if isinstance(c, bool) or not isinstance(c, (int, float, np.number)) or not 0 < c < math.inf:
         raise ValueError(f"c must be a positive, finite number, not {c!r}.")
     return float(c)
 
 
 def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
-    """Raises ValueError, with the choices, unless `value` is one of them."""
+    """Raise ValueError, with the choices, unless `value` is one of them."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}.")
     return value
 
 
 def same_vocabulary(task: Task, prior: Prior) -> None:
-    """Raises ValueError, naming the first difference, unless task and prior have the same tokens and the same end."""
+    """Raise ValueError, naming the first difference, unless task and prior have the same tokens and the same end."""
     ours, theirs = task.vocab, prior.vocab
     if ours == theirs:
         return
@@ -49,8 +50,15 @@ def same_vocabulary(task: Task, prior: Prior) -> None:
     raise ValueError(f"Task and prior must have the same vocabulary; task against prior: {difference}.")
 
 
+def nothing_beside_task(given: Mapping[str, bool]) -> None:
+    """Raise ValueError, naming them, if keywords that describe a task were given beside a task: name -> whether."""
+    names = ", ".join(name for name, was_given in given.items() if was_given)
+    if names:
+        raise ValueError(f"A task brings its own {names}: give them to it, not beside `task`.")
+
+
 def checked_actions(actions: Any, num_envs: int, vocab: TokenVocab) -> NDArray[np.int64]:
-    """Actions as int64 [N], a copy. Raises ValueError unless they are N integers."""
+    """Return actions as int64 [N], a copy. Raise ValueError unless they are N integers."""
     array = np.asarray(actions)
     if array.shape != (num_envs,) or array.dtype.kind not in "iu":
         found = f"{actions!r} ({array.dtype}, shape {list(array.shape)})"
@@ -59,7 +67,7 @@ def checked_actions(actions: Any, num_envs: int, vocab: TokenVocab) -> NDArray[n
 
 
 def refused(token: int, sequence: int, vocab: TokenVocab, allowed: NDArray[np.int8]) -> ValueError:
-    """What to raise for a token that is out of range, or one that allowed [V] forbids to a sequence."""
+    """Make the error for a token that is out of range, or that allowed [V] forbids to a sequence."""
     if not 0 <= token < len(vocab):
         return ValueError(
             f"Action {token} of sequence {sequence} is out of range: actions are token ids 0..{len(vocab) - 1}."
@@ -69,7 +77,7 @@ def refused(token: int, sequence: int, vocab: TokenVocab, allowed: NDArray[np.in
 
 
 def allows_some(task: Task, mask: NDArray[np.int8], tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> None:
-    """Raises ValueError where a mask [n, V] leaves no token."""
+    """Raise ValueError where a mask [n, V] leaves no token."""
     stuck = np.flatnonzero(~mask.any(axis=1))
     if len(stuck):
         prefix = tokens[stuck[0], : steps[stuck[0]]].tolist()
@@ -77,26 +85,28 @@ def allows_some(task: Task, mask: NDArray[np.int8], tokens: NDArray[np.int64], s
 
 
 def finite_reward(task: Task, task_reward: NDArray[np.float64], terms: NDArray[np.float64]) -> None:
-    """Raises ValueError, naming the terms [n, K], where a reward is not finite."""
+    """Raise ValueError, naming the terms [n, K], where a reward is not finite."""
     if not math.isfinite(np.add.reduce(task_reward)):
         raise not_finite(task, terms)
 
 
 def not_finite(task: Task, terms: NDArray[np.float64]) -> ValueError:
-    """What to raise for terms [n, K] that are not finite, or whose weighted sum is not; it names them."""
+    """Make the error for terms [n, K] that are not finite, or whose weighted sum is not; it names them."""
     bad = [name for name, column in zip(task.weights, terms.T) if not np.isfinite(column).all()]
     terms_said = f"its terms {', '.join(bad)} are not" if bad else "their weighted sum overflows"
     return ValueError(f"{type(task).__name__} must pay a finite reward; {terms_said}.")
 
 
 def wrong_shape(what: str, array: NDArray[Any], shape: tuple[int, ...]) -> ValueError:
-    """What to raise where `what` returned an array of another shape."""
+    """Make the error for an array of another shape than `what` must return."""
     return ValueError(f"{what} must return an array {list(shape)}, not {list(array.shape)}.")
 
 
 def first_seed(seed: int | list[int | None] | None, num_envs: int) -> int | None:
-    """One generator serves all sequences: of a list of seeds, one for each, the first integer. Raises ValueError at a
-    list of another length."""
+    """Return the seed of the generator that serves all sequences: the first integer of a list with one for each.
+
+    Raises ValueError at a list of another length.
+    """
     if seed is None or isinstance(seed, (int, np.integer)):
         return None if seed is None else int(seed)
     if len(seed) != num_envs:
@@ -105,7 +115,7 @@ def first_seed(seed: int | list[int | None] | None, num_envs: int) -> int | None
 
 
 def reset_mask(options: dict[str, Any] | None, num_envs: int) -> NDArray[np.bool_]:
-    """Which sequences to reset, bool [N]: all, or those of `options["reset_mask"]`. Errors as SyncVectorEnv's."""
+    """Return which sequences to reset, bool [N]: all, or `options["reset_mask"]`. Errors are SyncVectorEnv's."""
     if options is None or "reset_mask" not in options:
         return np.ones(num_envs, np.bool_)
     mask = options["reset_mask"]

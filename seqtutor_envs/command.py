@@ -1,22 +1,25 @@
-"""What all our commands share: one thread, subcommands by tyro, errors in one line."""
+"""Share what all our commands need: one thread, subcommands by tyro, errors in one line, versions."""
 
 from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TextIO
+
+from seqtutor_envs import __version__
 
 INTERRUPTED = 130  # exit status of a shell command that Ctrl-C ended
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
 def one_thread() -> None:
-    """One thread for numpy's and torch's products. For commands only; a library leaves this to its user.
+    """Use one thread for numpy's and torch's products. For commands only; a library leaves this to its user.
 
     These matrices are small: on a busy machine a second thread waits for the first, up to a thousand times slower.
     """
@@ -24,7 +27,7 @@ def one_thread() -> None:
 
 
 def set_threads(number: int) -> None:
-    """So many threads for the products of numpy and torch, of what is imported by now. For commands only."""
+    """Use so many threads for the products of numpy and torch, if imported by now. For commands only."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(number)
@@ -33,8 +36,9 @@ def set_threads(number: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Lets the C library keep what is freed, rather than give it back to the system, which clears each page before it
-    lends it again: updates from molecules take .8 of the time. For commands only; glibc's, elsewhere nothing changes.
+    """Let glibc keep freed memory; elsewhere nothing changes. For commands only.
+
+    The system clears each page before it lends it again: with this, updates from molecules take .8 of the time.
     """
     import ctypes
 
@@ -47,25 +51,31 @@ def keep_freed_memory() -> None:
 
 
 def scoring_processes() -> int:
-    """As many as the cores which this process may use; 0, none beside this one, for a single core."""
+    """Return the number of usable cores as that of scoring processes; 0, none beside this one, for a single core."""
     return usable_cores() if usable_cores() > 1 else 0
 
 
 def usable_cores() -> int:
-    """Those that this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def installed(package: str) -> str | None:
-    """The installed version of a package; None when it runs from a checkout that was never installed."""
+    """Return the installed version of a package, or None."""
     try:
         return version(package)
     except PackageNotFoundError:
         return None
 
 
+def versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """Return the versions of Python, this library and `packages`, for the record of a run."""
+    ours = {"python": platform.python_version(), "seqtutor": __version__}
+    return {**ours, **{name: installed(name) for name in packages}}
+
+
 def json_object(text: str, option: str) -> dict[str, Any]:
-    """A JSON object. Raises ValueError naming the option."""
+    """Read a JSON object. Raise ValueError naming the option."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
@@ -96,7 +106,7 @@ def warnings_in_one_line() -> Iterator[None]:
 
 
 def run(commands: Mapping[str, Callable[..., Any]], program: str, args: list[str] | None = None) -> None:
-    """Runs the subcommand that the command line names. A user's mistake is one line and status 2, Ctrl-C is status 130.
+    """Run the subcommand that the command line names. A user's mistake is one line and status 2, Ctrl-C is status 130.
 
     A KeyboardInterrupt may carry a message that says what was kept and how to go on.
     """

@@ -1,7 +1,7 @@
-"""Small tasks whose optimum is known: all sequences are enumerated. And a random such task as an environment.
+"""Solve small tasks by enumerating all sequences; and a random such task as an environment.
 
 M sequences, T steps, V tokens. Natural logs. The optimum maximises J(pi) = E_pi[R / c] - KL(pi || p) (at gamma = 1);
-its soft values are V(s) = logsumexp_a(log p(a|s) + r_T(s, a) / c + gamma V(s')), with 0 after the end, its policy is
+its soft values are V(s) = logsumexp_a(reward(s, a) + gamma V(s')), with 0 after the end, its policy is
 the softmax of what stands in the bracket, and log Z = V(start). Then log Z - J(pi) = KL(pi || optimum).
 """
 
@@ -11,13 +11,16 @@ import os
 from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from seqtutor_envs import checks
-from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
+from seqtutor_envs.env import SequenceTutorEnv
 from seqtutor_envs.masking import allowed_log_probs
 from seqtutor_envs.prior import Prior, TablePrior
+from seqtutor_envs.rewards import reward, scaled
 from seqtutor_envs.task import Task, named_weights
+from seqtutor_envs.vector_env import SequenceTutorVectorEnv
 from seqtutor_envs.vocab import TokenVocab
 
 MAX_SEQUENCES = 1_000_000  # enumerated: a minute and a few hundred MiB for the longest
@@ -26,7 +29,7 @@ CELL = 16  # pixels of one token in a picture
 
 
 class ExactTask(Task):
-    """One term, `prefix`: a number for every prefix that is not empty.
+    """Pay one term, `prefix`: a number for every prefix that is not empty.
 
     Args:
         vocab: V tokens, none of which ends a sequence.
@@ -54,7 +57,7 @@ class ExactTask(Task):
         return self.rewards[nodes][:, None]
 
     def render_rgb(self, tokens: NDArray[np.int64], episode_return: float) -> NDArray[np.uint8]:
-        """A grid, tokens upwards and steps to the right: chosen cells dark, cells still to come white."""
+        """Draw a grid, tokens upwards and steps to the right: chosen cells dark, cells still to come white."""
         cells = np.full((len(self.vocab), self.length), 255, np.uint8)
         cells[:, : len(tokens)] = 200
         cells[len(self.vocab) - 1 - np.asarray(tokens, dtype=np.int64), np.arange(len(tokens))] = 40
@@ -64,7 +67,7 @@ class ExactTask(Task):
 def random_task(
     vocab_size: int, length: int, seed: int, weights: dict[str, float] | None = None
 ) -> tuple[ExactTask, TablePrior]:
-    """A task and its prior: logits of the prior and rewards of all prefixes standard normal, both from the seed.
+    """Make a task and its prior: logits of the prior and rewards of all prefixes standard normal, from the seed.
 
     Raises ValueError where a size is no positive integer, or enumeration is out of reach.
     """
@@ -92,7 +95,7 @@ class _Level(NamedTuple):
 
 
 def solve(task: Task, prior: Prior, c: float, gamma: float = 1.0) -> dict[str, Any]:
-    """The optimum of any small task, by enumeration.
+    """Compute the optimum of any small task by enumeration.
 
     Args:
         task, prior, c: as an environment's.
@@ -115,7 +118,7 @@ def solve(task: Task, prior: Prior, c: float, gamma: float = 1.0) -> dict[str, A
         after = np.zeros_like(level.rewards)
         going = ~level.ended
         after[level.parents[going], level.chosen[going]] = values
-        psi = level.log_probs + level.rewards / c + gamma * after
+        psi = reward(level.log_probs, level.rewards, c) + gamma * after
         values = np.logaddexp.reduce(psi, axis=1)
         policies.append(psi - values[:, None])
     return {
@@ -130,18 +133,19 @@ def solve(task: Task, prior: Prior, c: float, gamma: float = 1.0) -> dict[str, A
 
 
 def objective(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) -> float:
-    """J = E_pi[R / c] - KL(pi || p) of the policy with log pi [M] on `solution["sequences"]`; <= log_z at gamma = 1."""
+    """Return J = E_pi[R / c] - KL(pi || p) of a policy, log pi [M] on `solution["sequences"]`; <= log_z at gamma 1."""
     log_pi = _normalised(solution, log_probs)
-    return float(np.exp(log_pi) @ (solution["task_returns"] / solution["c"])) - _kl(log_pi, solution["prior_log_probs"])
+    task_rewards = scaled(solution["task_returns"], solution["c"])
+    return float(np.exp(log_pi) @ task_rewards) - _kl(log_pi, solution["prior_log_probs"])
 
 
 def kl_policy_optimum(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) -> float:
-    """KL(pi || optimum) of the policy with log pi [M] on `solution["sequences"]`; log_z - J at gamma = 1."""
+    """Return KL(pi || optimum) of a policy with log pi [M] on `solution["sequences"]`; log_z - J at gamma 1."""
     return _kl(_normalised(solution, log_probs), solution["log_probs"])
 
 
 def kl_optimum_policy(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) -> float:
-    """KL(optimum || pi): infinite for a policy that never writes something the optimum does."""
+    """Return KL(optimum || pi): infinite for a policy that never generates something that the optimum does."""
     return _kl(solution["log_probs"], _normalised(solution, log_probs))
 
 
@@ -151,7 +155,7 @@ def _kl(log_p: NDArray[np.float64], log_q: NDArray[np.float64]) -> float:
 
 
 def _normalised(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """log pi as float64 [M]. Raises ValueError where they are not those of all sequences."""
+    """Return log pi as float64 [M]. Raise ValueError where they are not those of all sequences."""
     log_pi = np.asarray(log_probs, dtype=np.float64)
     if log_pi.shape != solution["log_probs"].shape:
         wanted = list(solution["log_probs"].shape)
@@ -163,7 +167,7 @@ def _normalised(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) 
 
 
 def _enumerated(task: Task, prior: Prior) -> list[_Level]:
-    """Prefixes by length, from the empty one."""
+    """List the prefixes by length, from the empty one."""
     tokens = np.full((1, task.length), task.vocab.start)  # [n, L]
     last, state = tokens[:, 0], prior.initial_state(1)
     weights = np.array(list(task.weights.values()))
@@ -193,7 +197,7 @@ def _enumerated(task: Task, prior: Prior) -> list[_Level]:
 
 
 def _summed(levels: list[_Level], tables: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Sums of [n, V] tables along each sequence, [M]."""
+    """Sum [n, V] tables along each sequence, [M]."""
     so_far, finished = np.zeros(1), []
     for level, table in zip(levels, tables):
         sums = so_far[level.parents] + table[level.parents, level.chosen]
@@ -203,7 +207,89 @@ def _summed(levels: list[_Level], tables: list[NDArray[np.float64]]) -> NDArray[
 
 
 class ExactVectorEnv(SequenceTutorVectorEnv):
-    """N sequences of an ExactEnv at once; besides its arguments num_envs, autoreset_mode and infos."""
+    """Generate N sequences at once, each as ExactEnv specifies."""
+
+    def __init__(
+        self,
+        *,
+        num_envs: int = 1,
+        vocab_size: int = 3,
+        length: int = 4,
+        seed: int = 0,
+        c: float = 1.0,
+        term_weights: dict[str, float] | None = None,
+        task: Task | None = None,
+        prior: str | os.PathLike[str] | Prior | None = None,
+        obs_mode: str = "token",
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        infos: str = "full",
+    ) -> None:
+        random, table = random_task(vocab_size, length, seed, term_weights)
+        super().__init__(
+            random if task is None else task, table if prior is None else prior, num_envs=num_envs, c=c,
+            obs_mode=obs_mode, autoreset_mode=autoreset_mode, render_mode=render_mode, infos=infos,
+        )
+
+    def solution(self, gamma: float = 1.0) -> dict[str, Any]:
+        """Compute the optimum by enumeration, as `solve` returns it."""
+        return solve(self.task, self.prior, self.c, gamma)
+
+
+class ExactEnv(SequenceTutorEnv):
+    """Generate a sequence of a small random task whose optimum is known.
+
+    ## Description
+    A vocabulary of a few tokens, a horizon of a few steps, a prior that is a table over all prefixes and a reward
+    that is a table over all prefixes, both standard normal and both from `seed`. All sequences can be enumerated, so
+    any agent can be compared with the optimum, in seconds. `objective`, `kl_policy_optimum` and `kl_optimum_policy` of
+    this module evaluate a policy from its log pi of all sequences.
+
+    >>> import gymnasium as gym
+    >>> env = gym.make("seqtutor_envs:SeqTutor-Exact-v0", vocab_size=2, length=3)
+    >>> env.action_space, env.observation_space
+    (Discrete(2), Discrete(3))
+    >>> solution = env.unwrapped.solution()
+    >>> solution["sequences"].tolist()[:3]
+    [[0, 0, 0], [0, 0, 1], [0, 1, 0]]
+    >>> j = objective(solution, solution["log_probs"])  # of the optimal policy
+    >>> round(j - solution["log_z"], 9)
+    0.0
+
+    ## Action Space
+    `Discrete(V)`: the next token, V = `vocab_size`.
+
+    ## Observation Space
+    With `obs_mode="token"`, the default, `Discrete(V + 1)`: the last token; V, the start token, at the start. The other
+    modes and the infos are those of every environment: see `help(seqtutor_envs.env.SequenceTutorEnv)`.
+
+    ## Rewards
+    log p(a | s) + r_T(s, a) / c, in nats. r_T is one term, `prefix`: the table's number of the prefix that ends with a.
+
+    ## Starting State
+    The start token, no token chosen. Deterministic, as is everything after it.
+
+    ## Episode End
+    `terminated` after `length` tokens; never truncated.
+
+    ## Arguments
+    | keyword | default | meaning |
+    |---|---|---|
+    | `vocab_size`, `length` | 3, 4 | V and the horizon; at most 1,000,000 sequences |
+    | `seed` | 0 | of the two tables (`reset(seed=...)` changes nothing) |
+    | `c` | 1.0 | temperature |
+    | `obs_mode` | "token" | "token", "prefix" or "dict" |
+    | `term_weights` | None | {"prefix": weight} |
+    | `task`, `prior` | None | a Task or Prior of your own in place of the random one |
+    | `render_mode` | None | "ansi" or "rgb_array" |
+
+    `gymnasium.make_vec` takes besides `num_envs`, `autoreset_mode` and `infos`.
+
+    ## Version History
+    - v0: first version.
+    """
+
+    vector_class = ExactVectorEnv
 
     def __init__(
         self,
@@ -215,62 +301,15 @@ class ExactVectorEnv(SequenceTutorVectorEnv):
         term_weights: dict[str, float] | None = None,
         task: Task | None = None,
         prior: str | os.PathLike[str] | Prior | None = None,
-        **kwargs: Any,
+        obs_mode: str = "token",
+        render_mode: str | None = None,
     ) -> None:
         random, table = random_task(vocab_size, length, seed, term_weights)
-        super().__init__(random if task is None else task, table if prior is None else prior, c=c, **kwargs)
+        super().__init__(
+            random if task is None else task, table if prior is None else prior, c=c, obs_mode=obs_mode,
+            render_mode=render_mode,
+        )
 
     def solution(self, gamma: float = 1.0) -> dict[str, Any]:
-        """The optimum by enumeration, as `solve` returns it."""
-        return solve(self.task, self.prior, self.c, gamma)
-
-
-class ExactEnv(SequenceTutorEnv):
-    """A small random task whose optimum is known.
-
-    ## Description
-    A vocabulary of a few tokens, a horizon of a few steps, a prior that is a table over all prefixes and a reward
-    that is a table over all prefixes, both standard normal and both from `seed`. All sequences can be enumerated, so
-    any agent can be compared with the optimum, in seconds: `env.unwrapped.solution()` gives the sequences, the optimal
-    policy's log-probabilities and log Z; `objective`, `kl_policy_optimum` and `kl_optimum_policy` of this module judge
-    the agent's.
-
-    ## Action Space
-    `Discrete(V)`: the next token, V = `vocab_size`.
-
-    ## Observation Space
-    By `obs_mode`: "token", `Discrete(V + 1)`, the last token, V at the start. "prefix", `Box(0, V, (length,),
-    int64)`, the tokens so far, then V as filler. "dict", `Dict(token=Discrete(V + 1), step=Discrete(length + 1),
-    action_mask=Box(0, 1, (V,), int8))`. Only "prefix" shows the whole state.
-
-    ## Rewards
-    log p(a|s) + r_T(s, a) / c, in nats; r_T is the table's number of the prefix that ends with a.
-
-    ## Starting State
-    The start token, no token chosen. Deterministic, as is everything after it.
-
-    ## Episode End
-    `terminated` after `length` tokens; never truncated.
-
-    ## Information
-    `reset` and `step`: `prior_log_probs` float32 [V], the row that judges the next action, and `action_mask` int8
-    [V], all ones; absent after the end. `step` besides: `prior_log_prob`, `task_reward` (r_T / c; their sum is the
-    reward), `terms` ({"prefix": r_T before its weight}). At the end: `sequence`, the list of token names.
-
-    ## Arguments
-    - `vocab_size=3`, `length=4`: V and the horizon; at most 1,000,000 sequences.
-    - `seed=0`: of the two tables (`reset(seed=...)` changes nothing).
-    - `c=1.0`: temperature.
-    - `obs_mode="token"`, `render_mode=None` ("ansi", "rgb_array").
-    - `term_weights=None`: {"prefix": weight}.
-    - `task=None`, `prior=None`: a Task or Prior of one's own in place of the random one.
-
-    ## Version History
-    - v0: first version.
-    """
-
-    vector_class = ExactVectorEnv
-
-    def solution(self, gamma: float = 1.0) -> dict[str, Any]:
-        """The optimum by enumeration, as `solve` returns it."""
+        """Compute the optimum by enumeration, as `solve` returns it."""
         return solve(self.task, self.prior, self.c, gamma)

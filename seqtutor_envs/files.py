@@ -1,10 +1,17 @@
-"""Arrays beside JSON facts in one safetensors file. Writing is atomic; reading executes nothing from the file."""
+"""Files, hashes and names: arrays beside JSON facts in one safetensors file, 64 bits of a text, "module:attribute".
+
+Writing is atomic; reading executes nothing from the file.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import inspect
 import json
 import math
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +23,7 @@ from numpy.typing import NDArray
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """The name of a temporary file beside `path`, which takes its place once the block has ended without an error."""
+    """Yield a temporary path beside `path`, which replaces it once the block has ended without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -27,13 +34,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a temporary file beside `path` and renames it, so that no reader ever sees half a file."""
+    """Write a temporary file beside `path` and rename it, so that no reader ever sees half a file."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def finite(value: Any) -> Any:
-    """The same for JSON, which has neither NaN nor infinities: null instead."""
+    """Replace NaN and infinities, which JSON does not have, by None; in nested lists and mappings too."""
     if isinstance(value, Mapping):
         return {name: finite(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -42,12 +49,12 @@ def finite(value: Any) -> Any:
 
 
 def safetensors_path(path: str | os.PathLike[str]) -> Path:
-    """`path` with .safetensors at its end; a dot elsewhere in the name stays."""
+    """Return `path` with .safetensors at its end; a dot elsewhere in the name stays."""
     return Path(path) if str(path).endswith(".safetensors") else Path(f"{os.fspath(path)}.safetensors")
 
 
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
-    """Writes the arrays by name, and the JSON facts, to `path`."""
+    """Write the arrays by name, and the JSON facts, to `path`."""
     from safetensors.numpy import save
 
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
@@ -55,7 +62,7 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[s
 
 
 def load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """What `save_arrays` wrote. Raises ValueError with one line if it did not write this file."""
+    """Read what `save_arrays` wrote. Raise ValueError with one line if it did not write this file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -68,10 +75,65 @@ def load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
 
 def with_prefix(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Each name behind "prefix."."""
+    """Put "prefix." before each name."""
     return {f"{prefix}.{name}": array for name, array in arrays.items()}
 
 
 def of_prefix(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The arrays whose names begin with "prefix.", without it."""
+    """Select the arrays whose names begin with "prefix.", and strip that."""
     return {name.removeprefix(f"{prefix}."): array for name, array in arrays.items() if name.startswith(f"{prefix}.")}
+
+
+def hash_bytes(text: str, size: int = 8) -> bytes:
+    """Hash a text to `size` bytes, the same in every process and on every machine (blake2b; the size changes all bits).
+
+    Files hold these bits: a Bloom filter 16 bytes a string, a corpus and an agent's memory 8.
+    """
+    # surrogates: what decodes a file's broken bytes may be hashed too
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).digest()
+
+
+def hash64(text: str) -> int:
+    """Hash a text to 64 bits: among a million texts the odds that any two share a hash are 1 in 37 million."""
+    return int.from_bytes(hash_bytes(text), "little")
+
+
+def import_by_name(name: str, example: str, search_here: bool = False) -> Any:
+    """Import what "package.module:attribute" names; the attribute may have dots.
+
+    Args:
+        name: the name.
+        example: a name of the kind that is wanted, for the error.
+        search_here: find modules of the current directory too, as `python -m` does.
+
+    Raises, each in one line:
+        ValueError: this is not a name of that form.
+        ImportError: the module is missing or cannot be imported.
+        AttributeError: the module has no such attribute.
+    """
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute or module_name.endswith(".py") or os.sep in module_name:
+        raise ValueError(f"A name has the form package.module:name, such as {example}; not {name!r}.")
+    here = os.getcwd()
+    if search_here and here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)  # for good: the module may import others of this directory later
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:  # importing runs the module, which can raise anything
+        missing = isinstance(error, ModuleNotFoundError) and error.name
+        if missing and f"{module_name}.".startswith(f"{missing}."):
+            where = f"in {here} or elsewhere on Python's path: install it, or set PYTHONPATH"
+            raise ImportError(f"{name}: there is no module {missing} {where}.") from None
+        raise ImportError(f"{name}: importing {module_name} failed: {one_line(error)}.") from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            functions = [key for key, value in getattr(found, "__dict__", {}).items() if inspect.isfunction(value)]
+            has = f"its functions are: {', '.join(functions)}" if functions else "it has no functions"
+            raise AttributeError(f"{name}: {module_name} has no {attribute}; {has}.")
+        found = getattr(found, part)
+    return found
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's type and message without line breaks."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,7 +1,7 @@
-"""Infos of a batch, in the layout that Gymnasium's SyncVectorEnv gives to single environments' infos.
+"""What a step tells: observations in each obs_mode, and infos in the layout of Gymnasium's SyncVectorEnv.
 
-There every key stands beside a mask `_key` [N] that says which sequences have it; the others hold zero, or None in an
-object array; a key that no sequence has is absent. All arrays are new: callers may keep or change them.
+In that layout every key stands beside a mask `_key` [N] that says which sequences have it; the others hold zero, or
+None in an object array; a key that no sequence has is absent. All arrays are new: callers may keep or change them.
 """
 
 from __future__ import annotations
@@ -10,37 +10,56 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
-from seqtutor_envs.observations import observation_of
-
 Mask = NDArray[np.bool_]
+
+OBS_MODES = ("token", "prefix", "dict")
+
+
+def observation_space(obs_mode: str, size: int, length: int) -> spaces.Space[Any]:
+    """Return the space of one sequence of at most `length` tokens out of V = `size`.
+
+    Id V is the start token, and fills a prefix.
+    """
+    token = spaces.Discrete(size + 1)
+    if obs_mode == "token":
+        return token
+    if obs_mode == "prefix":
+        return spaces.Box(0, size, (length,), np.int64)
+    allowed = spaces.Box(0, 1, (size,), np.int8)
+    return spaces.Dict({"token": token, "step": spaces.Discrete(length + 1), "action_mask": allowed})
+
+
+def observation_of(observations: Any, i: int) -> Any:
+    """Take the observation of sequence i out of those of a batch."""
+    if isinstance(observations, dict):
+        return {key: values[i] for key, values in observations.items()}
+    return observations[i]
 
 
 class Outcome(NamedTuple):
     """What one token brought to each of N sequences; zero where a sequence took none."""
 
     table: NDArray[np.float64]  # [2 + K, N]: log p of the token, r_T / c, the raw terms
+    rewards: NDArray[np.float64]  # [N]
     ended: Mask  # [N], terminated
     truncated: Mask  # [N]
     over: bool  # whether any sequence did either
-
-    def rewards(self) -> NDArray[np.float64]:
-        """log p + r_T / c, [N]."""
-        return self.table[0] + self.table[1]
 
 
 TermNames = tuple[list[str], list[str]]
 
 
 def term_names(names: Iterable[str]) -> TermNames:
-    """The keys of the K terms and of their masks."""
+    """Return the keys of the K terms and of their masks."""
     names = list(names)
     return names, [f"_{name}" for name in names]
 
 
 def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8], mask: Mask) -> dict[str, Any]:
-    """What the next action will be judged by: rows [N, V] of log p and of allowed actions."""
+    """Tell by what the next action is scored: rows [N, V] of log p and of allowed actions."""
     present = np.count_nonzero(mask)
     if not present:
         return {}
@@ -53,7 +72,10 @@ def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8
 
 
 def step_infos(outcome: Outcome, names: TermNames, mask: Mask) -> dict[str, Any]:
-    """The two summands of the reward and the raw terms by name. Those of all sequences are the outcome's own arrays."""
+    """Tell both summands of the reward and the raw terms by name.
+
+    Without a sequence left out these are the outcome's own arrays.
+    """
     present, table = np.count_nonzero(mask), outcome.table
     if not present:
         return {}
@@ -74,7 +96,7 @@ def step_infos(outcome: Outcome, names: TermNames, mask: Mask) -> dict[str, Any]
 
 
 def end_infos(sequences: NDArray[np.object_], mask: Mask, spent: bool) -> dict[str, Any]:
-    """Sequences that are over, in their domain's words; and that the task's budget is spent, where it is."""
+    """Tell the sequences that are over, in their domain's words, and whether the task's budget is spent."""
     infos = {"sequence": sequences, "_sequence": mask.copy()}
     if spent:
         infos |= {"oracle_budget_spent": mask.copy(), "_oracle_budget_spent": mask.copy()}
@@ -82,7 +104,7 @@ def end_infos(sequences: NDArray[np.object_], mask: Mask, spent: bool) -> dict[s
 
 
 def final_infos(observations: Any, infos: dict[str, Any], mask: Mask) -> dict[str, Any]:
-    """What SAME_STEP keeps of the sequences that ended and began anew within one step."""
+    """Keep what SAME_STEP tells of the sequences that ended and began anew within one step."""
     final = np.full(len(mask), None, dtype=object)
     for i in np.flatnonzero(mask).tolist():
         final[i] = observation_of(observations, i)
@@ -90,7 +112,7 @@ def final_infos(observations: Any, infos: dict[str, Any], mask: Mask) -> dict[st
 
 
 def info_of(infos: dict[str, Any], i: int) -> dict[str, Any]:
-    """Sequence i's own info out of those of a batch, its numbers numpy's; `infos_of` gives those of many."""
+    """Take the info of sequence i out of those of a batch, with numpy's numbers; `infos_of` takes many."""
     own = {}
     for key, values in infos.items():
         mask = infos.get(f"_{key}")
@@ -100,12 +122,12 @@ def info_of(infos: dict[str, Any], i: int) -> dict[str, Any]:
 
 
 def infos_of(infos: dict[str, Any], rows: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """The own infos of the sequences `rows` [n], in ascending order, out of those of a batch.
+    """Take the infos of the sequences `rows` [n], in ascending order, out of those of a batch.
 
-    Numbers are Python's, as single environments give them. It goes key by key through all sequences, which is several
-    times faster than sequence by sequence.
+    Numbers are Python's, as single environments give them.
     """
     own: list[dict[str, Any]] = [{} for _ in range(len(rows))]
+    # key by key through all sequences: several times faster than sequence by sequence
     for key, values in infos.items():
         mask = infos.get(f"_{key}")
         if mask is None:

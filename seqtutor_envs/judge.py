@@ -1,4 +1,4 @@
-"""The paper's objective, estimated from sequences of any writer: J = E[R / c] - KL(pi || p), in nats.
+"""Metrics of sequences from any policy, and estimates of the paper's objective, J = E[R / c] - KL(pi || p), in nats.
 
 N sequences, T tokens at most. `<name>_se` is the standard error of the mean beside it.
 """
@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs import checks
-from seqtutor_envs.masking import as_judged
+from seqtutor_envs.masking import mask_prior
 from seqtutor_envs.prior import Prior, padded, token_log_probs
+from seqtutor_envs.rewards import reward
 from seqtutor_envs.task import Task
 
-ROWS = 2**16  # tokens judged at a time: the prior's rows for them take 10 MB with 38 tokens
+ROWS = 2**16  # tokens evaluated at a time: the prior's rows for them take 10 MB with 38 tokens
 
 
-def judged(
+def evaluate_samples(
     task: Task,
     tokens: NDArray[np.int64],
     lengths: NDArray[np.int64] | None = None,
@@ -27,12 +28,19 @@ def judged(
     log_probs: NDArray[np.float64] | None = None,
     c: float = 1.0,
 ) -> dict[str, float]:
-    """What holds in every domain, and the task's own `metrics` besides.
+    """Evaluate sequences by the metrics of every domain and the task's own `metrics`.
 
-    `distinct_sequences`, a count, and `distinct`, their share; means over sequences: `task_return`, R = sum of r_T,
-    not divided by c; `term_<name>`, the sum of a raw term, for each term of the task; with a prior `log_p`, and
-    `log_p_per_step`, over all tokens; with the writer's log pi besides `kl`, of log pi - log p, and `j`, of R/c + log
-    p - log pi: estimates of KL(pi || p) and J where the sequences are samples of pi.
+    | metric | needs | meaning |
+    |---|---|---|
+    | `distinct_sequences`, `distinct` | | how many sequences differ, and their share |
+    | `task_return` | | mean of R, the sum of r_T, not divided by c |
+    | `term_<name>` | | mean of the sum of a raw term, for each term of the task |
+    | `log_p` | prior | mean log p of a sequence |
+    | `log_p_per_step` | prior | log p per token, over all tokens |
+    | `kl` | log_probs | mean of log pi - log p: an estimate of KL(pi || p) if the sequences are samples of pi |
+    | `j` | log_probs | mean of R / c + log p - log pi: an estimate of J if the sequences are samples of pi |
+
+    `task_return`, `log_p`, `kl` and `j` have their standard errors beside them, as `<name>_se`.
 
     Args:
         tokens, lengths: [N, T] and [N], N at least 1; what lies after a length is ignored.
@@ -47,15 +55,14 @@ def judged(
     n = len(tokens)
     log_pi = None if log_probs is None else np.asarray(log_probs, dtype=np.float64)
     if not tokens.size:
-        raise ValueError(f"There is nothing to judge in tokens of shape {list(tokens.shape)}.")
+        raise ValueError(f"There is nothing to evaluate in tokens of shape {list(tokens.shape)}.")
     if log_pi is not None and log_pi.shape != (n,):
         raise ValueError(f"log_probs must be log pi of each sequence, [{n}], not {list(log_pi.shape)}.")
     if log_pi is not None and prior is None:
         raise ValueError("KL and J compare log_probs with log p: pass prior= as well.")
     if prior is not None:
         checks.same_vocabulary(task, prior)
-    if not (np.isfinite(c) and c > 0):
-        raise ValueError(f"c must be above 0, not {c!r}.")
+    c = checks.temperature(c)
     distinct = num_distinct(np.where(padding(tokens, lengths), -1, tokens))
     row: dict[str, float] = {"distinct_sequences": distinct, "distinct": distinct / n}
     returns, sums = np.zeros(n), dict.fromkeys(task.weights, 0.0)
@@ -66,18 +73,18 @@ def judged(
             sums[name] += float(per_sequence.sum())
     row |= mean_and_error("task_return", returns) | {f"term_{name}": total / n for name, total in sums.items()}
     if prior is not None:
-        log_p = sequence_log_probs(as_judged(prior, task), tokens, lengths)
+        log_p = sequence_log_probs(mask_prior(prior, task), tokens, lengths)
         steps = n * tokens.shape[1] if lengths is None else int(np.sum(lengths))
         row |= mean_and_error("log_p", log_p) | {"log_p_per_step": float(log_p.sum()) / steps}
         if log_pi is not None:
-            row |= mean_and_error("kl", log_pi - log_p) | mean_and_error("j", returns / c + log_p - log_pi)
+            row |= mean_and_error("kl", log_pi - log_p) | mean_and_error("j", reward(log_p, returns, c) - log_pi)
     return row | task.metrics(tokens, lengths)
 
 
 def sequence_log_probs(
     prior: Prior, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
 ) -> NDArray[np.float64]:
-    """log p of whole sequences [N, T] -> [N], a bounded number of rows at a time."""
+    """Return log p of whole sequences [N, T] -> [N], a bounded number of rows at a time."""
     result = np.empty(len(tokens))
     for part in parts(*tokens.shape):
         until = None if lengths is None else lengths[part]
@@ -86,24 +93,24 @@ def sequence_log_probs(
 
 
 def num_distinct(rows: NDArray[Any]) -> int:
-    """How many of the rows [N, ...] differ: numpy's `unique` would sort them, which takes seven times as long."""
+    """Count the distinct rows of [N, ...]: numpy's `unique` would sort them, which takes seven times as long."""
     return len({row.tobytes() for row in rows})
 
 
 def parts(n: int, horizon: int) -> Iterator[slice]:
-    """Slices of n sequences that hold at most ROWS tokens each, or one sequence."""
+    """Cut n sequences into slices that hold at most ROWS tokens each, or one sequence."""
     size = max(1, ROWS // horizon)
     return (slice(start, start + size) for start in range(0, n, size))
 
 
 def padding(tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None) -> NDArray[np.bool_]:
-    """True after each sequence's length, [N, T]."""
+    """Mark what lies after each sequence's length, [N, T]."""
     if lengths is None:
         return np.zeros(tokens.shape, bool)
     return np.arange(tokens.shape[1]) >= np.asarray(lengths)[:, None]
 
 
 def mean_and_error(name: str, values: NDArray[np.float64]) -> dict[str, float]:
-    """Mean of independent values [N], and its standard error (NaN for N = 1)."""
+    """Compute the mean of independent values [N], and its standard error (NaN for N = 1)."""
     error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
     return {name: float(values.mean()), f"{name}_se": float(error)}

@@ -50,7 +50,7 @@ EXPONENT_BIAS, MANTISSA_BITS = np.int32(127), np.int32(23)
 
 @njit(**INLINE)
 def tanh(x):  # type: ignore[no-untyped-def]
-    """tanh of a float32, to 3e-7."""
+    """Compute tanh of a float32, to 3e-7."""
     x = FLAT if x > FLAT else x
     x = -FLAT if x < -FLAT else x  # NaN stays NaN
     s = x * x
@@ -60,7 +60,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
 
 @njit(**COMPILED)
 def exp(x, scale, out):  # type: ignore[no-untyped-def]
-    """exp of x [n], none above 0, to 2e-7 of it, into out [n]; `scale` [n] is room for powers of two."""
+    """Compute exp of x [n], none above 0, to 2e-7 of it, into out [n]; `scale` [n] is room for powers of two."""
     bits = scale.view(np.int32)
     for j in range(len(x)):
         y = UNDERFLOW if x[j] < UNDERFLOW else x[j]
@@ -74,7 +74,7 @@ def exp(x, scale, out):  # type: ignore[no-untyped-def]
 
 @njit(**INLINE)
 def greatest(row):  # type: ignore[no-untyped-def]
-    """The greatest number of a row. Four at a time, as a comparison waits for the one before it."""
+    """Find the greatest number of a row. Four at a time, as a comparison waits for the one before it."""
     a = b = c = d = row[0]
     whole = len(row) - len(row) % 4
     for j in range(0, whole, 4):
@@ -91,13 +91,16 @@ def greatest(row):  # type: ignore[no-untyped-def]
 
 @njit(**INLINE)
 def sigmoid(x):  # type: ignore[no-untyped-def]
-    """The logistic function of a float32, to 2e-7."""
+    """Compute the logistic function of a float32, to 2e-7."""
     return HALF + HALF * tanh(HALF * x)
 
 
 @njit(**{**COMPILED, "fastmath": {"contract"}})  # sums stay in BLAS's order
 def product_of_one(h, w_hidden):  # type: ignore[no-untyped-def]
-    """h [1, H] @ w_hidden [H, M], [1, M]; eight rows of the matrix at a time: sums stay in registers."""
+    """Multiply h [1, H] by w_hidden [H, M], giving [1, M].
+
+    Eight rows of the matrix at a time: sums stay in registers.
+    """
     size, columns = w_hidden.shape
     out = np.zeros((1, columns), np.float32)
     x, row = h[0], out[0]
@@ -123,7 +126,7 @@ def product_of_one(h, w_hidden):  # type: ignore[no-untyped-def]
 
 @njit(**COMPILED)
 def lstm(gates, table, rows, c, new_h, new_c):  # type: ignore[no-untyped-def]
-    """One step: from gates [N, 4 H] (i, f, g, o as torch has them) and c [N, H] to new_h and new_c [N, H].
+    """Take one step: from gates [N, 4 H] (i, f, g, o as torch has them) and c [N, H] to new_h and new_c [N, H].
 
     gates are the products of h; row rows [N] of table [M, 4 H] is added to each, and what is left there are their
     activations. Raises IndexError where there is no such row: compiled code would read what lies there.
@@ -149,7 +152,9 @@ def lstm(gates, table, rows, c, new_h, new_c):  # type: ignore[no-untyped-def]
 
 @njit(**COMPILED)
 def gru(recurrent, table, rows, hidden_bias, h, new_h):  # type: ignore[no-untyped-def]
-    """One step: from recurrent [N, 3 H] (r, z, n), the products of h [N, H], to new_h; table and rows as in `lstm`.
+    """Take one step: from recurrent [N, 3 H] (r, z, n), the products of h [N, H], to new_h.
+
+    Table and rows as in `lstm`.
 
     hidden_bias [H] is n's, which r multiplies; the other biases are in the table.
     """
@@ -171,7 +176,7 @@ BLOCK = 1024
 
 @njit(**COMPILED)
 def log_softmax(logits):  # type: ignore[no-untyped-def]
-    """log softmax of each row of float32 [N, V], in place."""
+    """Take the log softmax of each row of float32 [N, V], in place."""
     size = logits.shape[1]
     rows = max(1, min(BLOCK // size, len(logits)))
     scale, powers = np.empty(rows * size, np.float32), np.empty((rows, size), np.float32)
@@ -193,8 +198,10 @@ def log_softmax(logits):  # type: ignore[no-untyped-def]
 
 @njit(**COMPILED)
 def drawn(log_probs, draws):  # type: ignore[no-untyped-def]
-    """The token of each row of log_probs, float32 [N, V], at which the cumulative probability passes draws [N], which
-    are in [0, 1); the rows need not be normalised."""
+    """Find the token of each row of log_probs at which the cumulative probability passes draws [N].
+
+    log_probs is float32 [N, V] and need not be normalised; draws are in [0, 1).
+    """
     tokens, size = np.empty(len(draws), np.int64), log_probs.shape[1]
     rows = max(1, min(BLOCK // size, len(draws)))
     scale, powers = np.empty(rows * size, np.float32), np.empty((rows, size), np.float32)

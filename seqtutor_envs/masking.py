@@ -16,7 +16,7 @@ LOG_PROB_FLOOR = np.log(np.finfo(np.float32).tiny)
 
 
 def allowed_log_probs(log_probs: NDArray[np.float32], action_mask: NDArray[np.int8] | None) -> NDArray[np.float32]:
-    """The rows that judge actions: log p [N, V] over the allowed tokens, at least LOG_PROB_FLOOR. A new array.
+    """Compute the rows that score actions: log p [N, V] over the allowed tokens, at least LOG_PROB_FLOOR. A new array.
 
     With a mask [N, V], p is renormalised over the tokens where it is 1; the others get LOG_PROB_FLOOR.
     """
@@ -51,7 +51,7 @@ class MaskedPrior(Prior):
         return allowed_log_probs(rows, self.task.action_mask(so_far, steps)), (*new, so_far, steps)
 
 
-def as_judged(prior: Prior, task: Task | None) -> Prior:
-    """The prior as the environment judges by it: itself, unless the task forbids tokens."""
+def mask_prior(prior: Prior, task: Task | None) -> Prior:
+    """Return the prior by which an environment scores: itself, or a MaskedPrior if the task forbids tokens."""
     forbids = task is not None and type(task).action_mask is not Task.action_mask
     return MaskedPrior(prior, task) if forbids and task is not None else prior

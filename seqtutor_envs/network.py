@@ -35,7 +35,7 @@ class RecurrentNetwork(nn.Module):
 
     @classmethod
     def from_weights(cls, weights: Mapping[str, NDArray[np.float32]], cell: str) -> RecurrentNetwork:
-        """A network that computes what the weights of a RecurrentPrior compute; it owns a copy of them."""
+        """Make a network that computes what the weights of a RecurrentPrior compute; it owns a copy of them."""
         vocab_size, hidden_size = weights["head.weight"].shape
         num_layers = sum(name.startswith("rnn.weight_hh_l") for name in weights)
         network = cls(vocab_size, hidden_size, num_layers, cell)
@@ -43,16 +43,16 @@ class RecurrentNetwork(nn.Module):
         return network
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
-        """The present weights by name, as copies in numpy."""
+        """Return the present weights by name, as copies in numpy."""
         return module_arrays(self)
 
     def hidden(self, inputs: Tensor, state: object = None) -> tuple[Tensor, object]:
-        """Outputs of the last layer [B, T, H] after each of the input tokens [B, T] (ids 0..V), and the final state."""
+        """Compute the last layer's outputs [B, T, H] after each input token [B, T] (ids 0..V), and the final state."""
         one_hot = nn.functional.one_hot(inputs, self.vocab_size + 1).to(self.head.weight.dtype)
         return self.rnn(one_hot, state)
 
     def forward(self, inputs: Tensor, state: object = None) -> tuple[Tensor, object]:
-        """Logits [B, T, V] of the token that follows each of the input tokens [B, T], and the final state."""
+        """Compute the logits [B, T, V] of the token that follows each input token [B, T], and the final state."""
         hidden, state = self.hidden(inputs, state)
         return self.head(hidden), state
 
@@ -92,22 +92,22 @@ def resolve_precision(precision: str, device: torch.device | str = "cpu") -> Pre
 
 
 def shifted(tokens: Tensor, start: int) -> Tensor:
-    """Inputs whose outputs predict tokens [B, T]: the start token, then all but the last."""
+    """Return inputs whose outputs predict tokens [B, T]: the start token, then all but the last."""
     return torch.cat([torch.full_like(tokens[:, :1], start), tokens[:, :-1]], dim=1)
 
 
 def module_arrays(module: nn.Module) -> dict[str, NDArray[np.float32]]:
-    """A module's present parameters by name, as copies in numpy, whatever its device."""
+    """Return a module's present parameters by name, as copies in numpy, whatever its device."""
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in module.state_dict().items()}
 
 
 def load_weights(module: nn.Module, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    """Copies arrays by name into a module, on its device; every name must be there, with its shape."""
+    """Copy arrays by name into a module, on its device; every name must be there, with its shape."""
     module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
 
 
 def adam_arrays(optimizer: torch.optim.Optimizer) -> dict[str, NDArray[np.float32]]:
-    """The moments and step counts of an Adam optimiser by "parameter.name", as copies in numpy."""
+    """Return the moments and step counts of an Adam optimiser by "parameter.name", as copies in numpy."""
     state = optimizer.state_dict()["state"]
     return {
         f"{i}.{name}": value.cpu().numpy().copy() for i, moments in state.items() for name, value in moments.items()
@@ -115,12 +115,12 @@ def adam_arrays(optimizer: torch.optim.Optimizer) -> dict[str, NDArray[np.float3
 
 
 def adam_steps(optimizer: torch.optim.Optimizer) -> int:
-    """The gradient steps of an Adam optimiser, those before `restore_adam` included."""
+    """Return the gradient steps of an Adam optimiser, those before `restore_adam` included."""
     return max((int(moments["step"]) for moments in optimizer.state.values()), default=0)
 
 
 def restore_adam(optimizer: torch.optim.Optimizer, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    """Puts back what `adam_arrays` gave, on the parameters' device; learning rates stay as they are."""
+    """Put back what `adam_arrays` gave, on the parameters' device; learning rates stay as they are."""
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in arrays.items():
         i, name = key.split(".")

@@ -15,7 +15,7 @@ STRENGTH = 1.0
 def baselines(
     train: Sequence[NDArray[np.integer[Any]]], held_out: Sequence[NDArray[np.integer[Any]]], vocab_size: int
 ) -> dict[str, float]:
-    """Mean nll in nats per token of `held_out` under n-grams counted on `train`.
+    """Compute the mean nll in nats per token of `held_out` under n-grams counted on `train`.
 
     Every sequence starts after two start tokens (id V). Each order is smoothed by the one below, down to the uniform
     distribution: p_n(b | context) = (count + STRENGTH p_{n-1}(b | shorter context)) / (total + STRENGTH).
@@ -36,7 +36,7 @@ def baselines(
 
 
 def _contexts(tokens: NDArray[np.integer[Any]], start: int) -> tuple[NDArray[np.int64], ...]:
-    """The token two before, the token before and the token itself, for each step."""
+    """Return the token two before, the token before and the token itself, for each step."""
     line = np.concatenate([[start, start], np.asarray(tokens, dtype=np.int64)])
     return line[:-2], line[1:-1], line[2:]
 

@@ -55,7 +55,7 @@ class Settings:
 
 
 def options(settings: Any, default: Any = Settings()) -> list[str]:
-    """The options of a command that make these settings, or another dataclass, out of its default ones."""
+    """Return the options of a command that make these settings, or another dataclass, out of its default ones."""
     given = {name: value for name, value in asdict(settings).items() if value != getattr(default, name)}
     return [f"--{name.replace('_', '-')} {value}" for name, value in given.items()]
 
@@ -82,7 +82,7 @@ def fit(
     progress_bar: bool = False,
     watch: Watch | None = None,
 ) -> RecurrentPrior:
-    """Trains, keeping the best weights by validation nll in `out` (.safetensors and card); returns them.
+    """Train, keep the best weights by validation nll in `out` (.safetensors and card) and return them.
 
     Interrupted (KeyboardInterrupt), it leaves the best weights so far in `out` (in the first epoch, the present ones)
     and raises on; `resume=True` goes on from the last whole epoch, kept in OUT.checkpoint, to the same weights as an
@@ -149,7 +149,7 @@ class _Run:
         return self.out.with_suffix(".checkpoint")
 
     def epoch(self, train: Sequences, epoch: int, bar: Any) -> float:
-        """One pass over the training sequences; their mean nll under the moving weights, in nats per token."""
+        """Train for one epoch; return the mean nll under the moving weights, in nats per token."""
         settings = self.settings
         rng = np.random.default_rng((settings.seed, epoch))
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -179,7 +179,7 @@ class _Run:
         return total / count
 
     def note(self, epoch: int, train_nll: float, validation_nll: float, watch: Watch | None) -> None:
-        """Records an epoch, keeps its weights if they are the best, writes the checkpoint."""
+        """Record an epoch, keep its weights if they are the best, write the checkpoint."""
         if not math.isfinite(validation_nll):
             raise ValueError(f"Validation nll is {validation_nll} after epoch {epoch}: try a smaller learning rate.")
         self.progress.epoch = epoch
@@ -192,28 +192,28 @@ class _Run:
         self.write_checkpoint()
 
     def write_checkpoint(self) -> None:
-        """All that `restore` needs."""
+        """Write all that `restore` needs."""
         arrays = with_prefix("network", self.network.weights()) | with_prefix("adam", adam_arrays(self.optimizer))
         facts = {"settings": asdict(self.settings), "progress": asdict(self.progress)}
         save_arrays(self.checkpoint, arrays, {**facts, "data_sha256": self.card["data_sha256"]})
 
     def keep(self, validation_nll: float) -> None:
-        """Writes the present weights to `out`."""
+        """Write the present weights to `out`."""
         training = {**asdict(self.settings), "best_epoch": self.progress.best_epoch, "history": self.progress.history}
         self.prior({"training": training, "validation": {"nll_per_token": validation_nll}}).save(self.out)
 
     def prior(self, facts: Mapping[str, Any] | None = None) -> RecurrentPrior:
-        """The present weights, with the card and further facts."""
+        """Make a prior of the present weights, with the card and further facts."""
         card = {**self.card, **(facts or {})}
         return RecurrentPrior(self.network.weights(), self.settings.cell, self.vocab, self.length, card)
 
     def begin(self) -> None:
-        """Writes the first checkpoint, so that a place where nothing can be written shows before the first epoch."""
+        """Write the first checkpoint, so that a place where nothing can be written shows before the first epoch."""
         check_checkpoint(self.out, resume=False)
         self.write_checkpoint()
 
     def restore(self) -> None:
-        """Goes on from the checkpoint. Raises FileNotFoundError without one, ValueError if it is of another run."""
+        """Go on from the checkpoint. Raise FileNotFoundError without one, ValueError if it is of another run."""
         check_checkpoint(self.out, resume=True)
         arrays, facts = load_arrays(self.checkpoint)
         made_with = {**facts["settings"], "data_sha256": facts["data_sha256"]}
@@ -230,7 +230,9 @@ class _Run:
 
 
 def check_checkpoint(out: Path, resume: bool) -> None:
-    """Whether a run that writes `out` can start, or be resumed; for commands that read their data for minutes first.
+    """Check whether a run that writes `out` can start, or be resumed.
+
+    Commands that read their data for minutes call this first.
 
     Raises ValueError where an interrupted run would be lost, FileNotFoundError where there is nothing to resume.
     """
@@ -243,7 +245,10 @@ def check_checkpoint(out: Path, resume: bool) -> None:
 
 
 def dealt(sequences: Sequences, size: int, seed: int, epoch: int) -> Sequences:
-    """The sequences of one epoch: all (size 0), or about `size` of them, no one twice before every one had its turn."""
+    """Choose the sequences of one epoch.
+
+    That is all (size 0), or about `size` of them, none twice before every one had its turn.
+    """
     epochs = -(-len(sequences) // size) if size else 1  # a pass
     if epochs == 1:
         return sequences
@@ -252,7 +257,7 @@ def dealt(sequences: Sequences, size: int, seed: int, epoch: int) -> Sequences:
 
 
 def shuffled_batches(sequences: Sequences, batch_size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Indices of all sequences in batches of similar length, in random order."""
+    """Deal the indices of all sequences into batches of similar length, in random order."""
     lengths = np.array([len(tokens) for tokens in sequences])
     order = np.argsort(lengths * rng.uniform(0.8, 1.25, len(lengths)))  # noise: not the same neighbours in every epoch
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
@@ -260,7 +265,7 @@ def shuffled_batches(sequences: Sequences, batch_size: int, rng: np.random.Gener
 
 
 def chunks(sequences: Sequences, start: int, chunk: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """A batch in pieces of `chunk` steps: inputs [B, C], targets [B, C] (-1 = none), and which rows stay.
+    """Cut a batch into pieces of `chunk` steps: inputs [B, C], targets [B, C] (-1 = none), and which rows stay.
 
     B shrinks from piece to piece as sequences end: the last array says which rows of the piece before are in this one.
     """
@@ -278,7 +283,7 @@ def chunks(sequences: Sequences, start: int, chunk: int) -> Iterator[tuple[Tenso
 
 
 def token_nll(network: RecurrentNetwork, sequences: Sequences, batch_size: int = 256) -> list[NDArray[np.float64]]:
-    """nll in nats of every token of every sequence, each with its whole context."""
+    """Compute the nll in nats of every token of every sequence, each with its whole context."""
     result: list[NDArray[np.float64]] = [np.empty(0)] * len(sequences)
     order = np.argsort([len(tokens) for tokens in sequences])
     for batch in (order[i : i + batch_size] for i in range(0, len(order), batch_size)):
@@ -292,7 +297,7 @@ def token_nll(network: RecurrentNetwork, sequences: Sequences, batch_size: int =
 
 
 def mean_nll(network: RecurrentNetwork, sequences: Sequences) -> float:
-    """Mean nll in nats per token."""
+    """Compute the mean nll in nats per token."""
     return float(np.concatenate(token_nll(network, sequences)).mean())
 
 
@@ -315,7 +320,7 @@ def _sha256(*splits: Sequences) -> str:
 
 
 def _losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """-log p of each target [B, T], 0 where there is none."""
+    """Compute -log p of each target [B, T], 0 where there is none."""
     return nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=-1, reduction="none")
 
 
@@ -335,7 +340,7 @@ def _detached_rows(state: Any, live: Tensor) -> Any:
 
 
 def main(args: list[str] | None = None) -> None:
-    """The command line: one subcommand a domain."""
+    """Run the command line: one subcommand a domain."""
     from seqtutor_envs.command import one_thread, run, warnings_in_one_line
     from seqtutor_envs.melody.pretraining import melody
     from seqtutor_envs.smiles.pretraining import smiles

@@ -28,11 +28,11 @@ DATA = Path(__file__).with_name("data")
 
 
 class Prior(ABC):
-    """p(a | s). A prior of one's own gives `vocab`, `length`, `initial_state` and `step`, and inherits the rest.
+    """Model p(a | s). A prior of your own defines `vocab`, `length`, `initial_state` and `step`, and inherits the rest.
 
     Attributes:
         vocab: the tokens.
-        length: how many tokens `sample` writes at most.
+        length: how many tokens `sample` generates at most.
     """
 
     vocab: TokenVocab
@@ -40,14 +40,14 @@ class Prior(ABC):
 
     @abstractmethod
     def initial_state(self, n: int) -> State:
-        """State of n sequences that have not consumed the start token; arrays [n, ...]."""
+        """Return the state of n sequences that have not consumed the start token; arrays [n, ...]."""
 
     @abstractmethod
     def step(self, tokens: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
-        """Feeds tokens [N] (0..V, V = start); returns new arrays: next rows of log p, float32 [N, V], and the state."""
+        """Feed tokens [N] (0..V, V = start); return new arrays: next rows of log p, float32 [N, V], and the state."""
 
     def log_probs(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
-        """Rows of log p for tokens [N, T]: [N, T, V], row t = log p(. | start, tokens[:t]).
+        """Compute the rows of log p for tokens [N, T]: [N, T, V], row t = log p(. | start, tokens[:t]).
 
         What lies after `lengths` [N] is ignored: filler there may be any number, and rows beyond that length are log p
         of nothing in particular (of padding with token 0).
@@ -64,7 +64,7 @@ class Prior(ABC):
     def sample(
         self, n: int, seed: int | np.random.Generator, length: int | None = None, temperature: float = 1.0
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """n sequences: tokens [n, T] (start id as filler) and lengths [n], the end token counted.
+        """Sample n sequences: tokens [n, T] (start id as filler) and lengths [n], the end token counted.
 
         T is the longest one's length. Same seed, same tokens. The lower the temperature, the nearer to the most
         probable tokens.
@@ -120,7 +120,7 @@ def draw_sequences(
 
 
 def padded(tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """`tokens` [N, T] with 0 from each row's length on, so that filler of any kind can be fed or looked up."""
+    """Fill `tokens` [N, T] with 0 from each row's length on, so that filler of any kind can be fed or looked up."""
     tokens = np.asarray(tokens, dtype=np.int64)
     return tokens if lengths is None else np.where(np.arange(tokens.shape[1]) < np.asarray(lengths)[:, None], tokens, 0)
 
@@ -128,7 +128,7 @@ def padded(tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None) -> NDAr
 def token_log_probs(
     rows: NDArray[np.float32], tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
 ) -> NDArray[np.float64]:
-    """log p of each token: rows [N, T, V] at tokens [N, T] -> [N, T], zero after a sequence's length."""
+    """Return log p of each token: rows [N, T, V] at tokens [N, T] -> [N, T], zero after a sequence's length."""
     chosen = np.take_along_axis(rows, padded(tokens, lengths)[:, :, None], axis=2)[:, :, 0].astype(np.float64)
     return chosen if lengths is None else chosen * (np.arange(tokens.shape[1]) < np.asarray(lengths)[:, None])
 
@@ -140,7 +140,7 @@ class RecurrentPrior(Prior):
         weights: float32 arrays by torch's names (see cells.py).
         cell: "lstm" or "gru".
         vocab: the tokens; V must be the weights' own.
-        length: how many tokens `sample` writes at most.
+        length: how many tokens `sample` generates at most.
         card: what is known of it: data, licences, training, validation nll.
     """
 
@@ -156,7 +156,7 @@ class RecurrentPrior(Prior):
         self._step = RecurrentStep(self.weights, cell)
         if len(vocab) != len(self.weights["head.bias"]):
             written = len(self.weights["head.bias"])
-            raise ValueError(f"The weights write {written} tokens, the vocabulary has {len(vocab)}.")
+            raise ValueError(f"The weights are for {written} tokens, the vocabulary has {len(vocab)}.")
         self.vocab, self.length, self.cell = vocab, length, cell
         self.card = dict(card or {})
         self.hidden_size, self.num_layers = self._step.hidden_size, self._step.num_layers
@@ -169,7 +169,7 @@ class RecurrentPrior(Prior):
         return log_softmax(logits), state
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes PATH.safetensors, all that `load` needs, and its facts to read, PATH.json; each atomically."""
+        """Write PATH.safetensors, all that `load` needs, and its facts to read, PATH.json; each atomically."""
         path = safetensors_path(path)
         facts = {
             "cell": self.cell,
@@ -187,7 +187,7 @@ class RecurrentPrior(Prior):
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str]) -> RecurrentPrior:
-        """A shipped prior by its name, or a file that `save` wrote. Never executes anything from the file.
+        """Load a shipped prior by its name, or a file that `save` wrote. Never execute anything from the file.
 
         Raises FileNotFoundError or ValueError, each with one line that says what to do.
         """
@@ -232,7 +232,7 @@ class TablePrior(Prior):
 
 
 def load_prior(prior: str | os.PathLike[str] | Prior) -> Prior:
-    """A Prior object as it is; a shipped name or a path loaded once per process and shared."""
+    """Load a prior by its shipped name or path, once per process; return a Prior object as it is."""
     if isinstance(prior, (str, os.PathLike)):
         path = find_prior(prior)
         return _load_once(path, path.stat().st_mtime_ns, path.stat().st_ino)
@@ -245,12 +245,15 @@ def load_prior(prior: str | os.PathLike[str] | Prior) -> Prior:
 
 @cache
 def _load_once(path: Path, mtime_ns: int, inode: int) -> RecurrentPrior:
-    """Keyed by what changes when a file is written anew: its time, and its inode if two writings share a clock tick."""
+    """Load a prior, keyed by what changes when its file is written anew.
+
+    That is its time, and its inode if two writings share a clock tick.
+    """
     return RecurrentPrior.load(path)
 
 
 def find_prior(name_or_path: str | os.PathLike[str]) -> Path:
-    """The file of a shipped name or of a path. Raises FileNotFoundError with one line."""
+    """Find the file of a shipped name or of a path. Raise FileNotFoundError with one line."""
     shipped = {path.stem: path for path in DATA.glob("*.safetensors")}
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)].resolve()
@@ -262,7 +265,7 @@ def find_prior(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def weights_sha256(weights: Mapping[str, NDArray[np.float32]]) -> str:
-    """Hash of the numbers alone, in the order of their names."""
+    """Compute the hash of the numbers alone, in the order of their names."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         digest.update(name.encode() + np.ascontiguousarray(weights[name], dtype="<f4").tobytes())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 import warnings
 from collections.abc import Sequence
@@ -10,15 +9,15 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from seqtutor_envs import checks
-from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.infos import infos_of
+from seqtutor_envs.registry import native_class
+from seqtutor_envs.vector_env import SequenceTutorVectorEnv
 
 # what Gymnasium's make_vec and stable-baselines3's make_vec_env take besides, and what to do about it here
 NOT_HERE = {
@@ -42,17 +41,17 @@ def make_vec_env(
     env_kwargs: dict[str, Any] | None = None,
     **more_env_kwargs: Any,
 ) -> SB3VecEnv:
-    """What stable-baselines3's `make_vec_env` makes of an id of this package, but as one native batch.
+    """Make a VecEnv of an id of this package as stable-baselines3's `make_vec_env` does, but as one native batch.
 
     Args:
         id: SeqTutor-Melody-v0, say, or any id whose `vector_entry_point` is a SequenceTutorVectorEnv.
-        n_envs: how many sequences are written at once.
+        n_envs: how many sequences are generated at once.
         seed: of the VecEnv, used at the next reset, and of its action space.
         infos: "end", infos only where an episode ends, as a dict for each of many environments costs more than the
             step; or "full".
         env_kwargs, more_env_kwargs: the environment's own, in either way; `seed` of SeqTutor-Exact-v0 in the first.
 
-    Raises TypeError or ValueError in one line where an argument or the id cannot be.
+    Raises TypeError or ValueError in one line where an argument or the id does not fit.
     """
     kwargs = dict(**(env_kwargs or {}), **more_env_kwargs)
     for name, instead in NOT_HERE.items():
@@ -75,7 +74,7 @@ def make_vec_env(
 
 
 class SB3VecEnv(VecEnv):
-    """A native vector environment (autoreset mode SAME_STEP) as a VecEnv.
+    """Adapt a native vector environment (autoreset mode SAME_STEP) to stable-baselines3's VecEnv.
 
     Where an episode ends, its info holds the step's infos and, as Monitor gives it, `episode` (r: sum of rewards, l:
     tokens, t: seconds since the start), `terminal_observation` and `TimeLimit.truncated` (True where a task's budget of
@@ -105,7 +104,7 @@ class SB3VecEnv(VecEnv):
     # ---------------------------------------------------------------- sequences
 
     def reset(self) -> Any:
-        """Observations of all sequences, new; `reset_infos` holds their infos. Seeds given by `seed` are used once."""
+        """Start all sequences. `reset_infos` then holds their infos; seeds given by `seed` are used once."""
         observations, infos = self.native.reset(seed=self._seeds)
         self._reset_seeds()
         self._reset_options()
@@ -141,7 +140,7 @@ class SB3VecEnv(VecEnv):
     def _ended(
         self, ended: NDArray[np.int64], final: dict[str, Any], final_obs: NDArray[np.object_], truncated: NDArray[Any]
     ) -> list[dict[str, Any]]:
-        """Infos of the sequences `ended` [n], whose episodes are over."""
+        """Return the infos of the sequences `ended` [n], whose episodes are over."""
         seconds = round(time.time() - self._made_at, 6)
         own = infos_of(final, ended)
         columns = self._returns[ended].tolist(), self._lengths[ended].tolist(), truncated[ended].tolist()
@@ -152,7 +151,7 @@ class SB3VecEnv(VecEnv):
         return own
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Seeds for the next reset: `seed`, `seed` + 1, ..., which are returned; None draws one as SB3 does."""
+        """Set and return the seeds of the next reset: `seed`, `seed` + 1, ...; None draws one as SB3 does."""
         return super().seed(seed if seed is None else _checked_seed(seed))
 
     def close(self) -> None:
@@ -161,7 +160,7 @@ class SB3VecEnv(VecEnv):
     # ---------------------------------------------------------------- pictures
 
     def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
-        """Pictures of the first 16 sequences; of none, with SB3's warning, unless render_mode is "rgb_array"."""
+        """Draw the first 16 sequences. Unless render_mode is "rgb_array", warn as SB3 does and draw none."""
         if self.render_mode != "rgb_array":
             warnings.warn(f"The render mode is {self.render_mode}, and images need render_mode='rgb_array'.")
             return [None] * self.num_envs
@@ -170,13 +169,13 @@ class SB3VecEnv(VecEnv):
     # ---------------------------------------------------------------- attributes and methods
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """The attribute for each sequence asked about; spaces and metadata are those of one sequence."""
+        """Return the attribute for each sequence asked about; spaces and metadata are those of one sequence."""
         of_one = attr_name in ("observation_space", "action_space", "metadata")
         value = getattr(self if of_one else self.native, attr_name)
         return [value for _ in self._asked(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Sets the environment's attribute. Raises ValueError where it should hold for some sequences only."""
+        """Set the environment's attribute. Raise ValueError if it is to hold for some sequences only."""
         if len(set(self._asked(indices))) < self.num_envs:
             raise ValueError(f"Cannot set {attr_name!r} for some sequences only: all of them share one environment.")
         setattr(self.native, attr_name, value)
@@ -184,7 +183,7 @@ class SB3VecEnv(VecEnv):
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
-        """The method's result for each sequence asked about.
+        """Call a method and return its result for each sequence asked about.
 
         `action_masks` gives each its own row [V] and `render` its own picture; any other method is called once, for all
         are one environment, and its result stands in the list as often. Raises ValueError for reset, step and close.
@@ -198,26 +197,16 @@ class SB3VecEnv(VecEnv):
         return [result[i] if method_name == "action_masks" else result for i in asked]
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
-        """True for Monitor, whose `episode` infos are here; `evaluate_policy` asks for it. Else False."""
+        """Return True for Monitor, whose `episode` infos are here, as `evaluate_policy` asks; else False."""
         return [wrapper_class is Monitor for _ in self._asked(indices)]
 
     def _asked(self, indices: VecEnvIndices) -> list[int]:
-        """Numbers 0..N-1 of the sequences that `indices` means. Raises IndexError where there is no such one."""
+        """Return the numbers 0..N-1 that `indices` means. Raise IndexError where there is no such one."""
         return [range(self.num_envs)[i] for i in self._get_indices(indices)]
 
 
-def native_class(id: str) -> type[SequenceTutorVectorEnv] | None:
-    """The class of an id's native batches; None where it has none. Raises Gymnasium's error at an unknown id."""
-    module, _, name = id.rpartition(":")
-    if module:
-        importlib.import_module(module)
-    found: Any = gymnasium.spec(name).vector_entry_point
-    made = load_env_creator(found) if isinstance(found, str) else found
-    return made if isinstance(made, type) and issubclass(made, SequenceTutorVectorEnv) else None
-
-
 def _checked_seed(seed: Any) -> int:
-    """Raises ValueError unless it is an integer of at least 0."""
+    """Raise ValueError unless it is an integer of at least 0."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"seed must be an integer of at least 0, or None, not {seed!r}.")
     return int(seed)

@@ -1,6 +1,6 @@
 """What one token changes in N sequences, compiled: numpy would need two dozen calls, each a microsecond and more.
 
-L = horizon, V tokens, K reward terms. Arrays are the environment's (env.py), and are written in place; sequences of
+L = horizon, V tokens, K reward terms. Arrays belong to the environment (env.py) and are written in place; sequences of
 `over` [N] take no token.
 """
 
@@ -11,13 +11,18 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from seqtutor_envs.rewards import reward, scaled
+
 COMPILED: dict[str, Any] = {"cache": True, "error_model": "numpy"}
 
 
 @njit(**COMPILED)
 def append(tokens, steps, over, chosen, allowed, size):  # type: ignore[no-untyped-def]
-    """Writes chosen [N] behind the tokens [N, L], of which steps [N] are there. Returns -1; or else, nothing being
-    written, the first sequence whose token is none of 0..size - 1 or is 0 in allowed [N, V] (or [0, V]: all are)."""
+    """Write chosen [N] behind the tokens [N, L], of which steps [N] are there.
+
+    Return -1; or else, nothing being written, the first sequence whose token is not in 0..size - 1 or is 0 in allowed
+    [N, V]. An empty allowed [0, V] allows every token.
+    """
     for n in range(len(chosen)):
         if not over[n] and not (0 <= chosen[n] < size and (len(allowed) == 0 or allowed[n, chosen[n]])):
             return n
@@ -29,7 +34,7 @@ def append(tokens, steps, over, chosen, allowed, size):  # type: ignore[no-untyp
 
 @njit(**COMPILED)
 def advance(terms, weights, c, rows, over, chosen, steps, last, returns, length, end):  # type: ignore[no-untyped-def]
-    """Pays for chosen [N] and counts them in steps, last, returns and over [N].
+    """Pay for chosen [N] and count them in steps, last, returns and over [N].
 
     Args:
         terms, weights: [N, K] and [K]; r_T is the sum of their products.
@@ -37,30 +42,30 @@ def advance(terms, weights, c, rows, over, chosen, steps, last, returns, length,
         length, end: what ends a sequence: so many tokens, or this token (-1: there is none).
 
     Returns:
-        table [2 + K, N]: log p, r_T / c, and the terms, 0 for sequences that were over; which sequences end now [N],
-        and how many. Where an r_T is not finite that number is -1, and nothing is counted.
+        table [2 + K, N]: log p, r_T / c, and the terms; rewards [N]; which sequences end now [N], and how many. All are
+        0 for sequences that were over. Where an r_T / c is not finite the number is -1, and nothing is counted.
     """
     n, k = terms.shape
-    table, ended, count = np.zeros((2 + k, n)), np.zeros(n, np.bool_), 0
+    table, rewards, ended, count = np.zeros((2 + k, n)), np.zeros(n), np.zeros(n, np.bool_), 0
     for i in range(n):
         if over[i]:
             continue
-        total = 0.0
+        r_t = 0.0
         for j in range(k):
             table[2 + j, i] = terms[i, j]
-            total += terms[i, j] * weights[j]
-        if not np.isfinite(total / c):
+            r_t += terms[i, j] * weights[j]
+        table[0, i], table[1, i] = rows[i, chosen[i]], scaled(r_t, c)
+        rewards[i] = reward(table[0, i], r_t, c)
+        if not np.isfinite(table[1, i]):
             count = -1
-        table[0, i] = rows[i, chosen[i]]
-        table[1, i] = total / c
     if count < 0:
-        return table, ended, count
+        return table, rewards, ended, count
     for i in range(n):
         if not over[i]:
             steps[i] += 1
             last[i] = chosen[i]
-            returns[i] += table[0, i] + table[1, i]
+            returns[i] += rewards[i]
             if steps[i] == length or chosen[i] == end:
                 ended[i] = over[i] = True
                 count += 1
-    return table, ended, count
+    return table, rewards, ended, count

@@ -17,7 +17,7 @@ from seqtutor_envs.vocab import TokenVocab
 
 
 def named_weights(names: Iterable[str], weights: Mapping[str, float] | None) -> dict[str, float]:
-    """Weight of each term, 1 where `weights` is silent. Raises ValueError on a name that is no term."""
+    """Return the weight of each term, 1 where `weights` is silent. Raise ValueError on a name that is no term."""
     full = dict.fromkeys(names, 1.0)
     for name, weight in (weights or {}).items():
         if name not in full:
@@ -29,7 +29,7 @@ def named_weights(names: Iterable[str], weights: Mapping[str, float] | None) -> 
 
 
 class Task(ABC):
-    """A reward over prefixes of tokens. A task of one's own subclasses this and is passed as `task=`.
+    """Define a reward over prefixes of tokens. Subclass it for a task of your own, and pass that as `task=`.
 
     Attributes:
         vocab: the tokens.
@@ -46,7 +46,7 @@ class Task(ABC):
 
     @abstractmethod
     def step_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Raw terms of the step just taken: a pure function of `tokens[n, : steps[n] + 1]`.
+        """Compute raw terms of the step just taken: a pure function of `tokens[n, : steps[n] + 1]`.
 
         Args:
             tokens: [N, T]; `tokens[n, steps[n]]` is the token just chosen, what lies beyond is ignored.
@@ -59,7 +59,7 @@ class Task(ABC):
     def terms(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
     ) -> dict[str, NDArray[np.float64]]:
-        """Raw terms of every step: name -> [N, T], zero after a sequence's length."""
+        """Compute raw terms of every step: name -> [N, T], zero after a sequence's length."""
         tokens = self.checked(tokens)
         n, horizon = tokens.shape
         table = np.zeros((n, horizon, len(self.weights)))
@@ -70,25 +70,26 @@ class Task(ABC):
         return {name: table[:, :, k] for k, name in enumerate(self.weights)}
 
     def reward(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """r_T(s, a) of every step, [N, T]: the weighted sum of the terms, before division by c."""
+        """Compute r_T(s, a) of every step, [N, T]: the weighted sum of the terms, before division by c."""
         terms = self.terms(tokens, lengths)
         return sum((self.weights[name] * term for name, term in terms.items()), np.zeros(np.shape(tokens)))
 
     def announce(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
-        """Finished sequences [N, T] that `terms` will be asked about before long: a task whose scores take time in
-        other processes may begin. Here nothing."""
+        """Prepare to score finished sequences [N, T], which `terms` will be asked about before long.
+
+        A task whose scores take time in other processes may begin. The default does nothing.
+        """
 
     def metrics(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
     ) -> dict[str, float]:
-        """A domain's own figures of finished sequences, beside those that `judge.judged` gives every task: none
-        here."""
+        """Compute a domain's own metrics of finished sequences, beside `judge.evaluate_samples`; default: none."""
         return {}
 
     def identities(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
     ) -> list[tuple[str, str]]:
-        """Of each sequence a name that only sequences of the same meaning share, and one for its kind.
+        """Return for each sequence a name that only sequences of the same meaning share, and one for its kind.
 
         Here the tokens themselves, and no kind. "" is the name of what should never count as seen.
         """
@@ -97,10 +98,16 @@ class Task(ABC):
         return [(" ".join(self.vocab.decode(row[:end])), "") for row, end in zip(rows, until)]
 
     def close(self) -> None:
-        """Gives back what the task holds open, processes for instance; it may be asked to score again. Here nothing."""
+        """Release what the task holds open, such as processes; it may be asked to score again.
+
+        The default does nothing.
+        """
 
     def checked(self, tokens: Any) -> NDArray[np.int64]:
-        """`tokens` as int64 [N, T]. Raises ValueError where they cannot be sequences of this task."""
+        """Check tokens and return them as int64 [N, T].
+
+        Raise ValueError where they cannot be sequences of this task.
+        """
         array = np.ascontiguousarray(tokens, dtype=np.int64)
         if array.ndim != 2:
             shape = list(array.shape)
@@ -112,23 +119,26 @@ class Task(ABC):
         return array
 
     def action_mask(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int8] | None:
-        """1 for each token allowed next, int8 [N, V]; None (the default): all. `steps` [N] tokens are chosen so far."""
+        """Return 1 for each token allowed next, int8 [N, V]; None (the default): all.
+
+        `steps` [N] tokens are chosen so far.
+        """
         return None
 
     def sequence(self, tokens: NDArray[np.int64]) -> Any:
-        """One finished sequence [T] in the domain's own words, never an ndarray: the list of token texts."""
+        """Spell one finished sequence [T] in the domain's own words, never an ndarray: the list of token texts."""
         return self.vocab.decode(tokens)
 
     def sequences(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[Any]:
-        """`sequence` of each of tokens [N, T] up to lengths [N]."""
+        """Return `sequence` of each of tokens [N, T] up to lengths [N]."""
         if type(self).sequence is Task.sequence:
             return self.vocab.decode_rows(tokens, lengths)
         return [self.sequence(row[:length]) for row, length in zip(tokens, lengths.tolist())]
 
     def render_ansi(self, tokens: NDArray[np.int64]) -> str:
-        """The tokens so far [t] as text."""
+        """Write the tokens so far [t] as text."""
         return " ".join(self.vocab.decode(tokens))
 
     def render_rgb(self, tokens: NDArray[np.int64], episode_return: float) -> NDArray[np.uint8]:
-        """The tokens so far [t] as a picture [height, width, 3], with the sum of environment rewards so far."""
+        """Draw the tokens so far [t] as a picture [height, width, 3], with the sum of environment rewards so far."""
         raise ValueError(f"{type(self).__name__} draws no pictures; use render_mode='ansi'.")

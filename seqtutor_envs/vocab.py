@@ -26,11 +26,11 @@ class TokenVocab:
 
     @property
     def start(self) -> int:
-        """Id V: fed to the prior before the first step, never an action."""
+        """Return id V: fed to the prior before the first step, never an action."""
         return len(self.tokens)
 
     def encode(self, texts: Iterable[str]) -> NDArray[np.int64]:
-        """Token ids of the given texts. Raises ValueError naming the first unknown one."""
+        """Return the token ids of the given texts. Raise ValueError naming the first unknown one."""
         ids = {text: i for i, text in enumerate(self.tokens)}
         texts = list(texts)
         unknown = next((text for text in texts if text not in ids), None)
@@ -40,10 +40,10 @@ class TokenVocab:
         return np.array([ids[text] for text in texts], dtype=np.int64)
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """Texts of the given token ids (each in 0..V-1)."""
+        """Return the texts of the given token ids (each in 0..V-1)."""
         return [self.tokens[i] for i in (ids.tolist() if isinstance(ids, np.ndarray) else ids)]
 
     def decode_rows(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[list[str]]:
-        """`decode` of each of ids [N, T] up to lengths [N]; what lies beyond may be the start id."""
+        """Apply `decode` to each of ids [N, T] up to lengths [N]; what lies beyond may be the start id."""
         rows = np.array([*self.tokens, ""], dtype=object)[ids].tolist()
         return [row if length == len(row) else row[:length] for row, length in zip(rows, lengths.tolist())]

@@ -1,4 +1,4 @@
-"""Wrappers of the vector environments: the KL penalty for training loops of one's own.
+"""Wrappers of the vector environments: the KL penalty for training loops of your own.
 
 N sequences; log p and log pi in nats.
 """
@@ -16,8 +16,9 @@ LOG_PI_SLACK = 1e-4  # above 0, as rounding in float32 leaves it where an agent 
 
 
 class KLPenalty(VectorWrapper):  # without type parameters, as gymnasium 1.2's takes none
-    """The reward less `weight` * log pi(a|s): at weight 1 an episode's sum is one sample of J = E[R / c] - KL(pi || p).
+    """Subtract `weight` * log pi(a | s) from the reward.
 
+    At weight 1 the sum over an episode is one sample of J = E[R / c] - KL(pi || p).
     The environment's reward is r_T / c + log p; what is missing to J's integrand, r_T / c + log p - log pi, only the
     agent knows. It reports log pi of its actions before each step:
 
@@ -46,9 +47,9 @@ class KLPenalty(VectorWrapper):  # without type parameters, as gymnasium 1.2's t
         self._log_pi: NDArray[np.float64] | None = None
 
     def report(self, log_pi: ArrayLike) -> None:
-        """Tells log pi [N] of the actions that the next step will take.
+        """Tell log pi [N] of the actions that the next step will take.
 
-        Raises ValueError where they are not N numbers of at most 0.
+        Raises ValueError unless they are N numbers of at most 0.
         """
         reported = np.array(log_pi, dtype=np.float64)
         if reported.shape != (self.num_envs,):
@@ -64,7 +65,7 @@ class KLPenalty(VectorWrapper):  # without type parameters, as gymnasium 1.2's t
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """As the environment's; a report that no step has used is forgotten."""
+        """Reset the environment; a report that no step has used is forgotten."""
         # a copy, as RecordEpisodeStatistics takes the mask out of what it is given
         mask = None if options is None else options.get("reset_mask")
         result = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
@@ -75,7 +76,7 @@ class KLPenalty(VectorWrapper):  # without type parameters, as gymnasium 1.2's t
     def step(
         self, actions: Any
     ) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """The environment's step with the penalised rewards [N].
+        """Step the environment; the rewards [N] are penalised.
 
         Raises RuntimeError where log pi was not reported since the last step.
         """
@@ -94,13 +95,13 @@ class KLPenalty(VectorWrapper):  # without type parameters, as gymnasium 1.2's t
 def _beside(
     log_pi: NDArray[np.float64], prior_log_prob: NDArray[np.float64], mask: NDArray[np.bool_]
 ) -> dict[str, NDArray[Any]]:
-    """Infos of the sequences of `mask` [N], zero elsewhere."""
+    """Make infos of the sequences of `mask` [N], zero elsewhere."""
     own = np.where(mask, log_pi, 0.0)
     return {"log_pi": own, "_log_pi": mask.copy(), "kl": own - prior_log_prob, "_kl": mask.copy()}
 
 
 def penalty_weight(weight: float) -> float:
-    """Raises ValueError unless it is a finite number of at least 0."""
+    """Raise ValueError unless it is a finite number of at least 0."""
     if isinstance(weight, bool) or not isinstance(weight, (int, float, np.number)) or not 0 <= weight < math.inf:
         raise ValueError(f"weight must be a finite number of at least 0, not {weight!r}.")
     return float(weight)

@@ -23,6 +23,9 @@ class ForbiddingVectorEnv(SequenceTutorVectorEnv):
 class ForbiddingEnv(SequenceTutorEnv):
     vector_class = ForbiddingVectorEnv
 
+    def __init__(self, *, length=LENGTH, c=1.0, **kwargs):
+        super().__init__(ToyTask(length, masked=True), toy_prior(length, impossible=False), c=c, **kwargs)
+
     def solution(self):
         return solve(self.task, self.prior, self.c)
 

@@ -112,7 +112,7 @@ def test_an_agent_of_ours_can_be_judged_elsewhere(tmp_path):
         (["model.zip", "--trust", *WHERE, "-n", "0"], "n must be an integer of at least 1"),
         (["model.zip", "--trust", "--env", EXACT, "--env-kwargs", "[]"], "--env-kwargs must be a JSON object"),
         (["model.zip", "--trust", "--env", EXACT, "--env-kwargs", '{"lenght": 3}'], "unexpected keyword argument"),
-        (["model.zip", "--trust", "--algorithm", "PPO", *WHERE], "named as module:Class"),
+        (["model.zip", "--trust", "--algorithm", "PPO", *WHERE], "form package.module:name"),
         (["model.zip", "--trust", *WHERE, "--reference", "x.smi"], "--reference is for agents that write molecules"),
         (["", "--algorithm", "sb3_contrib:ARS"], "--algorithm is for zips of stable-baselines3"),
     ],

@@ -119,3 +119,19 @@ def test_memory_is_kept_in_processes_of_our_own_alone(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["program", "do"])
     command.run(commands, "program")
     assert kept == [1]
+
+
+def test_versions_are_the_installed_ones_and_this_librarys_own():
+    import platform
+    from importlib.metadata import version
+
+    import seqtutor_envs
+    from seqtutor_envs.command import versions
+
+    found = versions(["numpy", "no-such-package"])
+    assert found == {
+        "python": platform.python_version(),
+        "seqtutor": seqtutor_envs.__version__,
+        "numpy": version("numpy"),
+        "no-such-package": None,
+    }

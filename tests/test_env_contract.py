@@ -300,7 +300,7 @@ def test_a_wrong_argument_is_an_error_of_one_line(id, argument, value, says):
 @each_id
 @pytest.mark.parametrize("name", ["autoreset_mode", "infos"])
 def test_only_the_vector_environment_knows_some_keywords(id, name):
-    with pytest.raises(TypeError, match="make_vec"):
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
         make(id, **{name: "SameStep"})
 
 

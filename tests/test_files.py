@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix, write_atomically
+from seqtutor_envs.files import (
+    hash64,
+    hash_bytes,
+    import_by_name,
+    load_arrays,
+    of_prefix,
+    safetensors_path,
+    save_arrays,
+    with_prefix,
+    write_atomically,
+)
 
 
 def failing(*args):
@@ -113,3 +124,27 @@ def test_prefixes_are_put_on_and_taken_off():
     assert of_prefix("a", together) == {"x": 1, "y": 2}
     assert of_prefix("ab", together) == {"x": 3}
     assert of_prefix("b", together) == {}
+
+
+def test_hashes_are_those_of_the_b2sum_command():
+    """`printf CCO | b2sum -l 64` and `-l 128`, as files of earlier versions hold them, bytes of an int lowest first."""
+    assert hash_bytes("CCO").hex() == "6d200b6f6c9553c3"
+    assert hash_bytes("CCO", 16).hex() == "0c06e880517ec7d4bb17db19c33d30e1"
+    assert hash64("CCO") == int("c353956c6f0b206d", 16)
+    assert hash64("\udc80") != hash64("\udc81")  # what is left of bytes that are no UTF-8
+
+
+def test_a_name_is_imported_with_its_dots():
+    assert import_by_name("os.path:join", "a:b") is os.path.join
+    assert import_by_name("pathlib:Path.cwd", "a:b")() == Path.cwd()
+    with pytest.raises(ImportError, match="nowhere_at_all:x: there is no module nowhere_at_all in "):
+        import_by_name("nowhere_at_all:x", "a:b")
+
+
+def test_modules_of_the_current_directory_are_found_if_asked(tmp_path, monkeypatch):
+    (tmp_path / "only_here.py").write_text("answer = 42")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    with pytest.raises(ImportError, match="there is no module only_here"):
+        import_by_name("only_here:answer", "a:b")
+    assert import_by_name("only_here:answer", "a:b", search_here=True) == 42

@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from agents.features import OneHotPrefix
 from agents.guide import recurrent_policy_kwargs, start_as_prior
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.masking import as_judged
+from seqtutor_envs.masking import mask_prior
 from seqtutor_envs.prior import RecurrentPrior, load_prior
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
 
@@ -217,5 +217,5 @@ def test_tasks_that_forbid_tokens_are_refused():
     """RecurrentPPO knows no masks, so it would sooner or later write what is an error."""
     env = sung(masked=True)
     refused(made(env), "SungWithoutRepeats forbids tokens, and RecurrentPPO has no masks")
-    masked = as_judged(env.get_attr("prior")[0], env.get_attr("task")[0])
+    masked = mask_prior(env.get_attr("prior")[0], env.get_attr("task")[0])
     refused(made(env), "this is a MaskedPrior", masked)

@@ -10,7 +10,7 @@ from env_toys import ToyTask, toy_prior
 import seqtutor_envs  # noqa: F401
 from seqtutor_envs import judge
 from seqtutor_envs.exact import kl_policy_optimum
-from seqtutor_envs.judge import judged
+from seqtutor_envs.judge import evaluate_samples
 
 TOKENS = np.array([[0, 3, 9, 9], [2, 2, 1, 0], [1, 1, 3, -5]])  # 9 and -5: filler
 LENGTHS = np.array([2, 4, 3])
@@ -29,7 +29,7 @@ def test_a_plain_loop_gives_the_same_figures(monkeypatch):
             rows, state = prior.step(last, state)
             total, last = total + float(rows[0, token]), np.array([token])
         log_p.append(total)
-    figures = judged(task, TOKENS, LENGTHS, prior, log_pi, c=0.5)
+    figures = evaluate_samples(task, TOKENS, LENGTHS, prior, log_pi, c=0.5)
     j = np.array(returns) / 0.5 + np.array(log_p) - log_pi
     assert figures["task_return"] == pytest.approx(np.mean(returns))
     assert figures["log_p"] == pytest.approx(np.mean(log_p), abs=1e-5)
@@ -43,7 +43,7 @@ def test_a_plain_loop_gives_the_same_figures(monkeypatch):
 def test_filler_does_not_make_sequences_distinct():
     task = ToyTask(4)
     same = np.array([[0, 3, 1, 2], [0, 3, 2, 2]])
-    assert judged(task, same, np.array([2, 2]))["distinct_sequences"] == 1
+    assert evaluate_samples(task, same, np.array([2, 2]))["distinct_sequences"] == 1
 
 
 def test_samples_of_the_optimum_have_j_equal_to_log_z():
@@ -52,7 +52,7 @@ def test_samples_of_the_optimum_have_j_equal_to_log_z():
     rng = np.random.default_rng(0)
     drawn = rng.choice(len(solution["sequences"]), size=500, p=np.exp(solution["log_probs"]))
     tokens, log_pi = solution["sequences"][drawn], solution["log_probs"][drawn]
-    figures = judged(env.task, tokens, None, env.prior, log_pi, env.c)
+    figures = evaluate_samples(env.task, tokens, None, env.prior, log_pi, env.c)
     # at the optimum R/c + log p - log pi is log Z for every single sequence
     assert figures["j"] == pytest.approx(solution["log_z"], abs=1e-4)
     assert figures["j_se"] < 1e-5

@@ -10,8 +10,8 @@ from env_toys import ToyTask, toy_prior
 
 from agents import GLearning, PsiLearning, QLearning
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.judge import judged
-from seqtutor_envs.masking import LOG_PROB_FLOOR, MaskedPrior, as_judged
+from seqtutor_envs.judge import evaluate_samples
+from seqtutor_envs.masking import LOG_PROB_FLOOR, MaskedPrior, mask_prior
 from seqtutor_envs.prior import token_log_probs
 
 LENGTH = 4
@@ -33,9 +33,9 @@ def legal_sequences():
     return np.array([tokens for tokens, _ in found]), np.array([length for _, length in found])
 
 
-def test_a_prior_as_judged_gives_the_environments_rows():
+def test_a_masked_prior_gives_the_environments_rows():
     env = masked_env(4)
-    prior = as_judged(env.prior, env.task)
+    prior = mask_prior(env.prior, env.task)
     tokens = np.array([[0, 1, 0, 1], [1, 3, 0, 0], [2, 0, 2, 1], [1, 0, 3, 0]])
     rows = prior.log_probs(tokens)
     _, infos = env.reset()
@@ -49,11 +49,11 @@ def test_a_prior_as_judged_gives_the_environments_rows():
 
 def test_a_task_without_masks_leaves_the_prior_alone():
     prior = toy_prior()
-    assert as_judged(prior, ToyTask()) is not prior, "ToyTask defines action_mask"
-    assert as_judged(prior, None) is prior
+    assert mask_prior(prior, ToyTask()) is not prior, "ToyTask defines action_mask"
+    assert mask_prior(prior, None) is prior
     from seqtutor_envs.melody import MelodyTask
 
-    assert as_judged(prior, MelodyTask()) is prior
+    assert mask_prior(prior, MelodyTask()) is prior
 
 
 def test_the_masked_prior_is_a_distribution_over_the_legal_sequences():
@@ -76,8 +76,8 @@ def test_no_agent_writes_a_forbidden_token(agent_class):
 
 def test_kl_of_the_masked_prior_to_itself_is_zero():
     env = masked_env()
-    prior = as_judged(env.prior, env.task)
+    prior = mask_prior(env.prior, env.task)
     tokens, lengths = prior.sample(200, seed=0)
     log_p = token_log_probs(prior.log_probs(tokens, lengths), tokens, lengths).sum(1)
-    figures = judged(env.task, tokens, lengths, env.prior, log_p)
+    figures = evaluate_samples(env.task, tokens, lengths, env.prior, log_p)
     assert figures["kl"] == pytest.approx(0.0, abs=1e-9)

@@ -212,7 +212,7 @@ def test_another_task_is_judged_by_its_own_reward_and_the_same_table() -> None:
         ({"log_probs": [-1.0]}, "prior="),
         ({"log_probs": [-1.0, -2.0], "prior": two_step_prior()}, r"\[1\].*\[2\]"),
         ({"prior": TablePrior(TokenVocab(("a", "b")), np.zeros((3, 2)), 2)}, "38 tokens against 2"),
-        ({"c": 0.0}, "c must be above 0"),
+        ({"c": 0.0}, "c must be a positive, finite number"),
     ],
 )
 def test_what_does_not_fit_is_an_error_that_says_so(kwargs: dict[str, Any], match: str) -> None:

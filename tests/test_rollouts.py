@@ -14,7 +14,7 @@ from agents.envs import get_env_attribute, make_batch
 from agents.networks import FORBIDDEN, Policy, ValueNetwork
 from agents.rollouts import Rollouts, choose_tokens
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
-from seqtutor_envs.masking import LOG_PROB_FLOOR, as_judged
+from seqtutor_envs.masking import LOG_PROB_FLOOR, mask_prior
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
 
 N = 16
@@ -36,7 +36,7 @@ def synced(task, mode):
 
 def collected(env, task="open", residual=False, epsilon=None, rounds=2):
     """All rounds of an untrained network, which knows the prior's forbidden tokens."""
-    prior = as_judged(PRIORS[task], TASKS[task])
+    prior = mask_prior(PRIORS[task], TASKS[task])
     network = ValueNetwork(prior, residual, 1.0, torch.Generator().manual_seed(0))
     rollouts, rng = Rollouts(env, prior, ToyTask().length), np.random.default_rng(3)
     policy = Policy(network, prior, ToyTask().length)
@@ -74,8 +74,8 @@ def test_every_kind_of_environment_gives_the_same_rounds(kind, residual, task):
 def test_a_round_is_what_a_walk_through_single_environments_says(task):
     (sequences, log_policy), _ = collected(native(task), task)
     policy = Policy(
-        ValueNetwork(as_judged(PRIORS[task], TASKS[task]), False, 1.0, torch.Generator().manual_seed(0)),
-        as_judged(PRIORS[task], TASKS[task]),
+        ValueNetwork(mask_prior(PRIORS[task], TASKS[task]), False, 1.0, torch.Generator().manual_seed(0)),
+        mask_prior(PRIORS[task], TASKS[task]),
         5,
     )
     for i in range(N):

@@ -9,7 +9,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import QED, Descriptors, Lipinski
 
 from seqtutor_envs.smiles import chem, chem_qed, chem_scores
-from seqtutor_envs.smiles.chem_screen import GATES, Screen
+from seqtutor_envs.smiles.chem_qed import GATES, Screen
 
 # a molecule for each of QED's structural alerts that any molecule can have, and a few near misses
 ALERTING = """

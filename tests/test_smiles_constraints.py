@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rdkit import Chem
 
-from seqtutor_envs.smiles.constraints import RANGES, Constraints
+from seqtutor_envs.smiles.chem_constraints import Constraints
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 # of aspirin, C9H8O4: 180.16 g/mol, TPSA 63.6 and 1 donor (PubChem 2244); RDKit's acceptors leave the acid's OH out, its
@@ -40,7 +40,7 @@ def test_chirality_counts_where_the_pattern_says_it() -> None:
     assert unmet(Constraints(require="N[CH](C)C(=O)O"), right) == ()
 
 
-@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("name", ["mw", "logp", "tpsa", "hbd", "hba", "rotatable_bonds", "rings", "charge"])
 def test_each_descriptor_of_aspirin_lies_where_it_is_known_to_lie(name: str) -> None:
     value = KNOWN[name]
     assert unmet(Constraints(ranges={name: (value - 0.06, value + 0.06)}), ASPIRIN) == ()

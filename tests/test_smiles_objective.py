@@ -293,7 +293,7 @@ def test_a_function_is_found_in_the_current_directory_with_the_hash_of_its_file(
 @pytest.mark.parametrize(
     "path, error, message",
     [
-        ("my_objective", ValueError, 'named as "package.module:function", such as "my_objective:score"'),
+        ("my_objective", ValueError, "form package.module:name, such as my_objective:score"),
         ("my_objective.py:score", ValueError, "not 'my_objective.py:score'"),
         ("my_objective:", ValueError, "not 'my_objective:'"),
         ("no_such_module:score", ImportError, "no_such_module:score: there is no module no_such_module in "),

@@ -8,7 +8,7 @@ from rdkit.Chem import MolFromSmiles
 from smiles_toys import VOCAB, by_rdkit, encoded
 
 from seqtutor_envs.smiles import SmilesTask
-from seqtutor_envs.smiles.shaping import PREFIX_TERMS, prefix_terms
+from seqtutor_envs.smiles.rewards import PREFIX_TERMS, prefix_terms
 
 NAMES = ("prefix", "logp", "sa", "ring", "qed", "valid", "length", "short", "carbon_run")
 

@@ -6,7 +6,7 @@ import pytest
 from rdkit import Chem, RDLogger
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
-from seqtutor_envs.smiles.chem_standard import CLEANED, NEUTRALISED, STRIPPED, fragments, parent, written
+from seqtutor_envs.smiles.chem_standard import CLEANED, NEUTRALISED, STRIPPED, fragments, parent
 
 BY_HAND = [
     ("CCO", "CCO", ()),
@@ -37,10 +37,6 @@ def test_the_parent_and_what_changed(given, expected, changes):
 
 def test_fragments_are_parts_that_no_bond_connects():
     assert [fragments(Chem.MolFromSmiles(smiles)) for smiles in ("CC", "C.C.O", "C1.C1")] == [1, 3, 1]
-
-
-def test_written_is_rdkits_canonical_smiles():
-    assert written(Chem.MolFromSmiles("OCC")) == written(Chem.MolFromSmiles("C(C)O")) == "CCO"
 
 
 def test_rdkits_log_is_silent_here_and_speaks_again_afterwards(capfd):

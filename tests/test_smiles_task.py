@@ -27,7 +27,7 @@ from smiles_toys import (
     worth,
 )
 
-from seqtutor_envs.smiles.terms import logp_term, ring_term, sa_term
+from seqtutor_envs.smiles.rewards import logp_term, ring_term, sa_term
 from seqtutor_envs.smiles.vocab import tokenize
 from seqtutor_envs.vocab import TokenVocab
 

@@ -59,15 +59,16 @@ def test_the_first_token_that_cannot_be_is_named_and_none_is_written(bad):
 @pytest.mark.parametrize("seed", range(5))
 def test_rewards_counts_and_ends_are_those_of_a_loop(seed):
     a, before = arrays(seed), arrays(seed)
-    table, ended, count = advanced(a)
+    table, rewards, ended, count = advanced(a)
     for n in range(N):
         if before["over"][n]:
-            assert not table[:, n].any() and not ended[n] and a["over"][n] and a["last"][n] == V
+            assert not table[:, n].any() and not rewards[n] and not ended[n] and a["over"][n] and a["last"][n] == V
             assert (a["steps"][n], a["returns"][n]) == (before["steps"][n], before["returns"][n])
             continue
-        log_p, reward = before["rows"][n, before["chosen"][n]], before["terms"][n] @ before["weights"] / 0.5
-        np.testing.assert_allclose(table[:, n], [log_p, reward, *before["terms"][n]])
-        assert a["returns"][n] == pytest.approx(before["returns"][n] + log_p + reward)
+        log_p, task_reward = before["rows"][n, before["chosen"][n]], before["terms"][n] @ before["weights"] / 0.5
+        np.testing.assert_allclose(table[:, n], [log_p, task_reward, *before["terms"][n]])
+        assert a["returns"][n] == pytest.approx(before["returns"][n] + log_p + task_reward)
+        assert rewards[n] == pytest.approx(log_p + task_reward)
         assert (a["steps"][n], a["last"][n]) == (before["steps"][n] + 1, before["chosen"][n])
         assert ended[n] == a["over"][n] == (before["steps"][n] + 1 == L or before["chosen"][n] == 2)
     assert count == ended.sum()
@@ -78,9 +79,9 @@ def test_where_a_reward_is_not_finite_nothing_is_counted(value):
     a, before = arrays(), arrays()
     a["terms"][np.flatnonzero(~a["over"])[-1]] = value
     a["weights"][:] = 1.0
-    assert advanced(a)[2] == -1
+    assert advanced(a)[3] == -1
     for name in ("steps", "last", "returns", "over"):
         np.testing.assert_array_equal(a[name], before[name])
     a["terms"][:] = before["terms"]
     a["terms"][a["over"]] = value  # of no interest
-    assert advanced(a)[2] >= 0
+    assert advanced(a)[3] >= 0

@@ -122,11 +122,15 @@ def test_an_algorithm_can_be_named(tmp_path):
 @pytest.mark.parametrize(
     "name, error, says",
     [
-        ("ppo.py", ValueError, "named as module:Class, such as sb3_contrib:ARS, not 'ppo.py'"),
-        ("mine.py:PPO", ValueError, "named as module:Class"),
-        ("no_such_module:PPO", ImportError, "needs the module no_such_module, which is not there: is it on"),
-        ("stable_baselines3:PPOO", ValueError, "stable_baselines3 has no class PPOO with a method load"),
-        ("json:loads", ValueError, "json has no class loads with a method load"),
+        ("ppo.py", ValueError, "form package.module:name, such as sb3_contrib:ARS; not 'ppo.py'"),
+        ("mine.py:PPO", ValueError, "not 'mine.py:PPO'"),
+        (
+            "no_such_module:PPO",
+            ImportError,
+            "no_such_module:PPO: there is no module no_such_module in .*: install it, or set",
+        ),
+        ("stable_baselines3:PPOO", ValueError, "stable_baselines3:PPOO names no class with a method load"),
+        ("json:loads", ValueError, "json:loads names no class with a method load"),
         ("stable_baselines3:DQN", ValueError, "cannot be loaded as DQN"),
     ],
 )

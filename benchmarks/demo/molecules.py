@@ -17,7 +17,7 @@ from benchmarks.demo.settings import Settings
 from benchmarks.report.figures import MOLECULE_CURVES, curves_png
 from benchmarks.report.molecule_rows import DISTINCT, LIKES, OBJECTIVE, PROPERTIES, SUMMARY, TERMS, WRITES
 from benchmarks.report.rows import text_table
-from seqtutor_envs.judge import judged, sequence_log_probs
+from seqtutor_envs.judge import evaluate_samples, sequence_log_probs
 from seqtutor_envs.prior import Prior, load_prior
 from seqtutor_envs.smiles import SmilesTask, chem, chem_draw, chem_scores, histograms
 
@@ -75,7 +75,7 @@ def judge(
 ) -> tuple[dict[str, float], list[Molecule]]:
     """What agents.evaluate.evaluate says of the agent, and the n strings that it says it of."""
     tokens, lengths = agent.sample(n, seed)
-    metrics = judged(task, tokens, lengths, prior, agent.log_prob(tokens, lengths), c)
+    metrics = evaluate_samples(task, tokens, lengths, prior, agent.log_prob(tokens, lengths), c)
     log_p = sequence_log_probs(prior, tokens, lengths)
     smiles = task.smiles(tokens, lengths)
     terms = task.terms(tokens, lengths)  # which the task's cache knows by now

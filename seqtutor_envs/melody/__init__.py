@@ -11,7 +11,7 @@ __all__ = ["MelodyTask"]
 
 
 def __getattr__(name: str) -> Any:
-    """MelodyTask at first use: it imports numba, which the vocabulary, MIDI and every `--help` do without."""
+    """Import MelodyTask at first use: it imports numba, which the vocabulary, MIDI and every `--help` do without."""
     if name == "MelodyTask":
         from seqtutor_envs.melody.task import MelodyTask
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def score(file: Annotated[Path, tyro.conf.Positional], prior: str = "none") -> None:
-    """Prints what each of the nine rules paid for each bar of the melodies in a MIDI file, and the totals.
+    """Print what each of the nine rules paid for each bar of the melodies in a MIDI file, and the totals.
 
     Each instrument that plays a single line is a melody of its own length, on a grid of sixteenths, 16 to a bar.
     Sums are r_T with all weights 1, before division by c.
@@ -36,16 +36,16 @@ def score(file: Annotated[Path, tyro.conf.Positional], prior: str = "none") -> N
         melodies = from_midi(file)
     for warning in left_out:
         print(f"Note: {warning.message}", file=sys.stderr)
-    judge = None if prior == "none" else load_prior(prior)
+    model = None if prior == "none" else load_prior(prior)
     for number, tokens in enumerate(melodies, start=1):
         lines = [f"{file.name}, melody {number} of {len(melodies)}: {len(tokens)} steps", score_text(tokens)]
-        if judge is not None:
-            lines.append(log_p_text(tokens, judge))
+        if model is not None:
+            lines.append(log_p_text(tokens, model))
         print("\n".join(lines), end="\n\n")
 
 
 def score_text(tokens: NDArray[np.int64]) -> str:
-    """A table for one melody [T]: a line for each bar, a column for each rule, the sums."""
+    """Format a table for one melody [T]: a line for each bar, a column for each rule, the sums."""
     import numpy as np
 
     from seqtutor_envs.melody import MelodyTask
@@ -60,7 +60,7 @@ def score_text(tokens: NDArray[np.int64]) -> str:
 
 
 def log_p_text(tokens: NDArray[np.int64], prior: Prior) -> str:
-    """One line: log p of a melody [T]. Raises ValueError on a prior over other tokens."""
+    """Format one line: log p of a melody [T]. Raise ValueError on a prior over other tokens."""
     from seqtutor_envs import checks
     from seqtutor_envs.judge import sequence_log_probs
     from seqtutor_envs.melody import MelodyTask
@@ -75,7 +75,7 @@ def _cells(name: str, values: NDArray[np.float64]) -> list[str]:
 
 
 def _aligned(heads: list[str], rows: list[list[str]]) -> str:
-    """Columns aligned to the right; a head is written one word a line, the last row under a rule."""
+    """Align columns to the right; a head is written one word a line, the last row under a rule."""
     words = [head.split("_") for head in heads]
     height = max(map(len, words))
     columns = [[""] * (height - len(head)) + head + [row[k] for row in rows] for k, head in enumerate(words)]
@@ -85,7 +85,7 @@ def _aligned(heads: list[str], rows: list[list[str]]) -> str:
 
 
 def main(args: list[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     run({"score": score}, "python -m seqtutor_envs.melody", args)
 
 

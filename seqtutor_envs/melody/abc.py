@@ -55,7 +55,7 @@ class Written(NamedTuple):
 
 
 def tunes(text: str) -> list[str]:
-    """The tunes of an ABC file, each with the fields that stand before the first."""
+    """List the tunes of an ABC file, each with the fields that stand before the first."""
     header, *found = re.split(r"^(?=X:)", text, flags=re.MULTILINE)
     return [header + tune for tune in found]
 
@@ -67,7 +67,10 @@ def title(tune: str) -> str:
 
 
 def read(tune: str) -> list[Note]:
-    """The notes of one tune. Raises ValueError if it has no key (the music begins there) or a length is no fraction."""
+    """Read the notes of one tune.
+
+    Raise ValueError if it has no key (the music begins there) or a length is no fraction.
+    """
     reader = _Reader()
     for line in tune.splitlines():
         line = TEXT.sub("", line)
@@ -102,7 +105,7 @@ class _Reader:
 
     @property
     def unit(self) -> Fraction:
-        """The length of a plain letter, in whole notes."""
+        """Return the length of a plain letter, in whole notes."""
         return self.unit_field or (Fraction(1, 16) if self.metre < Fraction(3, 4) else Fraction(1, 8))
 
     def field(self, name: str, value: str) -> None:
@@ -143,7 +146,10 @@ class _Reader:
                 self.in_bar = {}
 
     def written(self, accidentals: str, letter: str, octave: str) -> Written:
-        """A note with its alteration: its own accidental, else that of the note tied to it, the bar's, the key's."""
+        """Read a note with its alteration.
+
+        That is its own accidental, else that of the note tied to it, the bar's, the key's.
+        """
         place = (letter, octave)
         if accidentals:
             self.in_bar[place] = sum(ACCIDENTALS[sign] for sign in accidentals)
@@ -153,7 +159,7 @@ class _Reader:
         return Written(letter, octave, self.in_bar.get(place, self.key.get(letter.upper(), 0)))
 
     def sound(self, written: list[Written], length: Fraction) -> None:
-        """A note, a chord or (no notes) a rest of `length` units."""
+        """Read a note, a chord or (no notes) a rest of `length` units."""
         duration = length * self.unit * QUARTERS * self.broken * self.tuplet
         top = max(written, key=lambda note: note.pitch, default=None)
         # These books also write slurs as ties: only a tie between equal pitches makes one note of two.
@@ -168,7 +174,7 @@ class _Reader:
             self.tuplet = Fraction(1)
 
     def break_rhythm(self, signs: str) -> None:
-        """a>b: the first half as long again, the second half as long; with n signs the rest is 1/2**n."""
+        """Apply a>b: the first half as long again, the second half as long; with n signs the rest is 1/2**n."""
         short = Fraction(1, 2 ** len(signs))
         first, self.broken = (2 - short, short) if signs[0] == ">" else (short, 2 - short)
         change = self.last_duration * (first - 1)
@@ -177,14 +183,14 @@ class _Reader:
         self.time += change
 
     def start_tuplet(self, notes: int, time: str | None, reach: str | None) -> None:
-        """(p:q:r: p notes in the time of q, for the next r."""
+        """Apply (p:q:r: p notes in the time of q, for the next r."""
         free = 3 if self.metre in COMPOUND_METRES else 2
         self.tuplet = Fraction(int(time) if time else TUPLETS.get(notes, free), notes)
         self.in_tuplet = int(reach) if reach else notes
 
 
 def _key(value: str, before: dict[str, int]) -> dict[str, int]:
-    """Alterations of a K: field. A field without a tonic (a clef) leaves those before."""
+    """Read the alterations of a K: field. A field without a tonic (a clef) leaves those before."""
     match = re.match(r"([A-G])([#b]?)[ \t]*([A-Za-z]*)(.*)", value)
     if value.lower().startswith("hp"):  # Highland pipes
         return {"F": 1, "C": 1}
@@ -201,7 +207,7 @@ def _key(value: str, before: dict[str, int]) -> dict[str, int]:
 
 
 def _length(text: str) -> Fraction:
-    """A length behind a note: "3", "/", "//", "/4", "3/2" or nothing, in units."""
+    """Read a length behind a note: "3", "/", "//", "/4", "3/2" or nothing, in units."""
     number, slashes, below = re.fullmatch(r"(\d*)(/*)(\d*)", text).groups()  # type: ignore[union-attr]
     return Fraction(int(number or 1), int(below or 2 ** len(slashes)))
 

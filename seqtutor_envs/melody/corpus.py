@@ -69,19 +69,19 @@ class Corpus:
         return len(self.offsets) - 1
 
     def melody(self, i: int) -> NDArray[np.uint8]:
-        """Tokens [T_i] of melody i."""
+        """Return tokens [T_i] of melody i."""
         return self.tokens[self.offsets[i] : self.offsets[i + 1]]
 
     def melodies(self, split: str) -> list[NDArray[np.uint8]]:
-        """All melodies of one split: "train", "validation" or "test"."""
+        """Return all melodies of one split: "train", "validation" or "test"."""
         return [self.melody(int(i)) for i in np.flatnonzero(self.split == SPLITS.index(split))]
 
     def counts(self) -> dict[str, int]:
-        """Source -> number of melodies."""
+        """Count the melodies of each source."""
         return {name: int((self.source == i).sum()) for i, name in enumerate(self.source_names)}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes what `from_npz` reads, whole or not at all; `skipped` is not kept."""
+        """Write what `from_npz` reads, whole or not at all; `skipped` is not kept."""
         content = io.BytesIO()
         np.savez_compressed(
             content,
@@ -95,7 +95,7 @@ class Corpus:
 
 
 def from_npz(path: str | os.PathLike[str], exclude: Iterable[str] = ()) -> Corpus:
-    """A corpus from an .npz with `tokens` and `offsets` and, if there, `source` with `source_names` and `split`.
+    """Read a corpus from an .npz with `tokens` and `offsets` and, if there, `source` with `source_names` and `split`.
 
     Without a source all melodies are of one that is named after the file; without a split the opening decides
     (`split_of`). Nothing in the file is executed. The melodies are taken as they are.
@@ -130,7 +130,7 @@ def from_npz(path: str | os.PathLike[str], exclude: Iterable[str] = ()) -> Corpu
 
 
 def from_midi_folder(folder: str | os.PathLike[str], transpose: bool = True, progress: bool = True) -> Corpus:
-    """A corpus from all .mid and .midi files in a folder and below, prepared as `prepare` says.
+    """Make a corpus from all .mid and .midi files in a folder and below, prepared as `prepare` says.
 
     A file that is unreadable, empty or polyphonic or gives no melody is left out and stands in `skipped` with the
     reason. Of the others every instrument that plays a single line (`midi.from_midi`) gives its melodies.
@@ -159,7 +159,7 @@ def from_midi_folder(folder: str | os.PathLike[str], transpose: bool = True, pro
 
 
 def from_music21(collections: Sequence[str] = tuple(COLLECTIONS), progress: bool = True) -> Corpus:
-    """A corpus from the tune books in an installed music21 (the extra `[corpus]`), prepared as `prepare` says.
+    """Make a corpus from the tune books in an installed music21 (the extra `[corpus]`), prepared as `prepare` says.
 
     Only the files are music21's, the reader is `abc`. A tune that cannot be read or gives no melody is left out and
     stands in `skipped` with the reason.
@@ -190,7 +190,7 @@ def from_music21(collections: Sequence[str] = tuple(COLLECTIONS), progress: bool
 
 
 def prepare(notes: Iterable[Note], transpose: bool = True) -> tuple[list[NDArray[np.uint8]], list[str]]:
-    """The melodies in one line of music, and why each other stretch of it is left out.
+    """Extract the melodies in one line of music, and why each other stretch of it is left out.
 
     Top note of a chord, grace notes (without duration) dropped, onsets and ends rounded to the step; split where 16 or
     more steps are silent. A stretch begins with its first note, ends with its last, is cut at 1,024 steps, and is kept
@@ -214,7 +214,7 @@ def prepare(notes: Iterable[Note], transpose: bool = True) -> tuple[list[NDArray
 
 
 def major_key(pitches: Sequence[int]) -> tuple[int, float]:
-    """Tonic (0 = C .. 11 = B) of the major key that holds most of the pitches, and the share it holds.
+    """Find the tonic (0 = C .. 11 = B) of the major key that holds most of the pitches, and the share it holds.
 
     Ties, as in a melody without fourth or seventh: the key whose tonic ends the melody; then that with more notes of
     its tonic triad; then that whose tonic lies least below the last note. So the key moves with a transposed melody.
@@ -232,14 +232,14 @@ def major_key(pitches: Sequence[int]) -> tuple[int, float]:
 
 
 def split_of(tokens: NDArray[Any]) -> int:
-    """0 train, 1 validation, 2 test: by a hash of the first seven pitch intervals, the same on every machine."""
+    """Return 0 train, 1 validation, 2 test: by a hash of the first seven pitch intervals, the same on every machine."""
     pitches = tokens[tokens >= LOWEST_TOKEN][: OPENING + 1].astype(np.int8)
     bucket = zlib.crc32(np.diff(pitches).tobytes()) % 100
     return int(bucket >= VALIDATION_FROM) + int(bucket >= TEST_FROM)
 
 
 def _stretches(line: list[Segment]) -> Iterator[list[Segment]]:
-    """The line in pieces between silences."""
+    """Cut the line into pieces between silences."""
     begin = 0
     for i, (part, following) in enumerate(itertools.pairwise(line), start=1):
         if following.start - part.end >= SILENCE:
@@ -250,7 +250,7 @@ def _stretches(line: list[Segment]) -> Iterator[list[Segment]]:
 
 
 def _melody(stretch: list[Segment], grid_share: float, transpose: bool) -> NDArray[np.uint8]:
-    """Tokens of one stretch. Raises ValueError with the reason where it is none to learn from."""
+    """Encode one stretch as tokens. Raise ValueError with the reason where it is none to learn from."""
     first = stretch[0].start
     parts = [part._replace(start=part.start - first) for part in stretch if part.start - first < LONGEST]
     length = min(parts[-1].end, LONGEST)
@@ -271,7 +271,7 @@ def _melody(stretch: list[Segment], grid_share: float, transpose: bool) -> NDArr
 
 
 def _melodies(lines: Iterable[Iterable[Note]], transpose: bool) -> list[NDArray[np.uint8]]:
-    """The melodies of one file or tune. Raises ValueError with the reasons if there is none."""
+    """Collect the melodies of one file or tune. Raise ValueError with the reasons if there is none."""
     prepared = [prepare(line, transpose) for line in lines]
     melodies = [melody for kept, _ in prepared for melody in kept]
     if not melodies:
@@ -282,7 +282,7 @@ def _melodies(lines: Iterable[Iterable[Note]], transpose: bool) -> list[NDArray[
 
 
 def _unique(found: Sequence[tuple[str, NDArray[np.uint8]]], skipped: Sequence[tuple[str, str]], what: str) -> Corpus:
-    """A corpus of (source, melody), each exact duplicate but the first left out."""
+    """Make a corpus of (source, melody), each exact duplicate but the first left out."""
     if not found:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in skipped[:20])
         more = f"\n  and {len(skipped) - 20} more" if len(skipped) > 20 else ""

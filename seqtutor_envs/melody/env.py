@@ -1,21 +1,119 @@
-"""The melody environment: its specification, and its keywords."""
+"""The melody environment: its specification and its keywords."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
-from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
+from gymnasium.vector import AutoresetMode
+
+from seqtutor_envs.checks import nothing_beside_task
+from seqtutor_envs.env import SequenceTutorEnv
 from seqtutor_envs.melody.task import MelodyTask
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.task import Task
+from seqtutor_envs.vector_env import SequenceTutorVectorEnv
 
 LENGTH = 32  # sixteenths, two bars of 4/4: the paper's
 
 
 class MelodyVectorEnv(SequenceTutorVectorEnv):
-    """N melodies of a MelodyEnv at once; besides its arguments num_envs, autoreset_mode and infos."""
+    """Generate N melodies at once, each as MelodyEnv specifies."""
+
+    def __init__(
+        self,
+        *,
+        num_envs: int = 1,
+        c: float = 2.0,
+        prior: str | os.PathLike[str] | Prior = "melody",
+        length: int = LENGTH,
+        term_weights: Mapping[str, float] | None = None,
+        task: Task | None = None,
+        obs_mode: str = "token",
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        infos: str = "full",
+    ) -> None:
+        super().__init__(
+            _task(task, length, term_weights), prior, num_envs=num_envs, c=c, obs_mode=obs_mode,
+            autoreset_mode=autoreset_mode, render_mode=render_mode, infos=infos,
+        )
+
+
+class MelodyEnv(SequenceTutorEnv):
+    """Compose a melody, note by note, under a prior learned from folk tunes and nine rules of music theory.
+
+    ## Description
+    The melody task of Jaques et al., "Sequence Tutor" (ICML 2017). A recurrent network has learned p(a | s) from
+    melodies; the reward adds its log p to what the rules pay. An agent that maximises it with an entropy bonus
+    (J = E[R / c] - KL(pi || p)) keeps what was learned and follows the rules as far as the temperature c demands.
+
+    >>> import gymnasium as gym
+    >>> env = gym.make("seqtutor_envs:SeqTutor-Melody-v0")
+    >>> env.action_space, env.observation_space
+    (Discrete(38), Discrete(39))
+    >>> observation, info = env.reset()
+    >>> int(observation)  # the start token
+    38
+    >>> observation, reward, terminated, truncated, info = env.step(14)  # middle C opens the melody: tonic pays 3
+    >>> info["terms"]["tonic"], info["task_reward"]
+    (3.0, 1.5)
+    >>> reward == info["prior_log_prob"] + info["task_reward"]
+    True
+
+    ## Action Space
+    `Discrete(38)`: what happens in the next sixteenth.
+
+    | action | name | meaning |
+    |---|---|---|
+    | 0 | off | note off |
+    | 1 | hold | hold what sounds, or the rest |
+    | 2..37 | C3..B5 | begin a note, MIDI pitch 48..83 (action = pitch - 46; 14 is middle C); the note before ends |
+
+    ## Observation Space
+    With `obs_mode="token"`, the default, `Discrete(39)`: the last token; 38, the start token, at the start. The other
+    modes and the infos are those of every environment: see `help(seqtutor_envs.env.SequenceTutorEnv)`.
+
+    ## Rewards
+    log p(a | s) + r_T(s, a) / c, in nats. r_T is the weighted sum of nine terms, each a pure function of the tokens so
+    far (`seqtutor_envs.melody.rules` has the details).
+
+    | term | pays | for |
+    |---|---|---|
+    | key | -1 | a pitch outside C major |
+    | tonic | 3 | middle C first and at the first of the last four steps, then a hold, then holds or offs |
+    | repetition | -100 | a token repeated too often |
+    | autocorrelation | -3 abs(r) | each lag 1, 2, 3 at which the melody correlates with itself, abs(r) > .15 |
+    | motif | 3 + .3 (k - 3) | the last 8 tokens hold k >= 3 different pitches |
+    | repeated_motif | 4 + (k - 3) | these 8 tokens stand in the melody already |
+    | interval | 5 x -1 .. .3 | the move from the last pitch, by its interval |
+    | leap | 5 or -5 | a leap is resolved, or doubled |
+    | unique_extremes | 3 each | at the last step: the highest token, the lowest pitch occurs once |
+
+    ## Starting State
+    The start token, no token chosen. Deterministic, as is everything after it.
+
+    ## Episode End
+    `terminated` after `length` tokens; never truncated.
+
+    ## Arguments
+    | keyword | default | meaning |
+    |---|---|---|
+    | `c` | 2.0 | temperature; with the paper's .5 the rules decide nearly alone |
+    | `prior` | "melody" | a shipped name, a path, or a Prior; loaded once per process |
+    | `obs_mode` | "token" | "token", "prefix" or "dict" |
+    | `length` | 32 | sixteenths |
+    | `term_weights` | None | name -> weight; 1 for the names left out |
+    | `task` | None | a Task of your own (`MelodyTask(rules={...})`, or another domain's with its prior) |
+    | `render_mode` | None | "ansi": names and durations; "rgb_array": a piano roll |
+
+    `gymnasium.make_vec` takes besides `num_envs`, `autoreset_mode` and `infos`.
+
+    ## Version History
+    - v0: first version.
+    """
+
+    vector_class = MelodyVectorEnv
 
     def __init__(
         self,
@@ -25,61 +123,17 @@ class MelodyVectorEnv(SequenceTutorVectorEnv):
         length: int = LENGTH,
         term_weights: Mapping[str, float] | None = None,
         task: Task | None = None,
-        **kwargs: Any,
+        obs_mode: str = "token",
+        render_mode: str | None = None,
     ) -> None:
-        if task is None:
-            task = MelodyTask(length, term_weights)
-        elif term_weights is not None or length not in (LENGTH, task.length):
-            raise ValueError("A task brings its own length and weights: give them to it, not beside `task`.")
-        super().__init__(task, prior, c=c, **kwargs)
+        super().__init__(
+            _task(task, length, term_weights), prior, c=c, obs_mode=obs_mode, render_mode=render_mode
+        )
 
 
-class MelodyEnv(SequenceTutorEnv):
-    """A melody, written note by note under a prior learned from folk tunes and nine rules of music theory.
-
-    ## Description
-    The melody task of Jaques et al., "Sequence Tutor" (ICML 2017). A recurrent network has learned p(a|s) from
-    melodies; the reward adds its log p to the rules' verdict, so that an agent which maximises it with an entropy
-    bonus (J = E[R / c] - KL(pi || p)) keeps what was learned and follows the rules as far as the temperature c
-    demands.
-
-    ## Action Space
-    `Discrete(38)`: what happens in the next sixteenth. 0 = note off, 1 = hold what sounds (or the rest), 2..37 = a
-    new note of MIDI pitch 48..83 (token = pitch - 46, so 14 is middle C); it ends the note before.
-
-    ## Observation Space
-    By `obs_mode`: "token", `Discrete(39)`, the last token, 38 (the start token) at the start. "prefix", `Box(0, 38,
-    (length,), int64)`, the tokens so far, then 38 as filler. "dict", `Dict(token=Discrete(39), step=Discrete(length +
-    1), action_mask=Box(0, 1, (38,), int8))`. Only "prefix" shows the whole state.
-
-    ## Rewards
-    log p(a|s) + r_T(s, a) / c, in nats and always finite (log p is at least -87.3). r_T is the weighted sum of nine
-    terms, each a pure function of the tokens so far (`seqtutor_envs.melody.rules`): key, tonic, repetition,
-    autocorrelation, motif, repeated_motif, interval, leap, unique_extremes.
-
-    ## Starting State
-    The start token, no token chosen. Deterministic, as is everything after it: actions alone decide.
-
-    ## Episode End
-    `terminated` after `length` tokens; never truncated.
-
-    ## Information
-    `reset` and `step`: `prior_log_probs` float32 [38], the row that judges the next action, and `action_mask` int8
-    [38], all ones; absent after the end. `step` besides: `prior_log_prob`, `task_reward` (r_T / c; their sum is the
-    reward), `terms` (name -> raw term, before its weight). At the end: `sequence`, the list of note names.
-
-    ## Arguments
-    - `c=2.0`: temperature; the paper's .5 lets the rules rule.
-    - `prior="melody"`: a shipped name, a path, or a Prior; loaded once per process.
-    - `obs_mode="token"`, `render_mode=None` ("ansi": names and durations; "rgb_array": a piano roll).
-    - `length=32`: sixteenths.
-    - `term_weights=None`: name -> weight, 1 where it is silent.
-    - `task=None`: a Task of one's own (`MelodyTask(rules={...})`, or another domain's with its prior).
-    - `gymnasium.make_vec` besides: `num_envs`, `autoreset_mode` (enum or string), `infos` ("full"; "end": a step's
-      only where an episode ends).
-
-    ## Version History
-    - v0: first version.
-    """
-
-    vector_class = MelodyVectorEnv
+def _task(task: Task | None, length: int, term_weights: Mapping[str, float] | None) -> Task:
+    """Return the user's task or make the nine rules'. Raise ValueError where both are described."""
+    if task is None:
+        return MelodyTask(length, term_weights)
+    nothing_beside_task({"length": length not in (LENGTH, task.length), "term_weights": term_weights is not None})
+    return task

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from seqtutor_envs.judge import judged
+from seqtutor_envs.judge import evaluate_samples
 from seqtutor_envs.melody import table1
 from seqtutor_envs.melody.table1 import PAPER_TABLE_1
 from seqtutor_envs.melody.task import MelodyTask
@@ -22,7 +22,7 @@ __all__ = ["PAPER_TABLE_1", "table"]
 def table(
     tokens: Any, prior: Prior | None = None, log_probs: Any = None, task: Task | None = None, c: float = 2.0
 ) -> dict[str, float]:
-    """Table 1 of the paper for melodies [N, T], and what judges their writer.
+    """Compute Table 1 of the paper for melodies [N, T], and how far they meet the objective.
 
     Shares of all N T steps: `excessively_repeated` (rule 3), which is the sum of `repeated_pitches` (the token a is a
     pitch) and `long_holds` (a is a hold or an off); `not_in_key` (1); `in_motif` (5); `in_repeated_motif` (6).
@@ -30,10 +30,7 @@ def table(
     (`distinct_melodies` / N). `leaps_resolved` is resolved / (resolved + doubled) (8). `autocorrelation_1`, `_2`, `_3`
     are means of rule 4's coefficient over the whole melody, without the melodies where it is undefined because all
     tokens are equal. `distinct_melodies` and `distinct_4grams` (four tokens in a row) are counts.
-    Means over melodies: `task_return`, R = sum of r_T, not divided by c; `term_<name>`, the sum of a rule's raw term,
-    for each rule of the task; with a prior `log_p`, and `log_p_per_step`; with the writer's log pi besides `kl`, of
-    log pi - log p, and `j`, of R/c + log p - log pi: estimates of KL(pi || p) and J where the melodies are samples of
-    pi. `task_return`, `log_p`, `kl` and `j` have their standard errors beside them, in `<name>_se`.
+    `task_return`, `term_<name>`, `log_p`, `log_p_per_step`, `kl` and `j`: as `judge.evaluate_samples` says.
 
     Args:
         tokens: [N, T], N and T at least 1.
@@ -52,6 +49,6 @@ def table(
     task = MelodyTask(length=tokens.shape[1]) if task is None else task
     if task.length != tokens.shape[1]:
         raise ValueError(f"The melodies have {tokens.shape[1]} steps, the task's length is {task.length}.")
-    row = judged(task, tokens, None, prior, log_probs, c)
+    row = evaluate_samples(task, tokens, None, prior, log_probs, c)
     row["distinct_melodies"] = row.pop("distinct_sequences")
     return row if isinstance(task, MelodyTask) else table1.rows(task.checked(tokens)) | row

@@ -49,7 +49,7 @@ class MidiError(ValueError):
 
 
 def to_midi(tokens: Any, qpm: float = 80.0) -> pretty_midi.PrettyMIDI:
-    """A melody [T] as MIDI, one instrument, at `qpm` quarter notes a minute.
+    """Convert a melody [T] to MIDI, one instrument, at `qpm` quarter notes a minute.
 
     `from_midi` gives back `canonical(tokens)`: a rest at the end is kept by a text event where it ends.
     Raises ValueError on tokens that are no melody and on a tempo that MIDI cannot hold.
@@ -73,7 +73,7 @@ def to_midi(tokens: Any, qpm: float = 80.0) -> pretty_midi.PrettyMIDI:
 
 
 def from_midi(source: str | os.PathLike[str] | pretty_midi.PrettyMIDI) -> list[NDArray[np.int64]]:
-    """The melodies in a MIDI file: one token array for each instrument that plays a single line.
+    """Read the melodies in a MIDI file: one token array for each instrument that plays a single line.
 
     Drums are ignored. Onsets and ends are rounded to sixteenths of the file's own grid; step 0 is the file's start.
     Of a chord the top note counts (`notes.on_grid`). A melody that leaves 48..83 is moved by the fewest whole octaves
@@ -108,7 +108,10 @@ def from_midi(source: str | os.PathLike[str] | pretty_midi.PrettyMIDI) -> list[N
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[list[Note]]:
-    """The single lines of a MIDI file, as played: what a corpus is made of. Raises MidiError as `from_midi` does."""
+    """Read the single lines of a MIDI file, as played: what a corpus is made of.
+
+    Raise MidiError as `from_midi` does.
+    """
     lines, problems = _lines(_read(path))
     if not lines:
         raise MidiError(_listed(problems))
@@ -116,7 +119,7 @@ def read_lines(path: str | os.PathLike[str]) -> list[list[Note]]:
 
 
 def write_midi(melody: Any, path: str | os.PathLike[str], qpm: float = 80.0) -> None:
-    """Writes tokens [T] or a PrettyMIDI to a MIDI file, whole or not at all."""
+    """Write tokens [T] or a PrettyMIDI to a MIDI file, whole or not at all."""
     midi = melody if isinstance(melody, pretty_midi.PrettyMIDI) else to_midi(melody, qpm)
     content = io.BytesIO()
     midi.write(content)
@@ -124,7 +127,7 @@ def write_midi(melody: Any, path: str | os.PathLike[str], qpm: float = 80.0) -> 
 
 
 def to_wav(melody: Any, path: str | os.PathLike[str], sample_rate: int = 22050, qpm: float = 80.0) -> None:
-    """Plays tokens [T] or a PrettyMIDI on a plucked string: a WAV file (mono, 16 bit), written whole or not at all."""
+    """Play tokens [T] or a PrettyMIDI on a plucked string: a WAV file (mono, 16 bit), written whole or not at all."""
     midi = melody if isinstance(melody, pretty_midi.PrettyMIDI) else to_midi(melody, qpm)
     sound = midi.synthesize(fs=sample_rate, wave=_plucked_string, normalize=False)
     loudest = np.abs(sound).max(initial=0.0)
@@ -148,7 +151,7 @@ def _read(path: str | os.PathLike[str]) -> pretty_midi.PrettyMIDI:
 
 
 def _lines(midi: pretty_midi.PrettyMIDI) -> tuple[dict[str, list[Note]], dict[str, str]]:
-    """Notes of each instrument that plays a single line, and of each other one why it does not, both by its name."""
+    """Read the notes of each instrument that plays a single line; of each other one say why not; both by name."""
     lines: dict[str, list[Note]] = {}
     problems: dict[str, str] = {}
     for number, instrument in enumerate(midi.instruments, start=1):
@@ -175,7 +178,7 @@ def _quarters(midi: pretty_midi.PrettyMIDI, seconds: float) -> float:
 
 
 def _second_voice(line: list[Note]) -> str | None:
-    """Why notes sorted by onset are no single line, or None if they are."""
+    """Return why notes sorted by onset are no single line, or None if they are."""
     onsets, chords = {rounded(line[0].onset)}, set()
     sounding_until = line[0].onset + line[0].duration
     for note in line[1:]:
@@ -198,7 +201,9 @@ def _listed(problems: dict[str, str]) -> str:
 
 
 def _plucked_string(phase: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Waveform at phase [samples] in radians since the pluck: partials that die away the faster the higher they are.
+    """Synthesise: the waveform at phase [samples] in radians since the pluck.
+
+    Its partials die away the faster the higher they are.
 
     It swells from zero, so without a click; pretty_midi's synthesiser adds a slow decay and a fade-out of up to 0.1 s.
     """

@@ -41,7 +41,7 @@ class Segment(NamedTuple):
 
 
 def checked(tokens: Any) -> NDArray[np.int64]:
-    """`tokens` as int64 [T]. Raises ValueError where they are no melody."""
+    """Check tokens and return them as int64 [T]. Raise ValueError where they are no melody."""
     array = np.asarray(tokens)
     if array.ndim != 1 or array.size and not np.issubdtype(array.dtype, np.integer):
         found = f"{array.dtype} of shape {list(array.shape)}"
@@ -52,7 +52,7 @@ def checked(tokens: Any) -> NDArray[np.int64]:
 
 
 def segments(tokens: Any) -> list[Segment]:
-    """The notes and rests of a melody [T], end to end; neighbouring rests are one."""
+    """List the notes and rests of a melody [T], end to end; neighbouring rests are one."""
     found: list[Segment] = []
     for step, token in enumerate(checked(tokens).tolist()):
         resting = bool(found) and found[-1].pitch is None
@@ -64,7 +64,10 @@ def segments(tokens: Any) -> list[Segment]:
 
 
 def tokens_of(parts: Iterable[Segment], length: int) -> NDArray[np.int64]:
-    """Tokens [length] of segments on the grid, which must not overlap; where there is none, it rests."""
+    """Encode segments as tokens [length].
+
+    Segments are on the grid and must not overlap; where there is none, the melody rests.
+    """
     tokens = np.full(length, HOLD, dtype=np.int64)
     rest_from = 0
     for part in sorted(parts):
@@ -79,13 +82,18 @@ def tokens_of(parts: Iterable[Segment], length: int) -> NDArray[np.int64]:
 
 
 def canonical(tokens: Any) -> NDArray[np.int64]:
-    """The one spelling of a melody [T] that sounds the same: every rest, also the first, is a note off and holds."""
+    """Return the one spelling of a melody [T] that sounds the same.
+
+    Every rest, also the first, is a note off and holds.
+    """
     tokens = checked(tokens)
     return tokens_of(segments(tokens), len(tokens))
 
 
 def on_grid(notes: Iterable[Note]) -> list[Segment]:
-    """One melodic line: onsets and ends rounded to the step (halves up), one note a step, cut where the next begins.
+    """Reduce notes to one melodic line.
+
+    Onsets and ends are rounded to the step (halves up), one note a step, cut where the next begins.
 
     Of several notes that fall on one step those within OFF_GRID of it come first, and of these the highest: the top
     note of a chord, of two thirty-seconds the one on the beat. A note lasts at least one step; one without
@@ -106,17 +114,22 @@ def on_grid(notes: Iterable[Note]) -> list[Segment]:
 
 
 def is_on_grid(onset: float) -> bool:
-    """Whether an onset (in quarters) lies within OFF_GRID steps of a step."""
+    """Return whether an onset (in quarters) lies within OFF_GRID steps of a step."""
     return abs(onset * STEPS_PER_QUARTER - rounded(onset)) <= OFF_GRID
 
 
 def rounded(quarters: float) -> int:
-    """The nearest step; halves go up, so that two equal notes are never rounded apart in different directions."""
+    """Round to the nearest step.
+
+    Halves go up, so that two equal notes are never rounded apart in different directions.
+    """
     return math.floor(quarters * STEPS_PER_QUARTER + 0.5)
 
 
 def octaves_into_range(pitches: Sequence[int], centred: bool = False) -> int:
-    """Semitones, whole octaves, that bring all pitches into 48..83: the fewest or, centred, those nearest the middle.
+    """Find the semitones, whole octaves, that bring all pitches into 48..83.
+
+    Of several, the fewest or, centred, those nearest the middle.
 
     Raises ValueError where none do.
     """

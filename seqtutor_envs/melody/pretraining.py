@@ -43,7 +43,7 @@ def melody(
     resume: bool = False,
     note: str = "",
 ) -> None:
-    """Trains a melody prior. Give one of --midi, --corpus and --tokens.
+    """Train a melody prior. Give one of --midi, --corpus and --tokens.
 
     Ctrl-C leaves the best weights so far in OUT; --resume goes on from the last whole epoch.
 
@@ -82,13 +82,13 @@ def melody(
     prior = fit(train, validation, MELODY_VOCAB, out, settings, EPISODE, card, resume=resume, progress_bar=True)
     prior.card |= measured(prior, data)
     path = prior.save(out)
-    figures = prior.card["validation"]
-    print(f"{path}: validation nll {figures['nll_per_token']:.4f} per token, {figures['nll_per_onset']:.4f} per onset")
+    nll = prior.card["validation"]
+    print(f"{path}: validation nll {nll['nll_per_token']:.4f} per token, {nll['nll_per_onset']:.4f} per onset")
     print("baselines per token: " + ", ".join(f"{name} {nll:.4f}" for name, nll in prior.card["baselines"].items()))
 
 
 def with_validation(data: Corpus) -> tuple[Corpus, str]:
-    """The corpus with melodies to train and to validate on, and what decided the split.
+    """Split a corpus into melodies to train and to validate on, and say what decided the split.
 
     Of a few melodies the hash of their opening may leave none on one side; then every tenth, the first included, is
     held out. Raises ValueError where there is only one.
@@ -102,27 +102,27 @@ def with_validation(data: Corpus) -> tuple[Corpus, str]:
 
 
 def measured(prior: RecurrentPrior, data: Corpus) -> dict[str, Any]:
-    """Held-out figures of a trained prior for its card, in nats.
+    """Measure a trained prior on held-out melodies for its card, in nats.
 
     nll_per_onset is all nll over the number of onsets (what a note costs, its length included: it does not depend on
     how fine the grid is); nll_at_onsets is the mean nll of the tokens that are onsets.
     """
     network = RecurrentNetwork.from_weights(prior.weights, prior.cell)
-    figures: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
     for split in ("validation", "test"):
         chosen = np.flatnonzero(data.split == SPLITS.index(split))
         if not len(chosen):
             continue
         losses = token_nll(network, data.melodies(split))
         names = [data.source_names[data.source[i]] for i in chosen]
-        figures[split] = _nll(losses, data.melodies(split)) | {
+        metrics[split] = _nll(losses, data.melodies(split)) | {
             "by_source": {
                 name: _nll(*(_where(names, name, sequences) for sequences in (losses, data.melodies(split))))
                 for name in sorted(set(names))
             }
         }
-    figures["baselines"] = ngram.baselines(data.melodies("train"), data.melodies("validation"), len(MELODY_VOCAB))
-    return figures
+    metrics["baselines"] = ngram.baselines(data.melodies("train"), data.melodies("validation"), len(MELODY_VOCAB))
+    return metrics
 
 
 def _nll(losses: Sequence[NDArray[np.float64]], melodies: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def _where(names: Sequence[str], name: str, sequences: Sequence[Any]) -> list[An
 
 
 def _data_card(data: Corpus, split_by: str) -> dict[str, Any]:
-    """Sources with their licences, the split and a hash of the data."""
+    """Describe the data: sources with their licences, the split and a hash of the data."""
     lengths = np.diff(data.offsets)
     digest = hashlib.sha256()
     for array in (data.tokens, data.offsets, data.split):
@@ -168,7 +168,7 @@ def _data_card(data: Corpus, split_by: str) -> dict[str, Any]:
 
 
 def _command(settings: Settings, origin: str, exclude: tuple[str, ...], transpose: bool) -> str:
-    """The command that makes this prior again, defaults left out."""
+    """Write the command that makes this prior again, defaults left out."""
     words = ["python -m seqtutor_envs.pretrain melody", origin]
     if exclude:
         words.append("--exclude " + shlex.join(exclude))

@@ -26,7 +26,7 @@ UNWRITTEN, MARKER = "#c3ccd7", "#c2185b"
 
 
 def render_ansi(tokens: Any) -> str:
-    """A melody [T] in note names and durations in whole notes, bars between "|"; C4:1/4 is a quarter.
+    """Spell a melody [T] in note names and durations in whole notes, bars between "|"; C4:1/4 is a quarter.
 
     "C4:1/4 D4:1/8 rest:1/8 E4:1/2~ | ~E4:1/4"; the "~" ties a note over the bar line.
     """
@@ -41,7 +41,7 @@ def render_ansi(tokens: Any) -> str:
 
 
 def render_rgb(tokens: Any, episode_return: float, length: int = 32) -> NDArray[np.uint8]:
-    """A melody so far [t] of `length` steps as a piano roll, with the sum of environment rewards (nats).
+    """Draw a melody so far [t] of `length` steps as a piano roll, with the sum of environment rewards (nats).
 
     Returns:
         [480, 960, 3], whatever the melody, as a video needs it.
@@ -62,7 +62,7 @@ def render_rgb(tokens: Any, episode_return: float, length: int = 32) -> NDArray[
 
 
 def piano_roll(ax: Axes, tokens: Any, length: int | None = None, title: str | None = None) -> None:
-    """Draws a melody [t] into `ax`: pitch upwards, C3 to B5, time to the right, with bars and beats.
+    """Draw a melody [t] into `ax`: pitch upwards, C3 to B5, time to the right, with bars and beats.
 
     Notes of C major are blue, others orange. If the melody is to have more steps than it has (`length`), the place
     it has reached is marked and what lies beyond is grey.
@@ -88,7 +88,7 @@ def piano_roll(ax: Axes, tokens: Any, length: int | None = None, title: str | No
 
 
 def _grid(ax: Axes, length: int) -> None:
-    """Axes of the roll: names of the natural pitches, rows of the black keys, bars and beats."""
+    """Draw the axes of the roll: names of the natural pitches, rows of the black keys, bars and beats."""
     pitches = range(LOWEST_PITCH, HIGHEST_PITCH + 1)
     naturals = [pitch for pitch in pitches if pitch % 12 in C_MAJOR]
     ax.set(xlim=(0, length), ylim=(LOWEST_PITCH - 0.5, HIGHEST_PITCH + 2.5), facecolor=PAPER)
@@ -110,7 +110,10 @@ def _grid(ax: Axes, length: int) -> None:
 
 
 def _boxes(ax: Axes, sides: list[tuple[float, float, float, float]], colours: str | list[str], zorder: int) -> None:
-    """Filled boxes (left, right, bottom, top), as one artist: a patch each would double the time of a long melody."""
+    """Draw filled boxes (left, right, bottom, top), as one artist.
+
+    A patch each would double the time of a long melody.
+    """
     from matplotlib.collections import PolyCollection
 
     corners = [((left, bottom), (right, bottom), (right, top), (left, top)) for left, right, bottom, top in sides]

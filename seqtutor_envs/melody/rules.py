@@ -38,14 +38,14 @@ INTERVAL_FACTOR = 5.0  # the interval rule's values are printed without it
 
 @njit(**RULE)
 def key(tokens, t, length):  # type: ignore[no-untyped-def]
-    """Rule 1: -1 for a pitch outside C major."""
+    """Pay rule 1: -1 for a pitch outside C major."""
     a = tokens[t]
     return -1.0 if a >= LOWEST_TOKEN and pitch_class(a) not in C_MAJOR else 0.0
 
 
 @njit(**RULE)
 def tonic(tokens, t, length):  # type: ignore[no-untyped-def]
-    """Rule 2: +3 for middle C at the first step and at the first of the last four, a hold after that, then hold or off.
+    """Pay rule 2: +3 for middle C at the first step and at the first of the last four, then a hold, then hold or off.
 
     A melody shorter than four steps can meet two of these at once; the first one named here then holds.
     """
@@ -61,7 +61,7 @@ def tonic(tokens, t, length):  # type: ignore[no-untyped-def]
 
 @njit(**RULE)
 def repetition(tokens, t, length):  # type: ignore[no-untyped-def]
-    """Rule 3: -100 for a token repeated too often.
+    """Pay rule 3: -100 for a token repeated too often.
 
     Walking back over x, tokens equal to a are counted, other holds and offs are skipped and remembered, another pitch
     stops. Too often: more than 4, or more than 6 with something skipped; for an off more than 1.
@@ -81,7 +81,7 @@ def repetition(tokens, t, length):  # type: ignore[no-untyped-def]
 
 @njit(**RULE)
 def autocorrelation(tokens, t, length):  # type: ignore[no-untyped-def]
-    """Rule 4: -3 |r| for each of the lags 1, 2, 3 whose coefficient has |r| > .15, over all tokens including a.
+    """Pay rule 4: -3 |r| for each of the lags 1, 2, 3 whose coefficient has |r| > .15, over all tokens including a.
 
     Of a coefficient that is 3/20 exactly (one in 300) the double may lie on either side of .15, so the form and the
     order of summation in `coefficients` are part of the rule.
@@ -94,14 +94,14 @@ def autocorrelation(tokens, t, length):  # type: ignore[no-untyped-def]
 
 @njit(**RULE)
 def motif(tokens, t, length):  # type: ignore[no-untyped-def]
-    """Rule 5: 3 + .3 (k - 3) where the last 8 tokens including a hold k >= 3 distinct pitches."""
+    """Pay rule 5: 3 + .3 (k - 3) where the last 8 tokens including a hold k >= 3 distinct pitches."""
     k = distinct_pitches(tokens, t)
     return 3.0 + 0.3 * (k - 3) if k >= 3 else 0.0
 
 
 @njit(**RULE)
 def repeated_motif(tokens, t, length):  # type: ignore[no-untyped-def]
-    """Rule 6: 4 + (k - 3) where those 8 tokens (k >= 3) stand already, at any offset, in x without its last 7."""
+    """Pay rule 6: 4 + (k - 3) where those 8 tokens (k >= 3) stand already, at any offset, in x without its last 7."""
     k = distinct_pitches(tokens, t)
     if k < 3:
         return 0.0
@@ -117,7 +117,7 @@ def repeated_motif(tokens, t, length):  # type: ignore[no-untyped-def]
 
 @njit(**RULE)
 def interval(tokens, t, length):  # type: ignore[no-untyped-def]
-    """Rule 7: 5 times the value of the move from p to a; 0 without p.
+    """Pay rule 7: 5 times the value of the move from p to a; 0 without p.
 
     A hold .3 after C or G, else .075; an off .15 after C or G, else .05. A pitch by d = |a - p|: a fifth (7) from C or
     G .1, a third (4) from C or E .15; other thirds .09, seconds (2) .08, fourths (5) .07, sixths (9) .05, other fifths
@@ -152,7 +152,7 @@ def interval(tokens, t, length):  # type: ignore[no-untyped-def]
 
 @njit(**RULE)
 def leap(tokens, t, length):  # type: ignore[no-untyped-def]
-    """Rule 8: +5 where a leap is resolved, -5 where it is doubled; a leap is d = |a - p| >= 7.
+    """Pay rule 8: +5 where a leap is resolved, -5 where it is doubled; a leap is d = |a - p| >= 7.
 
     A leap with none pending leaves its direction and p pending. A leap in the pending direction doubles it, which stays
     pending; one in the opposite direction clears it and resolves it only if more than 6 other tokens stand between this
@@ -191,7 +191,7 @@ def leap(tokens, t, length):  # type: ignore[no-untyped-def]
 
 @njit(**RULE)
 def unique_extremes(tokens, t, length):  # type: ignore[no-untyped-def]
-    """Rule 9: at the last step +3 if the highest token occurs once, +3 if the lowest pitch occurs once."""
+    """Pay rule 9: at the last step +3 if the highest token occurs once, +3 if the lowest pitch occurs once."""
     if t != length - 1:
         return 0.0
     unique_maximum, unique_minimum = extremes(tokens, t + 1)
@@ -200,13 +200,13 @@ def unique_extremes(tokens, t, length):  # type: ignore[no-untyped-def]
 
 @njit(**RULE)
 def pitch_class(token):  # type: ignore[no-untyped-def]
-    """Semitones above C, 0..11, of a pitch token."""
+    """Return semitones above C, 0..11, of a pitch token."""
     return (token - LOWEST_TOKEN) % 12
 
 
 @njit(**RULE)
 def last_pitch(tokens, t):  # type: ignore[no-untyped-def]
-    """The last pitch token in tokens[:t]; -1 if there is none."""
+    """Return the last pitch token in tokens[:t]; -1 if there is none."""
     for i in range(t - 1, -1, -1):
         if tokens[i] >= LOWEST_TOKEN:
             return tokens[i]
@@ -215,7 +215,7 @@ def last_pitch(tokens, t):  # type: ignore[no-untyped-def]
 
 @njit(**RULE)
 def distinct_pitches(tokens, t):  # type: ignore[no-untyped-def]
-    """k, the number of distinct pitches in the 8 tokens that end at t; 0 where there are fewer than 8 tokens."""
+    """Count k, the number of distinct pitches in the 8 tokens that end at t; 0 where there are fewer than 8 tokens."""
     if t < MOTIF - 1:
         return 0
     seen = 0  # bit i: token i occurs
@@ -229,7 +229,7 @@ def distinct_pitches(tokens, t):  # type: ignore[no-untyped-def]
 
 @njit(**RULE)
 def coefficients(tokens, n):  # type: ignore[no-untyped-def]
-    """Autocorrelation r of tokens[:n] at lags 1, 2, 3; NaN where it is undefined, all n tokens being equal.
+    """Compute the autocorrelation r of tokens[:n] at lags 1, 2, 3; NaN where it is undefined, all n tokens being equal.
 
     r = sum_i d[i] d[i + lag] / n / var, var = sum_i d[i]^2 / n, d = token - mean; sums from left to right, in doubles.
     """
@@ -254,7 +254,7 @@ def coefficients(tokens, n):  # type: ignore[no-untyped-def]
 
 @njit(**RULE)
 def extremes(tokens, n):  # type: ignore[no-untyped-def]
-    """Whether the highest of tokens[:n] (offs and holds count) and the lowest pitch in it (if any) occur just once."""
+    """Return whether the highest of tokens[:n] (offs and holds count) and its lowest pitch (if any) occur just once."""
     once, twice = 0, 0  # bit i: token i occurs (at least twice)
     for i in range(n):
         bit = 1 << tokens[i]
@@ -269,7 +269,7 @@ def extremes(tokens, n):  # type: ignore[no-untyped-def]
 
 @njit(**RULE)
 def _all_rules(tokens, t, length, out, n):  # type: ignore[no-untyped-def]
-    """Writes the nine terms of step t, in the order of RULE_NAMES, to row n of out [.., 9]."""
+    """Write the nine terms of step t, in the order of RULE_NAMES, to row n of out [.., 9]."""
     out[n, 0] = key(tokens, t, length)
     out[n, 1] = tonic(tokens, t, length)
     out[n, 2] = repetition(tokens, t, length)
@@ -283,7 +283,7 @@ def _all_rules(tokens, t, length, out, n):  # type: ignore[no-untyped-def]
 
 @njit(**COMPILED)
 def step_rules(tokens, steps, length):  # type: ignore[no-untyped-def]
-    """All terms of one step of each melody: tokens [N, T], steps [N] -> [N, 9]."""
+    """Compute all terms of one step of each melody: tokens [N, T], steps [N] -> [N, 9]."""
     for step in steps:
         if not 0 <= step < tokens.shape[1]:  # compiled code would read whatever lies in memory there
             raise IndexError("A step lies outside of the tokens.")
@@ -295,7 +295,7 @@ def step_rules(tokens, steps, length):  # type: ignore[no-untyped-def]
 
 @njit(**COMPILED)
 def melody_rules(tokens, length):  # type: ignore[no-untyped-def]
-    """All terms of all steps of each melody: tokens [N, T] -> [N, T, 9]."""
+    """Compute all terms of all steps of each melody: tokens [N, T] -> [N, T, 9]."""
     out = np.empty((*tokens.shape, 9))
     for n in range(len(tokens)):
         for t in range(tokens.shape[1]):
@@ -311,8 +311,10 @@ SPEAKING = (
 
 @njit(**COMPILED)
 def speaking_steps(tokens):  # type: ignore[no-untyped-def]
-    """Of melodies [N, T]: at how many of the N T steps rules 3 (of all tokens, and of pitches alone), 1, 5 and 6 speak,
-    and rule 8 for a leap and against one; int64 [7], in the order of SPEAKING."""
+    """Count at how many of the N T steps of melodies [N, T] rules apply: int64 [7], in the order of SPEAKING.
+
+    Rule 3 (of all tokens, and of pitches alone), 1, 5, 6, and rule 8 for a leap and against one.
+    """
     counts = np.zeros(7, np.int64)
     horizon = tokens.shape[1]
     for n in range(len(tokens)):
@@ -330,7 +332,7 @@ def speaking_steps(tokens):  # type: ignore[no-untyped-def]
 
 @njit(**COMPILED)
 def whole_melodies(tokens):  # type: ignore[no-untyped-def]
-    """Of tokens [N, T]: `coefficients` of each melody [N, 3] and its `extremes` [N, 2]."""
+    """Compute for tokens [N, T] the `coefficients` of each melody [N, 3] and its `extremes` [N, 2]."""
     # here and not in metrics.py: numba's cache does not see that a function of another file has changed
     values = np.empty((len(tokens), 3))
     unique = np.empty((len(tokens), 2), np.bool_)

@@ -35,7 +35,7 @@ PAPER_TABLE_1: dict[str, dict[str, float]] = {
 
 
 def rows(tokens: NDArray[np.int64]) -> dict[str, float]:
-    """The rows of Table 1: what the nine rules say, whatever the task."""
+    """Compute the rows of Table 1: what the nine rules say, whatever the task."""
     counts = dict(zip(SPEAKING, speaking_steps(tokens).tolist()))
     counts["long_holds"] = counts["excessively_repeated"] - counts["repeated_pitches"]
     resolved, doubled = counts.pop("resolved"), counts.pop("doubled")
@@ -52,7 +52,7 @@ def rows(tokens: NDArray[np.int64]) -> dict[str, float]:
 
 
 def _fourgrams(tokens: NDArray[np.int64]) -> int:
-    """How many different runs of four tokens occur."""
+    """Count how many different runs of four tokens occur."""
     digits = len(MELODY_VOCAB) ** np.arange(4)
     seen = np.zeros(len(MELODY_VOCAB) ** 4, dtype=bool)
     for step in range(tokens.shape[1] - 3):

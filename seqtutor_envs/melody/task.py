@@ -21,7 +21,7 @@ Rule = Callable[[NDArray[np.int64], int], float]
 class MelodyTask(Task):
     """The melody reward: r_T(s, a) = sum of weight * rule over the nine rules of rules.py and the user's own.
 
-    A rule of one's own is a plain Python function `(tokens, step) -> float`: `tokens` [step + 1] are the tokens so far,
+    A rule of your own is a plain Python function `(tokens, step) -> float`: `tokens` [step + 1] are the tokens so far,
     read-only, the last of them the one just chosen. It is called once a step and sequence, so it is slow (the nine are
     compiled), and the task can be pickled if the function can. Example:
     `rules={"high": lambda tokens, step: tokens[-1] > 30}`.
@@ -71,7 +71,7 @@ class MelodyTask(Task):
         return {name: table[:, :, k] for k, name in enumerate(self.weights)}
 
     def _own_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The user's rules at one step of each melody: tokens [N, T], steps [N] -> [N, number of rules]."""
+        """Call the user's rules at one step of each melody: tokens [N, T], steps [N] -> [N, number of rules]."""
         own = np.empty((len(tokens), len(self.rules)))
         for n, step in enumerate(steps.tolist()):
             prefix = tokens[n, : step + 1]
@@ -97,7 +97,7 @@ class MelodyTask(Task):
 
 
 def _finite(name: str, value: float, step: int) -> float:
-    """A rule's value as a float. Raises TypeError or ValueError that names the rule and the step."""
+    """Return a rule's value as a float. Raise TypeError or ValueError that names the rule and the step."""
     try:
         number = float(value)
     except (TypeError, ValueError):

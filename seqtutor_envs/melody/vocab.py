@@ -8,7 +8,6 @@ NOTE_OFF = 0  # ends the sounding note, or a rest that goes on
 HOLD = 1  # no event: the sounding note, or the rest, goes on
 LOWEST_TOKEN = 2  # the first of the pitches: C3, MIDI 48
 PITCH_OFFSET = 46  # token = MIDI pitch - 46, so token 14 is middle C, MIDI 60
-NUM_PITCHES = 36  # three octaves, C3 to B5
 STEPS_PER_QUARTER = 4
 STEPS_PER_BAR = 16  # of four quarters
 

@@ -11,7 +11,7 @@ __all__ = ["SmilesTask"]
 
 
 def __getattr__(name: str) -> Any:
-    """SmilesTask at first use: it imports rdkit, which the vocabulary and every `--help` do without."""
+    """Import SmilesTask at first use: it imports rdkit, which the vocabulary and every `--help` do without."""
     if name == "SmilesTask":
         from seqtutor_envs.smiles.task import SmilesTask
 

@@ -6,7 +6,6 @@ strings are to be canonical SMILES; where they are not, the same molecule is two
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.files import load_arrays, save_arrays
+from seqtutor_envs.files import hash_bytes, load_arrays, save_arrays
 
 SUFFIX = ".bloom"
 SCHEME = "blake2b-128, bit i = h1 + i h2 (mod 2^64) mod m"  # in every file: another one would find nothing in it
@@ -44,7 +43,7 @@ class BloomFilter:
 
     @classmethod
     def sized(cls, capacity: int, bits_per_key: float = 12.0, max_bytes: int = 3_000_000) -> BloomFilter:
-        """An empty filter for `capacity` strings with the number of hashes that errs least.
+        """Make an empty filter for `capacity` strings with the number of hashes that errs least.
 
         12 bits for each are wrong about 0.3% of unknown strings; `max_bytes` leaves fewer to more than 2 million.
         """
@@ -55,22 +54,25 @@ class BloomFilter:
 
     @property
     def num_bits(self) -> int:
-        """m, a multiple of 8."""
+        """Return m, a multiple of 8."""
         return 8 * len(self._bytes)
 
     @property
     def num_bytes(self) -> int:
-        """What the bits take; a file has about 500 bytes more."""
+        """Return the bytes that the bits take; a file has about 500 bytes more."""
         return len(self._bytes)
 
     @property
     def false_positive_rate(self) -> float:
-        """The share of unknown strings that `contains` takes for known: that all k bits of one happen to be set."""
+        """Estimate the share of unknown strings that `contains` takes for known.
+
+        It is the probability that all k bits of one happen to be set.
+        """
         fill = int(np.bitwise_count(self._bytes).sum(dtype=np.int64)) / self.num_bits
         return float(fill**self.num_hashes)
 
     def add(self, strings: Iterable[str]) -> None:
-        """Adds them; any number, one after another."""
+        """Add strings; any number, one after another."""
         if isinstance(strings, str):
             raise TypeError("add takes several strings; give one as [string].")
         rest = iter(strings)
@@ -80,7 +82,7 @@ class BloomFilter:
             self.count += len(chunk)
 
     def contains(self, strings: Sequence[str]) -> NDArray[np.bool_]:
-        """Whether each was added, bool [N]: never False for one that was."""
+        """Return whether each was added, bool [N]: never False for one that was."""
         if isinstance(strings, str):
             raise TypeError("contains takes several strings; give one as [string].")
         known = np.empty(len(strings), np.bool_)
@@ -90,7 +92,7 @@ class BloomFilter:
         return known
 
     def novel_share(self, known_share: float) -> float:
-        """The share of strings that were not added, estimated from the share that `contains` took for known.
+        """Estimate the share of strings that were not added from the share that `contains` took for known.
 
         known = true + fpr (1 - true) solved for 1 - true: (1 - known) / (1 - fpr). Unbiased, but for the cut at 1.
         """
@@ -98,7 +100,7 @@ class BloomFilter:
         return float(np.minimum(1.0, (1.0 - known_share) / (1.0 - rate))) if rate < 1 else math.nan  # NaN stays NaN
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Writes PATH.bloom (safetensors), atomically."""
+        """Write PATH.bloom (safetensors), atomically."""
         path = Path(path) if str(path).endswith(SUFFIX) else Path(f"{os.fspath(path)}{SUFFIX}")
         told = {"num_hashes": self.num_hashes, "count": self.count, "false_positive_rate": self.false_positive_rate}
         save_arrays(path, {"bloom": self._bytes}, {"scheme": SCHEME, **told, "facts": self.facts})
@@ -106,7 +108,7 @@ class BloomFilter:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> BloomFilter:
-        """What `save` wrote. Raises FileNotFoundError or ValueError with one line."""
+        """Read what `save` wrote. Raise FileNotFoundError or ValueError with one line."""
         arrays, told = load_arrays(Path(path))
         if told.get("scheme") != SCHEME or arrays.keys() != {"bloom"}:
             raise ValueError(f"{os.fspath(path)} holds no Bloom filter that this version can ask; make it anew.")
@@ -115,8 +117,8 @@ class BloomFilter:
         return bloom
 
     def _places(self, strings: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """The byte, and the bit in it, of each string's k hashes; both [N, k]."""
-        digests = b"".join(hashlib.blake2b(string.encode(), digest_size=16).digest() for string in strings)
+        """Return the byte, and the bit in it, of each string's k hashes; both [N, k]."""
+        digests = b"".join(hash_bytes(string, 16) for string in strings)
         halves = np.frombuffer(digests, dtype="<u8").reshape(-1, 2)
         steps = np.arange(self.num_hashes, dtype=np.uint64)
         places = (halves[:, :1] + steps * (halves[:, 1:] | np.uint64(1))) % np.uint64(self.num_bits)

@@ -23,7 +23,7 @@ RDKIT_VERSION: str = rdBase.rdkitVersion
 
 
 def parse(smiles: str) -> Chem.Mol | None:
-    """The sanitised molecule of the whole string, or None if it is none.
+    """Read a string as a sanitised molecule; None if it is not one.
 
     Stricter than RDKit, which reads "CCO junk", "CCO\\n" and "\\0CCO" as ethanol and "" as a molecule without atoms: a
     SMILES is printable ASCII without white space, and has at least one atom. Whatever is a molecule to RDKit besides
@@ -37,18 +37,18 @@ def parse(smiles: str) -> Chem.Mol | None:
 
 
 def canonical(smiles: str) -> str | None:
-    """RDKit's canonical SMILES, the same for all spellings of a molecule; None if it is none."""
+    """Return RDKit's canonical SMILES, the same for all spellings of a molecule; None if it is none."""
     molecule = parse(smiles)
     return None if molecule is None else canonical_of(molecule)
 
 
 def canonical_of(mol: Chem.Mol) -> str:
-    """The canonical SMILES of a molecule that `parse` gave."""
+    """Return the canonical SMILES of a molecule that `parse` gave."""
     return Chem.MolToSmiles(mol)
 
 
 def properties(smiles: Iterable[str]) -> dict[str, NDArray[Any]]:
-    """Validity and properties of N strings, each [N]; an invalid one has NaN, and None as its canonical SMILES.
+    """Compute validity and properties of N strings, each [N]; an invalid one has NaN, and None as its canonical SMILES.
 
     Returns:
         `valid` bool (as `parse` has it); `logp`, `sa` (1 easy to 10 hard), `qed` (0..1) and `ring_penalty` (atoms of
@@ -72,7 +72,7 @@ def properties(smiles: Iterable[str]) -> dict[str, NDArray[Any]]:
 
 
 def alerts(smiles: Iterable[str], catalogs: Sequence[str] = ("PAINS", "BRENK")) -> list[list[str]]:
-    """The structural alerts of N molecules, a list for each: "BRENK: Aliphatic_long_chain", by catalogue.
+    """List the structural alerts of N molecules, a list for each: "BRENK: Aliphatic_long_chain", by catalogue.
 
     An empty list is a molecule without alerts, or a string that is no molecule.
 
@@ -94,7 +94,7 @@ def alerts(smiles: Iterable[str], catalogs: Sequence[str] = ("PAINS", "BRENK")) 
 
 
 def checked_strings(smiles: Iterable[str]) -> list[str]:
-    """Raises TypeError, naming the first that is none, unless `smiles` are several strings."""
+    """Raise TypeError, naming the first that is none, unless `smiles` are several strings."""
     if isinstance(smiles, (str, bytes)):
         raise TypeError(f"SMILES come as a list, such as [{smiles!r}], not as one string.")
     strings = list(smiles)

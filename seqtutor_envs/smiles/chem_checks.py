@@ -15,7 +15,7 @@ ELEMENTS = ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", "I")
 
 
 def failed_check(mol: Chem.Mol, checks: Sequence[str] = CHECKS, elements: Sequence[str] = ELEMENTS) -> str:
-    """The first of CHECKS, in their order, that is among `checks` and fails; "" if there is none.
+    """Return the first of CHECKS, in their order, that is among `checks` and fails; "" if there is none.
 
     `fragments`: more than one. `wildcard`: an atom `*`. `radical`: an unpaired electron. `carbon`: none at all.
     `elements`: an atom, other than a wildcard, of another element; the hydrogens that a SMILES does not write are
@@ -28,7 +28,10 @@ def failed_check(mol: Chem.Mol, checks: Sequence[str] = CHECKS, elements: Sequen
 
 
 def checked_names(checks: Sequence[str], elements: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Both as tuples. Raises ValueError, with the choices, for a check or an element that there is not."""
+    """Check both and return them as tuples.
+
+    Raise ValueError, with the choices, for a check or an element that there is not.
+    """
     for what, names in (("checks", checks), ("elements", elements)):
         if isinstance(names, str):
             raise ValueError(f"{what} must be several names, such as ({names!r},), not one string.")
@@ -44,7 +47,7 @@ def checked_names(checks: Sequence[str], elements: Sequence[str]) -> tuple[tuple
 
 @lru_cache(maxsize=16)
 def _other_elements(elements: tuple[str, ...]) -> Chem.Mol:
-    """A pattern of one atom that is none of these elements and no wildcard."""
+    """Make a pattern of one atom that is none of these elements and no wildcard."""
     table = Chem.GetPeriodicTable()
     numbers = [0, *(table.GetAtomicNumber(symbol) for symbol in elements)]
     return Chem.MolFromSmarts("[" + ";".join(f"!#{number}" for number in numbers) + "]")

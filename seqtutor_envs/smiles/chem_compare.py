@@ -1,7 +1,7 @@
 """What sets of molecules are compared by: fingerprints, scaffolds, fragments, and MOSES' structural filters.
 
 Each function takes a sanitised RDKit molecule. All do what the metrics of MOSES 0.3.1 do (Polykovskiy et al. 2020,
-github.com/molecularsets/moses, moses/metrics), so that figures can stand beside those it published.
+github.com/molecularsets/moses, moses/metrics), so that results can stand beside those it published.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ PAINS = Path(RDConfig.RDDataDir) / "Pains" / "wehi_pains.csv"
 
 
 def fingerprint(mol: Chem.Mol) -> NDArray[np.uint8]:
-    """Morgan fingerprint of radius 2 in 1,024 bits, packed into 128 bytes."""
+    """Compute the Morgan fingerprint of radius 2 in 1,024 bits, packed into 128 bytes."""
     return np.frombuffer(DataStructs.BitVectToBinaryText(_morgan().GetFingerprint(mol)), np.uint8)
 
 
 def scaffold(mol: Chem.Mol) -> tuple[str, int]:
-    """Canonical SMILES of the Murcko scaffold, "" without rings, and how many rings it has.
+    """Return canonical SMILES of the Murcko scaffold, "" without rings, and how many rings it has.
 
     That is the rings, what links them, and what either is double-bonded to (RDKit's reading of Bemis & Murcko 1996).
     """
@@ -43,7 +43,7 @@ def scaffold(mol: Chem.Mol) -> tuple[str, int]:
 
 
 def scaffold_of(smiles: str) -> str:
-    """`scaffold` of a molecule by its SMILES, "" where it has no rings or cannot be read."""
+    """Return the `scaffold` of a molecule by its SMILES, "" where it has no rings or cannot be read."""
     mol = parse(smiles)
     if mol is None:
         return ""
@@ -52,12 +52,14 @@ def scaffold_of(smiles: str) -> str:
 
 
 def fragments(mol: Chem.Mol) -> list[str]:
-    """Canonical SMILES of the pieces that the cuts of BRICS leave (Degen et al. 2008), repetitions and all."""
+    """Return canonical SMILES of the pieces that the cuts of BRICS leave (Degen et al. 2008), repetitions and all."""
     return Chem.MolToSmiles(Chem.FragmentOnBRICSBonds(mol)).split(".")
 
 
 def failed_filter(mol: Chem.Mol) -> str:
-    """Which of MOSES' filters a molecule fails first, "" if it passes: "ring", "charge", "element", "MCF1", "PAINS".
+    """Name which of MOSES' filters a molecule fails first, "" if it passes.
+
+    Names are "ring", "charge", "element", "MCF1" and the like, "PAINS".
 
     Failed are, in this order: a ring of 8 atoms or more; a charged atom; an atom other than C, N, S, O, F, Cl, Br, H;
     one of MOSES' 22 medicinal chemistry filters; one of the 480 PAINS patterns (Baell & Holloway 2010), in RDKit's
@@ -86,7 +88,7 @@ class _Patterns:
         self.bits = np.stack([_screen(pattern) for pattern in self.patterns])  # [P, words]
 
     def match(self, mol: Chem.Mol) -> bool:
-        """Whether any of them occurs: only where the molecule has all bits of the pattern."""
+        """Return whether any of them occurs: only where the molecule has all bits of the pattern."""
         possible = ~(self.bits & ~_screen(mol)).any(axis=1)
         return any(mol.HasSubstructMatch(self.patterns[i]) for i in np.flatnonzero(possible).tolist())
 
@@ -110,7 +112,7 @@ def _mcf() -> tuple[tuple[str, Chem.Mol], ...]:
 
 @lru_cache(maxsize=None)
 def _pains() -> _Patterns:
-    """RDKit's own catalogue of them gives the same verdicts in 8 times the time (it tries all)."""
+    """Read the PAINS patterns. RDKit's own catalogue gives the same verdicts in 8 times the time (it tries all)."""
     try:
         with open(PAINS, encoding="utf-8", newline="") as file:
             return _Patterns([row[0].strip() for row in csv.reader(file)])

@@ -30,7 +30,9 @@ MOST_PIXELS = 16_000  # Cairo's pictures end at 32,767 a side
 
 
 def picture(smiles: str, caption: str | Sequence[str] = ()) -> NDArray[np.uint8]:
-    """A molecule above its caption, its lines as a list or one text; what is no molecule (yet) stands there as text.
+    """Draw a molecule above its caption, its lines as a list or one text.
+
+    What is no molecule (yet) is written as text.
 
     Returns:
         [480, 640, 3], whatever the molecule, as a video needs it. Lines that are too long are written smaller,
@@ -52,7 +54,7 @@ def picture(smiles: str, caption: str | Sequence[str] = ()) -> NDArray[np.uint8]
 
 
 def grid(smiles: Sequence[str], legends: Sequence[str] = (), columns: int = 4) -> str:
-    """Molecules row by row, each above its legend, as SVG; the cell of a string that is no molecule says so.
+    """Draw molecules row by row, each above its legend, as SVG; the cell of a string that is no molecule says so.
 
     Args:
         legends: one each (may hold line breaks), or none at all.
@@ -64,7 +66,9 @@ def grid(smiles: Sequence[str], legends: Sequence[str] = (), columns: int = 4) -
 
 
 def grid_png(smiles: Sequence[str], legends: Sequence[str] = (), columns: int = 4) -> bytes:
-    """As `grid`, as the bytes of a PNG file. Raises ValueError besides if it would have more than 16,000 pixels a side.
+    """Draw as `grid` does, as the bytes of a PNG file.
+
+    Raise ValueError besides if it would have more than 16,000 pixels a side.
     """
     width, height = min(columns, len(smiles)) * CELL_WIDTH, math.ceil(len(smiles) / max(columns, 1)) * CELL_HEIGHT
     if max(width, height) > MOST_PIXELS:
@@ -87,7 +91,7 @@ def _grid(kind: Any, smiles: Sequence[str], legends: Sequence[str], columns: int
 
 
 def sdf(records: Sequence[Mapping[str, Any]]) -> str:
-    """An SD file: molecules with 2D coordinates, their titles and tags. V2000, or V3000 beyond 999 atoms.
+    """Write an SD file: molecules with 2D coordinates, their titles and tags. V2000, or V3000 beyond 999 atoms.
 
     Args:
         records: for each molecule `smiles`, if wanted `title` (default: its number), and whatever else is known; each
@@ -135,20 +139,23 @@ def _set_options(drawer: Any) -> None:
 
 
 def _flat(mol: Chem.Mol, wedge_hydrogens: bool) -> Chem.Mol:
-    """A copy with 2D coordinates and wedged bonds; in a picture some centres need their hydrogen for that."""
+    """Make a copy with 2D coordinates and wedged bonds; in a picture some centres need their hydrogen for that."""
     with rdBase.BlockLogs():
         return rdMolDraw2D.PrepareMolForDrawing(mol, kekulize=_kekulizes(mol), addChiralHs=wedge_hydrogens)
 
 
 def _no_molecule() -> Chem.Mol:
-    """What stands in the cell of a string that is none."""
+    """Make what stands in the cell of a string that is no molecule."""
     words = Chem.MolFromSmiles("*")
     words.GetAtomWithIdx(0).SetProp("_displayLabel", "no molecule")
     return _flat(words, False)
 
 
 def _kekulizes(mol: Chem.Mol) -> bool:
-    """Whether single and double bonds can be written for its aromatic ones; RDKit reads a few where they cannot."""
+    """Return whether a molecule's aromatic bonds can be written as single and double ones.
+
+    RDKit reads a few where they cannot.
+    """
     try:
         with rdBase.BlockLogs():
             Chem.Kekulize(Chem.Mol(mol))
@@ -158,7 +165,7 @@ def _kekulizes(mol: Chem.Mol) -> bool:
 
 
 def _write_smiles(pen: ImageDraw.ImageDraw, smiles: str, height: int) -> None:
-    """The string, wrapped, in the middle of the place of a drawing."""
+    """Write the string, wrapped, in the middle of the place of a drawing."""
     font = _font(SMILES_SIZE)
     across = int((FRAME_WIDTH - 2 * MARGIN) / font.getlength("C"))
     shown = textwrap.wrap(smiles, across, drop_whitespace=False) or ["(nothing written yet)"]
@@ -172,7 +179,7 @@ def _write_smiles(pen: ImageDraw.ImageDraw, smiles: str, height: int) -> None:
 
 
 def _write_line(pen: ImageDraw.ImageDraw, line: str, top: int) -> None:
-    """A line of the caption, as small as it must be to fit; one that is still too long loses its end."""
+    """Write a line of the caption, as small as it must be to fit; one that is still too long loses its end."""
     room = FRAME_WIDTH - 2 * MARGIN
     size = min(TEXT_SIZE, int(TEXT_SIZE * room / max(_font(TEXT_SIZE).getlength(line), 1)))
     font = _font(max(size, SMALLEST_TEXT))
@@ -183,7 +190,7 @@ def _write_line(pen: ImageDraw.ImageDraw, line: str, top: int) -> None:
 
 @lru_cache(maxsize=None)  # a handful of sizes
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu, matplotlib's own copy, whose letters are the same on every machine."""
+    """Load DejaVu, matplotlib's own copy, whose letters are the same on every machine."""
     import matplotlib
 
     return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSansMono.ttf", size)

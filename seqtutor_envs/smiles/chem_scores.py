@@ -19,53 +19,56 @@ UNPENALISED_RING = 6  # atoms; rings up to this size cost nothing (the authors' 
 
 
 def logp(mol: Chem.Mol) -> float:
-    """Octanol-water partition coefficient, log10, by atom contributions (Wildman & Crippen 1999)."""
+    """Return the octanol-water partition coefficient, log10, by atom contributions (Wildman & Crippen 1999)."""
     return rdMolDescriptors.CalcCrippenDescriptors(mol)[0]  # Crippen.MolLogP
 
 
 def sa(mol: Chem.Mol) -> float:
-    """Synthetic accessibility, 1 easy to 10 hard (Ertl & Schuffenhauer 2009), by RDKit's Contrib/SA_Score."""
+    """Return the synthetic accessibility, 1 easy to 10 hard (Ertl & Schuffenhauer 2009; Contrib/SA_Score)."""
     return _sascorer().calculateScore(mol)
 
 
 def ring_penalty(mol: Chem.Mol) -> float:
-    """Atoms beyond six of the largest ring in RingInfo, at least 0; 0 without rings."""
+    """Count the atoms beyond six of the largest ring in RingInfo, at least 0; 0 without rings."""
     return float(max(max(map(len, mol.GetRingInfo().AtomRings()), default=0) - UNPENALISED_RING, 0))
 
 
 def mw(mol: Chem.Mol) -> float:
-    """Average molecular weight in g/mol, hydrogens included (Descriptors.MolWt)."""
+    """Return the average molecular weight in g/mol, hydrogens included (Descriptors.MolWt)."""
     return rdMolDescriptors._CalcMolWt(mol)
 
 
 def tpsa(mol: Chem.Mol) -> float:
-    """Topological polar surface area in square Angstrom, of N and O (Ertl, Rohde & Selzer 2000)."""
+    """Return the topological polar surface area in square Angstrom, of N and O (Ertl, Rohde & Selzer 2000)."""
     return rdMolDescriptors.CalcTPSA(mol)
 
 
 def hbd(mol: Chem.Mol) -> float:
-    """Hydrogen bond donors (CalcNumHBD, which is Lipinski.NumHDonors): N, O with a hydrogen."""
+    """Count the hydrogen bond donors (CalcNumHBD, which is Lipinski.NumHDonors): N, O with a hydrogen."""
     return float(rdMolDescriptors.CalcNumHBD(mol))
 
 
 def hba(mol: Chem.Mol) -> float:
-    """Hydrogen bond acceptors (CalcNumHBA, which is Lipinski.NumHAcceptors); neither Lipinski's N + O nor QED's."""
+    """Count the hydrogen bond acceptors (CalcNumHBA, which is Lipinski.NumHAcceptors).
+
+    This is neither Lipinski's N + O nor QED's.
+    """
     return float(rdMolDescriptors.CalcNumHBA(mol))
 
 
 def rotatable_bonds(mol: Chem.Mol) -> float:
-    """Rotatable bonds, amide bonds and the like excluded (CalcNumRotatableBonds, strict)."""
+    """Count the rotatable bonds, amide bonds and the like excluded (CalcNumRotatableBonds, strict)."""
     strict = rdMolDescriptors.NumRotatableBondsOptions.Strict
     return float(rdMolDescriptors.CalcNumRotatableBonds(mol, strict))
 
 
 def rings(mol: Chem.Mol) -> float:
-    """Rings in RingInfo: the smallest set, with its symmetric equivalents (CalcNumRings)."""
+    """Count the rings in RingInfo: the smallest set, with its symmetric equivalents (CalcNumRings)."""
     return float(rdMolDescriptors.CalcNumRings(mol))
 
 
 def charge(mol: Chem.Mol) -> float:
-    """Formal charge, of all fragments together."""
+    """Return the formal charge, of all fragments together."""
     return float(Chem.GetFormalCharge(mol))
 
 
@@ -84,13 +87,16 @@ _SCORES: dict[str, Callable[[Chem.Mol], float]] = {"logp": logp, "sa": sa, "qed"
 
 
 def values(mol: Chem.Mol, names: Sequence[str] = PROPERTIES) -> tuple[float, ...]:
-    """These of PROPERTIES, in their order. logP is computed once: RDKit keeps it in the molecule, and QED finds it."""
+    """Compute these of PROPERTIES, in their order.
+
+    logP is computed once: RDKit keeps it in the molecule, and QED finds it.
+    """
     return tuple(_SCORES[name](mol) for name in names)
 
 
 @lru_cache(maxsize=1)
 def _sascorer() -> Any:
-    """RDKit's scorer, which reads a table of 700,000 fragments at its first score: 0.5 s and 90 MB."""
+    """Import RDKit's scorer, which reads a table of 700,000 fragments at its first score: 0.5 s and 90 MB."""
     try:
         from rdkit.Contrib.SA_Score import sascorer
     except ImportError:

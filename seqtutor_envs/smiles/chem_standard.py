@@ -1,4 +1,4 @@
-"""One form of a molecule, by RDKit's MolStandardize: cleaned up, largest fragment, neutral; and what that changed."""
+"""Standardise a molecule by RDKit's MolStandardize: cleaned up, largest fragment, neutral; and tell what changed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from rdkit import Chem, rdBase
 from rdkit.Chem.MolStandardize import rdMolStandardize
+
+from seqtutor_envs.smiles.chem import canonical_of
 
 CLEANED, STRIPPED, NEUTRALISED = CHANGES = ("cleaned", "salts stripped", "neutralised")
 
@@ -23,7 +25,9 @@ class Parent(NamedTuple):
 
 
 def parent(molecule: Chem.Mol) -> Parent:
-    """Cleanup (metals off, groups normalised, charges in their usual places), FragmentParent, Uncharger; 1.2 ms.
+    """Standardise a molecule; 1.2 ms.
+
+    Cleanup (metals off, groups normalised, charges in their usual places), FragmentParent, Uncharger.
 
     Charges without a hydrogen to take or give stay, as in a quaternary ammonium or a nitro group; RDKit's normal form
     of a sulfoxide is charged too, [S+][O-].
@@ -35,7 +39,7 @@ def parent(molecule: Chem.Mol) -> Parent:
             cleaned = rdMolStandardize.Cleanup(molecule)
             largest = rdMolStandardize.FragmentParent(cleaned, skipStandardize=True)
             neutral = rdMolStandardize.Uncharger().uncharge(largest)
-            texts = [written(each) for each in (molecule, cleaned, largest, neutral)]
+            texts = [canonical_of(each) for each in (molecule, cleaned, largest, neutral)]
         except (ValueError, RuntimeError) as error:  # sanitisation, kekulisation and the C++ library's own
             reason = str(error).strip().split("\n")[0]
             raise ValueError(f"RDKit cannot standardise this molecule ({reason}).") from None
@@ -46,10 +50,5 @@ def parent(molecule: Chem.Mol) -> Parent:
 
 
 def fragments(molecule: Chem.Mol) -> int:
-    """How many parts no bond connects."""
+    """Count the parts that no bond connects."""
     return len(Chem.GetMolFrags(molecule))
-
-
-def written(molecule: Chem.Mol) -> str:
-    """RDKit's canonical SMILES of a parsed molecule."""
-    return Chem.MolToSmiles(molecule)

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from seqtutor_envs.files import load_arrays, save_arrays
+from seqtutor_envs.files import hash64, load_arrays, save_arrays
 from seqtutor_envs.smiles.bloom import BloomFilter
-from seqtutor_envs.smiles.chem import parse
-from seqtutor_envs.smiles.chem_standard import CHANGES, fragments, parent, written
+from seqtutor_envs.smiles.chem import canonical_of, parse
+from seqtutor_envs.smiles.chem_standard import CHANGES, fragments, parent
 from seqtutor_envs.smiles.reading import Record
 from seqtutor_envs.smiles.vocab import END, smiles_vocab, tokenize
 from seqtutor_envs.vocab import TokenVocab
@@ -94,7 +94,7 @@ class Corpus:
         return len(self.offsets) - 1
 
     def split(self) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
-        """Sequences to train on and to validate on, each in the file's order.
+        """Return the sequences to train on and to validate on, each in the file's order.
 
         Held out are those with the smallest hashes, so that a molecule stays on its side when the file grows a little.
         """
@@ -106,11 +106,11 @@ class Corpus:
         return sides
 
     def known(self, canonical: Sequence[str]) -> NDArray[np.bool_]:
-        """Whether each of N canonical SMILES is one of these molecules; a wrong yes in 10^13."""
-        return np.isin(np.array([_key(smiles) for smiles in canonical], np.uint64), self.keys)
+        """Return whether each of N canonical SMILES is one of these molecules; a wrong yes in 10^13."""
+        return np.isin(np.array([hash64(smiles) for smiles in canonical], np.uint64), self.keys)
 
     def save(self, path: Path, made_from: Mapping[str, Any]) -> None:
-        """Writes what `load` reads, with what it was made from."""
+        """Write what `load` reads, with what it was made from."""
         arrays = {name: getattr(self, name) for name in ("tokens", "offsets", "hashes", "keys")}
         facts = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in arrays}
         facts |= {"vocab": self.vocab.tokens, "made_from": dict(made_from)}
@@ -118,7 +118,7 @@ class Corpus:
 
     @classmethod
     def load(cls, path: Path, made_from: Mapping[str, Any]) -> Corpus | None:
-        """What `save` wrote, or None if there is nothing, or it was made from something else or by another version."""
+        """Read what `save` wrote; None if there is nothing, or made from something else or by another version."""
         try:
             arrays, facts = load_arrays(path)
         except (OSError, ValueError):
@@ -143,7 +143,7 @@ def read(
     total: int | None = None,
     progress: bool = False,
 ) -> Corpus:
-    """A corpus from the records of a file; about 13 s for 100,000, most of it RDKit's.
+    """Make a corpus from the records of a file; about 13 s for 100,000, most of it RDKit's.
 
     A record is left out, counted by its reason and named if it is one of the first, where it is empty, is not SMILES
     to RDKit or to the tokeniser, breaks a rule, has a token that is not in a given vocabulary, or was there before in
@@ -188,7 +188,7 @@ class _Taken:
         self.examples: list[str] = []
 
     def add(self, line: int, text: str) -> str:
-        """Takes a record; its canonical SMILES. Raises _Skipped."""
+        """Take a record and return its canonical SMILES. Raise _Skipped."""
         self.records += 1
         if not text:
             raise _Skipped(EMPTY)
@@ -203,7 +203,7 @@ class _Taken:
                 molecule, changes = parent(molecule)
             except ValueError:
                 raise _Skipped(NOT_STANDARD) from None
-        canonical = written(molecule)
+        canonical = canonical_of(molecule)
         text = text if self.rules.standardize == "none" else canonical
         try:
             tokens = tokenize(text)
@@ -216,20 +216,20 @@ class _Taken:
         self.tokens.extend(self._ids(line, tokens))
         self.offsets.append(len(self.tokens))
         self.hashes.append(zlib.crc32(text.encode()))
-        self.keys.append(_key(canonical))
+        self.keys.append(hash64(canonical))
         self.texts.add(text)
         self.changes.update(changes or ["unchanged"])
         return canonical
 
     def skip(self, line: int, text: str, reason: str, more: str = "") -> None:
-        """Counts a record that is left out."""
+        """Count a record that is left out."""
         self.skipped[reason] += 1
         if self.skipped[reason] <= NAMED:
             shown = repr(text[:SHOWN]) + ("..." if len(text) > SHOWN else "")
             self.examples.append(f"line {line}: {reason}{f' ({more})' if more else ''}{f': {shown}' if text else ''}")
 
     def _ids(self, line: int, tokens: list[str]) -> list[int]:
-        """Ids of the tokens and the end, new tokens numbered as they come unless the vocabulary is fixed."""
+        """Return the ids of the tokens and the end, new tokens numbered as they come unless the vocabulary is fixed."""
         for token in tokens:
             if token not in self.ids:
                 if self.vocab is not None:
@@ -239,7 +239,7 @@ class _Taken:
         return [self.ids[token] for token in tokens] + [self.end]
 
     def corpus(self) -> Corpus:
-        """All that was taken, its vocabulary in order. Raises ValueError if that is nothing."""
+        """Return all that was taken, its vocabulary in order. Raise ValueError if that is nothing."""
         if not self.texts:
             raise ValueError(f"no molecule in {self.records} records: {counted(self.skipped) or 'it is empty'}")
         vocab = self.vocab or smiles_vocab(self.ids)
@@ -264,24 +264,20 @@ class _Taken:
 
 
 def counted(reasons: Mapping[str, int]) -> str:
-    """Reasons with their numbers, in a message."""
+    """Format reasons with their numbers, in a message."""
     return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """Hash of a file's bytes."""
+    """Compute the hash of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _key(canonical: str) -> int:
-    return int.from_bytes(hashlib.blake2b(canonical.encode(), digest_size=8).digest(), "little")
 
 
 def _rare(
     tokens: NDArray[Any], offsets: NDArray[np.int64], vocab: TokenVocab, first_lines: Mapping[str, int]
 ) -> tuple[Rare, ...]:
-    """Of the tokens that were new, those in few of the molecules."""
+    """List, of the tokens that were new, those in few of the molecules."""
     times = np.bincount(tokens, minlength=len(vocab))
     longest = int(np.diff(offsets).max())
     found = []

@@ -23,7 +23,7 @@ BINS = {"logp": (-4.0, 10.0, 56), "sa": (1.0, 8.0, 56), "qed": (0.0, 1.0, 40), "
 
 
 def make(wheel: Annotated[Path, tyro.conf.Positional], n: int = 20_000, out: Path = FILE) -> None:
-    """Writes the histograms of MOSES' training set.
+    """Write the histograms of MOSES' training set.
 
     Args:
         wheel: pip download --no-deps molsets.
@@ -48,18 +48,18 @@ def make(wheel: Annotated[Path, tyro.conf.Positional], n: int = 20_000, out: Pat
 
 
 def histograms(values: Mapping[str, NDArray[np.float64] | Sequence[float]]) -> dict[str, list[int]]:
-    """Counts in the bins of BINS, of each property; a value beyond them counts in the first or last bin."""
+    """Count values in the bins of BINS, of each property; a value beyond them counts in the first or last bin."""
     return {name: _counts(np.asarray(values[name], dtype=np.float64), edges(name)) for name in BINS}
 
 
 def edges(name: str) -> NDArray[np.float64]:
-    """The edges of a property's bins, [B + 1]."""
+    """Return the edges of a property's bins, [B + 1]."""
     first, last, number = BINS[name]
     return np.linspace(first, last, number + 1)
 
 
 def load() -> dict[str, Any]:
-    """What `make` wrote of the shipped prior's training data."""
+    """Read what `make` wrote of the shipped prior's training data."""
     facts: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
     return facts
 

@@ -61,7 +61,7 @@ def table(
     n_unique: Sequence[int] = N_UNIQUE,
     max_compared: int = MAX_COMPARED,
 ) -> dict[str, float]:
-    """What N strings are like. About 25 s of one core for 10,000 distinct molecules, half of it their QED.
+    """Compute what N strings are like. About 25 s of one core for 10,000 distinct molecules, half of it their QED.
 
     Always:
         `valid`: share of the strings that are molecules. `valid_molecules`, `distinct_molecules`: counts.
@@ -120,12 +120,15 @@ def table(
 
 
 def commonest_scaffolds(smiles: Molecules, k: int = 10) -> list[tuple[str, int]]:
-    """The k commonest Murcko scaffolds and how many of the strings have each; molecules without rings have none."""
+    """Return the k commonest Murcko scaffolds and how many of the strings have each.
+
+    Molecules without rings have none.
+    """
     return _set(smiles).scaffold_counts.most_common(k)
 
 
 def nearest(smiles: Molecules, reference: Molecules) -> dict[str, float]:
-    """How near the distinct molecules come to a reference, known actives for example.
+    """Measure how near the distinct molecules come to a reference, known actives for example.
 
     `nearest_mean`: mean Tanimoto similarity to the most similar reference molecule (Morgan, radius 2, 1,024 bits);
     `share_above_0.4`: of those similarities. `recovered`: how many reference molecules are among them;
@@ -143,7 +146,7 @@ def nearest(smiles: Molecules, reference: Molecules) -> dict[str, float]:
 
 
 def cosine(ours: Counter[str], theirs: Counter[str]) -> float:
-    """Cosine between two vectors of counts; NaN if one of them is empty."""
+    """Compute the cosine between two vectors of counts; NaN if one of them is empty."""
     if not ours or not theirs:
         return np.nan
     product = sum(count * theirs[name] for name, count in ours.items())
@@ -214,7 +217,7 @@ def _likelihood(strings: Sequence[str], prior: Prior | None, log_probs: Any) -> 
 
 
 def string_log_probs(strings: Sequence[str], prior: Prior) -> NDArray[np.float64]:
-    """log p of each string's tokens and the end token, [N]; -inf where the vocabulary lacks a token."""
+    """Return log p of each string's tokens and the end token, [N]; -inf where the vocabulary lacks a token."""
     sequences: dict[int, NDArray[np.int64]] = {}
     for n, string in enumerate(strings):
         try:
@@ -232,7 +235,7 @@ def string_log_probs(strings: Sequence[str], prior: Prior) -> NDArray[np.float64
 
 
 def _mean(values: NDArray[Any], counts: NDArray[Any] | None = None) -> float:
-    """Mean of values [m] that are there `counts` times (once); NaN of none."""
+    """Compute the mean of values [m] that are there `counts` times (once); NaN of none."""
     return float(np.average(values, weights=counts)) if len(values) else np.nan
 
 

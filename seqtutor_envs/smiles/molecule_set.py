@@ -62,7 +62,7 @@ class MoleculeSet:
     def from_file(
         cls, path: str | os.PathLike[str], column: str | None = None, split: str = "test", most: int = 10_000
     ) -> MoleculeSet:
-        """The molecules of a .smi, .csv or .tsv file, also gzipped, or of MOSES' wheel; other lines are left out.
+        """Read the molecules of a .smi, .csv or .tsv file, also gzipped, or of MOSES' wheel; other lines are left out.
 
         Args:
             column: of a table; by default the one that is called "smiles".
@@ -82,54 +82,54 @@ class MoleculeSet:
 
     @property
     def num_valid(self) -> int:
-        """How many of the N strings are molecules."""
+        """Count how many of the N strings are molecules."""
         return len(self.spelling)
 
     @cached_property
     def fingerprints(self) -> NDArray[np.uint8]:
-        """Packed Morgan fingerprints, [M, 128]."""
+        """Compute packed Morgan fingerprints, [M, 128]."""
         rows = [chem_compare.fingerprint(mol) for mol in self._molecules()]
         return np.stack(rows) if rows else np.zeros((0, chem_compare.FINGERPRINT_BITS // 8), np.uint8)
 
     @cached_property
     def scaffolds(self) -> list[tuple[str, int]]:
-        """Murcko scaffold of each molecule, "" without rings, and its number of rings; [M]."""
+        """Return the Murcko scaffold of each molecule, "" without rings, and its number of rings; [M]."""
         return [chem_compare.scaffold(mol) for mol in self._molecules()]
 
     @cached_property
     def fragment_counts(self) -> Counter[str]:
-        """How often each BRICS fragment occurs in the N strings."""
+        """Count how often each BRICS fragment occurs in the N strings."""
         return self._counted(chem_compare.fragments(mol) for mol in self._molecules())
 
     @cached_property
     def scaffold_counts(self) -> Counter[str]:
-        """How many of the N strings have each Murcko scaffold; molecules without rings have none."""
+        """Count how many of the N strings have each Murcko scaffold; molecules without rings have none."""
         return self._counted([scaffold] if rings else [] for scaffold, rings in self.scaffolds)
 
     @cached_property
     def large_scaffold_counts(self) -> Counter[str]:
-        """The same of scaffolds with two rings or more, those that MOSES compares."""
+        """Count the same of scaffolds with two rings or more, those that MOSES compares."""
         return self._counted([scaffold] if rings >= MIN_RINGS else [] for scaffold, rings in self.scaffolds)
 
     @cached_property
     def passes_filters(self) -> NDArray[np.bool_]:
-        """Whether each molecule passes MOSES' filters, [M]."""
+        """Return whether each molecule passes MOSES' filters, [M]."""
         return np.array([not chem_compare.failed_filter(mol) for mol in self._molecules()], np.bool_)
 
     @cached_property
     def chosen(self) -> NDArray[np.int64]:
-        """Which of the M molecules `properties` is about."""
+        """Return which of the M molecules `properties` is about."""
         m = len(self)
         return np.arange(m) if not 0 < self.most < m else np.linspace(0, m - 1, self.most).astype(np.int64)
 
     @cached_property
     def properties(self) -> dict[str, NDArray[np.float64]]:
-        """PROPERTIES of the chosen molecules, in the first spelling of each."""
+        """Return PROPERTIES of the chosen molecules, in the first spelling of each."""
         rows = [_properties(mol) for mol in self._molecules(self.chosen)]
         return dict(zip(PROPERTIES, np.array(rows, dtype=np.float64).reshape(len(rows), len(PROPERTIES)).T))
 
     def _molecules(self, which: Iterable[int] | None = None) -> Iterator[Any]:
-        """RDKit's, one after another: a million would fill the memory."""
+        """Read the molecules, one after another: a million would fill the memory."""
         return map(chem.parse, self._spellings if which is None else (self._spellings[i] for i in which))
 
     def _counted(self, items: Iterable[Iterable[str]]) -> Counter[str]:
@@ -141,7 +141,7 @@ class MoleculeSet:
 
 
 def read_smiles(path: str | os.PathLike[str], column: str | None = None, split: str = "test") -> list[str]:
-    """The SMILES of a file, as they stand there. Arguments and errors as MoleculeSet.from_file has them."""
+    """Read the SMILES of a file, as they stand there. Arguments and errors as MoleculeSet.from_file has them."""
     if split not in SPLITS:
         raise ValueError(f"MOSES has no split {split!r}; it has {', '.join(SPLITS)}.")
     wheel = str(path).endswith(".whl")

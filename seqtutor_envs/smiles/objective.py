@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from seqtutor_envs.checks import positive_integer
+from seqtutor_envs.files import one_line
 from seqtutor_envs.smiles import functions
 from seqtutor_envs.smiles.oracle import OracleCounter
 from seqtutor_envs.smiles.transforms import Transform
 
 CACHE_SIZE = 50_000  # scores
 NAMED_FAILURES = 3  # failures that are named one by one; later ones are only counted
-FIRST_LOOK = 200  # molecules after which the objective is judged
+FIRST_LOOK = 200  # molecules after which the objective is examined
 MANY_FAILED = 0.3  # share of failures that is worth a warning
 FAILED, BEYOND_BUDGET = "objective failed", "oracle budget"
 
@@ -85,7 +86,7 @@ class Objective:
             message = "minimize turns the sign of a score, which a transform has no longer: use reverse_sigmoid instead"
             raise ValueError(f"{message} of minimize=True with transform {self.transform.name!r}.")
         self.cache_size = positive_integer("cache_size", cache_size)
-        self._cache: OrderedDict[str, ObjectiveScore] = OrderedDict()
+        self._cache: LRUCache[str, ObjectiveScore] = LRUCache(self.cache_size)
         self.scored = self.failed = 0
         self._returned = False  # whether the function has once returned what it must
         self._range = (math.inf, -math.inf)  # of the final scores so far
@@ -93,11 +94,11 @@ class Objective:
 
     @property
     def spent(self) -> bool:
-        """Whether the oracle budget is used up."""
+        """Return whether the oracle budget is used up."""
         return self.oracle.spent
 
     def record(self) -> dict[str, Any]:
-        """What a run's record says of it; JSON's types."""
+        """Return what a run's record says of it; JSON's types."""
         clip = None if self.clip is None else list(self.clip)
         transform = None if self.transform is None else self.transform.as_dict()
         return {
@@ -111,24 +112,21 @@ class Objective:
         }
 
     def __call__(self, smiles: Sequence[str]) -> list[ObjectiveScore]:
-        """The score of each canonical SMILES, in their order; those not in the cache are asked for once."""
+        """Return the score of each canonical SMILES, in their order; those not in the cache are asked for once."""
         found: dict[str, ObjectiveScore | None] = dict.fromkeys(smiles)
         for text in found:
             if text in self._cache:
-                self._cache.move_to_end(text)
                 found[text] = self._cache[text]
         missing = [text for text, known in found.items() if known is None]
         admitted = self.oracle.admitted(missing)
         new = [text for text, may in zip(missing, admitted) if may]
         for text, result in zip(new, self._scores(new)):
             found[text] = self._cache[text] = result
-            if len(self._cache) > self.cache_size:
-                self._cache.popitem(last=False)
         beyond = ObjectiveScore(self.invalid_score, BEYOND_BUDGET)
         return [found[text] or beyond for text in smiles]
 
     def _scores(self, smiles: list[str]) -> list[ObjectiveScore]:
-        """Final scores of distinct new molecules, which the counter then knows."""
+        """Compute the final scores of distinct new molecules, which the counter then knows."""
         if not smiles:
             return []
         raw = self._raw(smiles)
@@ -142,18 +140,18 @@ class Objective:
             for value in final.tolist()
         ]
         self.oracle.record(smiles, [score.value for score in scores])
-        self._judge(final)
+        self._warn_of_hard_objective(final)
         return scores
 
     def _final(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Raw scores [n] clipped, and then transformed or, to be minimised, negated; NaN stays NaN."""
+        """Clip raw scores [n], then transform or, to be minimised, negate them; NaN stays NaN."""
         final = raw if self.clip is None else np.clip(raw, *self.clip)
         if self.transform is not None:
             return np.where(np.isnan(final), np.nan, self.transform(final))
         return -final if self.minimize else final
 
     def _raw(self, smiles: list[str]) -> NDArray[np.float64]:
-        """The function's scores [n] of a batch; NaN where it failed, which is said and counted.
+        """Ask the function for the scores [n] of a batch; NaN where it failed, which is said and counted.
 
         A batch that fails as a whole is asked for molecule by molecule.
         """
@@ -164,7 +162,7 @@ class Objective:
                 raise TypeError(f"The objective {self.path} {error}") from None
             if len(smiles) > 1:
                 return np.concatenate([self._raw([text]) for text in smiles])
-            self._failure(smiles[0], f"failed ({functions.one_line(error)})")
+            self._failure(smiles[0], f"failed ({one_line(error)})")
             return np.array([np.nan])
         self._returned = True
         for n in np.flatnonzero(~np.isfinite(raw)):
@@ -172,15 +170,15 @@ class Objective:
         return np.where(np.isfinite(raw), raw, np.nan)
 
     def _failure(self, smiles: str, what: str) -> None:
-        """Counts one failed molecule; the first few are named."""
+        """Count one failed molecule; the first few are named."""
         self.failed += 1
         if self.failed <= NAMED_FAILURES:
             last = "; further failures are counted, not named" if self.failed == NAMED_FAILURES else ""
             scores = f"which scores as invalid ({self.invalid_score:g})"
             _warn(f"The objective {self.path} {what} for {smiles}, {scores}{last}.")
 
-    def _judge(self, final: NDArray[np.float64]) -> None:
-        """Warns, once each, of what makes an objective hard to learn, as far as the first molecules show it."""
+    def _warn_of_hard_objective(self, final: NDArray[np.float64]) -> None:
+        """Warn, once each, of what makes an objective hard to learn, as far as the first molecules show it."""
         before, self.scored = self.scored, self.scored + len(final)
         if before >= FIRST_LOOK:
             return
@@ -199,8 +197,8 @@ class Objective:
                 _warn(f"{message}: there is nothing to learn; look at the function, clip and transform.")
 
     def __getstate__(self) -> dict[str, Any]:
-        """A function given by name is pickled as its name; any other one as Python does it."""
-        state = self.__dict__ | {"_cache": OrderedDict()}
+        """Pickle a function given by name as its name; any other one as Python does it."""
+        state = self.__dict__ | {"_cache": LRUCache(self.cache_size)}
         if self.named:
             state["oracle"] = self.oracle.with_function(None)
         return state
@@ -212,7 +210,7 @@ class Objective:
 
 
 def _counter(function: Any, budget: int | None) -> OracleCounter:
-    """The counter around a function, its name, or a counter. Raises errors of one line."""
+    """Return the counter around a function, its name, or a counter. Raise errors of one line."""
     if isinstance(function, OracleCounter):
         if budget is not None and budget != function.budget:
             raise ValueError(f"oracle_budget={budget}, but the OracleCounter has budget={function.budget}: give one.")
@@ -221,14 +219,15 @@ def _counter(function: Any, budget: int | None) -> OracleCounter:
         function = functions.load(function)
     if not callable(function):
         kind = type(function).__name__
-        raise TypeError(f"objective must be a function of a list of SMILES or {functions.EXAMPLE}; not {kind}.")
+        named = f"or its name, such as {functions.EXAMPLE}"
+        raise TypeError(f"objective must be a function of a list of SMILES {named}; not {kind}.")
     if isinstance(function, type):
         raise TypeError(f"objective must be a function; {function.__name__} is a class, pass an instance of it.")
     return OracleCounter(function, budget)
 
 
 def _ends(clip: Any) -> tuple[float, float] | None:
-    """Raises ValueError unless `clip` is None or (lowest, highest)."""
+    """Raise ValueError unless `clip` is None or (lowest, highest)."""
     if clip is None:
         return None
     try:
@@ -248,7 +247,7 @@ def _finite(name: str, value: Any) -> float:
 
 
 def _takes_one(function: Callable[..., Any], smiles: str) -> bool:
-    """Whether a function that fails for lists gives a number for one SMILES."""
+    """Return whether a function that fails for lists gives a number for one SMILES."""
     try:
         return isinstance(function(smiles), Real)
     except Exception:

@@ -6,13 +6,13 @@ import copy
 import heapq
 from array import array
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs.checks import positive_integer
+from seqtutor_envs.files import hash64
 from seqtutor_envs.smiles.functions import floats
 
 BEST, EVERY = 10, 100  # PMO's AUC top-10, one point every 100 calls
@@ -51,15 +51,18 @@ class OracleCounter:
 
     @property
     def spent(self) -> bool:
-        """Whether the budget is used up."""
+        """Return whether the budget is used up."""
         return self.budget is not None and self.calls >= self.budget
 
     def admitted(self, smiles: Sequence[str]) -> list[bool]:
-        """Whether each molecule may be scored: it is known, or the budget has room for it, first come first served."""
+        """Return whether each molecule may be scored.
+
+        It may if it is known, or if the budget has room for it; first come, first served.
+        """
         room = None if self.budget is None else self.budget - self.calls
         new: set[int] = set()
         answers = []
-        for key in map(_key, smiles):
+        for key in map(hash64, smiles):
             known = key in self._seen or key in new
             answers.append(known or room is None or len(new) < room)
             if answers[-1] and not known:
@@ -67,15 +70,17 @@ class OracleCounter:
         return answers
 
     def record(self, smiles: Sequence[str], scores: Sequence[float]) -> None:
-        """Counts those of the molecules that are new, with their scores."""
-        for key, value in zip(map(_key, smiles), scores, strict=True):
+        """Count those of the molecules that are new, with their scores."""
+        for key, value in zip(map(hash64, smiles), scores, strict=True):
             if key not in self._seen:
                 self._seen.add(key)
                 self._scores.append(value)
 
     def __call__(self, smiles: Sequence[str]) -> NDArray[np.float64]:
-        """The function's scores [n] of the molecules within the budget, distinct ones asked for once; `invalid_score`
-        for the others and for those that are not finite."""
+        """Ask the function for the scores [n] of the molecules within the budget, distinct ones asked for once.
+
+        The others, and those whose score is not finite, get `invalid_score`.
+        """
         scores = dict.fromkeys(smiles, self.invalid_score)
         admitted = [text for text, may in zip(scores, self.admitted(list(scores))) if may]
         if admitted:
@@ -86,19 +91,20 @@ class OracleCounter:
         return np.array([scores[text] for text in smiles], dtype=np.float64)
 
     def with_function(self, function: Any) -> OracleCounter:
-        """A copy of its counts around another function."""
+        """Return a copy of its counts around another function."""
         other = copy.copy(self)
         other.function = function
         return other
 
     def top(self, k: int) -> float:
-        """Mean score of the best k molecules, or of all where there are fewer; NaN where there are none."""
+        """Return the mean score of the best k molecules, or of all where there are fewer; NaN where there are none."""
         best = heapq.nlargest(positive_integer("k", k), self._scores)
         return sum(best) / len(best) if best else float("nan")
 
     def auc(self, k: int = BEST, every: int = EVERY, finish: bool = True) -> float:
-        """Area under the curve of the mean of the best k molecules over calls, divided by the budget, or by the calls
-        where there is none; NaN before the first call.
+        """Compute the area under the curve of the mean of the best k molecules over calls; NaN before the first call.
+
+        It is divided by the budget or, without one, by the calls.
 
         As PMO's `top_auc` (Gao et al., "Sample Efficiency Matters", 2022; wenhao-gao/mol_opt): trapezoids from 0 at 0
         calls, one point every `every` calls and one at the last. With `finish` the curve stays where it is up to the
@@ -120,8 +126,3 @@ class OracleCounter:
         if self.budget is not None and finish:
             area += (self.budget - at) * before
         return area / (self.budget or at)
-
-
-def _key(smiles: str) -> int:
-    """64 bits of a hash that is the same in every process."""
-    return int.from_bytes(blake2b(smiles.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")

@@ -14,17 +14,19 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import seqtutor_envs
 
 Answer = Any  # a Score's fields, as JSON gives them back
+Score = Callable[[Sequence[str]], Sequence[Answer]]  # strings -> as many answers, by other processes
 COMMAND = (sys.executable, "-P", "-m", "seqtutor_envs.smiles.worker")  # -P: not the current directory's modules
 CHUNK = 32  # molecules sent at once, at most; some 30 ms of scoring against .1 ms for the way there and back
 HANG_LIMIT = 600.0  # seconds for a molecule where no timeout is asked for; those of MOSES take .002
@@ -35,7 +37,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_
 
 
 class WorkerPool:
-    """`pool(smiles)` -> what `scoring.score` says of each string, in their order, as lists of JSON.
+    """Score strings in processes: `pool(smiles)` gives the fields of `scoring.score` of each, as lists of JSON.
 
     Args:
         spec: ScoreSpec.as_dict().
@@ -68,16 +70,16 @@ class WorkerPool:
 
     @property
     def running(self) -> bool:
-        """Whether there are processes."""
+        """Return whether there are processes."""
         return bool(self._workers)
 
     @property
     def pids(self) -> list[int]:
-        """The workers' process ids."""
+        """Return the workers' process ids."""
         return [worker.process.pid for worker in self._workers]
 
     def __call__(self, smiles: Sequence[str]) -> list[Answer]:
-        """The answers for `smiles`, in their order."""
+        """Score `smiles`; the answers are in their order."""
         if not smiles:
             return []
         batch = _Batch(smiles)
@@ -96,11 +98,11 @@ class WorkerPool:
         return batch.answers
 
     def close(self) -> None:
-        """Ends the workers; the next call starts new ones. May be called twice."""
+        """End the workers; the next call starts new ones. Safe to call more than once."""
         _end(self._workers)
 
     def _wait(self, selector: selectors.BaseSelector, batch: _Batch) -> None:
-        """Takes what the workers have answered by the time one has, or ends those that are overdue."""
+        """Wait until a worker answers and take all answers there are, or end the workers that are overdue."""
         busy = [worker for worker in self._workers if worker.todo or not worker.ready]
         patience = min(worker.deadline(self.limit) for worker in busy) - time.monotonic()
         events = selector.select(max(patience, 0.0))
@@ -119,7 +121,7 @@ class WorkerPool:
                     worker.process.kill()  # its output then ends, which is read as any other end
 
     def _feed(self, worker: _Worker, batch: _Batch) -> None:
-        """The next chunk for a worker that has none: smaller ones towards the end, so that all end together."""
+        """Send the next chunk to a worker that has none: smaller ones towards the end, so that all end together."""
         if worker.todo or not worker.ready:
             return
         size = min(CHUNK, math.ceil(len(batch.waiting) / (2 * self.number)))
@@ -129,7 +131,7 @@ class WorkerPool:
             worker.send(chunk, batch)
 
     def _replace(self, worker: _Worker, batch: _Batch) -> None:
-        """A new worker, the last one, for one that has ended; what it had is tried again alone or answered for."""
+        """Replace a worker that has ended by a new one, the last; what it had is tried again alone or given up."""
         code = worker.stop()
         if not worker.ready:
             what = f"A scoring process ended before it could score (exit code {code})"
@@ -160,7 +162,7 @@ class _Batch:
         self.open -= 1
 
     def lost(self, place: int, reason: str, limit: float) -> None:
-        """A worker ended at this molecule, which it had alone."""
+        """Give up a molecule at which a worker ended that had it alone: warn, and count it as invalid."""
         why = f"took more than {limit:g} s" if reason == TIMEOUT else "ended its scoring process"
         warnings.warn(f"Scoring {self.smiles[place]!r} {why}: it counts as invalid ({reason}).", stacklevel=2)
         self.answer(place, [reason, None, [], []])
@@ -183,16 +185,16 @@ class _Worker:
         self._write(hello)
 
     def deadline(self, limit: float) -> float:
-        """When it must have answered, by time.monotonic()."""
+        """Return when it must have answered, by time.monotonic()."""
         return self._since + (limit * len(self.todo) + GRACE if self.ready else START_LIMIT)
 
     def send(self, chunk: list[int], batch: _Batch) -> None:
-        """A chunk for an idle worker, which reads it at once, so that the pipe cannot fill."""
+        """Send a chunk to an idle worker, which reads it at once, so that the pipe cannot fill."""
         self.todo, self._since = chunk, time.monotonic()
         self._write([batch.smiles[place] for place in chunk])
 
     def read(self, batch: _Batch) -> bool:
-        """Takes what is there of its answer; False if it has ended."""
+        """Take what is there of its answer. Return False if it has ended."""
         data = os.read(self.output.fileno(), 1 << 16)
         self._line += data
         if self._line.endswith(b"\n"):
@@ -203,7 +205,7 @@ class _Worker:
         return bool(data)
 
     def stop(self) -> int:
-        """Ends it now; its exit code."""
+        """End it now. Return its exit code."""
         self.process.kill()
         self.output.close()
         self.input.close()
@@ -219,7 +221,7 @@ class _Worker:
 
 
 def _environment() -> dict[str, str]:
-    """One thread, and modules found where this process finds them: the current directory may have changed."""
+    """Set one thread, and find modules where this process does: the current directory may have changed."""
     root = str(Path(seqtutor_envs.__file__).parents[1])
     paths = [path for path in sys.path if os.path.isabs(path)]
     search = os.pathsep.join(paths if root in paths else [root, *paths])
@@ -227,7 +229,7 @@ def _environment() -> dict[str, str]:
 
 
 def _end(workers: list[_Worker]) -> None:
-    """Ends workers, which hold nothing that would have to be saved."""
+    """End workers, which hold nothing that would have to be saved."""
     while workers:
         workers.pop().stop()
 
@@ -236,7 +238,7 @@ _POOLS: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
 
 
 def _forget() -> None:
-    """In a forked child: the workers are the parent's, and the child's ends of their pipes must not keep them alive."""
+    """Forget the parent's workers in a forked child, whose ends of their pipes must not keep them alive."""
     for pool in _POOLS:
         for worker in pool._workers:
             worker.process.returncode = 0  # or its destructor would wait for a process that is not this one's child
@@ -247,3 +249,55 @@ def _forget() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
+
+
+class Ahead:
+    """Score strings in processes while this one does something else; a thread waits for them.
+
+    `give` strings, do something else, `take` all answers. One thread may use it, and `score` for itself only between
+    `take` and the next `give`.
+    """
+
+    def __init__(self, score: Score) -> None:
+        self._score = score
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._waiting: list[str] = []
+        self._given: set[str] = set()
+        self._answers: dict[str, Any] = {}
+        self._error: BaseException | None = None
+
+    def give(self, smiles: Sequence[str]) -> None:
+        """Begin to score strings, each once; those given since the last `take` are left out."""
+        new = [text for text in dict.fromkeys(smiles) if text not in self._given]
+        self._given.update(new)
+        with self._lock:
+            self._waiting += new
+            if self._thread is None and self._waiting:
+                # a daemon: where a molecule hangs, the interpreter ends all the same
+                self._thread = threading.Thread(target=self._run, daemon=True)
+                self._thread.start()
+
+    def take(self) -> dict[str, Any]:
+        """Wait for what was given; return the answer of each string. Raise what `score` has raised."""
+        thread = self._thread
+        if thread is not None:
+            thread.join()
+        answers, error = self._answers, self._error
+        self._answers, self._error, self._given = {}, None, set()
+        if error is not None:
+            raise error
+        return answers
+
+    def _run(self) -> None:
+        """Score what has come meanwhile, until nothing has."""
+        while True:
+            with self._lock:
+                batch, self._waiting = self._waiting, []
+                if not batch:
+                    self._thread = None
+                    return
+            try:
+                self._answers.update(zip(batch, self._score(batch), strict=True))
+            except BaseException as error:  # not swallowed: `take` raises it where somebody sees it
+                self._error = error

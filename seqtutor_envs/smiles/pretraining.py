@@ -60,7 +60,7 @@ def smiles(
     resume: bool = False,
     note: str = "",
 ) -> None:
-    """Trains a SMILES prior. Give --file or --moses.
+    """Train a SMILES prior. Give --file or --moses.
 
     Ctrl-C leaves the best weights so far in OUT; --resume goes on from the last whole epoch.
 
@@ -118,7 +118,7 @@ def smiles(
 def prepared(
     source: Path, moses: bool, column: str | None, rules: Rules, vocab: TokenVocab | None, out: Path
 ) -> Corpus:
-    """The corpus, from the file or, where this command was interrupted, as it was read then.
+    """Read the corpus, from the file or, where this command was interrupted, as it was read then.
 
     It is kept beside `out`, with OUT.bloom, until the training is done. Raises ValueError naming the file.
     """
@@ -150,12 +150,12 @@ def prepared(
 
 
 def corpus_path(out: Path) -> Path:
-    """Where a corpus waits for `--resume`."""
+    """Return where a corpus waits for `--resume`."""
     return safetensors_path(out).with_suffix(".corpus")
 
 
 def vocabulary_of(prior: str) -> TokenVocab:
-    """The vocabulary of a SMILES prior. Raises ValueError if it is of something else."""
+    """Return the vocabulary of a SMILES prior. Raise ValueError if it is of something else."""
     vocab = RecurrentPrior.load(prior).vocab
     if vocab.end is None or vocab.tokens[vocab.end] != END:
         raise ValueError(f"{prior} is no prior of SMILES: its vocabulary has no {END!r}.")
@@ -163,7 +163,7 @@ def vocabulary_of(prior: str) -> TokenVocab:
 
 
 def report(data: Corpus) -> list[str]:
-    """What was read, skipped, changed, and which tokens are rare."""
+    """Report what was read, skipped, changed, and which tokens are rare."""
     lines = [f"skipped {example}" for example in data.examples]
     if data.skipped:
         lines.append(f"skipped {sum(data.skipped.values()):,} of {data.records:,} records: {counted(data.skipped)}")
@@ -177,12 +177,12 @@ def report(data: Corpus) -> list[str]:
 
 
 def watched(prior: RecurrentPrior) -> dict[str, float]:
-    """The share of valid SMILES among a sample."""
+    """Return the share of valid SMILES among a sample."""
     return {"valid": float(np.mean([smiles is not None for smiles in _sampled(prior, WATCHED)[0]]))}
 
 
 def measured(prior: RecurrentPrior, data: Corpus) -> dict[str, Any]:
-    """Held-out and sampled figures of a trained prior for its card; nll in nats, the end token counted.
+    """Measure a trained prior on held-out and sampled molecules for its card; nll in nats, the end token counted.
 
     `unique` is the share of different molecules among the valid samples; `novel` the share of those that are not in the
     corpus, by canonical SMILES.
@@ -215,7 +215,7 @@ def measured(prior: RecurrentPrior, data: Corpus) -> dict[str, Any]:
 
 
 def data_card(data: Corpus, source: Path, moses: bool, held_out: int) -> dict[str, Any]:
-    """Source with its licence, the split, what was skipped and changed, and what the vocabulary cannot write."""
+    """Describe the data: source, licence, split, what was skipped and changed, and what the vocabulary lacks."""
     origin = {
         "name": MOSES if moses else source.name,
         "molecules": len(data),
@@ -239,7 +239,7 @@ def data_card(data: Corpus, source: Path, moses: bool, held_out: int) -> dict[st
 
 
 def lacking(vocab: TokenVocab) -> list[str]:
-    """What of drug-like molecules these tokens cannot write."""
+    """List what of drug-like molecules these tokens cannot write."""
     brackets = [token for token in vocab.tokens if token.startswith("[")]
     bare = [token for token in vocab.tokens if not token.startswith("[")]
     symbols = [*bare, *(token[1:].lstrip("0123456789") for token in brackets)]
@@ -255,11 +255,11 @@ def lacking(vocab: TokenVocab) -> list[str]:
 
 
 def _sampled(prior: RecurrentPrior, n: int) -> tuple[list[str | None], NDArray[np.int64]]:
-    """Canonical SMILES of n samples, None where one is no molecule, and how many tokens each took."""
+    """Sample n molecules: canonical SMILES, None where one is no molecule, and how many tokens each took."""
     tokens, lengths = prior.sample(n, SEED)
     return [canonical(decode(prior.vocab, row)) for row in tokens.tolist()], lengths
 
 
 def _lengths(lengths: Sequence[int] | NDArray[np.int64]) -> dict[str, float]:
-    """In tokens, the end token counted."""
+    """Summarise lengths in tokens, the end token counted."""
     return {"min": int(np.min(lengths)), "median": float(np.median(lengths)), "max": int(np.max(lengths))}

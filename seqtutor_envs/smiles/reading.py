@@ -1,6 +1,6 @@
 """Files of SMILES, record by record: .smi and .txt, tables (.csv, .tsv), each also gzipped, and MOSES' wheel.
 
-Nothing is judged here: a record is the number of its line and whatever stands where its SMILES should be.
+Nothing is checked here: a record is the number of its line and whatever stands where its SMILES should be.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SHOWN_COLUMNS = 12
 
 
 def records(path: str | os.PathLike[str], column: str | None = None) -> Iterator[Record]:
-    """The records of a user's file.
+    """Read the records of a user's file.
 
     A table's header names the column; of any other file the first field of a line counts, what follows white space is
     the molecule's name. A first line that begins with "smiles" is a header there too.
@@ -48,7 +48,7 @@ def records(path: str | os.PathLike[str], column: str | None = None) -> Iterator
 
 
 def moses_records(path: str | os.PathLike[str], split: str = "train") -> Iterator[Record]:
-    """One of MOSES' sets: from the wheel `molsets`, or its train.csv or dataset_v1.csv, also as .gz.
+    """Read one of MOSES' sets: from the wheel `molsets`, or its train.csv or dataset_v1.csv, also as .gz.
 
     Args:
         split: "train", "test" or "test_scaffolds".
@@ -61,7 +61,7 @@ def moses_records(path: str | os.PathLike[str], split: str = "train") -> Iterato
 
 
 def columns(path: str | os.PathLike[str]) -> list[str]:
-    """The columns of a table; none of another file."""
+    """Return the columns of a table; none of another file."""
     if not is_table(path):
         return []
     with _reading(Path(path)) as lines:
@@ -69,12 +69,12 @@ def columns(path: str | os.PathLike[str]) -> list[str]:
 
 
 def is_table(path: str | os.PathLike[str]) -> bool:
-    """Whether the name says that a header names columns."""
+    """Return whether the name says that a header names columns."""
     return str(path).lower().removesuffix(".gz").endswith(TABLES)
 
 
 def named(names: Iterable[str]) -> str:
-    """Columns in a message: the first few."""
+    """Name columns in a message: the first few."""
     names = list(names)
     more = f" and {len(names) - SHOWN_COLUMNS} more" if len(names) > SHOWN_COLUMNS else ""
     return ", ".join(name[:40] for name in names[:SHOWN_COLUMNS]) + more
@@ -91,7 +91,7 @@ def _of_first_field(lines: Iterable[str]) -> Iterator[Record]:
 def _of_column(
     path: Path, lines: IO[str], column: str | None, only: tuple[str, str] | None = None
 ) -> Iterator[Record]:
-    """One column of a table; `only` keeps the rows with this text in this column, where there is such a column."""
+    """Read one column of a table; `only` keeps the rows with this text in this column, where there is such a column."""
     header, separator = _header(lines)
     at = _place(header, column or COLUMN)
     if at is None:
@@ -111,14 +111,14 @@ def _of_column(
 
 
 def _header(lines: IO[str]) -> tuple[list[str], str]:
-    """A table's columns and what separates them."""
+    """Return a table's columns and what separates them."""
     first = lines.readline()
     separator = max(SEPARATORS, key=first.count)
     return [name.strip() for name in next(csv.reader([first], delimiter=separator), [])], separator
 
 
 def _place(header: list[str], column: str) -> int | None:
-    """Where a column of this name stands, exactly so or else in any case."""
+    """Find where a column of this name stands, exactly so or else in any case."""
     if column in header:
         return header.index(column)
     folded = [name.lower() for name in header]
@@ -127,7 +127,7 @@ def _place(header: list[str], column: str) -> int | None:
 
 @contextmanager
 def _reading(path: Path, member: str | None = None) -> Iterator[IO[str]]:
-    """Lines of a plain, gzipped or zipped file as text; bytes that are no UTF-8 become a mark that no SMILES holds."""
+    """Open a plain, gzipped or zipped file as text; bytes that are no UTF-8 become a mark that no SMILES holds."""
     try:
         with open(path, "rb") as file:
             content: IO[bytes] = file

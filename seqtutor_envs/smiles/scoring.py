@@ -7,17 +7,17 @@ front of it; any number of workers gives the same scores in the same order.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, NamedTuple
 
+from cachetools import LRUCache
+
 from seqtutor_envs.checks import one_of, positive_integer
 from seqtutor_envs.smiles import chem, chem_checks, chem_scores
-from seqtutor_envs.smiles.ahead import Ahead
-from seqtutor_envs.smiles.constraints import Constraints
-from seqtutor_envs.smiles.pool import WorkerPool
+from seqtutor_envs.smiles.chem_constraints import Constraints
+from seqtutor_envs.smiles.pool import Ahead, WorkerPool
 
 CACHE_SIZE = 50_000  # scores; 30 MB
 
@@ -70,13 +70,13 @@ class ScoreSpec:
             one_of("A property", name, chem.PROPERTIES)
 
     def as_dict(self) -> dict[str, Any]:
-        """What `ScoreSpec(**...)` and JSON take."""
+        """Return what `ScoreSpec(**...)` and JSON take."""
         lists = {field: list(getattr(self, field)) for field in ("properties", "checks", "elements")}
         return {**lists, "constraints": self.constraints.as_dict(), "hard": self.hard}
 
 
 def score(smiles: str, spec: ScoreSpec) -> Score:
-    """The score of one string: a pure function of it as it is written."""
+    """Score one string: a pure function of it as it is written."""
     mol = chem.parse(smiles)
     if mol is None:
         return Score("syntax")
@@ -90,7 +90,7 @@ def score(smiles: str, spec: ScoreSpec) -> Score:
 
 
 def score_of(answer: list[Any]) -> Score:
-    """A score that came as JSON, which has no tuples."""
+    """Convert a score that came as JSON, which has no tuples."""
     reason, canonical, values, unmet = answer
     return Score(reason, canonical, tuple(values), tuple(unmet))
 
@@ -121,17 +121,17 @@ class Scorer:
             raise ValueError(f"score_timeout must be a positive number of seconds or None, not {score_timeout!r}.")
         if score_timeout is not None and not self.workers:
             raise ValueError("score_timeout needs workers=1 or more: RDKit is only stopped in a process of its own.")
-        self._cache: OrderedDict[str, Score] = OrderedDict()
+        self._cache: LRUCache[str, Score] = LRUCache(self.cache_size)
         self._pool = WorkerPool(spec.as_dict(), self.workers, score_timeout) if self.workers else None
         self._ahead = Ahead(self._pool) if self._pool else None
 
     def begin(self, smiles: Iterable[str]) -> None:
-        """Lets workers that are running score these strings meanwhile; the next call waits for them all."""
+        """Let workers that are running score these strings meanwhile; the next call waits for them all."""
         if self._ahead and self._pool and self._pool.running:
             self._ahead.give([text for text in smiles if text not in self._cache])
 
     def __call__(self, smiles: Iterable[str]) -> list[Score]:
-        """One score for each string, in their order."""
+        """Return one score for each string, in their order."""
         smiles = list(smiles)
         begun = self._ahead.take() if self._ahead else {}
         new = {text: score_of(answer) for text, answer in begun.items()}
@@ -141,7 +141,6 @@ class Scorer:
             if text in new:
                 found[text] = new[text]
             elif text in self._cache:
-                self._cache.move_to_end(text)
                 found[text] = self._cache[text]
             else:
                 missing.append(text)
@@ -149,19 +148,17 @@ class Scorer:
         found |= scored
         for text, result in (new | scored).items():
             self._cache[text] = result
-            if len(self._cache) > self.cache_size:
-                self._cache.popitem(last=False)
         return [found[text] for text in smiles]
 
     def _score(self, smiles: list[str]) -> list[Score]:
-        """Scores of distinct strings that are not in the cache."""
+        """Score distinct strings that are not in the cache."""
         # a few molecules are not worth starting processes for, unless one must be able to stop them
         if self._pool and (self._pool.running or self.score_timeout or len(smiles) >= 2 * self.workers):
             return [score_of(answer) for answer in self._pool(smiles)]
         return [score(text, self.spec) for text in smiles]
 
     def close(self) -> None:
-        """Ends the workers; a later call starts them again."""
+        """End the workers; a later call starts them again."""
         if self._pool and self._ahead:
             self._ahead.take()
             self._pool.close()

@@ -17,7 +17,7 @@ BLOCK = 1024  # rows of a block of similarities: 4 MB, which stays in the cache
 
 
 def nearest(ours: Packed, theirs: Packed) -> NDArray[np.float64]:
-    """Similarity of each of ours to the most similar of theirs, [n]; NaN where there are none."""
+    """Compute the similarity of each of ours to the most similar of theirs, [n]; NaN where there are none."""
     best = np.full(len(ours), -np.inf)
     for rows, _, block in _blocks(ours, theirs):
         np.maximum(best[rows], block.max(axis=1), out=best[rows])
@@ -25,7 +25,7 @@ def nearest(ours: Packed, theirs: Packed) -> NDArray[np.float64]:
 
 
 def internal_diversity(fingerprints: Packed, counts: NDArray[np.int64], p: int = 1) -> float:
-    """One minus the mean over molecules of (mean over molecules of T^p)^(1/p), T the similarity of the two.
+    """Return one minus the mean over molecules of (mean over molecules of T^p)^(1/p), T the similarity of the two.
 
     That of MOSES' code: over all ordered pairs, a molecule with itself included. (Its paper takes the root of the mean
     over all pairs, which for p = 2 is about .001 lower.)
@@ -44,7 +44,10 @@ def internal_diversity(fingerprints: Packed, counts: NDArray[np.int64], p: int =
 
 
 def _blocks(ours: Packed, theirs: Packed) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
-    """Similarities [n', m'] of some of ours with some of theirs, until all pairs were there; each is the caller's."""
+    """Yield similarities [n', m'] of some of ours with some of theirs, until all pairs were there.
+
+    Each is the caller's.
+    """
     left = [(part, *_unpacked(ours[part])) for part in _parts(len(ours))]
     for columns in _parts(len(theirs)):
         bits, sizes = _unpacked(theirs[columns])
@@ -58,7 +61,7 @@ def _blocks(ours: Packed, theirs: Packed) -> Iterator[tuple[slice, slice, NDArra
 
 
 def _unpacked(packed: Packed) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Bits as 0.0 and 1.0, [n, bits], and how many are set, [n]."""
+    """Unpack bits as 0.0 and 1.0, [n, bits], and how many are set, [n]."""
     bits = np.unpackbits(packed, axis=1).astype(np.float32)
     return bits, bits.sum(axis=1)
 

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from seqtutor_envs.checks import one_of, positive_integer
 from seqtutor_envs.prior import load_prior, padded
-from seqtutor_envs.smiles import shaping as dense
 from seqtutor_envs.smiles.chem_checks import CHECKS, ELEMENTS, checked_names
-from seqtutor_envs.smiles.constraints import Constraints
+from seqtutor_envs.smiles.chem_constraints import Constraints
 from seqtutor_envs.smiles.objective import Objective
+from seqtutor_envs.smiles.rewards import DENSE_PROPERTIES, FROM_PROPERTY, MOLECULE_TERMS, PREFIX_TERMS, prefix_terms
 from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec
-from seqtutor_envs.smiles.terms import FROM_PROPERTY, MOLECULE_TERMS
 from seqtutor_envs.task import Task, named_weights
 from seqtutor_envs.vocab import TokenVocab
 
@@ -97,9 +96,9 @@ class SmilesTask(Task):
         self.counts: Counter[str] = Counter()
 
     def _shares(self, weights: Mapping[str, float] | None, soft: bool) -> dict[str, float]:
-        """The weight of each term that is computed. Raises ValueError where they make no weighted mean."""
+        """Compute the weight of each term that is computed. Raise ValueError where they make no weighted mean."""
         if self.shaping:
-            return named_weights(dense.PREFIX_TERMS, weights)
+            return named_weights(PREFIX_TERMS, weights)
         default = dict.fromkeys(MOLECULE_TERMS, 0.0 if self.objective else 1.0)
         default |= {"constraints": 1.0} if soft else {}
         default |= {"objective": 1.0} if self.objective else {}
@@ -113,9 +112,9 @@ class SmilesTask(Task):
         return {name: weight / total for name, weight in full.items() if weight}
 
     def _needed(self) -> tuple[str, ...]:
-        """Properties that the terms are made of."""
+        """Return the properties that the terms are made of."""
         if self.shaping:
-            return dense.PROPERTIES
+            return DENSE_PROPERTIES
         return tuple(FROM_PROPERTY[name][0] for name in self.weights if name in FROM_PROPERTY)
 
     # ---------------------------------------------------------------- rewards
@@ -138,7 +137,7 @@ class SmilesTask(Task):
     def terms(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
     ) -> dict[str, NDArray[np.float64]]:
-        """Raw terms of every step: name -> [N, T]; all molecules are scored in one call.
+        """Compute raw terms of every step: name -> [N, T]; all molecules are scored in one call.
 
         Filler after `lengths` may be any number. A sequence that is not over (no end token, fewer tokens than
         `max_length`) is paid as a prefix.
@@ -158,14 +157,14 @@ class SmilesTask(Task):
         return {name: table[:, :, k] for k, name in enumerate(self.weights)}
 
     def announce(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
-        """Scoring processes begin with these finished molecules."""
+        """Let scoring processes begin with these finished molecules."""
         if not self.shaping:  # it pays for every prefix
             self.scorer.begin(self.smiles(tokens, lengths))
 
     def _checked(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Tokens [N, T], 0 as filler, and lengths [N]. Raises ValueError where they cannot be this task's."""
+        """Return tokens [N, T], 0 as filler, and lengths [N]. Raise ValueError where they cannot be this task's."""
         if lengths is None or np.ndim(tokens) != 2:
             tokens = self.checked(tokens)
             return tokens, np.full(len(tokens), tokens.shape[1])
@@ -176,7 +175,10 @@ class SmilesTask(Task):
         return self.checked(padded(tokens, until)), until.astype(np.int64)
 
     def scores(self, smiles: Sequence[str]) -> NDArray[np.float64]:
-        """Raw terms of n finished molecules, [n, K]: one call of the scorer, and at most one of the objective."""
+        """Compute raw terms of n finished molecules, [n, K].
+
+        One call of the scorer, and at most one of the objective.
+        """
         scores = self.scorer(smiles)
         reasons = [score.reason for score in scores]
         terms = np.zeros((len(scores), len(self.weights)))
@@ -196,20 +198,20 @@ class SmilesTask(Task):
         return terms
 
     def _by_objective(self, scores: Sequence[Score]) -> tuple[NDArray[np.float64], list[str]]:
-        """The user's score of each molecule [n], and why it is invalid_score where it is."""
+        """Ask the objective for the score of each molecule [n], and why it is invalid_score where it is."""
         assert self.objective is not None
         values = np.full(len(scores), self.objective.invalid_score)
         reasons = [score.reason for score in scores]
         canonical = {n: score.canonical for n, score in enumerate(scores) if score.canonical is not None}
-        for n, judged in zip(canonical, self.objective(list(canonical.values()))):
-            values[n], reasons[n] = judged
+        for n, scored in zip(canonical, self.objective(list(canonical.values()))):
+            values[n], reasons[n] = scored
         self.spent = self.objective.spent
         return values, reasons
 
     def _dense(
         self, smiles: list[str], finished: NDArray[np.bool_], wrote: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
-        """The authors' terms of n strings so far, [n, K]."""
+        """Compute the authors' terms of n strings so far, [n, K]."""
         scores = self.scorer(smiles)
         valid = np.array([not score.reason for score in scores])
         table = np.full((len(scores), len(self.properties)), np.nan)
@@ -217,15 +219,15 @@ class SmilesTask(Task):
             table[n] = scores[n].values
         self._count([scores[n].reason for n in np.flatnonzero(finished)])
         columns = {name: table[:, k] for k, name in enumerate(self.properties)}
-        return dense.prefix_terms(smiles, valid, columns, finished, wrote)
+        return prefix_terms(smiles, valid, columns, finished, wrote)
 
     def _count(self, reasons: Sequence[str]) -> None:
         self.counts.update(reason or "valid" for reason in reasons)
 
-    # ---------------------------------------------------------------- words, pictures, figures
+    # ---------------------------------------------------------------- words, pictures, metrics
 
     def smiles(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> list[str]:
-        """The strings of sequences [N, T]: their tokens up to the first end token, at most `lengths` [N] of them."""
+        """Spell sequences [N, T]: their tokens up to the first end token, at most `lengths` [N] of them."""
         rows = np.asarray(tokens).tolist()
         until = [len(row) for row in rows] if lengths is None else np.asarray(lengths).tolist()
         return [self._text(row[:length]) for row, length in zip(rows, until)]
@@ -235,19 +237,25 @@ class SmilesTask(Task):
         return "".join([texts[token] for token in (row[: row.index(self._end)] if self._end in row else row)])
 
     def _prefixes(self, tokens: NDArray[np.int64], until: NDArray[np.int64]) -> list[str]:
-        """The strings after each token of each sequence [N, T], `until` [N] of each; the end token adds nothing."""
+        """Return the strings after each token of each sequence [N, T], `until` [N] of each.
+
+        The end token adds nothing.
+        """
         texts = [text if token != self._end else "" for token, text in enumerate(self.vocab.tokens)]
         rows = zip(tokens.tolist(), until.tolist())
         return [string for row, last in rows for string in accumulate(texts[token] for token in row[:last])]
 
     def sequence(self, tokens: NDArray[np.int64]) -> str:
-        """The SMILES of one sequence [T]."""
+        """Return the SMILES of one sequence [T]."""
         return self._text(np.asarray(tokens).tolist())
 
     def identities(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
     ) -> list[tuple[str, str]]:
-        """Canonical SMILES and Murcko scaffold (canonical SMILES, "" without rings); both "" if it is invalid."""
+        """Return canonical SMILES and Murcko scaffold (canonical SMILES, "" without rings).
+
+        Both "" if it is invalid.
+        """
         from seqtutor_envs.smiles.chem_compare import scaffold_of
 
         names = [score.canonical or "" for score in self.scorer(self.smiles(*self._checked(tokens, lengths)))]
@@ -256,7 +264,7 @@ class SmilesTask(Task):
     def metrics(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
     ) -> dict[str, float]:
-        """`metrics.table` of the strings, with novelty where `known` says what is not new."""
+        """Compute `metrics.table` of the strings, with novelty where `known` says what is not new."""
         from seqtutor_envs.smiles import metrics
         from seqtutor_envs.smiles.bloom import BloomFilter
 
@@ -264,11 +272,11 @@ class SmilesTask(Task):
         return metrics.table(self.smiles(*self._checked(tokens, lengths)), novelty=known)
 
     def render_ansi(self, tokens: NDArray[np.int64]) -> str:
-        """The SMILES so far and whether it is a molecule: "c1ccccc1  (valid so far)"."""
+        """Write the SMILES so far and whether it is a molecule: "c1ccccc1  (valid so far)"."""
         return f"{self.sequence(tokens)}  ({self._verdict(tokens)})"
 
     def render_rgb(self, tokens: NDArray[np.int64], episode_return: float) -> NDArray[np.uint8]:
-        """The molecule drawn, or its SMILES so far where it is none; its properties, and the rewards' sum in nats."""
+        """Draw the molecule, or its SMILES so far where it is none; its properties, and the rewards' sum in nats."""
         from seqtutor_envs.smiles import chem
         from seqtutor_envs.smiles.chem_draw import picture
 
@@ -282,18 +290,18 @@ class SmilesTask(Task):
         return picture(smiles, lines)
 
     def _verdict(self, tokens: NDArray[np.int64]) -> str:
-        """Whether the tokens so far [t] are a molecule, and why not."""
+        """Say whether the tokens so far [t] are a molecule, and why not."""
         reason = self.scorer([self.sequence(tokens)])[0].reason
         over = self._end in tokens or len(tokens) == self.length
         return ("invalid" if reason else "valid") + ("" if over else " so far") + (f": {reason}" if reason else "")
 
     def close(self) -> None:
-        """Ends the scoring processes; the next score starts them again."""
+        """End the scoring processes; the next score starts them again."""
         self.scorer.close()
 
 
 def _objective(function: Callable[[list[str]], Any] | str | None, **options: Any) -> Objective | None:
-    """The user's objective. Raises ValueError where there is none to which the options could belong."""
+    """Make the user's objective. Raise ValueError where there is none to which the options could belong."""
     if function is not None:
         return Objective(function, **options)
     given = [name for name, value in options.items() if value]  # all of their defaults are false

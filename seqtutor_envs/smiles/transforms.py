@@ -20,31 +20,37 @@ STEEPNESS = 0.5  # of a sigmoid, ours: .003 at `low` and .997 at `high`; REINVEN
 
 
 def sigmoid(x: Array, low: float, high: float, k: float = STEEPNESS) -> Array:
-    """1 / (1 + 10^(-10 k (x - m) / (high - low))), m midway: about 0 below `low`, .5 at m, about 1 above `high`."""
+    """Return 1 / (1 + 10^(-10 k (x - m) / (high - low))), m midway.
+
+    About 0 below `low`, .5 at m, about 1 above `high`.
+    """
     return _logistic10(10.0 * k * (x - (low + high) / 2) / (high - low))
 
 
 def reverse_sigmoid(x: Array, low: float, high: float, k: float = STEEPNESS) -> Array:
-    """1 - sigmoid: about 1 below `low`, about 0 above `high`."""
+    """Return 1 - sigmoid: about 1 below `low`, about 0 above `high`."""
     return _logistic10(-10.0 * k * (x - (low + high) / 2) / (high - low))
 
 
 def double_sigmoid(
     x: Array, low: float, high: float, coef_div: float = 100.0, coef_si: float = 150.0, coef_se: float = 150.0
 ) -> Array:
-    """About 1 from `low` to `high`, .5 at both: rises with steepness coef_si / coef_div (base 10, per unit of x) up to
-    midway and falls with coef_se / coef_div from there."""
+    """Return about 1 from `low` to `high`, .5 at both.
+
+    Rises with steepness coef_si / coef_div (base 10, per unit of x) up to midway and falls with coef_se / coef_div from
+    there.
+    """
     rise, fall = _logistic10(coef_si / coef_div * (x - low)), _logistic10(-coef_se / coef_div * (x - high))
     return np.where(x < (low + high) / 2, rise, fall)
 
 
 def step(x: Array, low: float = -math.inf, high: float = math.inf) -> Array:
-    """1 from `low` to `high`, both included, else 0."""
+    """Return 1 from `low` to `high`, both included, else 0."""
     return ((low <= x) & (x <= high)).astype(np.float64)
 
 
 def gaussian(x: Array, mu: float, sigma: float) -> Array:
-    """exp(-((x - mu) / sigma)^2 / 2): 1 at mu, .61 at one sigma from it."""
+    """Return exp(-((x - mu) / sigma)^2 / 2): 1 at mu, .61 at one sigma from it."""
     with np.errstate(over="ignore"):  # far away it is 0
         return np.exp(-0.5 * ((x - mu) / sigma) ** 2)
 
@@ -55,7 +61,7 @@ TRANSFORMS: dict[str, Callable[..., Array]] = {
 
 
 def _logistic10(h: Array) -> Array:
-    """1 / (1 + 10^-h), without overflow."""
+    """Return 1 / (1 + 10^-h), without overflow."""
     small = 10.0 ** -np.abs(h)
     return np.where(h >= 0, 1.0, small) / (1.0 + small)
 
@@ -72,7 +78,10 @@ class Transform:
 
     @classmethod
     def of(cls, given: str | Mapping[str, Any] | Transform) -> Transform:
-        """From its text or dictionary. Raises ValueError that lists the names or parameters there are."""
+        """Make a transform from its text or dictionary.
+
+        Raise ValueError that lists the names or parameters there are.
+        """
         if isinstance(given, Transform):
             return given
         if isinstance(given, str):
@@ -91,12 +100,12 @@ class Transform:
         return TRANSFORMS[self.name](scores, **dict(self.parameters))
 
     def as_dict(self) -> dict[str, Any]:
-        """What `Transform.of` and JSON take."""
+        """Return what `Transform.of` and JSON take."""
         return {"name": self.name, **dict(self.parameters)}
 
 
 def _checked(name: str, settings: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
-    """Parameters of the transform `name`, defaults included. Raises ValueError that says what it takes."""
+    """Check the parameters of the transform `name`, defaults included. Raise ValueError that says what it takes."""
     if name not in TRANSFORMS:
         raise ValueError(f"No transform is called {name!r}; the transforms are: {', '.join(TRANSFORMS)}.")
     takes = dict(list(inspect.signature(TRANSFORMS[name]).parameters.items())[1:])
@@ -115,7 +124,7 @@ def _checked(name: str, settings: Mapping[str, Any]) -> tuple[tuple[str, float],
 
 
 def _sensible(name: str, full: dict[str, float]) -> tuple[tuple[str, float], ...]:
-    """Raises ValueError where a parameter makes the transform meaningless."""
+    """Raise ValueError where a parameter makes the transform meaningless."""
     bounded = {key: value for key, value in full.items() if name != "step"}
     for key, value in full.items():
         if math.isnan(value) or (key in bounded and math.isinf(value)):

@@ -19,7 +19,10 @@ TOKEN = re.compile(r"\[[^\[\]]*\]|Br|Cl|%\(\d{1,5}\)|%\d\d|->|<-|[BCNOPSFIbcnops
 
 
 def tokenize(smiles: str) -> list[str]:
-    """The tokens whose texts joined are `smiles` again. Raises ValueError that names the first character of none."""
+    """Split into the tokens whose texts joined are `smiles` again.
+
+    Raise ValueError that names the first character of none.
+    """
     tokens = TOKEN.findall(smiles)
     if sum(map(len, tokens)) != len(smiles):
         at = next(at for at, token in _expected(smiles, tokens) if not smiles.startswith(token, at))
@@ -28,7 +31,7 @@ def tokenize(smiles: str) -> list[str]:
 
 
 def _expected(smiles: str, tokens: list[str]) -> Iterable[tuple[int, str]]:
-    """Where each token would begin if there were nothing between them; the last one is what cannot be there."""
+    """Yield where each token would begin if there were nothing between them; the last one is what cannot be there."""
     at = 0
     for token in tokens:
         yield at, token
@@ -37,13 +40,16 @@ def _expected(smiles: str, tokens: list[str]) -> Iterable[tuple[int, str]]:
 
 
 def smiles_vocab(tokens: Iterable[str]) -> TokenVocab:
-    """A vocabulary of these tokens in the order of their texts, the end token last."""
+    """Make a vocabulary of these tokens in the order of their texts, the end token last."""
     ordered = sorted(set(tokens) - {END})
     return TokenVocab((*ordered, END), end=len(ordered))
 
 
 def encode(vocab: TokenVocab, smiles: str) -> NDArray[np.int64]:
-    """Ids of the tokens of a SMILES, the end token last. Raises ValueError naming one that `vocab` does not have."""
+    """Return the ids of the tokens of a SMILES, the end token last.
+
+    Raise ValueError naming one that `vocab` does not have.
+    """
     tokens = tokenize(smiles)
     lacking = next((token for token in tokens if token not in vocab.tokens), None)
     if lacking is not None:
@@ -53,7 +59,7 @@ def encode(vocab: TokenVocab, smiles: str) -> NDArray[np.int64]:
 
 
 def decode(vocab: TokenVocab, ids: Iterable[int]) -> str:
-    """The SMILES that these ids write, up to the end token or to the filler (the start id) of a shorter sequence."""
+    """Return the SMILES of these ids, up to the end token or to the filler (the start id) of a shorter sequence."""
     texts: list[str] = []
     for i in map(int, ids):
         if i in (vocab.end, vocab.start):

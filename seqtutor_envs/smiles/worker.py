@@ -13,7 +13,7 @@ import sys
 
 
 def main() -> None:
-    """Scores until standard input ends, as it does when the parent is gone, however it went."""
+    """Score until standard input ends, as it does when the parent is gone, however it went."""
     answers = open(os.dup(1), "w")
     os.dup2(2, 1)  # what anything else prints must not come between the answers
     from seqtutor_envs.smiles.scoring import ScoreSpec, score
