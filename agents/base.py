@@ -181,7 +181,7 @@ class SequenceAgent(SB3Model, ABC):
 
     def training_figures(self) -> dict[str, float]:
         """Means over the newest sequences, as written while learning: see figures.Recent."""
-        return self._recent.figures()
+        return self._recent.metrics()
 
     # ---------------------------------------------------------------- acting
 

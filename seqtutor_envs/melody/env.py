@@ -17,6 +17,8 @@ LENGTH = 32  # sixteenths, two bars of 4/4: the paper's
 class MelodyVectorEnv(SequenceTutorVectorEnv):
     """N melodies of a MelodyEnv at once; besides its arguments num_envs, autoreset_mode and infos."""
 
+    task_type = MelodyTask
+
     def __init__(
         self,
         *,
