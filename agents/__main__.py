@@ -1,23 +1,32 @@
-"""`python -m agents train | sample | evaluate`."""
+"""Run `python -m agents train | sample | evaluate`."""
 
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from agents.loading import agent_classes
-from agents.molecule_options import MoleculeOptions, objective_exists, writes_molecules
-from seqtutor_envs.command import json_object, one_thread, run, scoring_processes, warnings_in_one_line
+from agents.checkpoints import AGENT_FILE, recover, saved_task
+from agents.loading import agent_classes, agent_file, ours
+from agents.envs import get_vector_class
+from agents.task_options import check_format, task_options
+from seqtutor_envs import checks
+from seqtutor_envs.command import json_object, one_thread, report_errors, run, warnings_in_one_line
+from seqtutor_envs.files import finite, write_atomically
+from seqtutor_envs.task import EvaluateOptions, SampleOptions, TrainOptions
 
+PROGRAM = "python -m agents"
 Folder = Annotated[Path, tyro.conf.Positional]
 Count = Annotated[int, tyro.conf.arg(aliases=["-n"])]
+Unnamed = tyro.conf.arg(name="")  # the options of a task stand beside the command's own
 
 
 def train(
@@ -36,12 +45,13 @@ def train(
     settings: str = "{}",
     device: str = "cpu",
     checkpoint_seconds: float = 60.0,
-    molecules: Annotated[MoleculeOptions, tyro.conf.arg(name="")] = MoleculeOptions(),
+    options: Annotated[TrainOptions, Unnamed] = TrainOptions(),
     command: tyro.conf.Suppress[str] = "",
 ) -> None:
-    """Trains an agent; OUT then holds agent.safetensors, run.json (what was run), progress.csv (progress-STEPS.csv from
-    each --resume on) and TensorBoard's events; of molecules besides molecules.csv.gz (each distinct one, with the raw
-    terms of its reward) and top.sdf (the 100 best).
+    """Train an agent. `train ENV --help` shows the options of one environment alone.
+
+    OUT then holds agent.safetensors, run.json (what was run), progress.csv (progress-STEPS.csv from each --resume on),
+    TensorBoard's events and the files of the task's own log.
 
     All but the log are written at checkpoints. Ctrl-C keeps what was learned, a killed run its last checkpoint;
     --resume goes on from there to the same end.
@@ -53,50 +63,49 @@ def train(
         seed: of everything random.
         out: the folder to write.
         resume: go on with the agent in OUT; --seed, --agent, the settings and all that is said of the environment are
-            then the saved ones, but --workers.
+            then the saved ones, but not --workers.
         c: temperature of the reward log p + r_T / c; None is the environment's own.
         gamma: discount; None is the agent's own.
         lam: of the multi-step soft return (psi, g); None is the agent's own.
-        diversity: "on", or settings as JSON such as '{"bucket_size": 10}': what was written before is learned from at a
-            lower reward.
+        diversity: "on", or settings as JSON such as '{"bucket_size": 10}': a sequence that was generated before is
+            learned from at a lower reward.
         term_weights: weights of the reward's terms as JSON, such as '{"qed": 2, "sa": 0}'.
         env_kwargs: further keywords of the environment as JSON, such as '{"length": 64}'.
         settings: further keywords of the agent as JSON, such as '{"n_envs": 64, "tau": 0.05}'.
         device: where the networks learn: "cpu", "cuda", or "auto", a GPU where torch has one; it may differ from the
             saved agent's.
         checkpoint_seconds: time between checkpoints.
-        molecules: for SMILES only.
+        options: of the environment.
     """
-    from gymnasium.error import Error as GymnasiumError
-
-    from agents import loading, training
-    from agents.checkpoints import AGENT_FILE, recover
+    from agents import training
 
     recover(out)
     if resume:
-        molecules.refuse("is the saved one with --resume: leave it out.", but=("workers",))
-        workers = scoring_processes() if molecules.workers is None else molecules.workers
         with warnings_in_one_line():
-            learner = loading.ours(out / AGENT_FILE, {"workers": workers}, device=device)
+            learner = ours(out / AGENT_FILE, options.resumed_kwargs(), device=device)
     elif (out / AGENT_FILE).exists():
         raise ValueError(f"{out / AGENT_FILE} exists: add --resume to go on with it, or choose another --out.")
     else:
-        given: dict[str, Any] = {"gamma": gamma, "lam": lam}
-        given = {name: value for name, value in given.items() if value is not None}
+        chosen: dict[str, Any] = {"gamma": gamma, "lam": lam}
         if diversity is not None:
-            given["diversity"] = True if diversity == "on" else json_object(diversity, "--diversity")
+            chosen["diversity"] = True if diversity == "on" else json_object(diversity, "--diversity")
+        weights = None if term_weights is None else json_object(term_weights, "--term-weights")
+        kwargs = options.machine_kwargs() | json_object(env_kwargs, "--env-kwargs")
+        kwargs |= without_none(c=c, term_weights=weights) | options.env_kwargs()
+        further = without_none(**chosen) | json_object(settings, "--settings")
         try:
-            weights = None if term_weights is None else json_object(term_weights, "--term-weights")
-            keywords = _env_kwargs(env, env_kwargs, molecules, c=c, term_weights=weights)
-            learner = agent_classes()[agent](
-                env, seed=seed, device=device, env_kwargs=keywords, **given, **json_object(settings, "--settings")
-            )
+            learner = agent_classes()[agent](env, seed=seed, device=device, env_kwargs=kwargs, **further)
         except TypeError as error:
+            if isinstance(error, ValueError):  # says all in one line
+                raise
             what = "Unknown keyword: " if "unexpected keyword" in str(error) else ""
             raise ValueError(f"{what}{error}.") from None
-        except GymnasiumError as error:
-            raise ValueError(str(error)) from None
-    training.run(learner, out, steps, checkpoint_seconds, command, _writes_molecules(learner))
+    training.run(learner, out, steps=steps, checkpoint_seconds=checkpoint_seconds, command=command)
+
+
+def without_none(**options: Any) -> dict[str, Any]:
+    """Return the options that are given."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def sample(
@@ -104,54 +113,34 @@ def sample(
     n: Count = 20,
     seed: int = 0,
     temperature: float = 1.0,
-    format: Literal["text", "smi", "csv", "sdf"] = "text",
     out: Path | None = None,
-    midi: bool = False,
+    options: Annotated[SampleOptions, Unnamed] = SampleOptions(),
 ) -> None:
-    """Writes n sequences of a trained agent.
+    """Generate n sequences with a trained agent. `sample FOLDER --help` shows the options of one agent alone.
 
     Args:
         folder: that of `train`.
         n: how many.
         seed: same seed, same sequences.
         temperature: below 1 nearer to the most probable tokens.
-        format: of molecules: "smi" is a line "SMILES number" each; "csv" has validity, raw terms, log p and log pi
-            besides; "sdf" the valid ones with 2D coordinates and the same figures.
         out: the file to write; None prints.
-        midi: of melodies: also write them as MIDI files to FOLDER/samples.
+        options: of the environment.
     """
-    from agents import samples
-    from agents.checkpoints import AGENT_FILE
-    from seqtutor_envs import checks
-    from seqtutor_envs.files import write_atomically
-    from seqtutor_envs.melody.vocab import MELODY_VOCAB
-
     checks.positive_integer("n", n)
-    agent = _judged_only(folder / AGENT_FILE)
-    task = agent.task
-    if midi and task.vocab.tokens != MELODY_VOCAB.tokens:
-        raise ValueError("--midi is for agents that write melodies.")
-    if format != "text" and not _writes_molecules(agent):
-        raise ValueError(f"--format {format} is for agents that write molecules.")
+    check_format(options)
+    agent = load_to_evaluate(folder / AGENT_FILE)
     tokens, lengths = agent.sample(n, seed, temperature)
-    if format == "text":
-        lines = enumerate(zip(tokens, lengths), start=1)
-        text = "".join(f"{number:3}  {task.render_ansi(row[:length])}\n" for number, (row, length) in lines)
-    else:
-        text, left_out = samples.written(format, agent, task, tokens, lengths)
-        if left_out:
-            print(f"{left_out} of {n} are no molecules and left out of the {format.upper()}.", file=sys.stderr)
+    text, left_out = options.export(agent, tokens, lengths)
+    if left_out:
+        of = f"{left_out} of {n} are no {agent.task.writes}"
+        print(f"{of} and left out of the {options.format.upper()}.", file=sys.stderr)
     if out is None:
         print(text, end="")
     else:
         write_atomically(out, text.encode())
-    if midi:
-        from seqtutor_envs.melody.midi import write_midi
-
-        (folder / "samples").mkdir(exist_ok=True)
-        for number, (row, length) in enumerate(zip(tokens, lengths), start=1):
-            write_midi(row[:length], folder / "samples" / f"{number:03}.mid")
-        print(f"{n} MIDI files in {folder / 'samples'}")
+    said = options.write_files(folder, tokens, lengths)
+    if said is not None:
+        print(said)
 
 
 def evaluate(
@@ -162,9 +151,9 @@ def evaluate(
     env_kwargs: str = "{}",
     trust: bool = False,
     algorithm: str | None = None,
-    reference: Path | None = None,
+    options: Annotated[EvaluateOptions, Unnamed] = EvaluateOptions(),
 ) -> None:
-    """Judges a trained agent, ours or stable-baselines3's, on n sequences; the figures are also kept as JSON.
+    """Evaluate a trained agent, ours or stable-baselines3's, on n sequences; keep the metrics as JSON.
 
     They are in FOLDER/evaluation.json of a folder, and beside a file, as NAME.evaluation.json.
 
@@ -177,118 +166,78 @@ def evaluate(
             agent's own.
         trust: load a zip, which holds pickles: they can run any code.
         algorithm: class that wrote the zip, module:Class, where it cannot be told from the zip.
-        reference: of molecules: a file of SMILES, such as known actives, to compare with.
+        options: of the environment.
     """
-    from contextlib import closing
-
-    from agents import admission, samples
-    from agents import evaluate as judge
-    from seqtutor_envs import checks
-    from seqtutor_envs.files import finite, write_atomically
+    from agents import admission
+    from agents import evaluate as evaluation
 
     checks.positive_integer("n", n)
-    agent, env_id, kwargs, kept_at = _to_judge(path, env, json_object(env_kwargs, "--env-kwargs"), trust, algorithm)
-    molecules = _of_molecules(env_id)
-    if reference is not None and not molecules:
-        raise ValueError("--reference is for agents that write molecules.")
-    compare = samples.comparison(reference) if molecules else None
-    scaffolds: list[tuple[str, int]] = []
-    with closing(judge.make_env(agent, env_id, n, kwargs)) as batch:
-        tokens, lengths, log_probs = judge.sample_sequences(agent, batch, n, seed)
-        figures = judge.compute_metrics(batch, tokens, lengths, log_probs)
-        if compare is not None:
-            further, scaffolds = compare(batch.task.smiles(tokens, lengths))  # type: ignore[attr-defined]
-            figures |= further
-    for name, value in figures.items():
+    given = json_object(env_kwargs, "--env-kwargs")
+    agent, env_id, kwargs, kept_at = load_with_env(path, env, given, trust, algorithm)
+    evaluate_further = options.evaluator()
+    with closing(evaluation.make_env(agent, env_id, n, kwargs)) as batch:
+        tokens, lengths, log_probs = evaluation.sample_sequences(agent, batch, n, seed)
+        metrics = evaluation.compute_metrics(batch, tokens, lengths, log_probs)
+        further = evaluate_further(batch.task, tokens, lengths)
+    metrics |= further.metrics
+    for name, value in metrics.items():
         if not name.endswith("_se"):
-            error = figures.get(f"{name}_se")
+            error = metrics.get(f"{name}_se")
             print(f"{name:28} {value:12.4f}" + (f" ± {error:.4f}" if error is not None else ""))
     if log_probs is None:
         print(f"{'kl, j':28} {'unknown':>12} {admission.explain_missing_log_pi(agent)}")
-    for scaffold, count in scaffolds:
-        print(f"{'scaffold':28} {count:12,} {scaffold}")
-    facts: dict[str, Any] = {"env": env_id, "env_kwargs": kwargs}
-    facts |= {"reference": str(reference)} if reference is not None else {}
-    facts |= {"commonest_scaffolds": scaffolds} if scaffolds else {}
-    kept = finite({"n": n, "seed": seed, **facts, **figures})
+    for line in further.lines:
+        print(line)
+    kept = finite({"n": n, "seed": seed, "env": env_id, "env_kwargs": kwargs, **further.facts, **metrics})
     write_atomically(kept_at, (json.dumps(kept, indent=1) + "\n").encode())
 
 
-def _to_judge(
+def load_with_env(
     path: Path, env: str | None, given: dict[str, Any], trust: bool, algorithm: str | None
 ) -> tuple[Any, str, dict[str, Any], Path]:
-    """The agent at `path`, the id and keywords of the environment to judge it in, and the file that keeps the
-    figures."""
-    from agents import loading, zips
+    """Load the agent at `path`; return it, the id and keywords of the environment to evaluate it in, and the file that
+    keeps the metrics."""
+    from agents import zips
 
     zipped = zips.find_zip(path)
-    if zipped is None:
-        if algorithm is not None:
-            raise ValueError("--algorithm is for zips of stable-baselines3.")
-        file = loading.agent_file(path)
-        agent = _judged_only(file)
-        kept_at = path / "evaluation.json" if path.is_dir() else file.with_suffix(".evaluation.json")
-        if env is not None:
-            return agent, env, _for_molecules(env, given), kept_at
-        return agent, agent.recipe["id"], agent.recipe["kwargs"] | given, kept_at
-    known = zips.identify_algorithm(zipped)  # before anything else, for it says what is wrong with the file
+    file = agent_file(path) if zipped is None else zipped
+    if zipped is not None:
+        known = zips.identify_algorithm(zipped)  # before anything else, for it says what is wrong with the file
+        if env is None:
+            raise ValueError(f"{zipped} does not say what it learned in: add --env ID, and its --env-kwargs, if any.")
+        agent = zips.load_zip(zipped, trust, known if algorithm is None else algorithm)
+    elif algorithm is not None:
+        raise ValueError("--algorithm is for zips of stable-baselines3.")
+    else:
+        agent = load_to_evaluate(file)
+    kept_at = path / "evaluation.json" if zipped is None and path.is_dir() else file.with_suffix(".evaluation.json")
     if env is None:
-        raise ValueError(f"{zipped} does not say what it learned in: add --env ID, and --env-kwargs where it had any.")
-    kwargs = _for_molecules(env, given)
-    agent = zips.load_zip(zipped, trust, known if algorithm is None else algorithm)
-    return agent, env, kwargs, zipped.with_suffix(".evaluation.json")
+        return agent, agent.recipe["id"], agent.recipe["kwargs"] | given, kept_at
+    return agent, env, get_vector_class(env).task_type.run_options().train.machine_kwargs() | given, kept_at
 
 
-def _for_molecules(env: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Keywords of an environment to judge in; of molecules with our default of workers."""
-    if _of_molecules(env):
-        kwargs = {"workers": scoring_processes()} | kwargs
-        objective_exists(kwargs)
-    return kwargs
-
-
-def _of_molecules(env: str) -> bool:
-    """Whether an id is of an environment that writes molecules. Raises ValueError where there is no such id."""
-    from gymnasium.error import Error as GymnasiumError
-
-    try:
-        return writes_molecules(env)
-    except GymnasiumError as error:
-        raise ValueError(str(error)) from None
-
-
-def _env_kwargs(env: str, given: str, molecules: MoleculeOptions, **options: Any) -> dict[str, Any]:
-    """Keywords of the environment out of all options that say any; those of JSON text come after our defaults, and
-    before what has an option of its own."""
-    kwargs = json_object(given, "--env-kwargs") | {name: value for name, value in options.items() if value is not None}
-    if not writes_molecules(env):
-        molecules.refuse(f"is for environments that write molecules; {env} writes none.")
-        return kwargs
-    kwargs = {"workers": scoring_processes()} | kwargs | molecules.env_kwargs()
-    objective_exists(kwargs)
-    return kwargs
-
-
-def _judged_only(file: Path) -> Any:
-    """The agent in a file of ours, to sample from; the budget of the objective's calls was to learn with."""
-    from agents import loading
-
+def load_to_evaluate(file: Path) -> Any:
+    """Load the agent in a file of ours, to sample from, without a budget that was to learn with."""
     with warnings_in_one_line():
-        return loading.ours(file, {"workers": scoring_processes(), "oracle_budget": None})
+        return ours(file, saved_task(file).run_options().train.evaluation_kwargs())
 
 
-def _writes_molecules(agent: Any) -> bool:
-    return agent.recipe is not None and writes_molecules(agent.recipe["id"])
+COMMANDS: dict[str, Callable[..., None]] = {"train": train, "sample": sample, "evaluate": evaluate}
 
 
 def main(args: list[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     import torch  # noqa: F401  (so that it runs on one thread, too)
 
     one_thread()
-    command = shlex.join(["python", "-m", "agents", *(sys.argv[1:] if args is None else args)])
-    commands: dict[str, Callable[..., None]] = {"sample": sample, "evaluate": evaluate}
-    run({"train": functools.partial(train, command=command), **commands}, "python -m agents", args)
+    argv = sys.argv[1:] if args is None else args
+    commands = dict(COMMANDS)
+    if argv and argv[0] in COMMANDS:
+        own = inspect.signature(COMMANDS[argv[0]]).parameters
+        with report_errors(PROGRAM):
+            commands[argv[0]] = functools.partial(commands[argv[0]], options=task_options(argv, own)())
+    commands["train"] = functools.partial(commands["train"], command=shlex.join([*PROGRAM.split(), *argv]))
+    run(commands, PROGRAM, args)
 
 
 if __name__ == "__main__":

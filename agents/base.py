@@ -191,7 +191,7 @@ class SequenceAgent(SB3Model, ABC):
 
     def training_figures(self) -> dict[str, float]:
         """Return means over the newest sequences, as generated while learning: see figures.Recent."""
-        return self._recent.figures()
+        return self._recent.metrics()
 
     # ---------------------------------------------------------------- acting
 

@@ -1,4 +1,4 @@
-"""The figures of the newest sequences that an agent wrote while it learned, for its log.
+"""Metrics of the newest sequences that an agent generated while it learned, for its log.
 
 n sequences, T steps.
 """
@@ -17,12 +17,12 @@ from agents.replay import Sequences
 from seqtutor_envs.judge import num_distinct
 from seqtutor_envs.prior import token_log_probs
 
-RECENT = 1024  # the figures are means over about this many sequences
+RECENT = 1024  # the metrics are means over about this many sequences
 FEW_DISTINCT = 0.5  # a share of distinct sequences below this is warned of: the policy may have collapsed
 
 
 class Recent:
-    """The newest rounds.
+    """Keep the newest rounds, and compute their metrics.
 
     Args:
         n_envs: sequences in a round.
@@ -40,7 +40,7 @@ class Recent:
         log_policy: NDArray[np.float64],
         terms: Mapping[str, NDArray[np.float64]] | None,
     ) -> None:
-        """A round with log pi [n] of its sequences and each raw term's sum [n] (None: not known)."""
+        """Add a round with log pi [n] of its sequences and each raw term's sum [n] (None: not known)."""
         log_prior = token_log_probs(sequences.prior_log_probs, sequences.tokens, sequences.lengths).sum(1)
         entry = {
             "reward": sequences.task_rewards.sum(1),
@@ -51,8 +51,8 @@ class Recent:
         }
         self._rounds.append(entry | {f"term_{name}": values for name, values in (terms or {}).items()})
 
-    def figures(self) -> dict[str, float]:
-        """Means over the sequences: J, KL and log p in nats, R, raw terms, the share of distinct sequences, and
+    def metrics(self) -> dict[str, float]:
+        """Compute means over the sequences: J, KL and log p in nats, R, raw terms, the share of distinct sequences, and
         stable-baselines3's mean reward and length of an episode."""
         recent = {name: np.concatenate([entry[name] for entry in self._rounds]) for name in self._rounds[-1]}
         kl = recent["log_pi"] - recent["log_p"]
@@ -68,7 +68,7 @@ class Recent:
         }
 
     def warn_of_collapse(self, distinct: float, num_timesteps: int, possible: float) -> None:
-        """Once, where few of the sequences are distinct though many would be possible.
+        """Warn once if few of the sequences are distinct though many would be possible.
 
         Args:
             possible: log of how many sequences there are.

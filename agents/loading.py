@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from agents import zips
-from agents.checkpoints import AGENT_FILE
-from seqtutor_envs.files import load_arrays, safetensors_path
+from agents.checkpoints import AGENT_FILE, read_facts
+from seqtutor_envs.files import safetensors_path
 
 
 def agent_classes() -> dict[str, Any]:
@@ -37,23 +37,15 @@ def agent_file(path: Path) -> Path:
     return file if file.is_file() and not path.is_dir() else path / AGENT_FILE
 
 
-def ours(file: Path, of_molecules: Mapping[str, Any] | None = None, **further: Any) -> Any:
-    """The agent that our `save` wrote to a file, whatever its class.
+def ours(file: Path, env_kwargs: Mapping[str, Any] | None = None, **further: Any) -> Any:
+    """Load the agent that our `save` wrote to a file, whatever its class.
 
     Args:
-        of_molecules: keywords of an environment that writes molecules, where they differ from the saved ones.
+        env_kwargs: keywords of the environment that differ from the saved ones.
         further: arguments of the constructor that a file does not keep.
     """
-    from agents.molecule_options import objective_exists, writes_molecules
-
-    if not file.is_file():
-        raise FileNotFoundError(f"No agent in {file.parent}: `python -m agents train` writes {AGENT_FILE} there.")
     known = {one.__name__: one for one in agent_classes().values()}
-    facts = load_arrays(file)[1]
+    facts = read_facts(file)
     if facts.get("agent") not in known:
         raise ValueError(f"{file} holds no agent of this library.")
-    recipe = facts["env"]
-    if recipe is None or not writes_molecules(recipe["id"]):
-        return known[facts["agent"]].load(file, **further)
-    objective_exists(recipe["kwargs"])
-    return known[facts["agent"]].load(file, env_kwargs=of_molecules, **further)
+    return known[facts["agent"]].load(file, env_kwargs=env_kwargs, **further)

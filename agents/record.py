@@ -1,48 +1,47 @@
-"""run.json: what a run was, so that it can be told from its folder alone, and made again."""
+"""Writes run.json: what a run was, so that it can be told from its folder alone, and made again."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agents.saving import prior_sha256
 from seqtutor_envs.command import versions
 from seqtutor_envs.files import finite, write_atomically
-
-if TYPE_CHECKING:
-    from agents.molecules import MoleculeLog
+from seqtutor_envs.task import RunLog
 
 RECORD_FILE = "run.json"
-PACKAGES = ("torch", "numpy", "rdkit", "gymnasium", "stable-baselines3")
 
 
 class Record:
-    """The record of a run in FOLDER/run.json; `write` brings it up to date.
+    """Keep the record of a run in FOLDER/run.json; `write` brings it up to date.
 
     Each `learn` is a session: command line, versions, when it started and ended (null of one that was killed), from and
-    to which timestep. Of an agent that goes on, the sessions before are kept.
+    to which timestep. The record of an agent that goes on keeps the sessions before.
 
     Args:
         folder: of the agent's file.
         agent: what learns.
         command: the command line.
+
+    Attributes:
+        earlier: the record of the sessions before; empty for a new run.
     """
 
     def __init__(self, folder: Path, agent: Any, command: str = "") -> None:
         self.path, self.agent = folder / RECORD_FILE, agent
-        before = self._before() if agent.num_timesteps else {}
+        self.earlier = self._read() if agent.num_timesteps else {}
         self.session: dict[str, Any] = {
             "command": command,
             "started": now(),
             "ended": None,
             "from_timestep": agent.num_timesteps,
             "to_timestep": agent.num_timesteps,
-            "versions": versions(PACKAGES),
+            "versions": versions(),
         }
         recipe = agent.recipe or {"id": None, "kwargs": None}
-        objective = getattr(agent.task, "objective", None)
         self.facts: dict[str, Any] = {
             "id": recipe["id"],
             "env_kwargs": recipe["kwargs"],
@@ -52,16 +51,12 @@ class Record:
             "seed": agent.seed,
             "c": agent.c,
             "prior_sha256": prior_sha256(agent.prior),
-            "objective": None if objective is None else objective.record(),
+            "objective": None,  # a log of the task's own may say
         }
-        self.sessions = [*before.get("sessions", []), self.session]
-        was, now_is = (facts.get("objective") or {} for facts in (before, self.facts))
-        self.objective_changed = bool(was) and was.get("source_hash") != now_is.get("source_hash")
-        self.distinct_molecules: int | None = before.get("distinct_molecules")
-        self.oracle: dict[str, Any] | None = before.get("oracle")
+        self.sessions = [*self.earlier.get("sessions", []), self.session]
 
-    def _before(self) -> dict[str, Any]:
-        """What the sessions before wrote. Raises ValueError if somebody else wrote the file."""
+    def _read(self) -> dict[str, Any]:
+        """Read what the sessions before wrote. Raise ValueError if somebody else wrote the file."""
         if not self.path.is_file():
             return {}
         try:
@@ -69,37 +64,20 @@ class Record:
         except (ValueError, TypeError):
             raise ValueError(f"{self.path} is no record of a run: move it away to go on.") from None
 
-    def write(self, log: MoleculeLog | None = None, *, final: bool = True, figures: bool = True) -> None:
-        """Writes the file.
+    def write(self, log: RunLog, *, final: bool = True) -> None:
+        """Write the file.
 
         Args:
-            log: of the agent's molecules.
+            log: of the run, whose facts are added.
             final: whether the session ends here.
-            figures: whether to count molecules and the objective's best ones anew, in time that grows with the run.
         """
         agent = self.agent
         self.session |= {"to_timestep": agent.num_timesteps, "ended": now() if final else None}
         reached: dict[str, Any] = {"num_timesteps": agent.num_timesteps, "rounds": agent.rounds}
-        counts = getattr(agent.task, "counts", None)
-        if counts is not None:
-            reached["counts"] = dict(sorted(counts.items(), key=lambda item: -item[1]))
-        if log is not None and figures:
-            self.distinct_molecules, self.oracle = len(log), oracle_figures(agent.task)
-        if log is not None:
-            reached |= {"distinct_molecules": self.distinct_molecules, "oracle": self.oracle}
-        text = json.dumps(finite(self.facts | reached | {"sessions": self.sessions}), indent=1)
+        text = json.dumps(finite(self.facts | reached | log.facts() | {"sessions": self.sessions}), indent=1)
         write_atomically(self.path, (text + "\n").encode())
 
 
-def oracle_figures(task: Any) -> dict[str, float | None] | None:
-    """Calls of the objective and how good the best molecules are; None without an objective."""
-    if task.objective is None:
-        return None
-    oracle = task.objective.oracle
-    best = {f"top_{k}": oracle.top(k) for k in (1, 10, 100)}
-    return {"calls": oracle.calls, "budget": oracle.budget, **best, "auc_top_10": oracle.auc()}
-
-
 def now() -> str:
-    """The time in UTC, as ISO 8601 writes it."""
+    """Return the time in UTC in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -13,7 +13,7 @@ REMOVED = {  # command -> what replaces it
     "compare": "`python -m benchmarks run --env ID --agents psi g mine:make --seconds 60 --seeds 0 1 2`",
     "authors": "`python -m benchmarks.authors_smiles train`, then `python -m benchmarks run authors-smiles`",
     "moses": "`seqtutor_envs.smiles.metrics.table`, as under \"The shipped prior\" in docs/molecules.md",
-    "compatibility": "`python -m pytest tests/test_compatibility.py`",
+    "compatibility": "`python -m pytest tests/test_compatibility.py --rewrite-compatibility`",
 }
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from platform import python_version
 from typing import Any, TextIO
+
+from gymnasium.error import Error as GymnasiumError
 
 from seqtutor_envs import __version__
 
+PACKAGES = ("torch", "numpy", "rdkit", "gymnasium", "stable-baselines3")  # what results may depend on
 INTERRUPTED = 130  # exit status of a shell command that Ctrl-C ended
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
@@ -68,10 +71,9 @@ def installed(package: str) -> str | None:
         return None
 
 
-def versions(packages: Iterable[str]) -> dict[str, str | None]:
-    """Return the versions of Python, this library and `packages`, for the record of a run."""
-    ours = {"python": platform.python_version(), "seqtutor": __version__}
-    return {**ours, **{name: installed(name) for name in packages}}
+def versions() -> dict[str, str | None]:
+    """Return the versions of Python, this library and what it rests on; None for what is not installed."""
+    return {"python": python_version(), "seqtutor": __version__, **{name: installed(name) for name in PACKAGES}}
 
 
 def json_object(text: str, option: str) -> dict[str, Any]:
@@ -106,21 +108,28 @@ def warnings_in_one_line() -> Iterator[None]:
 
 
 def run(commands: Mapping[str, Callable[..., Any]], program: str, args: list[str] | None = None) -> None:
-    """Run the subcommand that the command line names. A user's mistake is one line and status 2, Ctrl-C is status 130.
-
-    A KeyboardInterrupt may carry a message that says what was kept and how to go on.
-    """
+    """Run the subcommand that the command line names, with errors reported as by `report_errors`."""
     import tyro
 
     if args is None:  # else the process is somebody else's
         keep_freed_memory()
-    try:
+    with report_errors(program):
         tyro.extras.subcommand_cli_from_dict(dict(commands), prog=program, args=args)
+
+
+@contextmanager
+def report_errors(program: str) -> Iterator[None]:
+    """Report a user's mistake in one line and exit with status 2; exit with status 130 on Ctrl-C.
+
+    A KeyboardInterrupt may carry a message that says what was kept and how to go on.
+    """
+    try:
+        yield
     except KeyboardInterrupt as interrupt:
         kept = interrupt if interrupt.args else "what was written so far is complete."
         print(f"\nInterrupted; {kept}", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, GymnasiumError) as error:
         reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
         print(f"{program}: {reason}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -7,8 +7,10 @@ is followed by filler, which is ignored. r_T is the weighted sum of the terms, b
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +30,186 @@ def named_weights(names: Iterable[str], weights: Mapping[str, float] | None) -> 
     return full
 
 
+@dataclass(frozen=True)
+class TrainOptions:
+    """Add options to `python -m agents train`.
+
+    Each field is an option, and by its name a keyword of the environment. A field that keeps its default is not passed.
+    """
+
+    def given(self) -> dict[str, Any]:
+        """Return the options that differ from their defaults, by name."""
+        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) != field.default}
+
+    def env_kwargs(self) -> dict[str, Any]:
+        """Return the keywords of a new run's environment, of JSON's types. Raise ValueError on a bad option."""
+        return self.given()
+
+    @classmethod
+    def machine_kwargs(cls) -> dict[str, Any]:
+        """Return keywords that belong to the machine, such as processes. The user's come before them; --resume replaces
+        the saved ones."""
+        return {}
+
+    @classmethod
+    def evaluation_kwargs(cls) -> dict[str, Any]:
+        """Return the keywords that replace the saved ones where a trained agent is sampled from or evaluated."""
+        return cls.machine_kwargs()
+
+    def resumed_kwargs(self) -> dict[str, Any]:
+        """Return the keywords that replace the saved ones with --resume. Raise ValueError on any other option."""
+        machine = self.machine_kwargs()
+        for name in self.given():
+            if name not in machine:
+                raise ValueError(f"--{name.replace('_', '-')} is the saved one with --resume: leave it out.")
+        return machine | self.given()
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """Add options, formats and files to `python -m agents sample`.
+
+    Args:
+        format: of what is printed, or written to --out: text.
+    """
+
+    formats: ClassVar[tuple[str, ...]] = ("text",)
+    format: str = "text"
+
+    def export(self, agent: Any, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[str, int]:
+        """Return sequences [n, T] of an agent as `format`, and how many of them it cannot hold."""
+        rows = enumerate(zip(tokens, lengths.tolist()), start=1)
+        return "".join(f"{number:3}  {agent.task.render_ansi(row[:length])}\n" for number, (row, length) in rows), 0
+
+    def write_files(self, folder: Path, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> str | None:
+        """Write further files below the agent's folder. Return a line that says which, or None (the default)."""
+        return None
+
+
+class FurtherResults(NamedTuple):
+    """Hold what a task adds to an evaluation: metrics and facts for its JSON file, and lines to print."""
+
+    metrics: Mapping[str, float] = {}
+    facts: Mapping[str, Any] = {}
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Add options, and what they make known, to `python -m agents evaluate`."""
+
+    def evaluator(self) -> Callable[[Any, NDArray[np.int64], NDArray[np.int64]], FurtherResults]:
+        """Read what the options name, and return a function from the task and samples [n, T] to further results."""
+        return lambda task, tokens, lengths: FurtherResults()
+
+
+class RunOptions(NamedTuple):
+    """Name the options that a task adds to the commands of `python -m agents`."""
+
+    train: type[TrainOptions] = TrainOptions
+    sample: type[SampleOptions] = SampleOptions
+    evaluate: type[EvaluateOptions] = EvaluateOptions
+
+
+class Round(NamedTuple):
+    """Hold one round of a run: N sequences, and what the environment said of them."""
+
+    tokens: NDArray[np.int64]  # [N, T]
+    lengths: NDArray[np.int64]  # [N]
+    prior_log_probs: NDArray[np.float32]  # [N, T, V]
+    terms: Mapping[str, NDArray[np.float64]] | None  # raw terms summed over steps, [N]; None if they are not known
+    num_timesteps: int  # of the run, at the end of the round
+
+
+class RunLog:
+    """Keep what a task wants to know of a training run, in the run's folder.
+
+    A run calls `add` after every round; `commit`, and less often `export`, at checkpoints; `close` at its end.
+    A log for a task of one's own overrides what it needs; each method here does nothing.
+
+    Args:
+        folder: of the run.
+        task: of the run's environment.
+        num_timesteps: of the agent. Above 0 the run goes on: raise ValueError or FileNotFoundError if the folder does
+            not hold the log of just these timesteps.
+    """
+
+    files: ClassVar[tuple[str, ...]] = ()  # names of what `export` writes
+
+    def __init__(self, folder: Path, task: Any, num_timesteps: int) -> None:
+        self.folder, self.task = folder, task
+
+    @classmethod
+    def committed_timesteps(cls, folder: Path) -> int | None:
+        """Return the timesteps of the last commit in a folder, 0 before the first.
+
+        A checkpoint is two files, agent and log: a run that is killed between them goes on from the moment that this
+        names. None: the log has nothing of its own to go on from.
+        """
+        return None
+
+    def add(self, newest: Round) -> None:
+        """Add the newest round."""
+
+    def commit(self, num_timesteps: int) -> None:
+        """Keep what was added, so that a kill takes back only what is added later."""
+
+    def export(self) -> None:
+        """Write `files` anew, each atomically (`seqtutor_envs.files.write_atomically`)."""
+
+    def close(self) -> None:
+        """Forget what was added since the last commit, and give back what is open."""
+
+    def facts(self) -> dict[str, Any]:
+        """Return what run.json says of the run, of JSON's types."""
+        return {}
+
+    def changes(self, earlier: Mapping[str, Any]) -> list[str]:
+        """Say in a line each what differs from the sessions before, whose run.json is `earlier`."""
+        return []
+
+    def summary(self) -> list[str]:
+        """Return the lines that the command prints at the end."""
+        return []
+
+
 class Task(ABC):
     """Define a reward over prefixes of tokens. Subclass it for a task of your own, and pass that as `task=`.
+
+    A task can add options and files to the commands of `python -m agents`. They find it by the environment's id, whose
+    vector environment names it:
+
+        @dataclass(frozen=True)
+        class Options(TrainOptions):
+            '''
+            Args:
+                key: the key to write in.
+            '''
+            key: str = "C"                       # --key G is MyVectorEnv(key="G")
+
+        class Log(RunLog):
+            files = ("best.txt",)
+
+            def add(self, newest): ...           # tokens, lengths, log p and terms of a round
+            def export(self): ...                # write best.txt
+
+        class MyTask(Task):
+            writes = "tunes"
+
+            @classmethod
+            def run_options(cls):
+                return RunOptions(train=Options)
+
+            @classmethod
+            def run_log(cls):
+                return Log
+
+        class MyVectorEnv(SequenceTutorVectorEnv):
+            task_type = MyTask
+
+        gymnasium.register("My-v0", vector_entry_point=MyVectorEnv)
+
+    In the module `mine`, that is `python -m agents train mine:My-v0 --key G`.
 
     Attributes:
         vocab: the tokens.
@@ -37,12 +217,24 @@ class Task(ABC):
         weights: term name -> weight; its order is the order of the columns of `step_terms`.
         spent: True once nothing more can be scored, a budget of scores being used up: running episodes are then
             truncated.
+        writes: what the sequences are, in the plural.
     """
 
+    writes: ClassVar[str] = "sequences"
     vocab: TokenVocab
     length: int
     weights: dict[str, float]
     spent: bool = False
+
+    @classmethod
+    def run_options(cls) -> RunOptions:
+        """Return the options that this task adds to the commands. By default none."""
+        return RunOptions()
+
+    @classmethod
+    def run_log(cls) -> type[RunLog]:
+        """Return the class of the log that a training run keeps. By default it keeps nothing."""
+        return RunLog
 
     @abstractmethod
     def step_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:

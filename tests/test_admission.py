@@ -40,7 +40,10 @@ def ppo(env_id=EXACT, **kwargs):
         (3, "An object of type int is no agent: it needs sample"),
         (None, "An object of type NoneType is no agent"),
         (PPO, "PPO is a class: pass an agent that was made from it"),
-        (lambda seen: np.full((len(seen), 4), 0.25), "chooses among 4 actions, SeqTutor-Exact-v0 has 3 tokens: evaluate"),
+        (
+            lambda seen: np.full((len(seen), 4), 0.25),
+            "chooses among 4 actions, SeqTutor-Exact-v0 has 3 tokens: evaluate",
+        ),
         (lambda seen: np.zeros((len(seen), 3)), "must sum to 1, not 0"),
         (Ours(lambda n: np.full(n, np.nan)), "log_prob gives nan for 20 of 20 sequences that the agent wrote"),
         (Ours(lambda n: np.full(n, -np.inf)), "log_prob gives -inf for 20 of 20"),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,7 +30,8 @@ from rdkit import Chem
 from agents import PsiLearning
 from agents.__main__ import main
 from agents.checkpoints import SHARE, Checkpoints
-from agents.molecules import MoleculeLog
+from agents.replay import Sequences
+from seqtutor_envs.smiles.runs.log import MoleculeLog
 
 ROOT = Path(__file__).parents[1]
 
@@ -144,6 +146,8 @@ def test_checkpoints_are_rarer_where_writing_is_slow(tmp_path):
 
     class Slow:
         num_timesteps, rounds, logger = 0, 0, None
+        newest = Sequences(*(np.zeros(0),) * 4)
+        rollouts = SimpleNamespace(terms=None)
 
         def save(self, path):
             now[0] += 5.0
@@ -154,17 +158,18 @@ def test_checkpoints_are_rarer_where_writing_is_slow(tmp_path):
             return None
 
     class Log:
-        def add(self):
+        def add(self, newest):
             now[0] += 1.0
 
         def export(self):
             now[0] += 100.0
             exported.append(now[0])
 
-        def commit(self):
+        def commit(self, num_timesteps):
             pass
 
-        close = commit
+        def close(self):
+            pass
 
     class NoRecord:
         def write(self, *args, **kwargs):

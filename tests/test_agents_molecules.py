@@ -28,8 +28,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents import PsiLearning
 from agents.__main__ import main
-from agents.molecule_options import MoleculeOptions, writes_molecules
+from agents.envs import get_vector_class
 from seqtutor_envs.command import scoring_processes
+from seqtutor_envs.smiles.runs.log import MoleculeLog
+from seqtutor_envs.smiles.runs.options import MoleculeTrainOptions
+from seqtutor_envs.task import RunLog
 
 
 @pytest.fixture
@@ -194,9 +197,9 @@ def test_evaluate_compares_with_a_reference(home, capsys):
 
 
 def test_options_are_keywords_of_the_environment():
-    assert MoleculeOptions().env_kwargs() == {}
-    given = MoleculeOptions(
-        require=("c1ccccc1", "[OH]"), ranges=("mw=200:500", "logp=:5"), constraints="soft", workers=3, clip=(None, 2.0)
+    assert MoleculeTrainOptions().env_kwargs() == {}
+    given = MoleculeTrainOptions(
+        require=("c1ccccc1", "[OH]"), range=("mw=200:500", "logp=:5"), constraints="soft", workers=3, clip=(None, 2.0)
     )
     assert given.env_kwargs() == {
         "require": ("c1ccccc1", "[OH]"),
@@ -218,14 +221,21 @@ def test_options_from_the_command_line_reach_the_environment(home):
     assert agent.task.objective.transform.name == "step"
 
 
+def test_options_may_stand_before_the_environment(home):
+    first, *rest = options(home / "out", steps=100)
+    main([first, "--range", "mw=10:40", "--objective", "chemist:carbons", *rest])
+    assert PsiLearning.load(home / "out" / "agent").task.constraints.names == ("mw 10..40",)
+
+
 def test_workers_are_the_cores_that_the_process_may_use(monkeypatch):
     for allowed, workers in ((1, 0), (2, 2), (12, 12)):
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid, n=allowed: set(range(n)), raising=False)
         assert scoring_processes() == workers
 
 
-def test_only_ids_of_molecules_write_molecules():
-    assert [writes_molecules(name) for name in (SMILES, MELODY, EXACT, "CartPole-v1")] == [True, False, False, False]
+def test_only_ids_of_molecules_keep_a_log_of_molecules():
+    logs = [get_vector_class(name).task_type.run_log() for name in (SMILES, MELODY, EXACT, "CartPole-v1")]
+    assert logs == [MoleculeLog, RunLog, RunLog, RunLog]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from typing import Any
 
 from agents import PsiLearning
 from agents.baselines import FixedPolicy
-from agents.samples import csv_text
 from benchmarks.demo.learning import fine_tune
 from benchmarks.demo.settings import Settings
 from benchmarks.report.figures import MOLECULE_CURVES, curves_png
@@ -20,6 +19,7 @@ from benchmarks.report.rows import text_table
 from seqtutor_envs.judge import evaluate_samples, sequence_log_probs
 from seqtutor_envs.prior import Prior, load_prior
 from seqtutor_envs.smiles import SmilesTask, chem, chem_draw, chem_scores, histograms
+from seqtutor_envs.smiles.runs.export import csv_text
 
 ENV = "SeqTutor-SMILES-v0"
 SHOWN = 8  # molecules of each kind

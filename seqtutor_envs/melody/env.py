@@ -115,6 +115,8 @@ class MelodyEnv(SequenceTutorEnv):
 
     vector_class = MelodyVectorEnv
 
+    task_type = MelodyTask
+
     def __init__(
         self,
         *,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from numbers import Integral
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +14,33 @@ from numpy.typing import NDArray
 from seqtutor_envs.melody import table1
 from seqtutor_envs.melody.rules import RULE_NAMES, melody_rules, step_rules
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
-from seqtutor_envs.task import Task, named_weights
+from seqtutor_envs.task import RunOptions, SampleOptions, Task, named_weights
 
 NUM_RULES = len(RULE_NAMES)
 Rule = Callable[[NDArray[np.int64], int], float]
+
+
+@dataclass(frozen=True)
+class MelodySampleOptions(SampleOptions):
+    """Choose which files of melodies are written.
+
+    Args:
+        midi: also write them as MIDI files to FOLDER/samples.
+    """
+
+    midi: bool = False
+
+    def write_files(self, folder: Path, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> str | None:
+        """Write each melody as FOLDER/samples/NUMBER.mid if MIDI files are asked for."""
+        from seqtutor_envs.melody.midi import write_midi
+
+        if not self.midi:
+            return None
+        samples = folder / "samples"
+        samples.mkdir(exist_ok=True)
+        for number, (row, length) in enumerate(zip(tokens, lengths.tolist()), start=1):
+            write_midi(row[:length], samples / f"{number:03}.mid")
+        return f"{len(tokens)} MIDI files in {samples}"
 
 
 class MelodyTask(Task):
@@ -36,6 +61,7 @@ class MelodyTask(Task):
     """
 
     vocab = MELODY_VOCAB
+    writes = "melodies"
 
     def __init__(
         self, length: int = 32, weights: Mapping[str, float] | None = None, rules: Mapping[str, Rule] | None = None
@@ -84,6 +110,10 @@ class MelodyTask(Task):
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
     ) -> dict[str, float]:
         return table1.rows(self.checked(tokens))
+
+    @classmethod
+    def run_options(cls) -> RunOptions:
+        return RunOptions(sample=MelodySampleOptions)
 
     def render_ansi(self, tokens: NDArray[np.int64]) -> str:
         from seqtutor_envs.melody.render import render_ansi

@@ -35,6 +35,7 @@ class SmilesVectorEnv(SequenceTutorVectorEnv):
     # one score a molecule, and some strings worth nothing: the mean over 64 is mostly noise. J of QED after 2,000,000
     # tokens of Psi-learning (c = .05, annealed, 140-160 s) is 16.29 nats with 256, 16.21 with 64; the prior's is 15.47
     round_size = 256
+    task_type = SmilesTask
 
     def __init__(
         self,

@@ -37,6 +37,10 @@ class ObjectiveScore(NamedTuple):
     reason: str = ""
 
 
+class UnusableObjective(TypeError, AttributeError, ValueError):
+    """Say in one line why a user's function cannot be an objective; commands report it as any ValueError."""
+
+
 class Objective:
     """A user's function as an objective, higher is better; calls it once for all new molecules of a batch.
 
@@ -133,7 +137,8 @@ class Objective:
         if not self._returned and _takes_one(self.oracle.function, smiles[0]):
             name = self.path.rpartition(":")[2]
             fix = f"pass lambda batch: [{name}(smiles) for smiles in batch] or the like"
-            raise TypeError(f"The objective {self.path} takes one SMILES, but is called with a list of them; {fix}.")
+            error = f"takes one SMILES, but is called with a list of them; {fix}"
+            raise UnusableObjective(f"The objective {self.path} {error}.")
         final = self._final(raw)
         scores = [
             ObjectiveScore(self.invalid_score, FAILED) if math.isnan(value) else ObjectiveScore(value)
@@ -159,7 +164,7 @@ class Objective:
             raw = functions.floats(self.oracle.function(list(smiles)), len(smiles))
         except Exception as error:
             if isinstance(error, functions.WrongReturn) and not self._returned:
-                raise TypeError(f"The objective {self.path} {error}") from None
+                raise UnusableObjective(f"The objective {self.path} {error}") from None
             if len(smiles) > 1:
                 return np.concatenate([self._raw([text]) for text in smiles])
             self._failure(smiles[0], f"failed ({one_line(error)})")
@@ -216,7 +221,10 @@ def _counter(function: Any, budget: int | None) -> OracleCounter:
             raise ValueError(f"oracle_budget={budget}, but the OracleCounter has budget={function.budget}: give one.")
         return function
     if isinstance(function, str):
-        function = functions.load(function)
+        try:
+            function = functions.load(function)
+        except (TypeError, AttributeError) as error:
+            raise UnusableObjective(str(error)) from None
     if not callable(function):
         kind = type(function).__name__
         named = f"or its name, such as {functions.EXAMPLE}"

@@ -18,7 +18,7 @@ from seqtutor_envs.smiles.chem_constraints import Constraints
 from seqtutor_envs.smiles.objective import Objective
 from seqtutor_envs.smiles.rewards import DENSE_PROPERTIES, FROM_PROPERTY, MOLECULE_TERMS, PREFIX_TERMS, prefix_terms
 from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec
-from seqtutor_envs.task import Task, named_weights
+from seqtutor_envs.task import RunLog, RunOptions, Task, named_weights
 from seqtutor_envs.vocab import TokenVocab
 
 MAX_LENGTH = 100  # tokens, the end token included; MOSES needs 55, osimertinib 63
@@ -44,6 +44,8 @@ class SmilesTask(Task):
     Raises:
         ValueError, TypeError: one line that names the argument that cannot be.
     """
+
+    writes = "molecules"
 
     def __init__(
         self,
@@ -294,6 +296,20 @@ class SmilesTask(Task):
         reason = self.scorer([self.sequence(tokens)])[0].reason
         over = self._end in tokens or len(tokens) == self.length
         return ("invalid" if reason else "valid") + ("" if over else " so far") + (f": {reason}" if reason else "")
+
+    @classmethod
+    def run_options(cls) -> RunOptions:
+        from seqtutor_envs.smiles.runs import options
+
+        return RunOptions(
+            options.MoleculeTrainOptions, options.MoleculeSampleOptions, options.MoleculeEvaluateOptions
+        )
+
+    @classmethod
+    def run_log(cls) -> type[RunLog]:
+        from seqtutor_envs.smiles.runs.log import MoleculeLog
+
+        return MoleculeLog
 
     def close(self) -> None:
         """End the scoring processes; the next score starts them again."""

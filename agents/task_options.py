@@ -1,0 +1,82 @@
+"""Finds the options that a task adds to a command line of `python -m agents`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+import seqtutor_envs  # noqa: F401  (registers the ids)
+from agents.checkpoints import saved_task
+from agents.loading import agent_file
+from agents.envs import get_vector_class
+from seqtutor_envs.task import SampleOptions, Task
+
+
+def task_options(argv: list[str], own: Iterable[str]) -> type[Any]:
+    """Return the options class that the environment or agent on a command line adds to its command, argv[0].
+
+    A command line that names neither gets those of all our environments together, so that --help shows them.
+
+    Args:
+        own: names of the command's own options.
+
+    Raises:
+        ValueError: an option is another environment's.
+    """
+    command, task = argv[0], named_task(argv[1:])
+    if task is None:
+        kinds = {getattr(other.run_options(), command) for other in our_tasks()}
+        bases = sorted(kinds, key=lambda kind: (-len(kind.__mro__), kind.__name__))
+        return dataclass(frozen=True)(type("Options", tuple(bases), {}))
+    options: type[Any] = getattr(task.run_options(), command)
+    names = [text.partition("=")[0][2:].replace("-", "_") for text in argv[1:] if text.startswith("--")]
+    for name in set(names) - {"help", *own} - field_names(options):
+        refuse_other(command, f"--{name.replace('_', '-')}", lambda other: name in field_names(other))
+    return options
+
+
+def check_format(options: SampleOptions) -> None:
+    """Raise ValueError if `sample` cannot write the format."""
+    if options.format not in options.formats:
+        refuse_other("sample", f"--format {options.format}", lambda other: options.format in other.formats)
+        raise ValueError(f"--format must be one of {', '.join(options.formats)}, not {options.format}.")
+
+
+def refuse_other(command: str, option: str, has: Callable[[type[Any]], bool]) -> None:
+    """Raise ValueError if one of our environments adds options to a command that have what is asked for."""
+    for task in our_tasks():
+        if has(getattr(task.run_options(), command)):
+            raise ValueError(f"{option} is for agents that write {task.writes}.")
+
+
+def field_names(options: type[Any]) -> set[str]:
+    """Return the names of the options in an options class."""
+    return {field.name for field in fields(options)}
+
+
+def named_task(texts: list[str]) -> type[Task] | None:
+    """Return the task class of the environment's id among words of a command line, else of the agent's path; or None.
+
+    A word is an id if it is registered, or has a module before it and a version after it, as module:Name-v0.
+    """
+    words = [text.rpartition("=")[2] if text.startswith("--") else text for text in texts]
+    for word in words:
+        module, _, name = word.rpartition(":")
+        if name in gymnasium.registry or module and re.search(r"-v\d+$", name):
+            return get_vector_class(word).task_type
+    for word in words:
+        if not word.startswith("{") and agent_file(Path(word)).is_file():  # JSON may be too long for a path
+            return saved_task(agent_file(Path(word)))
+    return None
+
+
+def our_tasks() -> Iterator[type[Task]]:
+    """Load the task classes of this library's environments."""
+    for env_id, spec in gymnasium.registry.items():
+        if str(spec.vector_entry_point).startswith("seqtutor_envs."):
+            yield get_vector_class(env_id).task_type
