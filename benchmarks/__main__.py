@@ -31,10 +31,10 @@ def demo(
     molecule_prior: str = "smiles",
     workers: int | None = None,
 ) -> None:
-    """Fine-tunes the shipped note RNN and the shipped SMILES prior with Psi-learning;
+    """Fine-tune the shipped note RNN and the shipped SMILES prior with Psi-learning;
     OUT/report.html compares each with what it was.
 
-    OUT also gets eight melodies before and eight after (MIDI, WAV, piano rolls), the judged molecules as a table and
+    OUT also gets eight melodies before and eight after (MIDI, WAV, piano rolls), the evaluated molecules as a table and
     the best as structures, learning curves, the tables as text and JSON, and the trained agents. Ctrl-C ends the
     fine-tuning in progress early; the report is then about what was learned.
 
@@ -44,14 +44,14 @@ def demo(
         paper: the paper's c = 0.5, gamma = 0.5, lam = 0 (one-step targets) for melodies, instead of c = 2 and the
             agent's defaults.
         seed: of learning and sampling.
-        n: melodies that each side is judged by.
+        n: melodies of each evaluation.
         prior: a shipped note RNN's name, or the path of one.
         min_distinct: fine-tuning ends early once fewer of the newest melodies are distinct; 0 goes on into the loop.
         only: one part alone.
-        molecule_seconds: seconds by the clock of fine-tuning on molecules; None: as --seconds.
-        n_molecules: molecules that each side is judged by; None: a fifth of --n, as RDKit's figures take time.
+        molecule_seconds: wall-clock seconds of fine-tuning on molecules; None: as --seconds.
+        n_molecules: molecules of each evaluation; None: a fifth of --n, as RDKit takes time.
         molecule_prior: a shipped SMILES prior's name, or the path of one.
-        workers: processes that score molecules; None: one for each core that this one may use.
+        workers: processes that score molecules; None: one for each core that this process may use.
     """
     from benchmarks.demo import Settings, demonstrate
 
@@ -82,7 +82,7 @@ def main(args: list[str] | None = None) -> None:
         raise SystemExit(2)
 
     from benchmarks.log_z import log_z
-    from benchmarks.reporting import report
+    from benchmarks.report.command import report
     from benchmarks.run import list_suites
     from benchmarks.run import run as run_suite
     from benchmarks.speed.command import speed

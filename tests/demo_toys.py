@@ -56,6 +56,9 @@ class Page(HTMLParser):
         if tag not in self.VOID:
             self.open.append(tag)
 
+    def handle_startendtag(self, tag, attributes):  # within SVG
+        self.tags.append((tag, dict(attributes)))
+
     def handle_endtag(self, tag):
         assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open}"
         self.open.pop()

@@ -7,7 +7,8 @@ from dataclasses import asdict
 import numpy as np
 
 from benchmarks.experiment import expand
-from benchmarks.report.suite.data import Findings
+from benchmarks.report.data import Results
+from seqtutor_envs.melody.metrics import PAPER_TABLE_1
 
 MELODY, EXACT, SMILES = "SeqTutor-Melody-v0", "SeqTutor-Exact-v0", "SeqTutor-SMILES-v0"
 PRIOR = "agents.baselines:PriorSampler"
@@ -188,7 +189,7 @@ def melodies(seeds=3, labels=tuple(LABELS), **env_kwargs):
         curve = rising(MELODIES["prior"], end, one.steps, rng) if one.steps else []
         samples = melody_samples(rng, 0.5 if one.name == "prior" else 1.0)
         results.append(result(one, found, curve=curve, samples=samples))
-    return Findings("melody", "Which objective learns melodies best?", every, results)
+    return Results("melody", "Which objective learns melodies best?", every, results, source="melody")
 
 
 def exact(tasks=2, seeds=3):
@@ -215,7 +216,7 @@ def exact(tasks=2, seeds=3):
         }
         curve = rising((top - 2.0, 0.0, 0.5), (top - gap, 1.2, 2.5 - gap), one.steps, rng) if one.steps else []
         results.append(result(one, found, curve=curve, c=1.0, cpu=20.0))
-    return Findings("exact", "How near to the optimum does each agent come?", every, results)
+    return Results("exact", "How near to the optimum does each agent come?", every, results, source="exact")
 
 
 def frontier(cs=(0.5, 1.0, 2.0, 4.0), seeds=3, labels=("prior", "Ψ", "G")):
@@ -237,7 +238,7 @@ def frontier(cs=(0.5, 1.0, 2.0, 4.0), seeds=3, labels=("prior", "Ψ", "G")):
         results.append(
             result(one, found, curve=curve, c=c, samples=melody_samples(rng, 0.5 if one.name == "prior" else 1.0))
         )
-    return Findings("frontier", "What does return cost in KL?", every, results)
+    return Results("frontier", "What does return cost in KL?", every, results, source="frontier")
 
 
 def molecules(seeds=2):
@@ -285,6 +286,39 @@ def molecules(seeds=2):
             for text in STRINGS
         ]
         results.append(result(one, found, curve=curve, samples=texts, c=0.05))
-    return Findings(
-        "molecules", "Which agent writes the better molecules?", every, results, [failure(failed)], (missing,)
+    return Results(
+        "molecules", "Which agent has the better molecules?", every, results, [failure(failed)], (missing,), [], "molecules"
     )
+
+
+def demo_results(warning="Few are distinct."):
+    """What results.json of the demonstration holds: prior and Ψ of the toys above."""
+    rng = np.random.default_rng(4)
+    training = {"seconds": 3.2, "asked_seconds": 3.0, "timesteps": 9000, "rounds": 8, "n_envs": 64}
+    training |= {"interrupted": True, "repeating": False, "warnings": [warning]}
+    common = {"agent": {"name": "PsiLearning", "n_envs": 64, "gamma": 1.0, "lam": None}, "training": training}
+    made = {}
+    for name, suite, c in (("melodies", melodies(seeds=1), 2.0), ("molecules", molecules(seeds=1), 0.05)):
+        prior, tutor = suite.results[:2] if name == "melodies" else (suite.results[0], molecules().results[1])
+        found = {"prior": prior["metrics"], "tutor": tutor["metrics"]}
+        made[name] = {**common, "n": 500, "c": c, "metrics": found, "curve": tutor["curve"]}
+    made["melodies"]["metrics"]["paper_psi"] = PAPER_TABLE_1["Psi"]
+    made["melodies"]["samples"] = {"prior": melody_samples(rng, 0.5), "tutor": melody_samples(rng, 1.0)}
+    known = {"task_return": 0.9, "log_p": -30.0, "logp": 2.0, "sa": 2.0, "qed": 0.8, "mw": 300.0}
+    drawn = [{**known, "smiles": text, "reason": "" if text.count("(") == text.count(")") else "syntax"} for text in STRINGS]
+    edges = [0.0, 0.5, 1.0]
+    shares = {"edges": edges, "data": [0.5, 0.5], "prior": [0.4, 0.6], "tutor": [0.1, 0.9]}
+    made["molecules"] |= {
+        "workers": 2,
+        "not_valid": {"prior": {}, "tutor": {"syntax": 3}},
+        "distinct": 490,
+        "shown": {kind: drawn for kind in ("top", "median", "random", "prior")},
+        "distributions": {
+            "source": "some molecules",
+            "means": {"mean_qed": 0.8},
+            "properties": {name: shares for name in ("logp", "sa", "qed", "mw")},
+        },
+    }
+    settings = {"seed": 3, "min_distinct": 0.995, "paper": False}
+    commands = {"this page": "python -m benchmarks demo"}
+    return {"commands": commands, "settings": settings, **made, "versions": {"torch": "2.13.0"}, "wall_seconds": 12.0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import re
 import signal
 from collections import Counter
 
@@ -17,13 +18,10 @@ from agents import PsiLearning
 from agents.__main__ import main as agents
 from agents.baselines import FixedPolicy
 from agents.evaluate import evaluate
-from benchmarks.demo.learning import LearningCurve
-from benchmarks.demo.molecules import distinct, middle
-from benchmarks.report.figures import DATA, PRIOR, TUTOR
-from benchmarks.report.molecule_rows import LIKES, OBJECTIVE, PROPERTIES, TERMS, WRITES
-from benchmarks.report.molecules import section
-from benchmarks.report.page import page
-from benchmarks.report.rows import shown
+from benchmarks.demo import rank_distinct, take_middle
+from benchmarks.demo_learning import LearningCurve
+from benchmarks.report.demo_page import MOLECULE_OBJECTIVE, render_demo
+from benchmarks.report.metrics import MOLECULE_SETS, MOLECULE_TERMS, PROPERTIES, PROPERTY_MEANS
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.prior import load_prior
 from seqtutor_envs.smiles import histograms
@@ -142,8 +140,8 @@ def test_ranking_leaves_out_repeats_and_what_is_no_molecule():
         {"smiles": text, "canonical": name, "reason": "" if name else "syntax", "task_return": paid}
         for text, name, paid in made
     ]
-    assert [molecule["smiles"] for molecule in distinct(molecules)] == ["O=C", "CN", "CC"]
-    assert middle("abcdefg", 3) == ["c", "d", "e"] and middle("ab", 3) == ["a", "b"]
+    assert [molecule["smiles"] for molecule in rank_distinct(molecules)] == ["O=C", "CN", "CC"]
+    assert take_middle("abcdefg", 3) == ["c", "d", "e"] and take_middle("ab", 3) == ["a", "b"]
 
 
 def test_sdf_opens_and_its_first_molecule_is_the_best(folder, part):
@@ -155,7 +153,7 @@ def test_sdf_opens_and_its_first_molecule_is_the_best(folder, part):
 
 def test_distributions_are_shares_of_the_valid_molecules(part, rows):
     properties = part["distributions"]["properties"]
-    assert set(properties) == {"logp", "sa", "qed", "mw"} and DATA != PRIOR != TUTOR
+    assert set(properties) == {"logp", "sa", "qed", "mw"}
     for name, found in properties.items():
         assert all(len(found[who]) == len(found["edges"]) - 1 for who in ("data", "prior", "tutor"))
         assert all(sum(found[who]) == pytest.approx(1.0) for who in ("data", "prior", "tutor"))
@@ -187,39 +185,39 @@ def test_the_shipped_histograms_are_of_molecules_like_moses():
 
 def test_page_is_made_of_results_json_alone(folder, results):
     source = (folder / "report.html").read_text(encoding="utf-8")
-    assert source == page(results, folder)
+    assert source == render_demo(results)
     changed = copy.deepcopy(results)
     changed["molecules"]["metrics"]["tutor"]["mean_mw"] = 123.4
-    assert ">123.4<" in section(changed, folder) and ">123.4<" not in source
+    assert ">123.4<" in render_demo(changed) and ">123.4<" not in source
 
 
 def test_page_shows_all_figures_and_molecules_and_fetches_nothing(folder, part):
     source = (folder / "report.html").read_text(encoding="utf-8")
     read = Page(source)
     words = " ".join(read.text)
-    assert read.open == [] and "$" not in words and len(source) < 2_000_000
-    assert "http:" not in source and "https:" not in source and "url(" not in source
+    own = source.replace("http://www.w3.org", "")
+    assert read.open == [] and len(source) < 2_000_000
+    assert "http:" not in own and "https:" not in own and not re.search(r"url\((?!#)", own)
     assert all(attributes["src"].startswith("data:") for _, attributes in read.tags if "src" in attributes)
-    known = [row for row in (*OBJECTIVE, *TERMS, *WRITES, *LIKES) if row.key in part["metrics"]["prior"]]
+    known = [row for row in (*MOLECULE_OBJECTIVE, *MOLECULE_TERMS, *MOLECULE_SETS, *PROPERTY_MEANS) if row.key in part["metrics"]["prior"]]
     assert len(known) >= 20
     for row in known:
         assert row.title in read.text
-        assert {shown(row, part["metrics"][writer][row.key]) for writer in ("prior", "tutor")} <= set(read.text)
+        assert {row.format(part["metrics"][writer][row.key]) for writer in ("prior", "tutor")} <= set(read.text)
     drawn = [attributes["alt"] for tag, attributes in read.tags if "image/svg" in attributes.get("src", "")]
     some = [molecule for kind in ("top", "median", "random", "prior") for molecule in part["shown"][kind]]
     assert drawn == [f"Molecule {molecule['smiles']}" for molecule in some if not molecule["reason"]]
     assert words.count("Not a molecule:") == sum(bool(molecule["reason"]) for molecule in some)
-    pictures = [attributes["alt"] for tag, attributes in read.tags if tag == "img"]
-    assert sum("Distribution of" in alt for alt in pictures) == len(PROPERTIES) == 4
+    assert sum(text.startswith("Distribution of") for text in read.text) == len(PROPERTIES) == 4
 
 
 def test_both_parts_are_on_one_page(both):
     source = (both / "report.html").read_text(encoding="utf-8")
     read = Page(source)
-    assert read.open == [] and "$" not in " ".join(read.text) and len(source) < 6_000_000
+    assert read.open == [] and len(source) < 2_000_000
     assert {"melodies", "molecules", "again"} <= {attributes.get("id") for _, attributes in read.tags}
     links = [attributes["href"] for tag, attributes in read.tags if tag == "a"]
-    assert links == ["#melodies", "#molecules", "#again"]
+    assert links == ["#main", "#melodies", "#molecules", "#again"]
     assert "Excessively repeated" in read.text and "Ring penalty" in read.text
     text = (both / "table.txt").read_text(encoding="utf-8")
     assert "Excessively repeated" in text and "Ring penalty, distinct" in text and "--molecule-seconds 0.2" in text

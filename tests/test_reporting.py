@@ -10,7 +10,7 @@ import pytest
 from benchmarks import results
 from benchmarks.__main__ import main
 from benchmarks.experiment import Experiment, expand
-from benchmarks.reporting import gathered
+from benchmarks.report.data import load_results
 from benchmarks.suites import SUITES, Suite
 
 EXPERIMENTS = expand({"env": "SeqTutor-Exact-v0", "agent": "agents:PsiLearning", "steps": 100, "seed": range(4)})
@@ -34,7 +34,7 @@ def folder(tmp_path):
 
 
 def test_what_a_folder_holds_is_sorted_by_what_became_of_it(folder):
-    found = gathered(SUITE, folder)
+    found = load_results(SUITE, folder)
     assert [one["metrics"]["j"] for one in found.results] == [1.5]
     assert [one["reason"] for one in found.failures] == ["it broke"]
     assert found.missing == EXPERIMENTS[2:]
@@ -83,5 +83,5 @@ def test_the_committed_results_are_those_of_the_shipped_suites():
     suites = [path.name for path in folder.iterdir()]
     assert {"exact", "paper-melody", "paper-smiles", "frontier-melody", "frontier-smiles", "third-party"} <= set(suites)
     for name in suites:
-        found = gathered(SUITES[name], folder / name)
+        found = load_results(SUITES[name], folder / name)
         assert not found.notes and not found.missing and not found.failures, name

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from result_toys import frontier, melodies, molecules
 
-from benchmarks.report.suite.page import page
+from benchmarks.report.render import render_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
@@ -22,7 +22,7 @@ MAIN_TABLE = "#wins table.sorts"
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     for make in (melodies, frontier, molecules):
-        (folder / f"{make.__name__}.html").write_text(page(make()), encoding="utf-8")
+        (folder / f"{make.__name__}.html").write_text(render_page(make()), encoding="utf-8")
     return folder
 
 
@@ -191,7 +191,7 @@ def test_light_and_dark_differ_and_are_legible(visit):
             """() => ["body", ".remark", ".plot svg text", ".play", "td.best b"].map(selector => {
                 const style = getComputedStyle(document.querySelector(selector));
                 return selector.includes("svg") ? style.fill : style.color;
-            }).concat(getComputedStyle(document.querySelector(".scroll")).backgroundColor)"""
+            }).concat(getComputedStyle(document.querySelector(".table-box")).backgroundColor)"""
         )
     *inks, paper = seen["light"]
     assert all(contrast(ink, paper) > 4.5 for ink in inks)  # WCAG's AA

@@ -1,4 +1,4 @@
-"""Learning by the clock, its progress bar and its curve: the same for melodies and molecules."""
+"""Learning by the clock for the demonstration: its progress bar and its curve."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ CURVE_POINTS = 150
 def fine_tune(
     agent: PsiLearning, seconds: float, min_distinct: float = 0.0, clock: Callable[[], float] = time.process_time
 ) -> tuple[dict[str, Any], list[dict[str, float]]]:
-    """Learns for `seconds` of the clock, until sequences begin to repeat, or until Ctrl-C.
+    """Learn for `seconds` of the clock, until sequences begin to repeat, or until Ctrl-C.
 
-    Returns facts of the training, and the learning curve.
+    Returns facts about the training, and the learning curve.
     """
     budget = SecondsBudget(seconds, clock)
     recorder = LearningCurve(budget, min_distinct)
     interrupted = False
-    with warnings.catch_warnings(record=True) as noted:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
             agent.learn(NO_LIMIT, callback=[budget, recorder])
@@ -35,7 +35,7 @@ def fine_tune(
             interrupted = True
             early = f"Interrupted after {budget.spent:.0f} of {seconds:g} s"
             print(f"{early}; the report is about what was learned so far.", file=sys.stderr)
-    messages = [str(warning.message) for warning in noted]
+    messages = [str(warning.message) for warning in caught]
     for message in messages:
         print(f"Note: {message}", file=sys.stderr)
     facts: dict[str, Any] = {"seconds": budget.spent, "timesteps": agent.num_timesteps, "rounds": agent.rounds}
@@ -45,11 +45,11 @@ def fine_tune(
 
 
 class LearningCurve(BaseCallback):
-    """A progress bar in seconds, and the training figures (`SequenceAgent.training_figures`) along it.
+    """Record the training metrics (`SequenceAgent.training_figures`), with a progress bar in seconds.
 
     Args:
-        budget: what ends the learning; listed before this callback, so that its seconds are up to date.
-        min_distinct: the learning ends early where a smaller share of the newest sequences is distinct.
+        budget: ends the learning; listed before this callback, so that its seconds are up to date.
+        min_distinct: the learning ends early if a smaller share of the newest sequences is distinct.
     """
 
     def __init__(self, budget: SecondsBudget, min_distinct: float = 0.0) -> None:
@@ -80,7 +80,7 @@ class LearningCurve(BaseCallback):
 
     def _record(self) -> None:
         agent: Any = self.model
-        figures = agent.training_figures()
-        self.points.append({"seconds": self.budget.spent, "timesteps": agent.num_timesteps, **figures})
-        shown = f"J {figures['j']:.1f}, return {figures['task_return']:.3g}, KL {figures['kl']:.1f}"
-        self.bar.set_postfix_str(shown, refresh=False)
+        found = agent.training_figures()
+        self.points.append({"seconds": self.budget.spent, "timesteps": agent.num_timesteps, **found})
+        text = f"J {found['j']:.1f}, return {found['task_return']:.3g}, KL {found['kl']:.1f}"
+        self.bar.set_postfix_str(text, refresh=False)

@@ -1,7 +1,7 @@
-"""From a plot that is drawn into axes to SVG whose colours follow the page, or to a PNG file.
+"""From a plot to inline SVG whose colours follow the page, or to a PNG file.
 
-matplotlib writes the SVG; then its colours become the page's variables, its names get the plot's in front (a page has
-many plots), and what an inline picture needs not is dropped.
+matplotlib writes the SVG; then its colours become the page's variables, its ids get the plot's name in front (a page
+has many plots), and what an inline picture does not need is dropped.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from benchmarks.report.suite.theme import INK, LINE, SOFT, VARIABLES, Style
+import matplotlib
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from benchmarks.report.style import INK, LINE, SOFT, VARIABLES, Style
 
 DPI = 160
-ONE = (3.9, 2.7)  # inches; on a phone of 390 pixels letters are a little larger than here, 9 points
-RULES: Any = {  # of matplotlib
+SIZE = (3.9, 2.7)  # inches; on a phone of 390 pixels letters are a little larger than here, 9 points
+SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "seqtutor",
     "text.parse_math": False,
@@ -34,57 +35,55 @@ RULES: Any = {  # of matplotlib
 
 @dataclass(frozen=True)
 class Plot:
-    """One picture that is not drawn yet.
+    """A plot that is not drawn yet.
 
     Attributes:
-        name: within the page; letters, digits and dashes.
-        title, words: for those who see it, and for those who do not.
+        name: unique within the page; letters, digits and dashes.
+        title, words: for readers who see it, and for readers who do not.
         draw: draws it into axes.
         size: inches.
-        labels: whose figures it shows.
-        points: what stands at each mark that can be pointed at, by the mark's gid.
+        labels: the labels it shows, for the legend.
+        points: the text of each mark that can be pointed at, by the mark's gid.
     """
 
     name: str
     title: str
     words: str
     draw: Callable[[Axes], None]
-    size: tuple[float, float] = ONE
+    size: tuple[float, float] = SIZE
     labels: tuple[str, ...] = ()
     points: Mapping[str, str] = field(default_factory=dict)
 
 
-def svg(plot: Plot) -> str:
-    """The plot as inline SVG, described in words."""
+def render_svg(plot: Plot) -> Markup:
+    """Draw a plot as inline SVG with a description in words."""
     text = io.StringIO()
-    with _rules():
-        figure = _figure(plot.size)
+    with _settings():
+        figure = Figure(figsize=plot.size, layout="constrained")
         plot.draw(figure.subplots())
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(text, format="svg", transparent=True, metadata=nothing)
-    return _inlined(text.getvalue(), plot)
+    return _inline(text.getvalue(), plot)
 
 
-def png(plots: Sequence[Plot], looks: Mapping[str, Style], columns: int = 2) -> bytes:
-    """Several plots on one light sheet, with a legend, as a PNG file's bytes."""
-    from matplotlib.lines import Line2D
-
-    content = io.BytesIO()
-    columns = min(columns, len(plots))
+def render_png(plots: Sequence[Plot], looks: Mapping[str, Style], columns: int = 2) -> bytes:
+    """Draw several plots on one light sheet with a legend; returns a PNG file's bytes."""
+    content, columns = io.BytesIO(), min(columns, len(plots))
     rows = -(-len(plots) // columns)
     width, height = max(plot.size[0] for plot in plots), max(plot.size[1] for plot in plots)
-    with _rules():
-        figure = _figure((columns * width, rows * height + 0.4))
-        axes = figure.subplots(rows, columns, squeeze=False).flat
+    with _settings():
+        figure = Figure(figsize=(columns * width, rows * height + 0.4), layout="constrained")
+        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
         for ax, plot in zip(axes, plots):
             plot.draw(ax)
             ax.set_title(plot.title, loc="left", fontsize=10, weight="bold", color=INK[0])
-        for ax in list(figure.axes)[len(plots) :]:
+        for ax in axes[len(plots) :]:
             ax.set_axis_off()
         drawn = {label for plot in plots for label in plot.labels}
         shown = {label: look for label, look in looks.items() if label in drawn}
-        handles = [Line2D([], [], color=one.colour, linestyle=line(one), marker=one.marker) for one in shown.values()]
         if shown:
+            looks_of = [{"color": one.colour, "linestyle": line(one), "marker": one.marker} for one in shown.values()]
+            handles = [Line2D([], [], **look) for look in looks_of]
             room: Any = {"loc": "outside lower center", "ncols": min(len(shown), 3 * columns)}
             figure.legend(handles, list(shown), frameon=False, labelcolor=INK[0], **room)
         figure.savefig(content, format="png", dpi=DPI, facecolor="#ffffff")
@@ -92,28 +91,20 @@ def png(plots: Sequence[Plot], looks: Mapping[str, Style], columns: int = 2) -> 
 
 
 @contextmanager
-def _rules() -> Iterator[None]:
-    """matplotlib's settings while it draws. Labels may hold letters that its font lacks; the reader's has them."""
-    import matplotlib
-
-    with matplotlib.rc_context(RULES), warnings.catch_warnings():
+def _settings() -> Iterator[None]:
+    """Apply matplotlib's settings. Labels may hold letters that its font lacks; the reader's font has them."""
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
         yield
 
 
-def _figure(size: tuple[float, float]) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=size, layout="constrained")
-
-
 def line(style: Style) -> Any:
-    """The dash as matplotlib has it."""
+    """Return the dash in matplotlib's form."""
     return (0, tuple(map(float, style.dash.split()))) if style.dash else "-"
 
 
 def dress(ax: Axes, below: str = "", left: str = "", grid: str = "both") -> None:
-    """Quiet axes: light lines, no frame."""
+    """Label the axes, with light grid lines and no frame."""
     ax.set_xlabel(below, color=SOFT[0])
     ax.set_ylabel(left, color=SOFT[0])
     ax.grid(axis=grid, color=LINE[0], linewidth=0.8)  # type: ignore[arg-type]
@@ -123,8 +114,7 @@ def dress(ax: Axes, below: str = "", left: str = "", grid: str = "both") -> None
         side.set_visible(False)
 
 
-def _inlined(source: str, plot: Plot) -> str:
-    """An SVG file's text as part of a page."""
+def _inline(source: str, plot: Plot) -> Markup:
     inner = source[source.index("<svg") :]
     view = re.search(r'viewBox="([^"]*)"', inner)
     body = inner[inner.index(">") + 1 :]
@@ -136,27 +126,14 @@ def _inlined(source: str, plot: Plot) -> str:
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, f"var({variable})")
     for gid, words in plot.points.items():
-        told = escape(words)
+        text = escape(words)
         body = body.replace(
             f'<g id="{plot.name}-{gid}">',
-            f'<g class="point" tabindex="0" role="img" aria-label="{told}"><title>{told}</title>',
+            f'<g class="point" tabindex="0" role="img" aria-label="{text}"><title>{text}</title>',
         )
     role, key = ("group" if plot.points else "img"), f"{plot.name}-plot"
-    return (
+    head = (
         f'<svg viewBox="{view[1] if view else ""}" role="{role}" aria-labelledby="{key}-title {key}-words">'
         f'<title id="{key}-title">{escape(plot.title)}</title><desc id="{key}-words">{escape(plot.words)}</desc>'
-        + re.sub(r">\s+<", "><", body).strip()
     )
-
-
-def figures(plots: Sequence[Plot], kind: str = "") -> str:
-    """Plots side by side, each beneath its title; what a mark says when pointed at stands beneath it."""
-    entries = "".join(
-        f'<figure class="plot"><figcaption>{escape(plot.title)}</figcaption>{svg(plot)}{_told(plot)}</figure>'
-        for plot in plots
-    )
-    return f'<div class="plots {kind}">{entries}</div>'
-
-
-def _told(plot: Plot) -> str:
-    return '<p class="told" aria-live="polite">Point at a mark, or tap it, for its figures.</p>' if plot.points else ""
+    return Markup(head + re.sub(r">\s+<", "><", body).strip())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.report.suite.data import Arm
+from benchmarks.report.data import Arm
 
 # (on light paper, on dark paper)
 COLOURS = (
@@ -23,11 +23,12 @@ COLOURS = (
 )
 PRIOR = ("#7a8290", "#a4afbc")
 INK, SOFT, LINE, PAPER = ("#1c2530", "#e7ebf0"), ("#56616f", "#a4afbc"), ("#dde2e8", "#2e3742"), ("#fffffe", "#1a212a")
+DATA = COLOURS[4]  # training data; apart from the grey prior and the first agent's blue for the colour-blind
 DASHES = ("", "6 2.5", "1.5 2")  # lengths of line and gap, in points
 PRIOR_MARKER = "d"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")  # matplotlib's names
 
-# Outlines of the same markers within -4..4, for legends
+# outlines of the same markers within -4..4, for legends
 SHAPES = {
     "o": "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0z",
     "s": "M-3.5,-3.5h7v7h-7z",
@@ -39,7 +40,7 @@ SHAPES = {
     "d": "M0,-4.6L2.8,0L0,4.6L-2.8,0z",
     "p": "M0,-4.3L4.1,-1.3L2.5,3.5H-2.5L-4.1,-1.3z",
 }
-# what stands in a plot for a colour -> the page's variable, which knows light from dark
+# the colour in a plot -> the page's variable, which knows light from dark
 VARIABLES = {light: f"--arm-{k}" for k, (light, _) in enumerate(COLOURS)} | {
     PRIOR[0]: "--arm-prior",
     INK[0]: "--ink",
@@ -51,7 +52,7 @@ VARIABLES = {light: f"--arm-{k}" for k, (light, _) in enumerate(COLOURS)} | {
 
 @dataclass(frozen=True)
 class Style:
-    """How one label is drawn; `colour` is that of light paper."""
+    """How one label is drawn; `colour` is that on light paper."""
 
     colour: str
     marker: str
@@ -59,39 +60,33 @@ class Style:
 
     @property
     def variable(self) -> str:
+        """The page's variable of the colour."""
         return f"var({VARIABLES[self.colour]})"
 
+    @property
+    def outline(self) -> str:
+        """The marker as an SVG path."""
+        return SHAPES[self.marker]
 
-def styles(arms: Sequence[Arm]) -> dict[str, Style]:
-    """Every label's look, in the order of the labels; what does not learn is grey, the prior a slender diamond."""
+
+def assign_styles(arms: Sequence[Arm]) -> dict[str, Style]:
+    """Assign every label a style; agents that do not learn are grey, the prior a slender diamond."""
     priors = {arm.label for arm in arms if arm.is_prior}
     learners = {arm.label for arm in arms if arm.learns}
     made: dict[str, Style] = {}
     for label in dict.fromkeys(arm.label for arm in arms):
-        k, still = sum(one in learners for one in made), sum(one not in learners for one in made)
+        k, fixed = sum(one in learners for one in made), sum(one not in learners for one in made)
         if label in priors:
             made[label] = Style(PRIOR[0], PRIOR_MARKER, "4 3")
         elif label in learners:
             colour = COLOURS[k % len(COLOURS)][0]
             made[label] = Style(colour, MARKERS[k % len(MARKERS)], DASHES[k // len(COLOURS) % len(DASHES)])
         else:
-            made[label] = Style(PRIOR[0], MARKERS[-1 - still % len(MARKERS)], "1.5 2")
+            made[label] = Style(PRIOR[0], MARKERS[-1 - fixed % len(MARKERS)], "1.5 2")
     return made
 
 
-def variables(dark: bool) -> str:
-    """The arms' colours as CSS variables."""
+def css_variables(dark: bool) -> str:
+    """Return the labels' colours as CSS variables."""
     entries = [(f"--arm-{k}", pair[dark]) for k, pair in enumerate(COLOURS)] + [("--arm-prior", PRIOR[dark])]
     return " ".join(f"{name}: {colour};" for name, colour in entries)
-
-
-def swatch(style: Style, line: bool = False) -> str:
-    """A label's marker, on a piece of its line if wanted, as inline SVG; readers of screens are spared it."""
-    shape = SHAPES[style.marker]
-    dash = f' stroke-dasharray="{style.dash}"' if style.dash else ""
-    stroke = f'<path d="M-14,0H14" stroke="{style.variable}" stroke-width="2"{dash}/>' if line else ""
-    width = 30 if line else 12
-    return (
-        f'<svg class="swatch" aria-hidden="true" width="{width}" height="12" viewBox="{-width / 2:g} -6 {width} 12">'
-        f'{stroke}<path d="{shape}" fill="{style.variable}"/></svg>'
-    )

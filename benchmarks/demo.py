@@ -1,0 +1,388 @@
+"""The demonstration: fine-tune shipped priors with Psi-learning, evaluate before and after, write what to hear and see.
+
+Melodies and molecules are a part each, with the same methods: `run`, `write`, `commands`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shlex
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from agents import PsiLearning
+from agents.baselines import FixedPolicy
+from agents.evaluate import evaluate
+from benchmarks.demo_learning import fine_tune
+from benchmarks.domains import MELODY, SMILES
+from benchmarks.report.demo_page import SHOWN, learning_curve_png, part_tables, render_demo, summary_table
+from benchmarks.report.metrics import PROPERTIES
+from benchmarks.report.tables import format_text
+from seqtutor_envs import __version__
+from seqtutor_envs.command import INTERRUPTED, installed, scoring_processes
+from seqtutor_envs.files import finite
+from seqtutor_envs.judge import evaluate_samples, sequence_log_probs
+from seqtutor_envs.melody.env import LENGTH
+from seqtutor_envs.melody.metrics import PAPER_TABLE_1
+from seqtutor_envs.melody.midi import to_wav, write_midi
+from seqtutor_envs.melody.render import piano_roll, render_ansi
+from seqtutor_envs.melody.task import MelodyTask
+from seqtutor_envs.prior import load_prior
+from seqtutor_envs.smiles import SmilesTask, chem, chem_draw, chem_scores, histograms
+from seqtutor_envs.smiles.runs.export import csv_text
+
+PARTS = ("melodies", "molecules")  # in the order in which they are shown
+MOLECULE_COST = 5  # melodies that are evaluated in the time of one molecule: RDKit takes 1.5 ms a molecule
+SAMPLE_RATE = 12_000  # Hz: the highest partial of the highest note is 5.9 kHz
+ROLL_SIZE, ROLL_AXES, ROLL_DPI = (5.0, 2.5), (0.065, 0.1, 0.922, 0.875), 140  # inches; shares; note names are legible
+IN_SDF = 100  # of the tutor's best molecules
+THIS = "this page"
+
+Molecule = dict[str, Any]  # a string, why it is no molecule ("" if it is one), and its metrics
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of the command line; see `benchmarks.__main__.demo`. Raises ValueError in one line on bad values."""
+
+    out: Path
+    seconds: float = 60.0
+    paper: bool = False
+    seed: int = 0
+    n: int = 10_000
+    prior: str = "melody"
+    min_distinct: float = 0.995
+    only: str | None = None
+    molecule_seconds: float | None = None
+    n_molecules: int | None = None
+    molecule_prior: str = "smiles"
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, seconds in (("--seconds", self.seconds), ("--molecule-seconds", self.molecule_seconds)):
+            if seconds is not None and not 0 < seconds < math.inf:
+                raise ValueError(f"{option} must be above 0, not {seconds:g}.")
+        for option, n in (("--n", self.n), ("--n-molecules", self.n_molecules)):
+            if n is not None and n < 2:
+                raise ValueError(f"{option} must be at least 2, so that there are standard errors, not {n}.")
+        for option, value in (("--seed", self.seed), ("--workers", self.workers)):
+            if value is not None and value < 0:
+                raise ValueError(f"{option} must not be negative, as {value} is.")
+        if not 0 <= self.min_distinct <= 1:
+            raise ValueError(f"--min-distinct is a share, 0 to 1, not {self.min_distinct:g}.")
+        if self.only not in (None, *PARTS):
+            raise ValueError(f"--only must be {' or '.join(PARTS)}, not {self.only!r}.")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The PARTS that are wanted."""
+        return PARTS if self.only is None else (self.only,)
+
+    @property
+    def c(self) -> float:
+        """Temperature of the melodies: the environment's default, or the paper's."""
+        return 0.5 if self.paper else 2.0
+
+    @property
+    def gamma(self) -> float:
+        """Discount of the melodies: the agents' default, or the paper's."""
+        return 0.5 if self.paper else 1.0
+
+    @property
+    def lam(self) -> float | None:
+        """None, the agent's default, or the paper's one-step targets: with the default, c = .5 ends in one loop."""
+        return 0.0 if self.paper else None
+
+    @property
+    def seconds_of_molecules(self) -> float:
+        """Seconds of fine-tuning on molecules: as many as on melodies, unless given."""
+        return self.seconds if self.molecule_seconds is None else self.molecule_seconds
+
+    @property
+    def evaluated_molecules(self) -> int:
+        """Molecules of an evaluation: fewer than melodies, unless given."""
+        return max(2, self.n // MOLECULE_COST) if self.n_molecules is None else self.n_molecules
+
+    @property
+    def scoring_workers(self) -> int:
+        """Scoring processes: one for each core; none on a single core, which this process fills itself."""
+        return scoring_processes() if self.workers is None else self.workers
+
+    @property
+    def command(self) -> str:
+        """The command line that gives these settings."""
+        words = ["python", "-m", "benchmarks", "demo", "--out", str(self.out), "--seed", str(self.seed)]
+        words += [] if self.only is None else ["--only", self.only]
+        if "melodies" in self.parts:
+            words += ["--seconds", f"{self.seconds:g}", "--n", str(self.n), "--prior", self.prior]
+            words += ["--min-distinct", f"{self.min_distinct:g}"] + ["--paper"] * self.paper
+        if "molecules" in self.parts:
+            words += ["--molecule-seconds", f"{self.seconds_of_molecules:g}"]
+            words += ["--n-molecules", str(self.evaluated_molecules), "--molecule-prior", self.molecule_prior]
+        return shlex.join(words)
+
+
+def demonstrate(settings: Settings) -> None:
+    """Run the demonstration and print a summary.
+
+    Ctrl-C ends the learning of the part in progress; if it ended any, raises SystemExit(130) after the report is
+    written.
+    """
+    begin = time.perf_counter()
+    # bad priors and an unusable folder are errors before the work
+    parts = {name: (Melodies if name == "melodies" else Molecules)(settings) for name in settings.parts}
+    settings.out.mkdir(parents=True, exist_ok=True)
+    results: dict[str, Any] = {
+        "commands": commands(settings),
+        "settings": {**asdict(settings), "out": str(settings.out)},
+        **{name: part.run() for name, part in parts.items()},
+        "versions": versions(settings),
+    }
+    results["wall_seconds"] = time.perf_counter() - begin  # without writing the files, a few seconds
+    results = finite(results)
+    write_files(settings.out, results, parts)
+    print(*(f"\n{format_text(summary_table(name, results[name]))}" for name in parts), sep="\n")
+    print(f"\n{settings.out / 'report.html'}")
+    if any(results[name]["training"]["interrupted"] for name in parts):
+        raise SystemExit(INTERRUPTED)
+
+
+def commands(settings: Settings) -> dict[str, str]:
+    """Map purposes to command lines: what was typed, and what may be typed next."""
+    out, again = settings.out, f"--seed {settings.seed + 1}"
+    lines = {THIS: settings.command}
+    if "melodies" in settings.parts:
+        folder = shlex.quote(str(out))
+        whose = "our own" if settings.paper else "the paper’s"
+        other = replace(settings, paper=not settings.paper, only="melodies", out=Path(f"{out}-2"))
+        midi = shlex.quote(str(out / "melodies" / "after_1.mid"))
+        lines |= {
+            f"the melodies with {whose} temperature, discount and targets": other.command,
+            "more melodies of this tutor, as text and MIDI": f"python -m agents sample {folder} -n 20 --midi",
+            "evaluate it on other melodies": f"python -m agents evaluate {folder} -n {settings.n} {again}",
+            "what each rule pays a MIDI file, bar by bar": f"python -m seqtutor_envs.melody score {midi}",
+        }
+    if "molecules" in settings.parts:
+        folder, n = shlex.quote(str(out / "molecules")), settings.evaluated_molecules
+        lines |= {
+            "more molecules of this tutor": f"python -m agents sample {folder} -n 20",
+            "evaluate it on other molecules": f"python -m agents evaluate {folder} -n {n} {again}",
+        }
+    return lines
+
+
+def versions(settings: Settings) -> dict[str, str | None]:
+    """List the versions of the packages that the demonstration uses."""
+    names = ["torch", "numpy", "gymnasium", "stable-baselines3", "numba"]
+    names += ["rdkit"] if "molecules" in settings.parts else []
+    packages = {name: installed(name) for name in names}
+    return {"seqtutor": installed("seqtutor") or __version__, "python": platform.python_version(), **packages}
+
+
+def write_files(out: Path, results: Mapping[str, Any], parts: Mapping[str, Melodies | Molecules]) -> None:
+    """Write all files into `out`. They are made in a folder within it, then moved: Ctrl-C leaves no half of one."""
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=out) as folder:
+        staging = Path(folder)
+        for name, part in parts.items():
+            part.write(staging, results[name])
+        tables = [table for name in parts for table in part_tables(name, results[name]).values()]
+        text = "\n\n".join([results["commands"][THIS], *map(format_text, tables)])
+        (staging / "table.txt").write_text(text + "\n", encoding="utf-8")
+        facts = json.dumps(results, indent=1, allow_nan=False)
+        (staging / "results.json").write_text(facts + "\n", encoding="utf-8")
+        (staging / "report.html").write_text(render_demo(results), encoding="utf-8")
+        for path in sorted(path for path in staging.rglob("*") if path.is_file()):
+            target = out / path.relative_to(staging)
+            target.parent.mkdir(exist_ok=True)
+            os.replace(path, target)
+
+
+class Melodies:
+    """The shipped note RNN, and what Psi-learning makes of it under the nine rules.
+
+    Raises ValueError or FileNotFoundError in one line if the prior cannot be loaded.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.keywords: dict[str, Any] = {"c": settings.c, "prior": settings.prior}
+        options: dict[str, Any] = {"gamma": settings.gamma, "lam": settings.lam, "env_kwargs": self.keywords}
+        self.agent = PsiLearning(MELODY, seed=settings.seed, **options)
+
+    def run(self) -> dict[str, Any]:
+        """Evaluate the prior, learn, evaluate the tutor; returns all results."""
+        settings = self.settings
+        fixed = FixedPolicy(load_prior(settings.prior), LENGTH)
+        print(f"Evaluating the prior on {settings.n:,} melodies ...", flush=True)
+        before = evaluate(fixed, MELODY, settings.n, settings.seed, **self.keywords)
+        training, curve = fine_tune(self.agent, settings.seconds, settings.min_distinct)
+        print(f"Evaluating the tutor on {settings.n:,} melodies ...", flush=True)
+        after = evaluate(self.agent, MELODY, settings.n, settings.seed, **self.keywords)
+        return {
+            "n": settings.n,
+            "c": settings.c,
+            "agent": _describe_agent(self.agent),
+            "training": training,
+            "metrics": {"prior": before, "tutor": after, "paper_psi": PAPER_TABLE_1["Psi"]},
+            "samples": {"prior": self.sample(fixed), "tutor": self.sample(self.agent)},
+            "curve": curve,
+        }
+
+    def sample(self, agent: Any) -> list[dict[str, Any]]:
+        """Sample the first SHOWN melodies of an agent, with their return and log p."""
+        tokens, _ = agent.sample(SHOWN, self.settings.seed)
+        returns = MelodyTask(LENGTH).reward(tokens).sum(axis=1)
+        log_p = sequence_log_probs(load_prior(self.settings.prior), tokens)
+        return [
+            {"tokens": row.tolist(), "notes": render_ansi(row), "task_return": float(paid), "log_p": float(nats)}
+            for row, paid, nats in zip(tokens, returns, log_p)
+        ]
+
+    def write(self, out: Path, results: Mapping[str, Any]) -> None:
+        """Write the tutor, its learning curve, and melodies/before_1.mid, .wav, .png and so on."""
+        self.agent.save(out / "agent")
+        (out / "learning_curve.png").write_bytes(learning_curve_png("melodies", results))
+        folder = out / "melodies"
+        folder.mkdir()
+        for when, writer in (("before", "prior"), ("after", "tutor")):
+            for number, melody in enumerate(results["samples"][writer], start=1):
+                tokens, path = np.array(melody["tokens"]), folder / f"{when}_{number}"
+                write_midi(tokens, path.with_suffix(".mid"))
+                to_wav(tokens, path.with_suffix(".wav"), SAMPLE_RATE)
+                figure = Figure(figsize=ROLL_SIZE, dpi=ROLL_DPI, facecolor="#ffffff")
+                piano_roll(figure.add_axes(ROLL_AXES), tokens)
+                FigureCanvasAgg(figure).print_png(path.with_suffix(".png"))
+
+
+class Molecules:
+    """The shipped SMILES prior, and what Psi-learning makes of it under the default reward.
+
+    Raises ValueError or FileNotFoundError in one line if the prior cannot be loaded or is not for molecules.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        keywords: dict[str, Any] = {"prior": settings.molecule_prior, "workers": settings.scoring_workers}
+        self.agent = PsiLearning(SMILES, seed=settings.seed, env_kwargs=keywords)
+        self.molecules: dict[str, list[Molecule]] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Evaluate the prior, learn, evaluate the tutor; returns all results."""
+        settings, agent, task = self.settings, self.agent, self.agent.task
+        n = settings.evaluated_molecules
+        assert isinstance(task, SmilesTask)
+        try:
+            print(f"Evaluating the prior on {n:,} molecules ...", flush=True)
+            before, first = self.evaluate(FixedPolicy(load_prior(settings.molecule_prior), task.length), task)
+            # wall clock: the process's own would miss the scoring processes
+            training, curve = fine_tune(agent, settings.seconds_of_molecules, clock=time.perf_counter)
+            print(f"Evaluating the tutor on {n:,} molecules ...", flush=True)
+            after, last = self.evaluate(agent, task)
+        finally:
+            task.close()
+        self.molecules = {"prior": first, "tutor": last}
+        ranked = rank_distinct(last)
+        return {
+            "n": n,
+            "c": agent.c,
+            "workers": settings.scoring_workers,
+            "agent": _describe_agent(agent),
+            "training": training,
+            "metrics": {"prior": before, "tutor": after},
+            "not_valid": {writer: count_reasons(some) for writer, some in self.molecules.items()},
+            "distinct": len(ranked),
+            "shown": {
+                "top": ranked[:SHOWN],
+                "median": take_middle(ranked, SHOWN),
+                "random": last[:SHOWN],
+                "prior": first[:SHOWN],
+            },
+            "distributions": count_distributions(self.molecules),
+            "curve": curve,
+        }
+
+    def evaluate(self, policy: Any, task: SmilesTask) -> tuple[dict[str, float], list[Molecule]]:
+        """Return what `agents.evaluate.evaluate` says of a policy, and the strings it says it about."""
+        prior = load_prior(self.settings.molecule_prior)
+        tokens, lengths = policy.sample(self.settings.evaluated_molecules, self.settings.seed)
+        found = evaluate_samples(task, tokens, lengths, prior, policy.log_prob(tokens, lengths), self.agent.c)
+        log_p = sequence_log_probs(prior, tokens, lengths)
+        smiles = task.smiles(tokens, lengths)
+        paid = {name: term.sum(axis=1) for name, term in task.terms(tokens, lengths).items()}  # cached by now
+        molecules = []
+        for i, (text, score) in enumerate(zip(smiles, task.scorer(smiles))):
+            known = dict(zip(task.properties, score.values))
+            mol = None if score.reason else chem.parse(text)
+            known |= {} if mol is None else {"mw": chem_scores.mw(mol)}
+            molecule: Molecule = {"number": i + 1, "smiles": text, "reason": score.reason, "canonical": score.canonical}
+            molecule["task_return"] = float(sum(task.weights[name] * paid[name][i] for name in paid))
+            molecule |= {f"term_{name}": float(paid[name][i]) for name in paid}
+            molecule |= {name: known.get(name) for name in (*task.properties, "mw")}
+            molecules.append({**molecule, "log_p": float(log_p[i])})
+        return found, molecules
+
+    def write(self, out: Path, results: Mapping[str, Any]) -> None:
+        """Write molecules/: the tutor, its learning curve, all evaluated molecules, the best ones' structures."""
+        folder = out / "molecules"
+        folder.mkdir()
+        self.agent.save(folder / "agent")
+        (folder / "learning_curve.png").write_bytes(learning_curve_png("molecules", results))
+        rows = [{"writer": writer, **molecule} for writer, some in self.molecules.items() for molecule in some]
+        (folder / "molecules.csv").write_text(csv_text(rows), encoding="utf-8", newline="")
+        best = rank_distinct(self.molecules["tutor"])[:IN_SDF]
+        (folder / "top.sdf").write_text(chem_draw.sdf(best), encoding="utf-8")
+
+
+def _describe_agent(agent: PsiLearning) -> dict[str, Any]:
+    return {"name": type(agent).__name__, "n_envs": agent.n_envs, **agent.settings}
+
+
+def rank_distinct(molecules: Sequence[Molecule]) -> list[Molecule]:
+    """Return every molecule once, the highest return first."""
+    found: dict[str, Molecule] = {}
+    for molecule in molecules:
+        if not molecule["reason"]:
+            found.setdefault(molecule["canonical"], molecule)
+    return sorted(found.values(), key=lambda molecule: -molecule["task_return"])
+
+
+def take_middle(ranked: Sequence[Molecule], n: int) -> list[Molecule]:
+    """Return the n in the middle."""
+    start = max(0, (len(ranked) - n) // 2)
+    return list(ranked[start : start + n])
+
+
+def count_reasons(molecules: Sequence[Molecule]) -> dict[str, int]:
+    """Count why strings are no molecules, by reason."""
+    return dict(Counter(molecule["reason"] for molecule in molecules if molecule["reason"]).most_common())
+
+
+def count_distributions(writers: Mapping[str, Sequence[Molecule]]) -> dict[str, Any]:
+    """Compute shares of molecules in bins of each property: of the training data and of each writer's valid ones."""
+    names = [one.key for one in PROPERTIES]
+    trained = histograms.load()
+    counts = {"data": trained["histograms"]}
+    for writer, molecules in writers.items():
+        valid = [molecule for molecule in molecules if not molecule["reason"]]
+        counts[writer] = histograms.histograms({name: [molecule[name] for molecule in valid] for name in names})
+    shares = {
+        name: {
+            "edges": histograms.edges(name).tolist(),
+            **{who: [count / max(1, sum(found[name])) for count in found[name]] for who, found in counts.items()},
+        }
+        for name in names
+    }
+    means = {f"mean_{name}": value for name, value in trained["means"].items()}
+    return {"source": trained["source"], "means": means, "properties": shares}

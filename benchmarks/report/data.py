@@ -1,0 +1,360 @@
+"""From result files to data frames, grouped once: a `Task` holds `Arm`s, an arm the runs of one agent configuration."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from benchmarks import results as files
+from benchmarks.experiment import Experiment, reseeded
+from benchmarks.report.metrics import RETURN, SCORE, Metric
+from benchmarks.report.names import describe_differences, short_task_names
+from benchmarks.statistics import Interval, interval, mean
+from benchmarks.suites import Suite
+
+Scores = NDArray[np.float64]  # [runs]
+NO_KL = 1e-3  # nats; an agent that does not learn and is no further from the prior than this is the prior
+NUMBERS = {"timesteps": "timesteps", "learning_cpu": "time.learning_cpu", "learning_wall": "time.learning_wall"}
+OBJECTS = ("experiment", "samples")  # columns of `runs` that hold Python objects; they are not exported
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is known of a suite.
+
+    Attributes:
+        name, question: the suite's.
+        experiments: all of the suite's, in its order.
+        results, failures: the contents of the files.
+        missing: experiments that have neither.
+        notes: what a reader must know first, such as damaged files.
+        source: what `run` takes for this suite, its name or its file; "": unknown.
+    """
+
+    name: str
+    question: str
+    experiments: tuple[Experiment, ...]
+    results: list[dict[str, Any]]
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    missing: tuple[Experiment, ...] = ()
+    notes: list[str] = field(default_factory=list)
+    source: str = ""
+
+    @property
+    def command(self) -> str:
+        """The command that runs the suite; "" if it is unknown."""
+        return f"python -m benchmarks run {shlex.quote(self.source)}" if self.source else ""
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row for each result, in the suite's order, labelled as the suite labels it now."""
+        place = {one.id: (k, one) for k, one in enumerate(self.experiments)}
+        unknown = len(place)
+        ordered = sorted(self.results, key=lambda one: place.get(one["id"], (unknown,))[0])
+        rows = [run_row(place[one["id"]][1] if one["id"] in place else _experiment(one), one) for one in ordered]
+        return pd.DataFrame(rows, dtype=object)  # as objects, so that whole numbers stay whole beside missing ones
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """One row for each point of each learning curve."""
+        points = {one["id"]: one.get("curve") or () for one in self.results}
+        rows = [
+            {"id": run.id, "task": run.task, "label": run.label, "seed": run.seed, **point}
+            for run in self.runs.itertuples()
+            for point in points[str(run.id)]
+        ]
+        return pd.DataFrame(rows, dtype=object)
+
+    @cached_property
+    def tasks(self) -> list[Task]:
+        """Every task with its arms, in the suite's order.
+
+        Runs that share task and label but differ in more than their seed are arms of their own, with the difference in
+        their labels.
+        """
+        if self.runs.empty:
+            return []
+        experiments = self.runs["experiment"]
+        names = short_task_names([*self.experiments, *experiments])
+        curves = dict(tuple(self.curves.groupby("id"))) if len(self.curves) else {}
+        runs = self.runs.assign(variant=[reseeded(one, 0).id for one in experiments])
+        arms: dict[str, list[Arm]] = {}
+        for key, group in runs.groupby(["task", "label"], sort=False):
+            task, label = map(str, key)
+            variants = [members.sort_values("seed") for _, members in group.groupby("variant", sort=False)]
+            suffixes = describe_differences([members["experiment"].iloc[0] for members in variants])
+            for members, suffix in zip(variants, suffixes):
+                own = [curves[one] for one in members["id"] if one in curves]
+                arms.setdefault(names[task], []).append(Arm(names[task], label + suffix, members, own))
+        return [Task(name, members) for name, members in arms.items()]
+
+    @property
+    def arms(self) -> list[Arm]:
+        """The arms of all tasks."""
+        return [arm for task in self.tasks for arm in task.arms]
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One agent configuration in one task.
+
+    Attributes:
+        runs: rows of `Results.runs` that differ in their seed alone, by rising seed.
+        curves: rows of `Results.curves`, a frame for each run that has a curve.
+    """
+
+    task: str
+    label: str
+    runs: pd.DataFrame
+    curves: list[pd.DataFrame] = field(default_factory=list)
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        """The experiments of its runs."""
+        return list(self.runs["experiment"])
+
+    @property
+    def samples(self) -> list[dict[str, Any]]:
+        """The samples of its lowest seed."""
+        return self.runs["samples"].iloc[0] or []
+
+    @property
+    def c(self) -> float | None:
+        """The temperature of its task."""
+        c = self.runs["c"].iloc[0]
+        return float(c) if isinstance(c, (int, float)) else None
+
+    @cached_property
+    def learns(self) -> bool:
+        """Whether it has a budget to learn."""
+        first = self.experiments[0]
+        return first.steps is not None or first.seconds is not None
+
+    @cached_property
+    def is_prior(self) -> bool:
+        """Whether it samples as the prior does: it does not learn, and its KL is 0."""
+        kl = self.values("kl")
+        return not self.learns and len(kl) > 0 and bool((kl.abs() < NO_KL).all())
+
+    @cached_property
+    def numbers(self) -> pd.DataFrame:
+        """Metrics and costs by seed; NaN where a run has no finite number."""
+        names = {column: key for key, column in NUMBERS.items()}
+        names |= {name: name.removeprefix("metrics.") for name in map(str, self.runs) if name.startswith("metrics.")}
+        frame = self.runs.set_index("seed")[[name for name in names if name in self.runs]].rename(columns=names)
+        frame = frame.apply(pd.to_numeric, errors="coerce").astype(float)
+        return frame.where(np.isfinite(frame))
+
+    def values(self, key: str) -> pd.Series[float]:
+        """Return a metric by seed, without the runs that lack it."""
+        return self.numbers[key].dropna() if key in self.numbers else pd.Series(dtype=float)
+
+    def interval(self, key: str) -> Interval:
+        """Compute the mean over runs with its 95% interval; NaN if no run has the metric."""
+        return mean_interval(tuple(self.values(key)))
+
+    def compared_interval(self, key: str) -> Interval:
+        """Return the interval that other arms are compared with: see `point_if_fixed`."""
+        return point_if_fixed(self.interval(key), self.learns)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """The arms of one task."""
+
+    name: str
+    arms: list[Arm]
+
+    def has(self, key: str) -> bool:
+        """Return whether any run has the metric."""
+        return any(len(arm.values(key)) for arm in self.arms)
+
+    @cached_property
+    def is_melody(self) -> bool:
+        """Whether results hold the metrics of melodies."""
+        return self.has("excessively_repeated")
+
+    @cached_property
+    def is_molecule(self) -> bool:
+        """Whether results hold the metrics of molecules."""
+        return self.has("internal_diversity_1") or self.has("mean_qed")
+
+    @cached_property
+    def is_exact(self) -> bool:
+        """Whether the optimum is known."""
+        return self.has("gap")
+
+    @property
+    def domain(self) -> str:
+        """The kind of task, followed by a blank; "" if it is unknown."""
+        kinds = {"melody ": self.is_melody, "molecule ": self.is_molecule, "exact ": self.is_exact}
+        return next((name for name, known in kinds.items() if known), "")
+
+    @property
+    def return_metric(self) -> Metric:
+        """R as this domain calls and formats it."""
+        return SCORE if self.is_molecule else RETURN
+
+    @cached_property
+    def prior(self) -> Arm | None:
+        """The arm of the prior."""
+        return next((arm for arm in self.arms if arm.is_prior), None)
+
+    @cached_property
+    def clock(self) -> str:
+        """What curves are drawn over: "seconds" if every budget is one of seconds, else "timesteps"."""
+        budgets = [one.seconds for arm in self.arms if arm.learns for one in arm.experiments]
+        return "seconds" if budgets and all(budgets) else "timesteps"
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """The gaps of one label in all exact tasks.
+
+    Attributes:
+        gaps: nats, an array of runs for each task.
+        learns: whether it learns in any task.
+        closed: shares of the prior's gap that are closed, in the same form; None without a prior.
+    """
+
+    label: str
+    gaps: list[Scores]
+    learns: bool
+    closed: list[Scores] | None
+
+
+def gaps_over_tasks(tasks: Sequence[Task]) -> tuple[list[Gaps], list[str]]:
+    """Collect the gaps of every label that has one in every exact task, and name the labels that have not."""
+    exact = [task for task in tasks if task.is_exact]
+    zeros = {task.name: float(task.prior.values("gap").mean()) for task in exact if task.prior is not None}
+    labels = dict.fromkeys(arm.label for task in exact for arm in task.arms)
+    made = []
+    for label in labels:
+        own = [arm for task in exact for arm in task.arms if arm.label == label and len(arm.values("gap"))]
+        if len(own) == len(exact):
+            gaps = [np.asarray(arm.values("gap"), dtype=np.float64) for arm in own]
+            known = len(zeros) == len(exact) and all(zeros.values())
+            closed: list[Scores] | None = None
+            if known:
+                closed = [1 - gap / zeros[arm.task] for gap, arm in zip(gaps, own)]
+            made.append(Gaps(label, gaps, any(arm.learns for arm in own), closed))
+    return made, [label for label in labels if label not in {one.label for one in made}]
+
+
+@lru_cache(maxsize=100_000)  # tables, plots and answers ask for the same ones
+def mean_interval(values: tuple[float, ...]) -> Interval:
+    """Compute the mean with its 95% interval: NaN ends for one value, all NaN for none."""
+    if not values:
+        return Interval(math.nan, math.nan, math.nan, 0)
+    return interval(mean, [np.array(values)])
+
+
+def point_if_fixed(found: Interval, learns: bool) -> Interval:
+    """Replace the unknown interval of a single run by a point (n = 1) if the agent does not learn.
+
+    Its seed decides nothing, so other agents can be apart from it.
+    """
+    return Interval(found.value, found.value, found.value, 1) if math.isnan(found.low) and not learns else found
+
+
+def pair_by_seed(x: Arm, y: Arm, key: str) -> tuple[Scores, Scores]:
+    """Return a metric of two arms at the seeds that both have.
+
+    A single run of an agent that does not learn is paired with every run of the other: its seed decides nothing.
+    """
+    left, right = x.values(key), y.values(key)
+    if not x.learns and len(left) == 1:
+        left = pd.Series(left.iloc[0], index=right.index)
+    elif not y.learns and len(right) == 1:
+        right = pd.Series(right.iloc[0], index=left.index)
+    common = left.index.intersection(right.index).sort_values()
+    return np.asarray(left[common], dtype=np.float64), np.asarray(right[common], dtype=np.float64)
+
+
+def fronts(tasks: Sequence[Task]) -> dict[str, dict[str, list[Arm]]]:
+    """Group arms that differ in the temperature c alone: environment -> label -> arms by rising c.
+
+    Only labels with two temperatures or more are kept, and not the prior, whose KL is 0 at every c.
+    """
+    found: dict[str, dict[str, dict[float, Arm]]] = {}
+    for arm in (arm for task in tasks for arm in task.arms):
+        if arm.c is not None and len(arm.values("kl")) and len(arm.values("task_return")):
+            found.setdefault(_without_c(arm), {}).setdefault(arm.label, {})[arm.c] = arm
+    kept = {
+        where: {
+            label: [by_c[c] for c in sorted(by_c)]
+            for label, by_c in lines.items()
+            if len(by_c) > 1 and not all(arm.is_prior for arm in by_c.values())
+        }
+        for where, lines in found.items()
+    }
+    return {where: lines for where, lines in kept.items() if lines}
+
+
+def _without_c(arm: Arm) -> str:
+    one = arm.experiments[0]
+    rest = [f"{name}={json.dumps(value)}" for name, value in sorted(one.env_kwargs.items()) if name != "c"]
+    return one.env + (f" ({', '.join(rest)})" if rest else "")
+
+
+def load_results(suite: Suite, folder: Path, source: str = "") -> Results:
+    """Read the suite's result files in a folder; damaged files are left out with a note."""
+    done: list[dict[str, Any]] = []
+    failures: list[dict[str, Any]] = []
+    missing: list[Experiment] = []
+    notes: list[str] = []
+    for one in suite.experiments:
+        found = None
+        for path, kind in ((files.result_path(folder, one), done), (files.failure_path(folder, one), failures)):
+            try:
+                found = files.read(path, one)
+                kind.append(found)
+                break
+            except FileNotFoundError:
+                continue
+            except files.Damaged as error:
+                notes.append(f"{error}: left out; `run` repeats it.")
+        if found is None:
+            missing.append(one)
+    if others := files.strangers(folder, suite.experiments):
+        notes.append(f"{len(others)} result files in {folder} are not of this suite's experiments: left out.")
+    return Results(suite.name, suite.question, suite.experiments, done, failures, tuple(missing), notes, source)
+
+
+def suite_of_folder(folder: Path) -> Suite:
+    """Build a suite of all experiments that have a result or a failure file in a folder."""
+    found: dict[str, Experiment] = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            content = files.read(path)
+        except files.Damaged:
+            continue  # `load_results` notes it
+        found.setdefault(content["id"], _experiment(content))
+    return Suite(folder.resolve().name, "", tuple(found.values()))
+
+
+def _experiment(content: Mapping[str, Any]) -> Experiment:
+    return Experiment.of(content["experiment"])
+
+
+def run_row(one: Experiment, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Flatten a result into a row of `Results.runs`."""
+    row = {"id": one.id, "task": one.task, "label": one.name, "seed": one.seed, "env": one.env, "agent": one.agent}
+    row |= {"env_kwargs": json.dumps(one.env_kwargs, sort_keys=True)}
+    row |= {"agent_kwargs": json.dumps(one.agent_kwargs, sort_keys=True)}
+    row |= {"steps": one.steps, "seconds": one.seconds, "n": one.n}
+    row |= {name: result.get(name) for name in ("c", "timesteps", "peak_memory_mib")}
+    for name in ("metrics", "time", "machine", "git", "versions"):
+        row |= {f"{name}.{key}": value for key, value in (result.get(name) or {}).items()}
+    row |= {"warnings": " | ".join(result.get("warnings") or ()), "finished": result.get("finished")}
+    return row | {"experiment": one, "samples": result.get("samples")}
