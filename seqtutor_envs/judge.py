@@ -111,6 +111,7 @@ def padding(tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None) -> NDA
 
 
 def mean_and_error(name: str, values: NDArray[np.float64]) -> dict[str, float]:
-    """Compute the mean of independent values [N], and its standard error (NaN for N = 1)."""
+    """Compute the mean of independent values [N], and its standard error; NaN where N is too small."""
+    mean = values.mean() if len(values) else np.nan
     error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
-    return {name: float(values.mean()), f"{name}_se": float(error)}
+    return {name: float(mean), f"{name}_se": float(error)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from seqtutor_envs import rewards as formula
 from seqtutor_envs import stepping
 
 N, L, V, K = 7, 5, 4, 3
@@ -85,3 +86,8 @@ def test_where_a_reward_is_not_finite_nothing_is_counted(value):
     a["terms"][:] = before["terms"]
     a["terms"][a["over"]] = value  # of no interest
     assert advanced(a)[3] >= 0
+
+
+def test_the_reward_is_log_p_plus_the_tasks_reward_over_c():
+    assert formula.scaled(3.0, 2.0) == 1.5 and formula.reward(-2.0, 3.0, 0.5) == 4.0
+    np.testing.assert_array_equal(formula.reward(np.array([-1.0, -2.0]), np.array([4.0, 0.0]), 2.0), [1.0, -2.0])

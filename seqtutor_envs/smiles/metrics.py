@@ -211,9 +211,9 @@ def _likelihood(strings: Sequence[str], prior: Prior | None, log_probs: Any) -> 
         return {}
     log_p = string_log_probs(strings, prior)
     writable = np.isfinite(log_p)
-    row = _mean_and_error("log_p", log_p[writable])
+    row = mean_and_error("log_p", log_p[writable])
     row["unwritable"] = _mean(~writable)
-    return row if log_pi is None else row | _mean_and_error("kl", (log_pi - log_p)[writable])
+    return row if log_pi is None else row | mean_and_error("kl", (log_pi - log_p)[writable])
 
 
 def string_log_probs(strings: Sequence[str], prior: Prior) -> NDArray[np.float64]:
@@ -237,7 +237,3 @@ def string_log_probs(strings: Sequence[str], prior: Prior) -> NDArray[np.float64
 def _mean(values: NDArray[Any], counts: NDArray[Any] | None = None) -> float:
     """Compute the mean of values [m] that are there `counts` times (once); NaN of none."""
     return float(np.average(values, weights=counts)) if len(values) else np.nan
-
-
-def _mean_and_error(name: str, values: NDArray[np.float64]) -> dict[str, float]:
-    return mean_and_error(name, values) if len(values) else {name: np.nan, f"{name}_se": np.nan}

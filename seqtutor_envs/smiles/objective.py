@@ -117,10 +117,7 @@ class Objective:
 
     def __call__(self, smiles: Sequence[str]) -> list[ObjectiveScore]:
         """Return the score of each canonical SMILES, in their order; those not in the cache are asked for once."""
-        found: dict[str, ObjectiveScore | None] = dict.fromkeys(smiles)
-        for text in found:
-            if text in self._cache:
-                found[text] = self._cache[text]
+        found = {text: self._cache.get(text) for text in dict.fromkeys(smiles)}
         missing = [text for text, known in found.items() if known is None]
         admitted = self.oracle.admitted(missing)
         new = [text for text, may in zip(missing, admitted) if may]

@@ -140,10 +140,11 @@ class Scorer:
         for text in found:
             if text in new:
                 found[text] = new[text]
-            elif text in self._cache:
-                found[text] = self._cache[text]
             else:
-                missing.append(text)
+                try:  # a look-up in Python code: asking whether it is there would double its time
+                    found[text] = self._cache[text]
+                except KeyError:
+                    missing.append(text)
         scored = dict(zip(missing, self._score(missing)))
         found |= scored
         for text, result in (new | scored).items():
