@@ -31,12 +31,11 @@ def demo(
     molecule_prior: str = "smiles",
     workers: int | None = None,
 ) -> None:
-    """Fine-tunes the shipped note RNN and the shipped SMILES prior with Psi-learning;
-    OUT/report.html compares each with what it was.
+    """Tune the shipped priors of melodies and molecules with Psi-learning; OUT/report.html shows before and after.
 
-    OUT also gets eight melodies before and eight after (MIDI, WAV, piano rolls), the judged molecules as a table and
-    the best as structures, learning curves, the tables as text and JSON, and the trained agents. Ctrl-C ends the
-    fine-tuning in progress early; the report is then about what was learned.
+    OUT also gets eight melodies before and eight after (MIDI, WAV, piano rolls), the evaluated molecules as a table
+    and the best as structures, learning curves, the tables as text and JSON, and the trained agents. Ctrl-C ends the
+    fine-tuning in progress early; the report then shows what was learned by then.
 
     Args:
         out: the folder to write; files of an earlier demo in it are replaced.
@@ -87,7 +86,7 @@ def speed(
     memory: int = 20_000,
     minutes: float = 10.0,
 ) -> None:
-    """Measures the speed of every part, each beside its limit or its rival in the same run: about six minutes.
+    """Measure the speed of every part, each beside its limit or its rival in the same run: about six minutes.
 
     What is compared takes turns in this process, so that a busy machine slows both sides; figures are medians, of CPU
     time unless processes share the work. Ctrl-C writes what was measured so far.
