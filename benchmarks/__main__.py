@@ -31,12 +31,11 @@ def demo(
     molecule_prior: str = "smiles",
     workers: int | None = None,
 ) -> None:
-    """Fine-tune the shipped note RNN and the shipped SMILES prior with Psi-learning;
-    OUT/report.html compares each with what it was.
+    """Tune the shipped priors of melodies and molecules with Psi-learning; OUT/report.html shows before and after.
 
-    OUT also gets eight melodies before and eight after (MIDI, WAV, piano rolls), the evaluated molecules as a table and
-    the best as structures, learning curves, the tables as text and JSON, and the trained agents. Ctrl-C ends the
-    fine-tuning in progress early; the report is then about what was learned.
+    OUT also gets eight melodies before and eight after (MIDI, WAV, piano rolls), the evaluated molecules as a table
+    and the best as structures, learning curves, the tables as text and JSON, and the trained agents. Ctrl-C ends the
+    fine-tuning in progress early; the report then shows what was learned by then.
 
     Args:
         out: the folder to write; files of an earlier demo in it are replaced.

@@ -1,4 +1,4 @@
-"""When, where and with what something was computed."""
+"""Provenance of a result: versions, machine, time and commit."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from seqtutor_envs.command import installed, usable_cores
 PACKAGES = ("seqtutor", "torch", "numpy", "numba", "gymnasium", "stable-baselines3", "sb3-contrib", "rdkit")
 
 
-def circumstances() -> dict[str, Any]:
-    """Versions, machine and time, for a result's file."""
+def collect_provenance() -> dict[str, Any]:
+    """Collect versions, machine and time, for a result's file."""
     versions = {"python": platform.python_version(), **{name: installed(name) for name in PACKAGES}}
     machine = {"host": socket.gethostname(), "cpu": cpu(), "cores": usable_cores(), "memory_gib": memory_gib()}
     return {
@@ -28,7 +28,7 @@ def circumstances() -> dict[str, Any]:
 
 
 def cpu() -> str:
-    """The processor's name."""
+    """Read the processor's name."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():
@@ -38,7 +38,7 @@ def cpu() -> str:
 
 
 def memory_gib() -> float | None:
-    """All of the machine's."""
+    """Read the machine's memory."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (AttributeError, ValueError, OSError):
@@ -46,7 +46,7 @@ def memory_gib() -> float | None:
 
 
 def git_state() -> dict[str, Any] | None:
-    """The commit that this code is of, and whether it was changed since; None where it is no checkout."""
+    """Read the commit of this code, and whether it was changed since. Return None without a checkout."""
     here = Path(__file__).parent
     try:
         asked = [("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no", "--", "..")]

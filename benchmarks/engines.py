@@ -1,6 +1,6 @@
-"""Where experiments are performed: on this machine's cores, or (ray_engine.py) on a Ray cluster's.
+"""Engines run experiments on this machine's cores, or (ray_engine.py) on a Ray cluster.
 
-An engine knows no suite and writes no results. It takes experiments as long as it has room, and tells what happens.
+An engine knows no suite and writes no results. It takes experiments while it has room, and reports events.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ class Event(NamedTuple):
 
 
 class Engine(ABC):
-    """Performs experiments, each in a process of its own."""
+    """Runs experiments, each in a process of its own."""
 
     @property
     @abstractmethod
     def room(self) -> int:
-        """How many more experiments it takes now."""
+        """Return how many more experiments it takes now."""
 
     @property
     @abstractmethod
     def slots(self) -> int:
-        """How many experiments it performs at once."""
+        """Return how many experiments it runs at once."""
 
     @abstractmethod
     def start(self, experiment: Experiment) -> None:
-        """Begins to perform an experiment."""
+        """Start an experiment."""
 
     @abstractmethod
     def wait(self, seconds: float) -> list[Event]:
-        """What has happened since; waits so long at most."""
+        """Return what has happened since the last call. Waits so many seconds at most."""
 
     @abstractmethod
     def stop(self) -> None:
-        """Ends all that is being performed, at once and without a trace."""
+        """Stop all running experiments at once. They leave no files."""
 
 
 @dataclass
@@ -165,7 +165,7 @@ class LocalEngine(Engine):
 
 
 def died(code: int | None) -> str:
-    """Why a process may have ended without a word."""
+    """Explain why a process may have ended without a result."""
     if code is None or code >= 0:
         return f"its process ended with status {code} and no result"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
@@ -174,14 +174,14 @@ def died(code: int | None) -> str:
 
 
 def tail(log: Path) -> str:
-    """The end of a log."""
+    """Read the end of a log."""
     if not log.is_file():
         return ""
     return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
 
 
 def jobs_of(asked: int | None) -> int:
-    """Experiments at once: as asked, or one for each core that this process may use. Raises ValueError below 1."""
+    """Return how many experiments run at once: `asked`, or one for each usable core. Raises ValueError below 1."""
     from seqtutor_envs.command import usable_cores
 
     if asked is not None and asked < 1:

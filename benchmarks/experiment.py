@@ -66,8 +66,8 @@ class Experiment:
 
     @property
     def content(self) -> dict[str, Any]:
-        """All that decides the result; the id is made of it. Fields at their defaults are left out, so that a field
-        that is added one day changes no id."""
+        """Return all that decides the result; the id is its hash. Fields at their defaults are left out, so that a new
+        field changes no id."""
         plain = {"env": self.env, "agent": self.agent, "n": self.n, "seed": self.seed}
         others = [one for one in fields(self) if one.name not in (*plain, *DISPLAYED)]
         return plain | {
@@ -76,42 +76,42 @@ class Experiment:
 
     @property
     def id(self) -> str:
-        """Stable: the same content, the same id; another content, another id."""
+        """Return the id: the same content has the same id, another content another."""
         text = json.dumps(self.content, sort_keys=True, allow_nan=False)
         digest = blake2b(text.encode(), digest_size=DIGITS // 2).hexdigest()
         return f"{self.agent.partition(':')[2].lower()}-seed{self.seed}-{digest}"
 
     @property
     def name(self) -> str:
-        """How tables call it."""
+        """Return its name in tables."""
         return self.label or self.agent.partition(":")[2]
 
     @property
     def task(self) -> str:
-        """What is comparable with what: the environment and its keywords, or the given group."""
+        """Return what it is compared within: the given group, or the environment and its keywords."""
         keywords = ", ".join(f"{name}={json.dumps(value)}" for name, value in sorted(self.env_kwargs.items()))
         return self.group or (f"{self.env} ({keywords})" if keywords else self.env)
 
     @property
     def budget(self) -> str:
-        """How long it learns, in words."""
+        """Return how long it learns, in words."""
         if self.steps is None and self.seconds is None:
             return "does not learn"
         return f"{self.steps:,} tokens" if self.steps is not None else f"{self.seconds:g} s"
 
     def matches(self, pattern: str) -> bool:
-        """Whether its id, label or task is like the pattern: a glob, or a part of one of them, in any case."""
+        """Check whether its id, label or task contains the pattern, or matches it as a glob, in any case."""
         glob = pattern.lower() if any(sign in pattern for sign in "*?[") else f"*{pattern.lower()}*"
         return any(fnmatchcase(text.lower(), glob) for text in (self.id, self.name, self.task))
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Experiment:
-        """What `asdict` or `content` gave, after JSON."""
+        """Read what `asdict` or `content` gave, after JSON."""
         return cls(**content)
 
 
 def expand(common: Mapping[str, Any], *variants: Mapping[str, Any]) -> tuple[Experiment, ...]:
-    """Every combination of the values in a grid, and of each variant on top of it.
+    """Expand a grid: every combination of its values, with each variant on top.
 
     A value that is a list, tuple or range is a choice; all else stands for itself. "env_kwargs.c" sets one keyword, and
     leaves the others:
@@ -139,7 +139,7 @@ def expand(common: Mapping[str, Any], *variants: Mapping[str, Any]) -> tuple[Exp
 
 
 def distinct(experiments: Sequence[Experiment]) -> tuple[Experiment, ...]:
-    """The experiments. Raises ValueError where two are the same."""
+    """Return the experiments. Raises ValueError if two are the same."""
     by_id: dict[str, Experiment] = {}
     for one in experiments:
         if one.id in by_id:
@@ -149,5 +149,5 @@ def distinct(experiments: Sequence[Experiment]) -> tuple[Experiment, ...]:
 
 
 def reseeded(experiment: Experiment, seed: int) -> Experiment:
-    """The same from another seed."""
+    """Return the same experiment with another seed."""
     return replace(experiment, seed=seed)

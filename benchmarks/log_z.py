@@ -54,7 +54,7 @@ def optimum(returns: NDArray[np.float64], c: float) -> tuple[float, float]:
 
 
 def share_closed(j: float, j_error: float, returns: NDArray[np.float64], c: float) -> tuple[float, float]:
-    """(J - J(prior)) / (log Z - J(prior)) of an agent, and its standard error.
+    """Estimate an agent's (J - J(prior)) / (log Z - J(prior)), and its standard error.
 
     J(prior) = E_p[R / c] and log Z come from the same samples; that they err together is in the error, as is the
     agent's own, independent one. NaN where the prior is the optimum.
@@ -124,7 +124,7 @@ def log_z(
 
 
 def table(returns: NDArray[np.float64], temperatures: Sequence[float]) -> str:
-    """A line for each temperature: log Z, what the prior has of it, what the optimum is."""
+    """Format a line for each temperature: log Z, the prior's J, and the optimum."""
     heads = ("c", "log Z", "±", "J(prior)", "±", "optimum's R", "its KL", "effective samples")
     lines = ["".join(f"{head:>12}" for head in heads[:-1]) + f"{heads[-1]:>20}"]
     for c in temperatures:

@@ -16,7 +16,7 @@ import numpy as np
 
 from agents.budget import NO_LIMIT
 from agents.evaluate import evaluate, evaluate_in_env, make_env
-from benchmarks.circumstances import circumstances
+from benchmarks.circumstances import collect_provenance
 from benchmarks.contestants import Contestant, made
 from benchmarks.domains import CLOCKS, SEED_APART, Clock, domain
 from benchmarks.experiment import Experiment
@@ -121,7 +121,7 @@ def perform(experiment: Experiment, on_progress: OnProgress = lambda progress: N
         "weights": weights_hash(model),
         "warnings": list(dict.fromkeys(str(entry.message) for entry in noted)),
         "seeds": {"learning": experiment.seed, "judging": experiment.seed + SEED_APART},
-        **circumstances(),
+        **collect_provenance(),
     }
 
 

@@ -55,7 +55,7 @@ class PriorSamples:
 
     @classmethod
     def load(cls, path: Path, facts: Mapping[str, Any]) -> Self:
-        """What `drawn` wrote. Raises FileNotFoundError, and ValueError if it was drawn from something else."""
+        """Read what `drawn` wrote. Raises FileNotFoundError, and ValueError if it was drawn from something else."""
         if not path.is_file():
             raise FileNotFoundError(f"No samples of the prior at {path}: `python -m benchmarks log-z` makes them.")
         arrays, was = load_arrays(path)
@@ -67,17 +67,17 @@ class PriorSamples:
         return cls(arrays["tokens"].astype(np.int64), lengths, returns, names, was)
 
     def save(self, path: Path) -> None:
-        """Writes what `load` reads."""
+        """Write what `load` reads."""
         arrays = {"tokens": self.tokens.astype(np.uint16), "lengths": self.lengths.astype(np.uint16)}
         save_arrays(path, {**arrays, "returns": self.returns, "names": self.names}, self.facts)
 
     def first(self, n: int) -> PriorSamples:
-        """The first n, or all if there are fewer."""
+        """Return the first n, or all if there are fewer."""
         return PriorSamples(self.tokens[:n], self.lengths[:n], self.returns[:n], self.names[:n], self.facts)
 
 
 def drawn(env_id: str, env_kwargs: Mapping[str, Any], n: int, seed: int, path: Path) -> PriorSamples:
-    """The first n samples, from the file as far as it goes; it grows by parts, so that Ctrl-C loses little."""
+    """Draw the first n samples, from the file as far as it goes. It grows by parts, so that Ctrl-C loses little."""
     if n < 2:
         raise ValueError(f"-n must be at least 2, not {n}.")
     env = made(env_id, env_kwargs)
@@ -99,7 +99,7 @@ def drawn(env_id: str, env_kwargs: Mapping[str, Any], n: int, seed: int, path: P
 
 
 def made(env_id: str, env_kwargs: Mapping[str, Any]) -> SequenceTutorVectorEnv:
-    """The native batch that the samples are judged in. Raises ValueError for an id that has none."""
+    """Make the native batch that scores the samples. Raises ValueError for an id without one."""
     env = gym.make_vec(env_id, num_envs=1, infos="end", **env_kwargs)
     if not isinstance(env, SequenceTutorVectorEnv):
         raise ValueError(f"{env_id} is no environment of this library.")
@@ -107,13 +107,13 @@ def made(env_id: str, env_kwargs: Mapping[str, Any]) -> SequenceTutorVectorEnv:
 
 
 def facts_of(env: SequenceTutorVectorEnv, env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides which samples and returns there are."""
+    """Collect what decides which samples and returns there are."""
     asked = {name: value for name, value in env_kwargs.items() if name not in INDIFFERENT}
     return {"env": env_id, "env_kwargs": asked, "prior": prior_sha256(env.prior), "rdkit": installed("rdkit")}
 
 
 def names_of(task: Task, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[str]:
-    """What each sequence is to an oracle: a canonical SMILES, "" for no molecule; in other domains its tokens."""
+    """Name each sequence: its canonical SMILES, "" for no molecule; in other domains its tokens."""
     scorer = getattr(task, "scorer", None)  # of molecules, whose newest scores are at hand
     if scorer is None:
         return [name for name, _ in task.identities(tokens, lengths)]
@@ -121,7 +121,7 @@ def names_of(task: Task, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) 
 
 
 def hashes(names: Sequence[str]) -> NDArray[np.uint64]:
-    """64 bits of each name, 0 for ""."""
+    """Hash each name to 64 bits; "" to 0."""
     digests = (hash_bytes(name) if name else bytes(8) for name in names)
     return np.frombuffer(b"".join(digests), np.uint64)
 
@@ -143,7 +143,7 @@ class Scored(BaseCallback):
 
 
 def best_of(samples: PriorSamples, calls: int, k: int) -> tuple[NDArray[np.int64], int]:
-    """The k best by return of the first `calls` distinct molecules among the samples, and how many were drawn for them.
+    """Select the k best by return of the first `calls` distinct molecules, and count the samples drawn for them.
 
     Rows are in the order of their returns, the best first. What is no molecule costs no call. Keeping the best share
     k / drawn of a prior's samples is a policy itself, p given that R is among them, whose KL to p is log(drawn / k).

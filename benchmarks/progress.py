@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: a line for each result, and in a terminal a bar with what is in progress."""
+"""Progress of a sweep: a line for each result, and in a terminal a bar that names what is running."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BAR = "{percentage:3.0f}%|{bar:20}| {desc}"
 
 
 class SweepProgress:
-    """Counts and shows.
+    """Count experiments and show progress: tqdm's bar, with a time left by each experiment's estimated cost.
 
     Args:
         todo: the experiments that this call will perform.
@@ -48,18 +48,18 @@ class SweepProgress:
         )
 
     def started(self, experiment: Experiment) -> None:
-        """An experiment has begun."""
+        """Note that an experiment started."""
         self._running[experiment.id] = (experiment, time.monotonic(), {})
         self._show()
 
     def progressed(self, experiment: Experiment, facts: Mapping[str, Any]) -> None:
-        """An experiment tells how far it is."""
+        """Update a running experiment's progress."""
         if experiment.id in self._running:
             self._running[experiment.id] = (*self._running[experiment.id][:2], facts)
         self._show()
 
     def finished(self, experiment: Experiment, facts: Mapping[str, Any]) -> None:
-        """There is a result."""
+        """Report a result."""
         self.done += 1
         figures = facts["metrics"]
         known = {title: figures[name] for name, title in SHORT.items() if figures.get(name) is not None}
@@ -67,22 +67,22 @@ class SweepProgress:
         self._over(experiment, f"done    {named(experiment)}: {told}")
 
     def has_failed(self, experiment: Experiment, reason: str) -> None:
-        """There is none."""
+        """Report a failure."""
         self.failed += 1
         self._over(experiment, f"FAILED  {named(experiment)}: {' '.join(reason.split())}")
 
     def lost(self, experiment: Experiment, reason: str) -> None:
-        """It has to begin anew."""
+        """Report that an experiment was lost and will run again."""
         self._running.pop(experiment.id, None)
         self.say(f"lost    {named(experiment)}: {reason}; it is run again")
 
     def say(self, line: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         tqdm.write(line, file=self.stream)
         self.stream.flush()
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Remove the bar."""
         self._bar.close()
 
     def _over(self, experiment: Experiment, line: str) -> None:
@@ -96,7 +96,7 @@ class SweepProgress:
         self._show()
 
     def time_left(self) -> str:
-        """What the rest will take, by what the first ones have taken beside what was expected of them."""
+        """Estimate the time left, by how long the first experiments took beside their estimated cost."""
         if not self._left:
             return "nothing left"
         pace = self._taken / self._guessed if self._guessed else 1.0
@@ -116,12 +116,12 @@ SHORT = {"j": "J", "task_return": "R", "kl": "KL", "gap": "gap"}
 
 
 def named(experiment: Experiment) -> str:
-    """An experiment in a line."""
+    """Describe an experiment in a line."""
     return f"{experiment.name}, seed {experiment.seed}, {experiment.task}"
 
 
 def running(experiment: Experiment, begin: float, facts: Mapping[str, Any]) -> str:
-    """One in progress: its J so far, or its return where log pi is not known."""
+    """Describe a running experiment: its J so far, or its return if log pi is not known."""
     name, title = ("j", "J") if facts.get("j") is not None else ("task_return", "R")
     figure = f" {title} {facts[name]:.1f}" if facts.get(name) is not None else ""
     share = f" {facts['share']:.0%}" if "share" in facts else ""
@@ -129,7 +129,7 @@ def running(experiment: Experiment, begin: float, facts: Mapping[str, Any]) -> s
 
 
 def duration(seconds: float) -> str:
-    """Seconds as one reads them."""
+    """Format seconds for a reader."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -21,7 +21,7 @@ LOSSES = 5  # nodes that may be lost under one experiment; after that it may wel
 
 
 def ray_module() -> Any:
-    """Ray. Raises ImportError in one line where it is not installed."""
+    """Import Ray. Raises ImportError in one line if it is not installed."""
     try:
         import ray
     except ImportError:
@@ -156,11 +156,11 @@ class Watch:
         self._told: list[tuple[str, dict[str, Any]]] = []
 
     def tell(self, identity: str, facts: dict[str, Any]) -> None:
-        """Of an experiment; no facts: it has begun."""
+        """Keep an experiment's progress; no facts mean that it started."""
         self._told.append((identity, facts))
 
     def taken(self) -> list[tuple[str, dict[str, Any]]]:
-        """All that is new."""
+        """Return all progress since the last call."""
         told, self._told = self._told, []
         return told
 
@@ -172,12 +172,12 @@ class Told:
         self._watch, self._identity = watch, identity
 
     def send(self, message: tuple[str, dict[str, Any]]) -> None:
-        """("progress", facts)."""
+        """Send ("progress", facts)."""
         self._watch.tell.remote(self._identity, message[1])
 
 
 def performed(experiment: Experiment, watch: Any, path: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
-    """On a node: ("done", result), or ("failed", {"reason", "log"})."""
+    """Run an experiment on a node. Return ("done", result) or ("failed", {"reason", "log"})."""
     from benchmarks.worker import outcome, print_to
     from seqtutor_envs.command import keep_freed_memory
 

@@ -15,7 +15,7 @@ import tyro
 from tabulate import tabulate
 
 from benchmarks import results
-from benchmarks.circumstances import circumstances, git_state
+from benchmarks.circumstances import collect_provenance, git_state
 from benchmarks.engines import Engine, LocalEngine, jobs_of
 from benchmarks.experiment import Experiment
 from benchmarks.inline import Inline
@@ -151,7 +151,7 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> S
                     progress.lost(experiment, facts["reason"])
                     waiting.append(experiment)
                     continue
-                where = {} if kind == "done" else circumstances()  # a result tells its own
+                where = {} if kind == "done" else collect_provenance()  # a result tells its own
                 keep(folder, experiment, {**where, **facts, "git": git})
                 if kind == "done":
                     progress.finished(experiment, facts)

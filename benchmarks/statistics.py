@@ -45,24 +45,24 @@ class Profile(NamedTuple):
 
 
 def mean(scores: Scores) -> float:
-    """The mean over tasks of each task's mean: a task counts once, however many runs it has."""
+    """Average each task's mean over tasks: a task counts once, however many runs it has."""
     return float(_mean(_checked(scores)))
 
 
 def iqm(scores: Scores) -> float:
-    """The interquartile mean: of all runs pooled, without the lowest and the highest quarter (each rounded down)."""
+    """Compute the interquartile mean: of all runs pooled, without the lowest and highest quarters (rounded down)."""
     return float(_iqm(_checked(scores)))
 
 
 def interval(statistic: Statistic, scores: Scores, *, draws: int = DRAWS, seed: int = 0) -> Interval:
-    """The statistic (mean, iqm, or any function of scores) with its interval. Same seed, same interval."""
+    """Compute a statistic (mean, iqm, or any function of scores) with its interval. Same seed, same interval."""
     runs = _checked(scores)
     low, high = _ends(_of_draws(statistic, _drawn(runs, draws, seed)), runs)
     return Interval(float(statistic(runs)), float(low), float(high), sum(map(len, runs)))
 
 
 def probability_of_improvement(x: Scores, y: Scores, *, draws: int = DRAWS, seed: int = 0) -> Interval:
-    """How often x scores higher than y: the mean over tasks of P(x > y) + P(x = y) / 2.
+    """Estimate how often x scores higher than y: the mean over tasks of P(x > y) + P(x = y) / 2.
 
     Run i of x is compared with run i of y, of the same seed, and pairs are drawn together. (The paper compares each run
     of x with each of y; its runs share no seeds.)
@@ -77,7 +77,7 @@ def probability_of_improvement(x: Scores, y: Scores, *, draws: int = DRAWS, seed
 
 
 def performance_profile(scores: Scores, thresholds: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> Profile:
-    """The share of runs with a score above each threshold [K], averaged over tasks."""
+    """Compute the share of runs with a score above each threshold [K], averaged over tasks."""
     runs, limits = _checked(scores), np.asarray(thresholds, np.float64)
     above = [task > limits[:, None] for task in runs]  # [K, n_i] each
     low, high = _ends(_mean(_drawn(above, draws, seed)), runs)
@@ -85,7 +85,7 @@ def performance_profile(scores: Scores, thresholds: ArrayLike, *, draws: int = D
 
 
 def optimality_gap(scores: Scores, best: Sequence[float], *, draws: int = DRAWS, seed: int = 0) -> Interval:
-    """How far runs are below each task's best possible score: the mean over tasks of max(0, best - score).
+    """Compute how far runs are below each task's best score: the mean over tasks of max(0, best - score).
 
     A score above `best`, where it is estimated from sequences, makes up for no score below it.
     """
@@ -96,7 +96,7 @@ def optimality_gap(scores: Scores, best: Sequence[float], *, draws: int = DRAWS,
 
 
 def apart(a: Interval, b: Interval) -> bool:
-    """Whether the intervals do not meet. False where either is not known."""
+    """Check whether the intervals do not overlap. Return False if either is unknown."""
     return a.high < b.low or b.high < a.low
 
 

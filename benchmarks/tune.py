@@ -69,7 +69,7 @@ def tune(
     jobs: int | None = None,
     sampler_seed: int = 0,
 ) -> None:
-    """Searches an agent's settings for the highest J after a fixed number of tokens; the first trial is its defaults.
+    """Search an agent's settings for the highest J after a fixed number of tokens; the first trial is its defaults.
 
     Ctrl-C stops; the same command goes on, and with more --trials it goes further.
 
@@ -109,7 +109,7 @@ def tune(
 
 
 def optuna_module() -> Any:
-    """Optuna. Raises ImportError in one line where it is not installed."""
+    """Import Optuna. Raises ImportError in one line if it is not installed."""
     try:
         import optuna
     except ImportError:
@@ -139,7 +139,7 @@ class Search:
     jobs: int
 
     def study(self, optuna: Any, seed: int) -> Any:
-        """The study in the folder, or a new one whose first trial is the defaults; what was cut short is tried again.
+        """Open the study in the folder, or create one whose first trial is the defaults. Retry unfinished trials.
 
         Raises ValueError where the folder's study is about something else.
         """
@@ -163,7 +163,7 @@ class Search:
         return study
 
     def run(self, optuna: Any, study: Any, trials: int) -> None:
-        """Tries settings until so many have a score, a few at once."""
+        """Run trials until so many have a score, a few at once."""
         states = (optuna.trial.TrialState.COMPLETE,)
         have = len(study.get_trials(states=states))
         at_once = max(1, self.jobs // self.seeds)
@@ -182,7 +182,7 @@ class Search:
                 bar.set_postfix_str(f"best J {study.best_value:.2f}")
 
     def suggested(self, trial: Any) -> dict[str, Any]:
-        """Settings of a trial; none for the defaults."""
+        """Return the settings of a trial; none for the defaults."""
         if trial.user_attrs.get("defaults"):
             return {}
         chosen = {}
@@ -194,12 +194,12 @@ class Search:
         return chosen
 
     def scores(self, chosen: Sequence[Mapping[str, Any]]) -> list[float]:
-        """Mean J of each choice of settings; NaN where a run has failed."""
+        """Return the mean J of each choice of settings; NaN if a run failed."""
         found = self.values(chosen, range(self.seeds))
         return [float(np.mean(values)) for values in found]
 
     def values(self, chosen: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[list[float]]:
-        """J of each choice at each seed, [choices][seeds]; from result files where they are there already."""
+        """Return J of each choice at each seed, [choices][seeds]; existing result files are used."""
         wanted = [[self.experiment(settings, seed) for seed in seeds] for settings in chosen]
         todo = plan(self.folder, list({one.id: one for row in wanted for one in row}.values()), retry_failed=False)
         if todo.todo:
@@ -207,17 +207,17 @@ class Search:
         return [[self.j_of(one) for one in row] for row in wanted]
 
     def experiment(self, settings: Mapping[str, Any], seed: int) -> Experiment:
-        """A run of some settings."""
+        """Return the experiment of some settings and a seed."""
         return replace(self.base, agent_kwargs={**self.settings, **settings}, seed=seed)
 
     def j_of(self, experiment: Experiment) -> float:
-        """Its J; NaN where it has failed."""
+        """Read its J; NaN if it failed."""
         path = results.result_path(self.folder, experiment)
         value = results.read(path, experiment)["metrics"].get("j") if path.exists() else None
         return math.nan if value is None else float(value)
 
     def verdict(self, best: Mapping[str, Any], seeds: int) -> str:
-        """The best settings beside the defaults, on seeds that the search has not seen."""
+        """Compare the best settings with the defaults on seeds that the search has not seen."""
         fresh = range(FRESH, FRESH + seeds)
         tuned, defaults = (np.array(row) for row in self.values([best, {}], fresh))
         chance = probability_of_improvement([tuned], [defaults])
@@ -228,12 +228,12 @@ class Search:
 
 
 def words(found: Interval) -> str:
-    """An interval."""
+    """Format an interval."""
     return f"{found.value:.2f}" + ("" if math.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]")
 
 
 def table(study: Any, rows: int = 5) -> str:
-    """The best trials, and the first one: J and settings."""
+    """Format the best trials and the first one: J and settings."""
     done = [trial for trial in study.trials if trial.value is not None]
     best = sorted(done, key=lambda trial: -trial.value)[:rows]
     first = [trial for trial in done if trial.user_attrs.get("defaults") and trial not in best]

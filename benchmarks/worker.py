@@ -25,7 +25,7 @@ from seqtutor_envs.files import finite
 
 
 def work(experiment: Experiment, pipe: Connection, lifeline: Connection, log: Path, path: Sequence[str]) -> None:
-    """Performs an experiment and sends what happens: ("progress", {...}), then ("done", result) or ("failed", {...}).
+    """Run an experiment and send events: ("progress", {...}), then ("done", result) or ("failed", {...}).
 
     Args:
         pipe: to the runner.
@@ -45,7 +45,7 @@ def work(experiment: Experiment, pipe: Connection, lifeline: Connection, log: Pa
 
 
 def outcome(experiment: Experiment, pipe: Any) -> tuple[str, dict[str, Any]]:
-    """("done", result), or ("failed", {"reason"}) with the traceback in the log."""
+    """Run an experiment. Return ("done", result), or ("failed", {"reason"}) with the traceback in the log."""
     try:
         from benchmarks.perform import perform
 
@@ -66,7 +66,7 @@ def _end_with_runner(lifeline: Connection) -> None:
 
 
 def print_to(log: Path) -> None:
-    """Standard output and error, of C libraries too, into the file; Python's traceback of a crash as well."""
+    """Redirect standard output and error, of C libraries too, and the traceback of a crash to the file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
         for stream in (1, 2):

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import seqtutor_envs
 from benchmarks import circumstances as module
-from benchmarks.circumstances import circumstances, git_state
+from benchmarks.circumstances import collect_provenance, git_state
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_versions_machine_and_time_are_facts_of_json():
-    found = circumstances()
+    found = collect_provenance()
     assert json.loads(json.dumps(found)) == found and set(found) == {"versions", "machine", "finished"}
     versions, machine = found["versions"], found["machine"]
     assert versions["python"] == platform.python_version()
@@ -32,7 +32,7 @@ def test_versions_machine_and_time_are_facts_of_json():
 
 def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
     monkeypatch.setattr(module, "installed", lambda name: None)
-    versions = circumstances()["versions"]
+    versions = collect_provenance()["versions"]
     assert versions["sb3-contrib"] is None and versions["seqtutor"] == seqtutor_envs.__version__
 
 
