@@ -1,16 +1,15 @@
-"""CUDA graphs, and rollouts by the networks themselves. Without a GPU, graphs are played by objects that take notes."""
+"""CUDA graphs, and rollouts by the networks themselves. Without a GPU, graphs are played by gpu_toys.PlayedGpu."""
 
 from __future__ import annotations
-
-from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
 import torch
 from agent_toys import made, sung_batch
+from gpu_toys import PlayedGpu
 from recurrent_toys import TEXTS, random_weights
 
-from agents import PsiLearning, cuda_graphs, rollouts
+from agents import PsiLearning, rollouts
 from agents.cuda_graphs import (
     MOST_GRAPHS,
     WARM_UP,
@@ -47,69 +46,6 @@ def test_on_the_cpu_it_is_the_function_itself():
     assert len(seen) == WARM_UP + 3
 
 
-class Gpu:
-    """torch.cuda as `GraphedFunction` uses it, on the CPU: `notes` has what was asked for, in order."""
-
-    def __init__(self, monkeypatch, function, state):
-        self.notes, self.function, self.state, self.capturing, self.streams = [], function, state, None, 0
-        gpu = self
-
-        class Stream:
-            def __init__(self):
-                gpu.streams += 1
-                self.name = f"side {gpu.streams}"
-
-            def wait_stream(self, other):
-                gpu.notes.append(f"{self.name} waits for {other.name}")
-
-        class Graph:
-            def __init__(self):
-                self.inputs = self.outputs = None
-
-            def replay(self):
-                gpu.notes.append("replay")
-                for old, new in zip(self.outputs, gpu.function(*self.inputs)):
-                    old.copy_(new)
-
-        main = Stream()
-        main.name, self.now = "main", main
-        for name, value in {
-            "device": lambda device: nullcontext(),
-            "Stream": Stream,
-            "current_stream": lambda: gpu.now,
-            "stream": self.on,
-            "CUDAGraph": Graph,
-            "graph": self.capture,
-        }.items():
-            monkeypatch.setattr(torch.cuda, name, value)
-        monkeypatch.setattr(cuda_graphs, "is_on_gpu", lambda tensor: True)
-
-    @contextmanager
-    def on(self, stream):
-        self.now, before = stream, self.now
-        yield
-        self.now = before
-
-    @contextmanager
-    def capture(self, graph, stream):
-        """What runs while a graph is recorded changes nothing."""
-        before, self.capturing = self.state.clone(), graph
-        with self.on(stream):
-            yield
-        self.state.copy_(before)
-        self.capturing = None
-
-    def __call__(self, *arguments):
-        """The function, which notes where it runs."""
-        outputs = self.function(*arguments)
-        if self.capturing is None:
-            self.notes.append(f"run on {self.now.name}")
-        else:
-            self.notes.append("capture")
-            self.capturing.inputs, self.capturing.outputs = arguments, outputs
-        return outputs
-
-
 @pytest.fixture
 def counting(monkeypatch):
     """A function that adds its argument to a total in place, on a played GPU."""
@@ -119,7 +55,7 @@ def counting(monkeypatch):
         total.add_(x.sum())
         return total.clone(), 2.0 * x
 
-    return Gpu(monkeypatch, function, total), total
+    return PlayedGpu(monkeypatch, function, total), total
 
 
 def test_three_calls_aside_then_one_graph_which_is_replayed(counting):
