@@ -100,6 +100,10 @@ def named_class(name: str) -> Any:
     """Import the class that "module:Class" names, with a method `load`. Raise ValueError or ImportError in one line."""
     try:
         found = import_by_name(name, "sb3_contrib:ARS")
+    except ImportError as error:
+        if not name.startswith("sb3_contrib"):
+            raise
+        raise ImportError(f"{name} needs the module sb3_contrib: pip install sb3-contrib.") from error
     except AttributeError:
         found = None
     if not (isinstance(found, type) and hasattr(found, "load")):
