@@ -107,6 +107,10 @@ def import_class(name: str) -> Any:
     """
     try:
         found = import_by_name(name, "sb3_contrib:ARS")
+    except ImportError as error:
+        if not name.startswith("sb3_contrib"):
+            raise
+        raise ImportError(f"{name} needs the module sb3_contrib: pip install sb3-contrib.") from error
     except AttributeError:
         found = None
     if not (isinstance(found, type) and hasattr(found, "load")):
