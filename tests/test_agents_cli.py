@@ -71,6 +71,14 @@ def test_melodies_are_written_as_midi(tmp_path, capsys):
     assert {"excessively_repeated", "not_in_key", "starts_with_tonic", "leaps_resolved", "j"} <= set(figures)
 
 
+def test_a_run_of_melodies_imports_no_rdkit(tmp_path):
+    train = ["train", MELODY, "--steps", "512", "--out", str(tmp_path), "--settings", SMALL]
+    runs = f"main({train!r}); main(['sample', {str(tmp_path)!r}, '-n', '1'])"
+    code = f"import sys; from agents.__main__ import main; {runs}; print('rdkit' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
 def test_a_prior_of_ones_own_is_a_keyword_of_the_environment(tmp_path, capsys):
     from seqtutor_envs.prior import RecurrentPrior
 
