@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
-from seqtutor_envs.sb3 import native_class
+from seqtutor_envs.registry import native_class
 
 BatchedEnv = gym.vector.VectorEnv[Any, Any, Any] | VecEnv
 AnyEnv = str | gym.Env[Any, Any] | BatchedEnv

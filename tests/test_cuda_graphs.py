@@ -23,7 +23,7 @@ from agents.networks import FORBIDDEN, Policy, ValueNetwork
 from agents.replay import make_empty_sequences
 from agents.rollouts import Rollouts
 from seqtutor_envs import loops
-from seqtutor_envs.masking import LOG_PROB_FLOOR, as_judged
+from seqtutor_envs.masking import LOG_PROB_FLOOR, mask_prior
 from seqtutor_envs.network import RecurrentNetwork
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.vocab import TokenVocab
@@ -306,7 +306,7 @@ def test_only_what_the_networks_can_do_alone_is_sampled_by_them(monkeypatch):
     as_on_a_gpu(env, network_of(prior), epsilon=0.5)
     as_on_a_gpu(env, network_of(prior), policy_class=OwnPolicy)
     as_on_a_gpu(env, network_of(prior), prior=OwnPrior(prior.weights, prior.cell, prior.vocab, prior.length))
-    judged = as_judged(masked.prior, masked.task)
+    judged = mask_prior(masked.prior, masked.task)
     as_on_a_gpu(masked, network_of(judged), prior=judged)
     wrapped = sung_batch(autoreset_mode="SameStep")
     monkeypatch.setattr(rollouts, "has_own_dynamics", lambda env: False)
