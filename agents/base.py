@@ -27,7 +27,7 @@ from agents.replay import Sequences
 from agents.rollouts import Rollout, restart_states, select_states
 from agents.sb3_model import SB3Model
 from agents.steps import defer_interrupt, iterate_steps, make_callback
-from seqtutor_envs.cells import sample_tokens
+from seqtutor_envs.prior.recurrent_step import sample_tokens
 from seqtutor_envs.prior import Prior, State, token_log_probs
 
 

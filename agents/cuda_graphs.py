@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from agents.networks import FORBIDDEN, ValueNetwork
 from agents.replay import Batch, Sequences
-from seqtutor_envs.masking import LOG_PROB_FLOOR
-from seqtutor_envs.network import RecurrentNetwork
+from seqtutor_envs.prior.masking import LOG_PROB_FLOOR
+from seqtutor_envs.prior.network import RecurrentNetwork
 from seqtutor_envs.prior import RecurrentPrior
 
 TensorFunction = Callable[..., tuple[Tensor, ...]]
@@ -159,7 +159,7 @@ def sample_tensors(
 def choose_by_draws(log_probs: Tensor, draws: Tensor) -> Tensor:
     """Choose the token [N] at which the cumulative probability of each row [N, V] passes its draw [N] in [0, 1).
 
-    The rows need not be normalised. The same as seqtutor_envs.cells.sample_tokens.
+    The rows need not be normalised. The same as seqtutor_envs.prior.recurrent_step.sample_tokens.
     """
     powers = (log_probs - log_probs.amax(-1, keepdim=True)).exp().double()
     reached = powers.cumsum(-1)

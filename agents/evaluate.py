@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 import seqtutor_envs  # noqa: F401  (registers the ids)
 from agents import admission, loading, outside
 from seqtutor_envs import checks
-from seqtutor_envs.cells import sample_tokens
+from seqtutor_envs.prior.recurrent_step import sample_tokens
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.judge import evaluate_samples
+from seqtutor_envs.metrics import evaluate_samples
 
 PARALLEL = 256  # sequences generated at once by an agent that has no `sample`
 

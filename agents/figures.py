@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.replay import Sequences
-from seqtutor_envs.judge import num_distinct
+from seqtutor_envs.metrics import num_distinct
 from seqtutor_envs.prior import token_log_probs
 
 RECENT = 1024  # the metrics are means over about this many sequences

@@ -15,7 +15,7 @@ from agents.cuda_graphs import STEP_MULTIPLE, GraphedFunction, pad_steps
 from agents.networks import ValueNetwork, start_at_mean
 from agents.replay import Batch, Sequences
 from agents.targets import Objective, discounts, taken, within
-from seqtutor_envs.network import resolve_precision
+from seqtutor_envs.prior.network import resolve_precision
 
 
 @dataclass(frozen=True)

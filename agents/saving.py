@@ -15,8 +15,8 @@ from agents.envs import is_batched
 from agents.networks import find_device
 from seqtutor_envs.command import installed
 from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
-from seqtutor_envs.masking import MaskedPrior
-from seqtutor_envs.network import resolve_precision
+from seqtutor_envs.prior.masking import MaskedPrior
+from seqtutor_envs.prior.network import resolve_precision
 from seqtutor_envs.prior import Prior, RecurrentPrior, weights_sha256
 
 Agent = TypeVar("Agent")  # a SequenceAgent, which stands above this file

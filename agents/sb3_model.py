@@ -30,8 +30,8 @@ from agents.networks import Policy
 from agents.rollouts import Rollouts
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.files import of_prefix, with_prefix
-from seqtutor_envs.masking import mask_prior
-from seqtutor_envs.network import adam_arrays, load_weights, module_arrays, restore_adam
+from seqtutor_envs.prior.masking import mask_prior
+from seqtutor_envs.prior.network import adam_arrays, load_weights, module_arrays, restore_adam
 from seqtutor_envs.prior import Prior, load_prior
 from seqtutor_envs.sb3 import SB3VecEnv
 from seqtutor_envs.task import Task

@@ -17,7 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList, Conve
 from stable_baselines3.common.type_aliases import MaybeCallback
 
 from agents.replay import Sequences
-from seqtutor_envs.judge import padding
+from seqtutor_envs.metrics import padding
 from seqtutor_envs.prior import token_log_probs
 
 

@@ -25,7 +25,7 @@ from agents.rollouts import Rollout
 from agents.targets import OBJECTIVES
 from seqtutor_envs import checks
 from seqtutor_envs.files import of_prefix, with_prefix
-from seqtutor_envs.network import adam_steps
+from seqtutor_envs.prior.network import adam_steps
 from seqtutor_envs.prior import Prior
 
 

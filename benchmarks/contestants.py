@@ -300,7 +300,7 @@ def best_of_prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any], calls: 
 def _fixed(env_id: str, env_kwargs: Mapping[str, Any], uniform: bool) -> Any:
     from agents.baselines import FixedPolicy, UniformPolicy
     from benchmarks.prior_samples import made
-    from seqtutor_envs.masking import mask_prior
+    from seqtutor_envs.prior.masking import mask_prior
 
     env = made(env_id, env_kwargs)
     env.close()

@@ -33,14 +33,17 @@ from benchmarks.report.tables import format_text
 from seqtutor_envs import __version__
 from seqtutor_envs.command import INTERRUPTED, installed, scoring_processes
 from seqtutor_envs.files import finite
-from seqtutor_envs.judge import evaluate_samples, sequence_log_probs
+from seqtutor_envs.metrics import evaluate_samples, sequence_log_probs
 from seqtutor_envs.melody.env import LENGTH
 from seqtutor_envs.melody.metrics import PAPER_TABLE_1
 from seqtutor_envs.melody.midi import to_wav, write_midi
 from seqtutor_envs.melody.render import piano_roll, render_ansi
 from seqtutor_envs.melody.task import MelodyTask
 from seqtutor_envs.prior import load_prior
-from seqtutor_envs.smiles import SmilesTask, chem, chem_draw, chem_scores, histograms
+from seqtutor_envs.smiles import SmilesTask, chem
+from seqtutor_envs.smiles.chem import drawing
+from seqtutor_envs.smiles.chem import descriptors
+from seqtutor_envs.smiles.metrics import reference
 from seqtutor_envs.smiles.runs.export import csv_text
 
 PARTS = ("melodies", "molecules")  # in the order in which they are shown
@@ -325,7 +328,7 @@ class Molecules:
         for i, (text, score) in enumerate(zip(smiles, task.scorer(smiles))):
             known = dict(zip(task.properties, score.values))
             mol = None if score.reason else chem.parse(text)
-            known |= {} if mol is None else {"mw": chem_scores.mw(mol)}
+            known |= {} if mol is None else {"mw": descriptors.mw(mol)}
             molecule: Molecule = {"number": i + 1, "smiles": text, "reason": score.reason, "canonical": score.canonical}
             molecule["task_return"] = float(sum(task.weights[name] * paid[name][i] for name in paid))
             molecule |= {f"term_{name}": float(paid[name][i]) for name in paid}
@@ -342,7 +345,7 @@ class Molecules:
         rows = [{"writer": writer, **molecule} for writer, some in self.molecules.items() for molecule in some]
         (folder / "molecules.csv").write_text(csv_text(rows), encoding="utf-8", newline="")
         best = rank_distinct(self.molecules["tutor"])[:IN_SDF]
-        (folder / "top.sdf").write_text(chem_draw.sdf(best), encoding="utf-8")
+        (folder / "top.sdf").write_text(drawing.sdf(best), encoding="utf-8")
 
 
 def _describe_agent(agent: PsiLearning) -> dict[str, Any]:
@@ -372,14 +375,14 @@ def count_reasons(molecules: Sequence[Molecule]) -> dict[str, int]:
 def count_distributions(writers: Mapping[str, Sequence[Molecule]]) -> dict[str, Any]:
     """Compute shares of molecules in bins of each property: of the training data and of each writer's valid ones."""
     names = [one.key for one in PROPERTIES]
-    trained = histograms.load()
+    trained = reference.load()
     counts = {"data": trained["histograms"]}
     for writer, molecules in writers.items():
         valid = [molecule for molecule in molecules if not molecule["reason"]]
-        counts[writer] = histograms.histograms({name: [molecule[name] for molecule in valid] for name in names})
+        counts[writer] = reference.histograms({name: [molecule[name] for molecule in valid] for name in names})
     shares = {
         name: {
-            "edges": histograms.edges(name).tolist(),
+            "edges": reference.edges(name).tolist(),
             **{who: [count / max(1, sum(found[name])) for count in found[name]] for who, found in counts.items()},
         }
         for name in names

@@ -20,8 +20,8 @@ from benchmarks.circumstances import collect_provenance
 from benchmarks.contestants import Contestant, made
 from benchmarks.domains import CLOCKS, SEED_APART, Clock, domain
 from benchmarks.experiment import Experiment
-from seqtutor_envs.judge import sequence_log_probs
-from seqtutor_envs.masking import mask_prior
+from seqtutor_envs.metrics import sequence_log_probs
+from seqtutor_envs.prior.masking import mask_prior
 
 POINTS = 12  # of a learning curve, the start and the end among them
 CURVE_SHARE, CURVE_LEAST = 10, 200  # a point is judged on n / 10 sequences, and on 200 at least, or all n

@@ -21,8 +21,8 @@ from agents.saving import prior_sha256
 from seqtutor_envs.command import installed
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.files import hash_bytes, load_arrays, save_arrays
-from seqtutor_envs.judge import sequence_log_probs
-from seqtutor_envs.masking import mask_prior
+from seqtutor_envs.metrics import sequence_log_probs
+from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.task import Task
 
 PART = 10_000  # samples between two writings of the file

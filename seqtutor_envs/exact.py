@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorEnv
-from seqtutor_envs.masking import allowed_log_probs
+from seqtutor_envs.prior.masking import allowed_log_probs
 from seqtutor_envs.prior import Prior, TablePrior
 from seqtutor_envs.rewards import reward, scaled
 from seqtutor_envs.task import Task, named_weights

@@ -18,11 +18,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from seqtutor_envs import checks, stepping
+from seqtutor_envs import checks
+from seqtutor_envs import env_kernels
 from seqtutor_envs.infos import (
     OBS_MODES, Outcome, end_infos, final_infos, observation_space, row_infos, step_infos, term_names,
 )
-from seqtutor_envs.masking import allowed_log_probs
+from seqtutor_envs.prior.masking import allowed_log_probs
 from seqtutor_envs.prior import Prior, State, load_prior
 from seqtutor_envs.task import Task
 
@@ -204,14 +205,14 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         task, over = self.task, self._over
         chosen = checks.checked_actions(actions, self.num_envs, task.vocab)
         allowed = self._mask if self._forbids else self._mask[:0]
-        worst = stepping.append(self._tokens, self._steps, over, chosen, allowed, task.vocab.start)
+        worst = env_kernels.append(self._tokens, self._steps, over, chosen, allowed, task.vocab.start)
         if worst >= 0:
             raise checks.refused(int(chosen[worst]), worst, task.vocab, self._allowed()[worst])
         num_over = int(np.count_nonzero(over))
         terms = self._terms(num_over)
         was_over = over.copy() if task.spent else None
         end = -1 if task.vocab.end is None else task.vocab.end
-        table, rewards, ended, num_ended = stepping.advance(
+        table, rewards, ended, num_ended = env_kernels.advance(
             terms, self._weights, self.c, self._rows, over, chosen,
             self._steps, self._last, self._returns, task.length, end,
         )

@@ -20,7 +20,8 @@ from pathlib import Path
 from rdkit import Chem
 from rdkit.Chem import QED
 
-from seqtutor_envs.smiles import chem, chem_scores
+from seqtutor_envs.smiles import chem
+from seqtutor_envs.smiles.chem import descriptors
 
 IN_WHEEL = "moses/dataset/data/test.csv.gz"
 
@@ -42,9 +43,9 @@ def main(path: Path, most: int) -> int:
         mine, theirs = chem.parse(smiles), Chem.MolFromSmiles(smiles)
         if mine is None:
             continue
-        logp = chem_scores.logp(mine)  # as where molecules are scored: not part of QED's time
+        logp = descriptors.logp(mine)  # as where molecules are scored: not part of QED's time
         start = time.thread_time()
-        ours = chem_scores.qed(mine, logp)
+        ours = descriptors.qed(mine, logp)
         middle = time.thread_time()
         expected = QED.qed(theirs)
         theirs_seconds += time.thread_time() - middle

@@ -24,7 +24,7 @@ from benchmarks.authors_smiles import (
 from benchmarks.perform import perform
 from benchmarks.suites import AUTHORS_SMILES
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.masking import LOG_PROB_FLOOR
+from seqtutor_envs.prior.masking import LOG_PROB_FLOOR
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.smiles import SmilesTask
 

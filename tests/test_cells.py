@@ -8,8 +8,8 @@ from numba import njit
 from recurrent_toys import CASES, random_weights, torch_logits
 from scipy.stats import chisquare
 
-from seqtutor_envs import loops
-from seqtutor_envs.cells import RecurrentStep, log_softmax, product, sample_tokens
+from seqtutor_envs.prior import kernels
+from seqtutor_envs.prior.recurrent_step import RecurrentStep, log_softmax, product, sample_tokens
 
 BATCHES = (1, 2, 3, 64, 257)
 
@@ -120,7 +120,7 @@ def test_log_softmax_equals_numpys(size):
 def tanh_of(x):
     out = np.empty_like(x)
     for i in range(len(x)):
-        out[i] = loops.tanh(x[i])
+        out[i] = kernels.tanh(x[i])
     return out
 
 
@@ -129,10 +129,10 @@ def test_tanh_and_exp_equal_numpys():
     np.testing.assert_allclose(tanh_of(x), np.tanh(x.astype(np.float64)), rtol=5e-7)
     x = np.linspace(-87.0, 0.0, 40_001).astype(np.float32)
     out, scale = np.empty_like(x), np.empty_like(x)
-    loops.exp(x, scale, out)
+    kernels.exp(x, scale, out)
     np.testing.assert_allclose(out, np.exp(x.astype(np.float64)), rtol=2e-7)
     least = np.array([-np.inf, -1e9, -88.5, np.nan], np.float32)
-    loops.exp(least, scale[:4], out[:4])
+    kernels.exp(least, scale[:4], out[:4])
     np.testing.assert_array_equal(out[:4], [0.0, 0.0, 0.0, np.nan])
 
 

@@ -102,7 +102,7 @@ MAY_MOVE = {
 }
 
 RUNNABLE = ["agents", "benchmarks", "seqtutor_envs.pretrain", "seqtutor_envs.melody", "tests.exact_learning"]
-RUNNABLE += ["tests.qed_equality", "seqtutor_envs.smiles.worker"]  # the last is what scoring processes run
+RUNNABLE += ["tests.qed_equality", "seqtutor_envs.smiles.scoring.worker"]  # the last is what scoring processes run
 
 
 def pairs(table):

@@ -24,7 +24,7 @@ from benchmarks.report.demo_page import MOLECULE_OBJECTIVE, render_demo
 from benchmarks.report.metrics import MOLECULE_SETS, MOLECULE_TERMS, PROPERTIES, PROPERTY_MEANS
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.prior import load_prior
-from seqtutor_envs.smiles import histograms
+from seqtutor_envs.smiles.metrics import reference
 from seqtutor_envs.smiles.vocab import smiles_vocab
 
 N, SEED, ENV = 24, 5, "SeqTutor-SMILES-v0"
@@ -165,22 +165,22 @@ def test_distributions_are_shares_of_the_valid_molecules(part, rows):
 
 
 def test_values_beyond_the_bins_count_in_the_outer_ones():
-    far = {name: [-1e6, 1e6, 0.5 * sum(histograms.BINS[name][:2])] for name in histograms.BINS}
-    for name, counts in histograms.histograms(far).items():
-        assert (counts[0], counts[-1], sum(counts), len(counts)) == (1, 1, 3, histograms.BINS[name][2])
+    far = {name: [-1e6, 1e6, 0.5 * sum(reference.BINS[name][:2])] for name in reference.BINS}
+    for name, counts in reference.histograms(far).items():
+        assert (counts[0], counts[-1], sum(counts), len(counts)) == (1, 1, 3, reference.BINS[name][2])
 
 
 def test_the_shipped_histograms_are_of_molecules_like_moses():
-    facts = histograms.load()
-    assert facts["made_by"].startswith("python -m seqtutor_envs.smiles.histograms make")
-    assert set(facts["histograms"]) == set(histograms.BINS)
+    facts = reference.load()
+    assert facts["made_by"].startswith("python -m seqtutor_envs.smiles.metrics.reference make")
+    assert set(facts["histograms"]) == set(reference.BINS)
     assert {sum(counts) for counts in facts["histograms"].values()} == {facts["molecules"]} == {20_000}
     for name, counts in facts["histograms"].items():
-        edges = histograms.edges(name)
+        edges = reference.edges(name)
         middle_mean = np.average((edges[1:] + edges[:-1]) / 2, weights=counts)
         assert middle_mean == pytest.approx(facts["means"][name], abs=edges[1] - edges[0])
     mw = np.array(facts["histograms"]["mw"])
-    assert mw[(histograms.edges("mw")[:-1] >= 250) & (histograms.edges("mw")[1:] <= 350)].sum() > 19_900  # MOSES' rule
+    assert mw[(reference.edges("mw")[:-1] >= 250) & (reference.edges("mw")[1:] <= 350)].sum() > 19_900  # MOSES' rule
 
 
 def test_page_is_made_of_results_json_alone(folder, results):

@@ -11,7 +11,7 @@ from env_toys import AUTORESET_MODES, HORIZON, IDS, OBS_MODES, ToyTask, assert_s
 from gymnasium.vector import SyncVectorEnv
 
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
-from seqtutor_envs.masking import LOG_PROB_FLOOR, allowed_log_probs
+from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, allowed_log_probs
 from seqtutor_envs.prior import TablePrior
 from seqtutor_envs.vocab import TokenVocab
 

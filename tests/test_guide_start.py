@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from agents.features import OneHotPrefix
 from agents.guide import recurrent_policy_kwargs, start_as_prior
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.masking import mask_prior
+from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.prior import RecurrentPrior, load_prior
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
 

@@ -8,16 +8,16 @@ import pytest
 from env_toys import ToyTask, toy_prior
 
 import seqtutor_envs  # noqa: F401
-from seqtutor_envs import judge
+from seqtutor_envs import metrics
 from seqtutor_envs.exact import kl_policy_optimum
-from seqtutor_envs.judge import evaluate_samples
+from seqtutor_envs.metrics import evaluate_samples
 
 TOKENS = np.array([[0, 3, 9, 9], [2, 2, 1, 0], [1, 1, 3, -5]])  # 9 and -5: filler
 LENGTHS = np.array([2, 4, 3])
 
 
 def test_a_plain_loop_gives_the_same_figures(monkeypatch):
-    monkeypatch.setattr(judge, "ROWS", 4)  # one sequence at a time
+    monkeypatch.setattr(metrics, "ROWS", 4)  # one sequence at a time
     task, prior = ToyTask(4, weights={"step": 2.0}), toy_prior(4, impossible=False)
     log_pi = np.array([-1.0, -2.0, -4.0])
     value = (1.0, 0.0, -1.0, 0.5)

@@ -17,7 +17,7 @@ from agents.learner import LearnerSettings, SoftQLearner
 from agents.networks import ValueNetwork
 from agents.replay import Replay, Sequences
 from agents.targets import OBJECTIVES, within
-from seqtutor_envs.network import RecurrentNetwork, adam_arrays, restore_adam
+from seqtutor_envs.prior.network import RecurrentNetwork, adam_arrays, restore_adam
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.vocab import TokenVocab
 

@@ -10,8 +10,8 @@ from env_toys import ToyTask, toy_prior
 
 from agents import GLearning, PsiLearning, QLearning
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.judge import evaluate_samples
-from seqtutor_envs.masking import LOG_PROB_FLOOR, MaskedPrior, mask_prior
+from seqtutor_envs.metrics import evaluate_samples
+from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, MaskedPrior, mask_prior
 from seqtutor_envs.prior import token_log_probs
 
 LENGTH = 4

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqtutor_envs import judge
+from seqtutor_envs import metrics
 from seqtutor_envs.melody import MelodyTask
 from seqtutor_envs.melody.metrics import PAPER_TABLE_1, table
 from seqtutor_envs.melody.rules import RULE_NAMES
@@ -108,7 +108,7 @@ def plain(tokens: np.ndarray, task: MelodyTask) -> dict[str, float]:
 
 @pytest.mark.parametrize("rows", [2**18, 1000, 1])
 def test_table_equals_plain_loops(tokens: np.ndarray, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge, "ROWS", rows)  # in one part, in several of unequal size, melody by melody
+    monkeypatch.setattr(metrics, "ROWS", rows)  # in one part, in several of unequal size, melody by melody
     task = MelodyTask(weights={"motif": 0.5, "late": 3}, rules={"late": lambda tokens, step: float(step > 20)})
     row = table(tokens, task=task)
     assert row == pytest.approx(plain(tokens, task))
@@ -153,7 +153,7 @@ def test_j_counts_the_tasks_weights_and_c() -> None:
 
 @pytest.mark.parametrize("rows", [2**16, 7, 1])
 def test_the_priors_own_samples_have_no_kl(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge, "ROWS", rows)
+    monkeypatch.setattr(metrics, "ROWS", rows)
     prior = two_step_prior(1)
     tokens, _ = prior.sample(100, seed=0)
     log_p = [sum(float(prior.log_probs(melody[None])[0, t, melody[t]]) for t in range(2)) for melody in tokens]

@@ -8,7 +8,7 @@ import torch
 
 from agents.networks import Policy, ValueNetwork
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
-from seqtutor_envs.network import RecurrentNetwork
+from seqtutor_envs.prior.network import RecurrentNetwork
 from seqtutor_envs.prior import RecurrentPrior
 
 

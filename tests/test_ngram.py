@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seqtutor_envs import ngram
-from seqtutor_envs.ngram import baselines
+from seqtutor_envs.prior import ngram
+from seqtutor_envs.prior.ngram import baselines
 
 A, B = 0, 1
 

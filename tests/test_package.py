@@ -20,7 +20,7 @@ LAYERS = ("seqtutor_envs", "agents", "benchmarks", "tests")  # each may import t
 PACKAGES = LAYERS[:3]
 FILES = {layer: sorted((ROOT / layer).rglob("*.py")) for layer in LAYERS}
 ALL = [path for paths in FILES.values() for path in paths]
-ONLY_IN = {"rdkit": "*/chem*.py", "pretty_midi": "seqtutor_envs/melody/midi.py"}
+ONLY_IN = {"rdkit": "*/chem*/*.py", "pretty_midi": "seqtutor_envs/melody/midi.py"}
 HEAVY = ("torch", "rdkit", "numba", "scipy", "matplotlib", "pretty_midi", "stable_baselines3", "tyro")
 MANY_LINES = 400  # past some 350 a file has two subjects
 

@@ -10,7 +10,7 @@ import torch
 from recurrent_toys import CASES, assert_same_weights, plain_nll, random_weights, uneven
 
 from seqtutor_envs import pretrain
-from seqtutor_envs.network import RecurrentNetwork
+from seqtutor_envs.prior.network import RecurrentNetwork
 from seqtutor_envs.pretrain import Settings, chunks, fit, mean_nll, shuffled_batches, token_nll
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.vocab import TokenVocab

@@ -14,7 +14,7 @@ from agents.envs import get_env_attribute, make_batch
 from agents.networks import FORBIDDEN, Policy, ValueNetwork
 from agents.rollouts import Rollouts, choose_tokens
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
-from seqtutor_envs.masking import LOG_PROB_FLOOR, mask_prior
+from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, mask_prior
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
 
 N = 16

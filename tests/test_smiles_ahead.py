@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from seqtutor_envs.smiles import scoring
-from seqtutor_envs.smiles.pool import Ahead
+from seqtutor_envs.smiles.scoring.pool import Ahead
 from seqtutor_envs.smiles.scoring import Scorer, ScoreSpec, score
 
 SPEC = ScoreSpec(properties=("logp", "ring_penalty"))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from seqtutor_envs.files import load_arrays, save_arrays
-from seqtutor_envs.smiles.bloom import BloomFilter
+from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 
 KEYS = [f"C{i}" for i in range(20_000)]
 OTHERS = [f"N{i}" for i in range(100_000)]
@@ -53,7 +53,7 @@ def test_bits_are_those_of_the_written_scheme() -> None:
 def test_the_order_and_the_division_of_what_is_added_are_indifferent(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, parts = BloomFilter(5000, 4), BloomFilter(5000, 4)
     whole.add(KEYS[:500])
-    monkeypatch.setattr("seqtutor_envs.smiles.bloom.CHUNK", 7)
+    monkeypatch.setattr("seqtutor_envs.smiles.corpus.bloom.CHUNK", 7)
     parts.add(KEYS[499::-1])
     assert (whole._bytes == parts._bytes).all() and whole.count == parts.count
     assert (whole.contains(KEYS[:2000]) == parts.contains(KEYS[:2000])).all()
@@ -70,7 +70,7 @@ def test_a_file_is_read_in_another_process(bloom: BloomFilter, tmp_path: Path) -
     bloom.facts = {"source": "tests"}
     path = bloom.save(tmp_path / "a.b")
     assert path.name == "a.b.bloom" and bloom.save(path) == path
-    code = "from seqtutor_envs.smiles.bloom import BloomFilter as B; import sys; b = B.load(sys.argv[1]); "
+    code = "from seqtutor_envs.smiles.corpus.bloom import BloomFilter as B; import sys; b = B.load(sys.argv[1]); "
     code += "print(b.count, b.facts, b.false_positive_rate, b.contains([f'C{i}' for i in range(99)]).sum())"
     told = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True).stdout
     assert told.split("\n")[0] == f"{bloom.count} {{'source': 'tests'}} {bloom.false_positive_rate} 99"

@@ -13,7 +13,9 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import QED, Crippen
 from rdkit.Contrib.SA_Score import sascorer
 
-from seqtutor_envs.smiles import chem, chem_checks, chem_scores
+from seqtutor_envs.smiles import chem
+from seqtutor_envs.smiles.chem import checks
+from seqtutor_envs.smiles.chem import descriptors
 
 DRUGS = [
     "CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C)C(=O)N2C",
@@ -124,8 +126,8 @@ def test_nothing_depends_on_what_was_asked_before() -> None:
     for smiles in DRUGS:
         one, other = chem.parse(smiles), chem.parse(smiles)
         assert one is not None and other is not None
-        forwards = chem_scores.values(one, chem.PROPERTIES) + (chem.canonical_of(one),)
-        backwards = (chem.canonical_of(other), *chem_scores.values(other, chem.PROPERTIES[::-1]))
+        forwards = descriptors.values(one, chem.PROPERTIES) + (chem.canonical_of(one),)
+        backwards = (chem.canonical_of(other), *descriptors.values(other, chem.PROPERTIES[::-1]))
         assert forwards == backwards[::-1]
 
 
@@ -168,31 +170,31 @@ def test_unknown_catalogues_are_one_line_with_the_choices() -> None:
     ],
 )
 def test_the_first_check_that_fails_is_named(smiles: str, failed: str) -> None:
-    assert chem_checks.failed_check(Chem.MolFromSmiles(smiles)) == failed
+    assert checks.failed_check(Chem.MolFromSmiles(smiles)) == failed
 
 
 def test_checks_come_in_their_order_and_can_be_switched_off() -> None:
     all_fail = Chem.MolFromSmiles("[Na].*")  # two fragments, a wildcard, a radical, no carbon, another element
-    left = list(chem_checks.CHECKS)
-    for name in chem_checks.CHECKS:
-        assert chem_checks.failed_check(all_fail, left) == name
+    left = list(checks.CHECKS)
+    for name in checks.CHECKS:
+        assert checks.failed_check(all_fail, left) == name
         left.remove(name)
-    assert chem_checks.failed_check(all_fail, left) == ""
+    assert checks.failed_check(all_fail, left) == ""
 
 
 def test_elements_are_the_users() -> None:
     amine, chloride = Chem.MolFromSmiles("CCN"), Chem.MolFromSmiles("CCCl")
-    assert chem_checks.failed_check(amine, elements=("C", "N")) == ""
-    assert chem_checks.failed_check(chloride, elements=("C", "N")) == "elements"
-    assert chem_checks.failed_check(Chem.MolFromSmiles("[2H]C"), elements=("C",)) == "elements"
+    assert checks.failed_check(amine, elements=("C", "N")) == ""
+    assert checks.failed_check(chloride, elements=("C", "N")) == "elements"
+    assert checks.failed_check(Chem.MolFromSmiles("[2H]C"), elements=("C",)) == "elements"
 
 
 def test_unknown_checks_and_elements_name_the_choices() -> None:
     with pytest.raises(ValueError, match="'fragment'; there are fragments, wildcard"):
-        chem_checks.checked_names(["fragment"], ["C"])
+        checks.checked_names(["fragment"], ["C"])
     for symbol in ("Xx", "c", "", "*"):
         with pytest.raises(ValueError, match="no element"):
-            chem_checks.checked_names([], [symbol])
+            checks.checked_names([], [symbol])
     with pytest.raises(ValueError, match="several names"):
-        chem_checks.checked_names("carbon", ["C"])
-    assert chem_checks.checked_names(["carbon"], ["C", "Se"]) == (("carbon",), ("C", "Se"))
+        checks.checked_names("carbon", ["C"])
+    assert checks.checked_names(["carbon"], ["C", "Se"]) == (("carbon",), ("C", "Se"))

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from rdkit import Chem
 
-from seqtutor_envs.smiles import chem, chem_draw
+from seqtutor_envs.smiles import chem
+from seqtutor_envs.smiles.chem import drawing
 
 UNKEKULIZABLE = "O=c1cc(C(F)(F)F)oc2c(F)cc(F)c=12"  # RDKit reads it, but not its own canonical SMILES
 
@@ -23,7 +24,7 @@ def inked(picture: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("smiles", ["CC(=O)Oc1ccccc1", "C", "C.C", "*", "c1ccc(", "", UNKEKULIZABLE, "C" * 900 + "("])
 @pytest.mark.parametrize("caption", ["", "QED 0.83", "one\ntwo", ["x" * 300], ["line"] * 20])
 def test_every_string_has_a_picture_of_one_size(smiles: str, caption: str | list[str]) -> None:
-    picture = chem_draw.picture(smiles, caption)
+    picture = drawing.picture(smiles, caption)
     assert picture.shape == (480, 640, 3) and picture.dtype == np.uint8 and picture.flags.owndata
     ink = inked(picture)
     assert ink.any() and not ink[:, :2].any() and not ink[:, -2:].any() and not ink[-2:].any()
@@ -33,18 +34,18 @@ def test_atoms_have_their_colours_and_text_has_none() -> None:
     def coloured(picture: np.ndarray) -> bool:
         return bool((picture.max(axis=2).astype(int) - picture.min(axis=2) > 128).any())
 
-    assert coloured(chem_draw.picture("CC(=O)O")) and coloured(chem_draw.picture(UNKEKULIZABLE))
-    assert not coloured(chem_draw.picture("CCC")) and not coloured(chem_draw.picture("CC(=O"))
+    assert coloured(drawing.picture("CC(=O)O")) and coloured(drawing.picture(UNKEKULIZABLE))
+    assert not coloured(drawing.picture("CCC")) and not coloured(drawing.picture("CC(=O"))
 
 
 def test_the_caption_stands_below_the_drawing() -> None:
-    bare, one, two = (inked(chem_draw.picture("CC", caption)) for caption in ("", "QED 0.4", "QED 0.4\nlogP 1.0"))
+    bare, one, two = (inked(drawing.picture("CC", caption)) for caption in ("", "QED 0.4", "QED 0.4\nlogP 1.0"))
     below = slice(400, 480)
     assert not bare[below].any() and one[below].any() and two[below].sum() > one[below].sum()
 
 
 def test_pictures_of_different_strings_differ() -> None:
-    drawn = [chem_draw.picture(smiles).tobytes() for smiles in ("", "C", "CC", "C(", "C((", "CCO")]
+    drawn = [drawing.picture(smiles).tobytes() for smiles in ("", "C", "CC", "C(", "C((", "CCO")]
     assert len(set(drawn)) == len(drawn)
 
 
@@ -53,24 +54,24 @@ def test_pictures_of_different_strings_differ() -> None:
 
 def test_grid_has_a_cell_each() -> None:
     smiles = ["CC(=O)O", "oops", "c1ccccc1", UNKEKULIZABLE, "C[C@H](N)C(=O)O"]
-    drawn = np.asarray(Image.open(BytesIO(chem_draw.grid_png(smiles, columns=3))).convert("RGB"))
-    width, height = chem_draw.CELL_WIDTH, chem_draw.CELL_HEIGHT
+    drawn = np.asarray(Image.open(BytesIO(drawing.grid_png(smiles, columns=3))).convert("RGB"))
+    width, height = drawing.CELL_WIDTH, drawing.CELL_HEIGHT
     assert drawn.shape == (2 * height, 3 * width, 3)
     cells = inked(drawn).reshape(2, height, 3, width).any(axis=(1, 3))
     assert cells.ravel().tolist() == [True] * 5 + [False]
-    scalable = chem_draw.grid(smiles, columns=3)
+    scalable = drawing.grid(smiles, columns=3)
     assert scalable.lstrip().startswith("<?xml") and f"width='{3 * width}px' height='{2 * height}px'" in scalable
 
 
 def test_legends_are_drawn() -> None:
-    plain, told = chem_draw.grid_png(["CC"]), chem_draw.grid_png(["CC"], ["QED 0.37"])
+    plain, told = drawing.grid_png(["CC"]), drawing.grid_png(["CC"], ["QED 0.37"])
     below = [inked(np.asarray(Image.open(BytesIO(png)).convert("RGB")))[-60:].any() for png in (plain, told)]
     assert below == [False, True]
 
 
 @pytest.mark.parametrize("smiles, legends, columns", [([], [], 4), (["C"], ["a", "b"], 4), (["C"], [], 0)])
 def test_grids_that_cannot_be_are_one_line(smiles: list[str], legends: list[str], columns: int) -> None:
-    for draw in (chem_draw.grid, chem_draw.grid_png):
+    for draw in (drawing.grid, drawing.grid_png):
         with pytest.raises(ValueError, match="a legend each or none") as error:
             draw(smiles, legends, columns)
         assert "\n" not in str(error.value)
@@ -78,7 +79,7 @@ def test_grids_that_cannot_be_are_one_line(smiles: list[str], legends: list[str]
 
 def test_a_png_that_would_be_too_large_is_refused() -> None:
     with pytest.raises(ValueError, match="draw fewer molecules, or SVG"):
-        chem_draw.grid_png(["C"] * 100, columns=1)
+        drawing.grid_png(["C"] * 100, columns=1)
 
 
 # ---------------------------------------------------------------- SD files
@@ -96,7 +97,7 @@ def test_sd_files_are_read_back_as_the_same_molecules() -> None:
         "[Na+].[Cl-]", "C[N+](C)(C)C", "[CH2]C", "C1COCCOCCN2CCOCCOCCN1CCOCCOCC2", "[13CH3]c1cc[nH]c1", "*C", "[H][H]",
         "CP(=O)(O)O", "C",
     ]
-    mols = read_back(chem_draw.sdf([{"smiles": string} for string in smiles]))
+    mols = read_back(drawing.sdf([{"smiles": string} for string in smiles]))
     assert [Chem.MolToSmiles(mol) for mol in mols] == [chem.canonical(string) for string in smiles]
     assert [mol.GetProp("_Name") for mol in mols] == [str(n + 1) for n in range(len(smiles))]
     conformer = mols[0].GetConformer()
@@ -106,7 +107,7 @@ def test_sd_files_are_read_back_as_the_same_molecules() -> None:
 def test_tags_and_titles() -> None:
     record = {"title": " best\nof all ", "smiles": "OCC", "QED": 1 / 3, "times seen": 4, "novel": True}
     unknown = {"nothing": None, "nan": math.nan}
-    (mol,) = read_back(chem_draw.sdf([record | unknown | {"note": "a\n\n> b"}]))
+    (mol,) = read_back(drawing.sdf([record | unknown | {"note": "a\n\n> b"}]))
     assert mol.GetProp("_Name") == "best of all"
     tags = mol.GetPropsAsDict(autoConvertStrings=False)
     assert tags == {"smiles": "OCC", "QED": repr(1 / 3), "times seen": "4", "novel": "True", "note": "a > b"}
@@ -115,22 +116,22 @@ def test_tags_and_titles() -> None:
 def test_sd_files_hold_no_hydrogens_of_our_own() -> None:
     decalin = "C1CC[C@H]2CCCC[C@@H]2C1"  # a picture shows its two hydrogens
     supplier = Chem.SDMolSupplier()
-    supplier.SetData(chem_draw.sdf([{"smiles": decalin}]), removeHs=False)
+    supplier.SetData(drawing.sdf([{"smiles": decalin}]), removeHs=False)
     assert supplier[0].GetNumAtoms() == 10 and Chem.MolToSmiles(supplier[0]) == chem.canonical(decalin)
 
 
 def test_sd_files_take_what_rdkit_reads_only_once() -> None:
-    assert chem_draw.sdf([{"smiles": UNKEKULIZABLE}]).endswith(f"\n>  <smiles>\n{UNKEKULIZABLE}\n\n$$$$\n")
+    assert drawing.sdf([{"smiles": UNKEKULIZABLE}]).endswith(f"\n>  <smiles>\n{UNKEKULIZABLE}\n\n$$$$\n")
 
 
 def test_large_molecules_are_v3000() -> None:
-    text = chem_draw.sdf([{"smiles": ".".join(["C"] * 1100)}, {"smiles": "CC"}])
+    text = drawing.sdf([{"smiles": ".".join(["C"] * 1100)}, {"smiles": "CC"}])
     assert text.count("V3000") == 1 and text.count("V2000") == 1
     assert [mol.GetNumAtoms() for mol in read_back(text)] == [1100, 2]
 
 
 def test_no_records_are_an_empty_file() -> None:
-    assert chem_draw.sdf([]) == ""
+    assert drawing.sdf([]) == ""
 
 
 @pytest.mark.parametrize(
@@ -143,5 +144,5 @@ def test_no_records_are_an_empty_file() -> None:
 )
 def test_records_that_cannot_be_are_named(record: dict[str, object], told: str) -> None:
     with pytest.raises(ValueError, match=told) as error:
-        chem_draw.sdf([{"smiles": "C"}, record])
+        drawing.sdf([{"smiles": "C"}, record])
     assert "\n" not in str(error.value)

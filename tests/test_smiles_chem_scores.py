@@ -8,8 +8,10 @@ import pytest
 from rdkit import Chem, rdBase
 from rdkit.Chem import QED, Descriptors, Lipinski
 
-from seqtutor_envs.smiles import chem, chem_qed, chem_scores
-from seqtutor_envs.smiles.chem_qed import GATES, Screen
+from seqtutor_envs.smiles import chem
+from seqtutor_envs.smiles.chem import exact_qed
+from seqtutor_envs.smiles.chem import descriptors
+from seqtutor_envs.smiles.chem.exact_qed import GATES, Screen
 
 # a molecule for each of QED's structural alerts that any molecule can have, and a few near misses
 ALERTING = """
@@ -74,15 +76,15 @@ def molecules(smiles: list[str]) -> list[Chem.Mol]:
 def test_qed_is_rdkits_to_the_last_bit(kind: str) -> None:
     for mol, again in zip(molecules(KINDS[kind].split()), molecules(KINDS[kind].split())):
         expected = QED.qed(mol)
-        assert chem_qed.qed(again) == expected, Chem.MolToSmiles(mol)
-        assert chem_qed.qed(Chem.Mol(mol), chem_scores.logp(mol)) == expected, Chem.MolToSmiles(mol)
+        assert exact_qed.qed(again) == expected, Chem.MolToSmiles(mol)
+        assert exact_qed.qed(Chem.Mol(mol), descriptors.logp(mol)) == expected, Chem.MolToSmiles(mol)
 
 
 def test_qed_is_rdkits_for_each_of_its_alerts() -> None:
     hit = set()
     for mol in molecules(ALERTING):
         hit |= {n for n, alert in enumerate(QED.StructuralAlerts) if mol.HasSubstructMatch(alert)}
-        assert chem_qed.qed(mol) == QED.qed(mol), Chem.MolToSmiles(mol)
+        assert exact_qed.qed(mol) == QED.qed(mol), Chem.MolToSmiles(mol)
     # the other seven ask for an aliphatic atom where RDKit sees an aromatic one, or for rings that cannot be
     assert len(hit) >= len(QED.StructuralAlerts) - 7
 
@@ -90,20 +92,20 @@ def test_qed_is_rdkits_for_each_of_its_alerts() -> None:
 def test_qed_of_molecules_that_rdkit_changes_when_it_reads_them_twice() -> None:
     """The cases for which the first reading alone would give another QED are in KINDS."""
     (odd,) = molecules(KINDS["aromatic phosphorus"].split())
-    first_reading = QED.qed(odd, qedProperties=chem_qed._properties(odd, None))
-    assert first_reading != QED.qed(odd) == chem_qed.qed(odd)
+    first_reading = QED.qed(odd, qedProperties=exact_qed._properties(odd, None))
+    assert first_reading != QED.qed(odd) == exact_qed.qed(odd)
 
 
 def test_qed_takes_the_logp_that_it_is_given() -> None:
     mol = Chem.MolFromSmiles("CC(=O)Oc1ccccc1C(=O)O")
     changed = QED.properties(mol)._replace(ALOGP=4.0)
-    assert chem_qed.qed(mol, logp=4.0) == QED.qed(mol, qedProperties=changed) != QED.qed(mol)
+    assert exact_qed.qed(mol, logp=4.0) == QED.qed(mol, qedProperties=changed) != QED.qed(mol)
 
 
 def test_qed_leaves_the_molecule_as_it_was() -> None:
     for mol in molecules([string for kind in KINDS.values() for string in kind.split()]):
         before = mol.ToBinary(), [sorted(ring) for ring in mol.GetRingInfo().AtomRings()]
-        chem_qed.qed(mol)
+        exact_qed.qed(mol)
         assert (mol.ToBinary(), [sorted(ring) for ring in mol.GetRingInfo().AtomRings()]) == before
 
 
@@ -138,12 +140,12 @@ def test_every_gate_keeps_patterns_from_being_searched() -> None:
 
 def test_descriptors_of_aspirin_and_glycine() -> None:
     aspirin, glycine = molecules(["CC(=O)Oc1ccccc1C(=O)O", "[NH3+]CC(=O)[O-]"])
-    found = {name: round(function(aspirin), 2) for name, function in chem_scores.DESCRIPTORS.items()}
+    found = {name: round(function(aspirin), 2) for name, function in descriptors.DESCRIPTORS.items()}
     assert found == {
         "mw": 180.16, "logp": 1.31, "tpsa": 63.6, "hbd": 1, "hba": 3, "rotatable_bonds": 2, "rings": 1, "charge": 0,
     }
-    assert chem_scores.charge(glycine) == 0 and chem_scores.mw(glycine) == pytest.approx(75.067, abs=1e-3)
-    assert [chem_scores.charge(mol) for mol in molecules(["[Na+].[Cl-]", "[Ca+2]", "CC(=O)[O-]"])] == [0, 2, -1]
+    assert descriptors.charge(glycine) == 0 and descriptors.mw(glycine) == pytest.approx(75.067, abs=1e-3)
+    assert [descriptors.charge(mol) for mol in molecules(["[Na+].[Cl-]", "[Ca+2]", "CC(=O)[O-]"])] == [0, 2, -1]
 
 
 def test_descriptors_are_rdkits_own() -> None:
@@ -152,23 +154,23 @@ def test_descriptors_are_rdkits_own() -> None:
         "hba": Lipinski.NumHAcceptors, "rotatable_bonds": Lipinski.NumRotatableBonds, "rings": Lipinski.RingCount,
         "charge": Chem.GetFormalCharge,
     }
-    assert list(own) == list(chem_scores.DESCRIPTORS)
+    assert list(own) == list(descriptors.DESCRIPTORS)
     for string in [string for kind in KINDS.values() for string in kind.split()]:
         for name, function in own.items():
             one, other = molecules([string, string])
-            assert chem_scores.DESCRIPTORS[name](one) == function(other), (name, string)
+            assert descriptors.DESCRIPTORS[name](one) == function(other), (name, string)
 
 
 def test_values_come_in_the_order_asked_for() -> None:
     mol = chem.parse("O=C1CCCCCCN1")
     assert mol is not None
-    assert chem_scores.values(mol, ["ring_penalty", "qed"]) == (2.0, chem_scores.qed(mol))
-    assert chem_scores.values(mol, []) == ()
+    assert descriptors.values(mol, ["ring_penalty", "qed"]) == (2.0, descriptors.qed(mol))
+    assert descriptors.values(mol, []) == ()
 
 
 def test_missing_sa_score_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    chem_scores._sascorer.cache_clear()
+    descriptors._sascorer.cache_clear()
     monkeypatch.setitem(sys.modules, "rdkit.Contrib.SA_Score", None)
     with pytest.raises(ImportError, match="Contrib/SA_Score.*pip install") as error:
-        chem_scores.sa(Chem.MolFromSmiles("CCO"))
+        descriptors.sa(Chem.MolFromSmiles("CCO"))
     assert "\n" not in str(error.value)

@@ -10,8 +10,9 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import AllChem, BRICS, DataStructs
 from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogParams
 
-from seqtutor_envs.smiles import chem_compare, similarity
-from seqtutor_envs.smiles.chem_compare import failed_filter, fingerprint, fragments, scaffold
+from seqtutor_envs.smiles.chem import comparison
+from seqtutor_envs.smiles.metrics import similarity
+from seqtutor_envs.smiles.chem.comparison import failed_filter, fingerprint, fragments, scaffold
 
 MOLECULES = (
     "CCO", "c1ccccc1", "CC(=O)Oc1ccccc1C(=O)O", "Cn1c(=O)c2c(ncn2C)n(C)c1=O", "CC(=O)Nc1ccc(O)cc1", "CCN(CC)CC",
@@ -118,12 +119,12 @@ def test_the_screened_pains_are_those_of_rdkits_catalogue() -> None:
     catalogue = FilterCatalog(FilterCatalogParams(FilterCatalogParams.FilterCatalogs.PAINS))
     expected = [catalogue.HasMatch(mol) for mol in mols()]
     assert 5 < sum(expected) < len(expected)
-    assert [chem_compare._pains().match(mol) for mol in mols()] == expected
-    assert len(chem_compare._pains().patterns) == catalogue.GetNumEntries() == 480
+    assert [comparison._pains().match(mol) for mol in mols()] == expected
+    assert len(comparison._pains().patterns) == catalogue.GetNumEntries() == 480
 
 
 def test_all_mcf_patterns_are_read_and_credited() -> None:
-    assert [name for name, _ in chem_compare._mcf()] == [f"MCF{i}" for i in range(1, 23)]
-    assert all(pattern is not None for _, pattern in chem_compare._mcf())
-    head = chem_compare.MCF.read_text()
+    assert [name for name, _ in comparison._mcf()] == [f"MCF{i}" for i in range(1, 23)]
+    assert all(pattern is not None for _, pattern in comparison._mcf())
+    head = comparison.MCF.read_text()
     assert "Copyright 2018 Insilico Medicine" in head and "Permission is hereby granted" in head

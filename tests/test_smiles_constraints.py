@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rdkit import Chem
 
-from seqtutor_envs.smiles.chem_constraints import Constraints
+from seqtutor_envs.smiles.chem.constraints import Constraints
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 # of aspirin, C9H8O4: 180.16 g/mol, TPSA 63.6 and 1 donor (PubChem 2244); RDKit's acceptors leave the acid's OH out, its

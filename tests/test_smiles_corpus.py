@@ -11,9 +11,9 @@ import pytest
 from rdkit import Chem
 
 from seqtutor_envs.smiles import corpus
-from seqtutor_envs.smiles.bloom import BloomFilter
+from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 from seqtutor_envs.smiles.corpus import Corpus, Rules, counted, read
-from seqtutor_envs.smiles.reading import MOSES_TRAIN, columns, moses_records, records
+from seqtutor_envs.smiles.corpus.reading import MOSES_TRAIN, columns, moses_records, records
 from seqtutor_envs.smiles.vocab import END, decode, smiles_vocab
 from seqtutor_envs.vocab import TokenVocab
 

@@ -11,7 +11,7 @@ from smiles_toys import ASPIRIN, BENZENE, CAFFEINE, VOCAB, BigramPrior, by_rdkit
 
 from seqtutor_envs.prior import load_prior
 from seqtutor_envs.smiles import SmilesTask
-from seqtutor_envs.smiles.bloom import BloomFilter
+from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 from seqtutor_envs.smiles.env import beside
 from seqtutor_envs.smiles.vocab import tokenize
 from seqtutor_envs.vocab import TokenVocab

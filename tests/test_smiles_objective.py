@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from seqtutor_envs.smiles.objective import Objective, ObjectiveScore
-from seqtutor_envs.smiles.oracle import OracleCounter
+from seqtutor_envs.smiles.objective.oracle import OracleCounter
 
 
 def length(smiles: list[str]) -> list[float]:

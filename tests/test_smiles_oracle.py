@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqtutor_envs.smiles.oracle import OracleCounter
+from seqtutor_envs.smiles.objective.oracle import OracleCounter
 
 
 def length(smiles: list[str]) -> list[float]:

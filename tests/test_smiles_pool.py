@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 import seqtutor_envs
-from seqtutor_envs.smiles import pool as pools
-from seqtutor_envs.smiles.pool import WorkerPool
+from seqtutor_envs.smiles.scoring import pool as pools
+from seqtutor_envs.smiles.scoring.pool import WorkerPool
 from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec, score, score_of
 
 SPEC = ScoreSpec(properties=("logp", "ring_penalty"))
@@ -250,7 +250,7 @@ def test_ctrl_c_prints_nothing_of_the_workers(tmp_path: Path) -> None:
 def test_workers_end_with_a_parent_that_is_killed_even_where_they_hang(tmp_path: Path) -> None:
     body = f"""
         import threading, time
-        from seqtutor_envs.smiles.pool import WorkerPool
+        from seqtutor_envs.smiles.scoring.pool import WorkerPool
         command = [sys.executable, "-c", {FAULTY!r}, "killed"]
         scorer(["C", "CC", "CCC", "CCCC"])
         hanging = WorkerPool(scorer.spec.as_dict(), 1, 1.0, command)

@@ -15,13 +15,14 @@ from rdkit import Chem
 from interruptions import InterruptingBar
 from recurrent_toys import assert_same_weights
 
-from seqtutor_envs import network, pretrain
+from seqtutor_envs import pretrain
+from seqtutor_envs.prior import network
 from seqtutor_envs.files import load_arrays, save_arrays
-from seqtutor_envs.network import supports_bfloat16
+from seqtutor_envs.prior.network import supports_bfloat16
 from seqtutor_envs.pretrain import main
 from seqtutor_envs.prior import RecurrentPrior, token_log_probs
 from seqtutor_envs.smiles import corpus, pretraining
-from seqtutor_envs.smiles.bloom import BloomFilter
+from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 from seqtutor_envs.smiles.corpus import read
 from seqtutor_envs.smiles.pretraining import SETTINGS, lacking, measured, report, watched
 from seqtutor_envs.smiles.vocab import END, smiles_vocab

@@ -13,7 +13,7 @@ from rdkit.Chem import QED, Crippen
 from rdkit.Contrib.SA_Score import sascorer
 
 from seqtutor_envs.smiles import scoring
-from seqtutor_envs.smiles.chem_constraints import Constraints
+from seqtutor_envs.smiles.chem.constraints import Constraints
 from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec, score
 
 SPEC = ScoreSpec(properties=("logp", "ring_penalty"))

@@ -6,7 +6,7 @@ import pytest
 from rdkit import Chem, RDLogger
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
-from seqtutor_envs.smiles.chem_standard import CLEANED, NEUTRALISED, STRIPPED, fragments, parent
+from seqtutor_envs.smiles.chem.standardize import CLEANED, NEUTRALISED, STRIPPED, fragments, parent
 
 BY_HAND = [
     ("CCO", "CCO", ()),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqtutor_envs.smiles.transforms import TRANSFORMS, Transform
+from seqtutor_envs.smiles.objective.transforms import TRANSFORMS, Transform
 
 
 def at(given: Any, *scores: float) -> list[float]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seqtutor_envs import rewards as formula
-from seqtutor_envs import stepping
+from seqtutor_envs import env_kernels
 
 N, L, V, K = 7, 5, 4, 3
 
@@ -28,7 +28,7 @@ def arrays(seed=0):
 
 def advanced(a, length=L, end=2, c=0.5):
     paid = a["terms"], a["weights"], c, a["rows"]
-    return stepping.advance(*paid, a["over"], a["chosen"], a["steps"], a["last"], a["returns"], length, end)
+    return env_kernels.advance(*paid, a["over"], a["chosen"], a["steps"], a["last"], a["returns"], length, end)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -39,7 +39,7 @@ def test_tokens_are_appended_where_sequences_go_on(seed):
         if not a["over"][n]:
             expected[n, a["steps"][n]] = a["chosen"][n]
     assert a["over"].any() and not a["over"].all()
-    assert stepping.append(a["tokens"], a["steps"], a["over"], a["chosen"], np.ones((0, V), np.int8), V) == -1
+    assert env_kernels.append(a["tokens"], a["steps"], a["over"], a["chosen"], np.ones((0, V), np.int8), V) == -1
     np.testing.assert_array_equal(a["tokens"], expected)
 
 
@@ -53,7 +53,7 @@ def test_the_first_token_that_cannot_be_is_named_and_none_is_written(bad):
     a["chosen"][a["over"]] = -9  # of those nothing is read
     a["chosen"][live[1:3]] = bad
     before = a["tokens"].copy()
-    assert stepping.append(a["tokens"], a["steps"], a["over"], a["chosen"], allowed, V) == live[1]
+    assert env_kernels.append(a["tokens"], a["steps"], a["over"], a["chosen"], allowed, V) == live[1]
     np.testing.assert_array_equal(a["tokens"], before)
 
 

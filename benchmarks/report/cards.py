@@ -58,11 +58,12 @@ def melody_card(label: str, style: Style, number: int, sample: Mapping[str, Any]
 
 def molecule_card(label: str, style: Style, smiles: str, lines: Sequence[str], reason: str = "") -> Card:
     """Make the card of a string, drawn if it is a molecule."""
-    from seqtutor_envs.smiles import chem, chem_draw
+    from seqtutor_envs.smiles import chem
+    from seqtutor_envs.smiles.chem import drawing
 
     if chem.parse(smiles) is None:
         return Card(label, style, "", tuple(lines), smiles=smiles, reason=REASONS.get(reason, reason))
-    content = base64.b64encode(chem_draw.grid([smiles]).encode()).decode("ascii")
+    content = base64.b64encode(drawing.grid([smiles]).encode()).decode("ascii")
     return Card(label, style, "", tuple(lines), smiles=smiles, picture=f"data:image/svg+xml;base64,{content}")
 
 

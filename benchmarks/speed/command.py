@@ -14,7 +14,7 @@ from tabulate import tabulate
 from threadpoolctl import threadpool_info
 from tqdm import tqdm
 
-from benchmarks.circumstances import circumstances
+from benchmarks.circumstances import collect_provenance
 from benchmarks.speed.measure import FEWEST_TURNS, Comparison, Options, Result, measure
 from seqtutor_envs.command import scoring_processes, set_threads
 from seqtutor_envs.files import write_atomically
@@ -145,7 +145,7 @@ def describe_machine() -> dict[str, Any]:
     """Return machine, versions, load and the threads of each library, which every number depends on."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     threads = {f"{pool['internal_api']} {pool['version']}": pool["num_threads"] for pool in threadpool_info()}
-    return {**circumstances(), "load_before": load, "threads": threads}
+    return {**collect_provenance(), "load_before": load, "threads": threads}
 
 
 def machine_text(facts: dict[str, Any]) -> str:

@@ -62,7 +62,7 @@ def score_text(tokens: NDArray[np.int64]) -> str:
 def log_p_text(tokens: NDArray[np.int64], prior: Prior) -> str:
     """Format one line: log p of a melody [T]. Raise ValueError on a prior over other tokens."""
     from seqtutor_envs import checks
-    from seqtutor_envs.judge import sequence_log_probs
+    from seqtutor_envs.metrics import sequence_log_probs
     from seqtutor_envs.melody import MelodyTask
 
     checks.same_vocabulary(MelodyTask(), prior)

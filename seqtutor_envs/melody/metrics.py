@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from seqtutor_envs.judge import evaluate_samples
-from seqtutor_envs.melody import table1
-from seqtutor_envs.melody.table1 import PAPER_TABLE_1
+from seqtutor_envs.metrics import evaluate_samples
+from seqtutor_envs.melody import paper_table
+from seqtutor_envs.melody.paper_table import PAPER_TABLE_1
 from seqtutor_envs.melody.task import MelodyTask
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.task import Task
@@ -51,4 +51,4 @@ def table(
         raise ValueError(f"The melodies have {tokens.shape[1]} steps, the task's length is {task.length}.")
     row = evaluate_samples(task, tokens, None, prior, log_probs, c)
     row["distinct_melodies"] = row.pop("distinct_sequences")
-    return row if isinstance(task, MelodyTask) else table1.rows(task.checked(tokens)) | row
+    return row if isinstance(task, MelodyTask) else paper_table.rows(task.checked(tokens)) | row

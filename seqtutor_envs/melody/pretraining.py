@@ -14,10 +14,10 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from seqtutor_envs import ngram
+from seqtutor_envs.prior import ngram
 from seqtutor_envs.melody.corpus import SPLITS, Corpus, from_midi_folder, from_music21, from_npz
 from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB
-from seqtutor_envs.network import RecurrentNetwork
+from seqtutor_envs.prior.network import RecurrentNetwork
 from seqtutor_envs.pretrain import Settings, fit, options, token_nll
 from seqtutor_envs.prior import RecurrentPrior
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.melody import table1
+from seqtutor_envs.melody import paper_table
 from seqtutor_envs.melody.rules import RULE_NAMES, melody_rules, step_rules
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.task import RunOptions, SampleOptions, Task, named_weights
@@ -109,7 +109,7 @@ class MelodyTask(Task):
     def metrics(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
     ) -> dict[str, float]:
-        return table1.rows(self.checked(tokens))
+        return paper_table.rows(self.checked(tokens))
 
     @classmethod
     def run_options(cls) -> RunOptions:

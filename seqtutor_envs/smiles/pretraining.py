@@ -12,15 +12,15 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from seqtutor_envs import ngram
+from seqtutor_envs.prior import ngram
 from seqtutor_envs.files import safetensors_path
-from seqtutor_envs.network import RecurrentNetwork, resolve_precision
+from seqtutor_envs.prior.network import RecurrentNetwork, resolve_precision
 from seqtutor_envs.pretrain import Settings, check_checkpoint, fit, options, token_nll
 from seqtutor_envs.prior import RecurrentPrior
-from seqtutor_envs.smiles.bloom import SUFFIX, BloomFilter
+from seqtutor_envs.smiles.corpus.bloom import SUFFIX, BloomFilter
 from seqtutor_envs.smiles.chem import RDKIT_VERSION, canonical
 from seqtutor_envs.smiles.corpus import Corpus, Rules, counted, read, sha256_of
-from seqtutor_envs.smiles.reading import columns, moses_records, named, records
+from seqtutor_envs.smiles.corpus.reading import columns, moses_records, named, records
 from seqtutor_envs.smiles.vocab import END, decode
 from seqtutor_envs.vocab import TokenVocab
 

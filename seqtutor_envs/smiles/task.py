@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from seqtutor_envs.checks import one_of, positive_integer
 from seqtutor_envs.prior import load_prior, padded
-from seqtutor_envs.smiles.chem_checks import CHECKS, ELEMENTS, checked_names
-from seqtutor_envs.smiles.chem_constraints import Constraints
+from seqtutor_envs.smiles.chem.checks import CHECKS, ELEMENTS, checked_names
+from seqtutor_envs.smiles.chem.constraints import Constraints
 from seqtutor_envs.smiles.objective import Objective
 from seqtutor_envs.smiles.rewards import DENSE_PROPERTIES, FROM_PROPERTY, MOLECULE_TERMS, PREFIX_TERMS, prefix_terms
 from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec
@@ -258,7 +258,7 @@ class SmilesTask(Task):
 
         Both "" if it is invalid.
         """
-        from seqtutor_envs.smiles.chem_compare import scaffold_of
+        from seqtutor_envs.smiles.chem.comparison import scaffold_of
 
         names = [score.canonical or "" for score in self.scorer(self.smiles(*self._checked(tokens, lengths)))]
         return [(name, scaffold_of(name) if name else "") for name in names]
@@ -268,7 +268,7 @@ class SmilesTask(Task):
     ) -> dict[str, float]:
         """Compute `metrics.table` of the strings, with novelty where `known` says what is not new."""
         from seqtutor_envs.smiles import metrics
-        from seqtutor_envs.smiles.bloom import BloomFilter
+        from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 
         known = None if self.known is None else BloomFilter.load(self.known)
         return metrics.table(self.smiles(*self._checked(tokens, lengths)), novelty=known)
@@ -280,7 +280,7 @@ class SmilesTask(Task):
     def render_rgb(self, tokens: NDArray[np.int64], episode_return: float) -> NDArray[np.uint8]:
         """Draw the molecule, or its SMILES so far where it is none; its properties, and the rewards' sum in nats."""
         from seqtutor_envs.smiles import chem
-        from seqtutor_envs.smiles.chem_draw import picture
+        from seqtutor_envs.smiles.chem.drawing import picture
 
         smiles = self.sequence(tokens)
         lines = [f"step {len(tokens)} of {self.length}, {self._verdict(tokens)}"]

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.judge import sequence_log_probs
-from seqtutor_envs.smiles import chem_draw, metrics
+from seqtutor_envs.metrics import sequence_log_probs
+from seqtutor_envs.smiles import metrics
+from seqtutor_envs.smiles.chem import drawing
 from seqtutor_envs.smiles.metrics import MoleculeSet
 from seqtutor_envs.smiles.task import SmilesTask
 from seqtutor_envs.task import FurtherResults
@@ -71,7 +72,7 @@ def csv_text(rows: list[dict[str, Any]]) -> str:
 
 def sdf_text(records: Iterable[Mapping[str, Any]]) -> str:
     """Return records with a "smiles" as an SDF: 2D coordinates, and all that a record holds as tags, to six digits."""
-    return chem_draw.sdf(
+    return drawing.sdf(
         [
             {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in record.items()}
             for record in records

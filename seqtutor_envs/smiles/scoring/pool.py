@@ -27,7 +27,7 @@ import seqtutor_envs
 
 Answer = Any  # a Score's fields, as JSON gives them back
 Score = Callable[[Sequence[str]], Sequence[Answer]]  # strings -> as many answers, by other processes
-COMMAND = (sys.executable, "-P", "-m", "seqtutor_envs.smiles.worker")  # -P: not the current directory's modules
+COMMAND = (sys.executable, "-P", "-m", "seqtutor_envs.smiles.scoring.worker")  # -P: not the current directory's modules
 CHUNK = 32  # molecules sent at once, at most; some 30 ms of scoring against .1 ms for the way there and back
 HANG_LIMIT = 600.0  # seconds for a molecule where no timeout is asked for; those of MOSES take .002
 GRACE = 5.0  # seconds after its limit until a worker that does not end itself, being stopped, is ended

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from seqtutor_envs.checks import positive_integer
 from seqtutor_envs.files import one_line
-from seqtutor_envs.smiles import functions
-from seqtutor_envs.smiles.oracle import OracleCounter
-from seqtutor_envs.smiles.transforms import Transform
+from seqtutor_envs.smiles.objective import user_function
+from seqtutor_envs.smiles.objective.oracle import OracleCounter
+from seqtutor_envs.smiles.objective.transforms import Transform
 
 CACHE_SIZE = 50_000  # scores
 NAMED_FAILURES = 3  # failures that are named one by one; later ones are only counted
@@ -81,8 +81,8 @@ class Objective:
     ) -> None:
         self.oracle = _counter(function, oracle_budget)
         self.named = function if isinstance(function, str) else None
-        self.path = self.named or functions.path_of(self.oracle.function)
-        self.source_hash = functions.source_hash(self.oracle.function)
+        self.path = self.named or user_function.path_of(self.oracle.function)
+        self.source_hash = user_function.source_hash(self.oracle.function)
         self.invalid_score = _finite("invalid_score", invalid_score)
         self.minimize, self.clip = bool(minimize), _ends(clip)
         self.transform = None if transform is None else Transform.of(transform)
@@ -158,9 +158,9 @@ class Objective:
         A batch that fails as a whole is asked for molecule by molecule.
         """
         try:
-            raw = functions.floats(self.oracle.function(list(smiles)), len(smiles))
+            raw = user_function.floats(self.oracle.function(list(smiles)), len(smiles))
         except Exception as error:
-            if isinstance(error, functions.WrongReturn) and not self._returned:
+            if isinstance(error, user_function.WrongReturn) and not self._returned:
                 raise UnusableObjective(f"The objective {self.path} {error}") from None
             if len(smiles) > 1:
                 return np.concatenate([self._raw([text]) for text in smiles])
@@ -208,7 +208,7 @@ class Objective:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
         if self.named:
-            self.oracle = self.oracle.with_function(functions.load(self.named))
+            self.oracle = self.oracle.with_function(user_function.load(self.named))
 
 
 def _counter(function: Any, budget: int | None) -> OracleCounter:
@@ -219,12 +219,12 @@ def _counter(function: Any, budget: int | None) -> OracleCounter:
         return function
     if isinstance(function, str):
         try:
-            function = functions.load(function)
+            function = user_function.load(function)
         except (TypeError, AttributeError) as error:
             raise UnusableObjective(str(error)) from None
     if not callable(function):
         kind = type(function).__name__
-        named = f"or its name, such as {functions.EXAMPLE}"
+        named = f"or its name, such as {user_function.EXAMPLE}"
         raise TypeError(f"objective must be a function of a list of SMILES {named}; not {kind}.")
     if isinstance(function, type):
         raise TypeError(f"objective must be a function; {function.__name__} is a class, pass an instance of it.")

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seqtutor_envs.cells import GATES
+from seqtutor_envs.prior.recurrent_step import GATES
 
 Precision = Literal["float32", "bfloat16"]  # of products while learning; weights and losses are float32 either way
 

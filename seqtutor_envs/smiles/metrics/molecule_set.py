@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.smiles import chem, chem_compare, chem_scores, reading
+from seqtutor_envs.smiles import chem
+from seqtutor_envs.smiles.chem import comparison
+from seqtutor_envs.smiles.chem import descriptors
+from seqtutor_envs.smiles.corpus import reading
 
 PROPERTIES = ("logp", "sa", "qed", "mw", "tpsa", "ring_penalty")
 SPLITS = ("train", "test", "test_scaffolds")  # MOSES'
@@ -88,18 +91,18 @@ class MoleculeSet:
     @cached_property
     def fingerprints(self) -> NDArray[np.uint8]:
         """Compute packed Morgan fingerprints, [M, 128]."""
-        rows = [chem_compare.fingerprint(mol) for mol in self._molecules()]
-        return np.stack(rows) if rows else np.zeros((0, chem_compare.FINGERPRINT_BITS // 8), np.uint8)
+        rows = [comparison.fingerprint(mol) for mol in self._molecules()]
+        return np.stack(rows) if rows else np.zeros((0, comparison.FINGERPRINT_BITS // 8), np.uint8)
 
     @cached_property
     def scaffolds(self) -> list[tuple[str, int]]:
         """Return the Murcko scaffold of each molecule, "" without rings, and its number of rings; [M]."""
-        return [chem_compare.scaffold(mol) for mol in self._molecules()]
+        return [comparison.scaffold(mol) for mol in self._molecules()]
 
     @cached_property
     def fragment_counts(self) -> Counter[str]:
         """Count how often each BRICS fragment occurs in the N strings."""
-        return self._counted(chem_compare.fragments(mol) for mol in self._molecules())
+        return self._counted(comparison.fragments(mol) for mol in self._molecules())
 
     @cached_property
     def scaffold_counts(self) -> Counter[str]:
@@ -114,7 +117,7 @@ class MoleculeSet:
     @cached_property
     def passes_filters(self) -> NDArray[np.bool_]:
         """Return whether each molecule passes MOSES' filters, [M]."""
-        return np.array([not chem_compare.failed_filter(mol) for mol in self._molecules()], np.bool_)
+        return np.array([not comparison.failed_filter(mol) for mol in self._molecules()], np.bool_)
 
     @cached_property
     def chosen(self) -> NDArray[np.int64]:
@@ -150,6 +153,6 @@ def read_smiles(path: str | os.PathLike[str], column: str | None = None, split: 
 
 
 def _properties(mol: Any) -> list[float]:
-    logp = chem_scores.logp(mol)
-    others = (function(mol) for function in (chem_scores.mw, chem_scores.tpsa, chem_scores.ring_penalty))
-    return [logp, chem_scores.sa(mol), chem_scores.qed(mol, logp), *others]
+    logp = descriptors.logp(mol)
+    others = (function(mol) for function in (descriptors.mw, descriptors.tpsa, descriptors.ring_penalty))
+    return [logp, descriptors.sa(mol), descriptors.qed(mol, logp), *others]

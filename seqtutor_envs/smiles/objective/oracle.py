@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from seqtutor_envs.checks import positive_integer
 from seqtutor_envs.files import hash64
-from seqtutor_envs.smiles.functions import floats
+from seqtutor_envs.smiles.objective.user_function import floats
 
 BEST, EVERY = 10, 100  # PMO's AUC top-10, one point every 100 calls
 

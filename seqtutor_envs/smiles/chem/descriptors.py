@@ -9,7 +9,7 @@ from typing import Any
 from rdkit import Chem
 from rdkit.Chem import rdMolDescriptors
 
-from seqtutor_envs.smiles.chem_qed import qed
+from seqtutor_envs.smiles.chem.exact_qed import qed
 
 __all__ = ["DESCRIPTORS", "PROPERTIES", "charge", "hba", "hbd", "logp", "mw", "qed", "ring_penalty", "rings"]
 __all__ += ["rotatable_bonds", "sa", "tpsa", "values"]

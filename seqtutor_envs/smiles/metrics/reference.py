@@ -1,6 +1,6 @@
 """What the training data of the shipped prior is like, in two kilobytes and without its SMILES: means, histograms.
 
-`python -m seqtutor_envs.smiles.histograms make WHEEL` makes data/smiles_reference.json anew; half a minute.
+`python -m seqtutor_envs.smiles.metrics.reference make WHEEL` makes data/smiles_reference.json anew; half a minute.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from seqtutor_envs.command import run
 from seqtutor_envs.files import write_atomically
 
-FILE = Path(__file__).parents[1] / "data" / "smiles_reference.json"
+FILE = Path(__file__).parents[2] / "data" / "smiles_reference.json"
 # Edges of equal bins: first, last, number; they hold all but the strangest molecules
 BINS = {"logp": (-4.0, 10.0, 56), "sa": (1.0, 8.0, 56), "qed": (0.0, 1.0, 40), "mw": (0.0, 800.0, 80)}
 
@@ -31,12 +31,12 @@ def make(wheel: Annotated[Path, tyro.conf.Positional], n: int = 20_000, out: Pat
         out: the JSON file to write.
     """
     from seqtutor_envs.smiles.chem import RDKIT_VERSION
-    from seqtutor_envs.smiles.molecule_set import MoleculeSet, read_smiles
+    from seqtutor_envs.smiles.metrics.molecule_set import MoleculeSet, read_smiles
 
     everything = read_smiles(wheel, split="train")
     molecules = MoleculeSet(everything[:: max(1, len(everything) // n)][:n])
     facts = {
-        "made_by": f"python -m seqtutor_envs.smiles.histograms make {wheel.name} --n {n}",
+        "made_by": f"python -m seqtutor_envs.smiles.metrics.reference make {wheel.name} --n {n}",
         "source": f"MOSES (Polykovskiy et al. 2020, from ZINC), {len(molecules):,} of {len(everything):,} molecules",
         "rdkit": RDKIT_VERSION,
         "molecules": len(molecules),
@@ -69,4 +69,4 @@ def _counts(values: NDArray[np.float64], edges: NDArray[np.float64]) -> list[int
 
 
 if __name__ == "__main__":
-    run({"make": make}, "python -m seqtutor_envs.smiles.histograms")
+    run({"make": make}, "python -m seqtutor_envs.smiles.metrics.reference")

@@ -24,7 +24,7 @@ FINGERPRINT_RADIUS = 2  # bonds: ECFP4's
 SCREEN_BITS = 2048  # of RDKit's pattern fingerprint, its default: of 480 PAINS patterns it leaves 30 to be tried
 SMALLEST_FORBIDDEN_RING = 8  # atoms
 FILTER_ELEMENTS = frozenset({"C", "N", "S", "O", "F", "Cl", "Br", "H"})
-MCF = Path(__file__).parents[1] / "data" / "mcf.csv"
+MCF = Path(__file__).parents[2] / "data" / "mcf.csv"
 PAINS = Path(RDConfig.RDDataDir) / "Pains" / "wehi_pains.csv"
 
 

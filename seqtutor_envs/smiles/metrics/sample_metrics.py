@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.judge import mean_and_error, sequence_log_probs
+from seqtutor_envs.metrics import mean_and_error, sequence_log_probs
 from seqtutor_envs.prior import Prior
-from seqtutor_envs.smiles import similarity
-from seqtutor_envs.smiles.bloom import BloomFilter
-from seqtutor_envs.smiles.molecule_set import PROPERTIES, MoleculeSet
+from seqtutor_envs.smiles.metrics import similarity
+from seqtutor_envs.smiles.corpus.bloom import BloomFilter
+from seqtutor_envs.smiles.metrics.molecule_set import PROPERTIES, MoleculeSet
 from seqtutor_envs.smiles.vocab import encode
 
 __all__ = ["MOSES_CHAR_RNN", "PROPERTIES", "MoleculeSet", "commonest_scaffolds", "nearest", "table"]

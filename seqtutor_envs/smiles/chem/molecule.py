@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogParams
 
-from seqtutor_envs.smiles.chem_scores import PROPERTIES, values
+from seqtutor_envs.smiles.chem.descriptors import PROPERTIES, values
 
 __all__ = ["PROPERTIES", "RDKIT_VERSION", "alerts", "canonical", "canonical_of", "parse", "properties"]
 

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seqtutor_envs.files import hash64, load_arrays, save_arrays
-from seqtutor_envs.smiles.bloom import BloomFilter
+from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 from seqtutor_envs.smiles.chem import canonical_of, parse
-from seqtutor_envs.smiles.chem_standard import CHANGES, fragments, parent
-from seqtutor_envs.smiles.reading import Record
+from seqtutor_envs.smiles.chem.standardize import CHANGES, fragments, parent
+from seqtutor_envs.smiles.corpus.reading import Record
 from seqtutor_envs.smiles.vocab import END, smiles_vocab, tokenize
 from seqtutor_envs.vocab import TokenVocab
 

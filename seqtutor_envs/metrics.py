@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs import checks
-from seqtutor_envs.masking import mask_prior
+from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.prior import Prior, padded, token_log_probs
 from seqtutor_envs.rewards import reward
 from seqtutor_envs.task import Task

@@ -10,7 +10,7 @@ from typing import Any
 
 from rdkit import Chem, rdBase
 
-from seqtutor_envs.smiles.chem_scores import DESCRIPTORS
+from seqtutor_envs.smiles.chem.descriptors import DESCRIPTORS
 
 
 @dataclass(frozen=True)

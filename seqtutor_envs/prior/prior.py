@@ -18,13 +18,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.cells import RecurrentStep, log_softmax, sample_tokens
+from seqtutor_envs.prior.recurrent_step import RecurrentStep, log_softmax, sample_tokens
 from seqtutor_envs.files import load_arrays, safetensors_path, save_arrays, write_atomically
 from seqtutor_envs.vocab import TokenVocab
 
 State = tuple[NDArray[Any], ...]
 Rows = TypeVar("Rows")
-DATA = Path(__file__).with_name("data")
+DATA = Path(__file__).parents[1] / "data"
 
 
 class Prior(ABC):

@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 from cachetools import LRUCache
 
 from seqtutor_envs.checks import one_of, positive_integer
-from seqtutor_envs.smiles import chem, chem_checks, chem_scores
-from seqtutor_envs.smiles.chem_constraints import Constraints
-from seqtutor_envs.smiles.pool import Ahead, WorkerPool
+from seqtutor_envs.smiles import chem
+from seqtutor_envs.smiles.chem import checks as chem_checks
+from seqtutor_envs.smiles.chem import descriptors
+from seqtutor_envs.smiles.chem.constraints import Constraints
+from seqtutor_envs.smiles.scoring.pool import Ahead, WorkerPool
 
 CACHE_SIZE = 50_000  # scores; 30 MB
 
@@ -86,7 +88,7 @@ def score(smiles: str, spec: ScoreSpec) -> Score:
     unmet = spec.constraints.unmet(mol)
     if unmet and spec.hard:
         return Score(f"constraint: {unmet[0]}", unmet=unmet)
-    return Score("", chem.canonical_of(mol), chem_scores.values(mol, spec.properties), unmet)
+    return Score("", chem.canonical_of(mol), descriptors.values(mol, spec.properties), unmet)
 
 
 def score_of(answer: list[Any]) -> Score:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs import loops
+from seqtutor_envs.prior import kernels
 
 Array = NDArray[np.float32]
 State = tuple[Array, ...]  # LSTM: h, c of layer 0, h, c of layer 1, ...; GRU: h of each layer. Each [N, H].
@@ -64,10 +64,10 @@ class RecurrentStep:
             inputs = np.empty_like(h)
             if self.cell == "lstm":
                 c = np.empty_like(h)
-                loops.lstm(product(h, w_hidden), table, rows, state[i * per + 1], inputs, c)
+                kernels.lstm(product(h, w_hidden), table, rows, state[i * per + 1], inputs, c)
                 new_state += [inputs, c]
             else:
-                loops.gru(product(h, w_hidden), table, rows, hidden_bias, h, inputs)
+                kernels.gru(product(h, w_hidden), table, rows, hidden_bias, h, inputs)
                 new_state.append(inputs)
         assert inputs is not None
         logits = inputs @ self._head
@@ -85,7 +85,7 @@ def product(h: Array, w_hidden: Array) -> Array:
     """
     n, columns = len(h), w_hidden.shape[1]
     if n == 1:
-        return loops.product_of_one(h, w_hidden)
+        return kernels.product_of_one(h, w_hidden)
     pieces = -(-n * w_hidden.size // SMALL_PRODUCT)
     if n > FEW or pieces == 1:
         return h @ w_hidden
@@ -97,7 +97,7 @@ def product(h: Array, w_hidden: Array) -> Array:
 
 def log_softmax(logits: Array) -> Array:
     """Take the log softmax of each row of float32 [N, V], in place; return its argument."""
-    loops.log_softmax(logits)
+    kernels.log_softmax(logits)
     return logits
 
 
@@ -106,7 +106,7 @@ def sample_tokens(log_probs: Array, rng: np.random.Generator) -> NDArray[np.int6
 
     The inverse of their distribution function at one draw a row.
     """
-    return loops.drawn(log_probs, rng.random(len(log_probs)))
+    return kernels.drawn(log_probs, rng.random(len(log_probs)))
 
 
 def check_shapes(weights: Mapping[str, Array], cell: str, num_layers: int) -> None:

@@ -1,4 +1,4 @@
-"""`python -m seqtutor_envs.smiles.worker`: a scoring process, which pool.py starts and feeds.
+"""`python -m seqtutor_envs.smiles.scoring.worker`: a scoring process, which pool.py starts and feeds.
 
 Lines of JSON on standard input: first {"spec": ScoreSpec.as_dict(), "limit": seconds}, then lists of SMILES. Lines of
 JSON on standard output: first [], when it is ready, then for each list its scores.

@@ -1,0 +1,31 @@
+"""Priors: frozen sequence models learned from data, their fast step, and how they are trained."""
+
+from __future__ import annotations
+
+from seqtutor_envs.prior.prior import (
+    Prior,
+    RecurrentPrior,
+    Rows,
+    State,
+    TablePrior,
+    draw_sequences,
+    find_prior,
+    load_prior,
+    padded,
+    token_log_probs,
+    weights_sha256,
+)
+
+__all__ = [
+    "Prior",
+    "RecurrentPrior",
+    "Rows",
+    "State",
+    "TablePrior",
+    "draw_sequences",
+    "find_prior",
+    "load_prior",
+    "padded",
+    "token_log_probs",
+    "weights_sha256",
+]

@@ -1,0 +1,13 @@
+"""Scoring: from a SMILES to validity and properties, in this process or in worker processes."""
+
+from __future__ import annotations
+
+from seqtutor_envs.smiles.scoring.scorer import Score, ScoreSpec, Scorer, score, score_of
+
+__all__ = [
+    "Score",
+    "ScoreSpec",
+    "Scorer",
+    "score",
+    "score_of",
+]
