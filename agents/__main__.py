@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agents.checkpoints import AGENT_FILE, recover, saved_task
-from agents.loading import agent_classes, agent_file, ours
+from agents.train.checkpoints import AGENT_FILE, recover, saved_task
+from agents.evaluate.load import agent_classes, agent_file, ours
 from agents.envs import get_vector_class
 from agents.task_options import check_format, task_options
 from seqtutor_envs import checks
@@ -77,7 +77,7 @@ def train(
         checkpoint_seconds: time between checkpoints.
         options: of the environment.
     """
-    from agents import training
+    from agents.train import run_folder
 
     recover(out)
     if resume:
@@ -100,7 +100,7 @@ def train(
                 raise
             what = "Unknown keyword: " if "unexpected keyword" in str(error) else ""
             raise ValueError(f"{what}{error}.") from None
-    training.run(learner, out, steps=steps, checkpoint_seconds=checkpoint_seconds, command=command)
+    run_folder.run(learner, out, steps=steps, checkpoint_seconds=checkpoint_seconds, command=command)
 
 
 def without_none(**options: Any) -> dict[str, Any]:
@@ -168,8 +168,8 @@ def evaluate(
         algorithm: class that wrote the zip, module:Class, where it cannot be told from the zip.
         options: of the environment.
     """
-    from agents import admission
-    from agents import evaluate as evaluation
+    from agents.evaluate import checks as agent_checks
+    from agents.evaluate import evaluation
 
     checks.positive_integer("n", n)
     given = json_object(env_kwargs, "--env-kwargs")
@@ -185,7 +185,7 @@ def evaluate(
             error = metrics.get(f"{name}_se")
             print(f"{name:28} {value:12.4f}" + (f" ± {error:.4f}" if error is not None else ""))
     if log_probs is None:
-        print(f"{'kl, j':28} {'unknown':>12} {admission.explain_missing_log_pi(agent)}")
+        print(f"{'kl, j':28} {'unknown':>12} {agent_checks.explain_missing_log_pi(agent)}")
     for line in further.lines:
         print(line)
     kept = finite({"n": n, "seed": seed, "env": env_id, "env_kwargs": kwargs, **further.facts, **metrics})
@@ -197,15 +197,15 @@ def load_with_env(
 ) -> tuple[Any, str, dict[str, Any], Path]:
     """Load the agent at `path`; return it, the id and keywords of the environment to evaluate it in, and the file that
     keeps the metrics."""
-    from agents import zips
+    from agents.evaluate import sb3_zips
 
-    zipped = zips.find_zip(path)
+    zipped = sb3_zips.find_zip(path)
     file = agent_file(path) if zipped is None else zipped
     if zipped is not None:
-        known = zips.identify_algorithm(zipped)  # before anything else, for it says what is wrong with the file
+        known = sb3_zips.identify_algorithm(zipped)  # before anything else, for it says what is wrong with the file
         if env is None:
             raise ValueError(f"{zipped} does not say what it learned in: add --env ID, and its --env-kwargs, if any.")
-        agent = zips.load_zip(zipped, trust, known if algorithm is None else algorithm)
+        agent = sb3_zips.load_zip(zipped, trust, known if algorithm is None else algorithm)
     elif algorithm is not None:
         raise ValueError("--algorithm is for zips of stable-baselines3.")
     else:

@@ -11,8 +11,8 @@ from typing import Any
 import gymnasium
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
-from agents.checkpoints import saved_task
-from agents.loading import agent_file
+from agents.train.checkpoints import saved_task
+from agents.evaluate.load import agent_file
 from agents.envs import get_vector_class
 from seqtutor_envs.task import SampleOptions, Task
 

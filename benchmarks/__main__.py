@@ -82,8 +82,8 @@ def main(args: list[str] | None = None) -> None:
 
     from benchmarks.log_z import log_z
     from benchmarks.report.command import report
-    from benchmarks.run import list_suites
-    from benchmarks.run import run as run_suite
+    from benchmarks.runner.run import list_suites
+    from benchmarks.runner.run import run as run_suite
     from benchmarks.speed.command import speed
     from benchmarks.tune import tune
 

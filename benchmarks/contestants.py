@@ -85,7 +85,7 @@ class Learner(Contestant):
         self.env = agent.get_env() if hasattr(agent, "get_env") else getattr(agent, "env", None)
 
     def learn(self, timesteps: int, seconds: float, clock: Clock, after_round: AfterRound | None = None) -> float:
-        from agents.budget import SecondsBudget
+        from agents.sb3.budget import SecondsBudget
 
         budget = SecondsBudget(seconds, clock)
         more = [] if after_round is None else [AfterEachRound(after_round)]
@@ -125,7 +125,7 @@ class Theirs(Contestant):
     def __init__(
         self, name: str, env_id: str, seed: int, env_kwargs: Mapping[str, Any], settings: Mapping[str, Any]
     ) -> None:
-        from agents.guide import KLPenaltyCallback, start_as_prior
+        from agents.sb3.prior_guide import KLPenaltyCallback, start_as_prior
         from agents.envs import get_vector_class
         from seqtutor_envs.sb3 import make_vec_env
 
@@ -213,7 +213,7 @@ def _parts(name: str, prior: Any) -> tuple[Any, str, dict[str, Any]]:
     if name != "ppo" and find_spec("sb3_contrib") is None:
         raise ImportError(f"{name} is sb3-contrib's: pip install sb3-contrib, or leave it out.")
     if "recurrent" not in name:
-        from agents.features import OneHotPrefix
+        from agents.sb3.one_hot_prefix import OneHotPrefix
 
         kwargs = {"features_extractor_class": OneHotPrefix}
         if name == "maskable_ppo":
@@ -225,7 +225,7 @@ def _parts(name: str, prior: Any) -> tuple[Any, str, dict[str, Any]]:
         return PPO, "MlpPolicy", kwargs
     from sb3_contrib import RecurrentPPO
 
-    from agents.guide import recurrent_policy_kwargs
+    from agents.sb3.prior_guide import recurrent_policy_kwargs
 
     from_prior = name == "recurrent_ppo_prior" or getattr(prior, "cell", None) == "lstm"
     return RecurrentPPO, "MlpLstmPolicy", recurrent_policy_kwargs(prior) if from_prior else {}
@@ -271,7 +271,7 @@ def sb3(
         kl_penalty: pay on-policy algorithms - log pi as well, so that they maximise J.
         settings: of the algorithm's constructor.
     """
-    from agents.guide import KLPenaltyCallback
+    from agents.sb3.prior_guide import KLPenaltyCallback
     from seqtutor_envs.sb3 import make_vec_env
 
     batch = make_vec_env(env, n_envs, env_kwargs=dict(env_kwargs))

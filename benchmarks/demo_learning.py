@@ -12,7 +12,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
 from agents import PsiLearning
-from agents.budget import NO_LIMIT, SecondsBudget
+from agents.sb3.budget import NO_LIMIT, SecondsBudget
 
 CURVE_POINTS = 150
 

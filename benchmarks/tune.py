@@ -18,12 +18,12 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from benchmarks import results
+from benchmarks.runner import results
 from benchmarks.domains import MELODY, domain, keywords
-from benchmarks.engines import LocalEngine, jobs_of
+from benchmarks.runner.local_engine import LocalEngine, jobs_of
 from benchmarks.experiment import Experiment
-from benchmarks.run import locked, plan, sweep
-from benchmarks.statistics import Interval, interval, mean, probability_of_improvement
+from benchmarks.runner.run import locked, plan, sweep
+from benchmarks.report.statistics import Interval, interval, mean, probability_of_improvement
 from benchmarks.suites import AGENTS
 from seqtutor_envs.command import json_object
 

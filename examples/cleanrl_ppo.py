@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
 from agents.evaluate import evaluate
-from agents.outside import LogPolicy
+from agents.evaluate.policies import LogPolicy
 
 Tensors = dict[str, torch.Tensor]
 State = tuple[torch.Tensor, torch.Tensor]  # of the LSTM, [N, H] each

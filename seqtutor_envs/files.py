@@ -12,7 +12,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -137,3 +138,19 @@ def import_by_name(name: str, example: str, search_here: bool = False) -> Any:
 def one_line(error: BaseException) -> str:
     """Return an error's type and message without line breaks."""
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def redirect(old: str, new: str) -> Callable[[str], Any]:
+    """Return a module's `__getattr__` that finds its names in the module `new` and warns that `old` goes in 0.3.
+
+    Files that stable-baselines3 pickled name some of our classes by the module in which they stood then.
+    """
+
+    def find(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        found = getattr(importlib.import_module(new), name)
+        warnings.warn(f"{old} goes in 0.3: import {name} from {new}.", DeprecationWarning, stacklevel=2)
+        return found
+
+    return find

@@ -28,7 +28,7 @@ class KLPenalty(VectorWrapper):  # without type parameters, as gymnasium 1.2's t
 
     The policy gradient needs no more than that: log pi is a number in the reward, without a gradient of its own.
     J needs gamma 1, and no entropy bonus, since -log pi is one already. stable-baselines3 has
-    `agents.guide.KLPenaltyCallback` instead, as it does not show log pi to an environment.
+    `agents.sb3.prior_guide.KLPenaltyCallback` instead, as it does not show log pi to an environment.
 
     Wrapped around it, RecordEpisodeStatistics records samples of J as `r`; within it, plain returns. Wherever the
     environment's infos tell `prior_log_prob`, `log_pi` and `kl` (log pi - log p) stand beside it. A call that begins a

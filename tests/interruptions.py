@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from seqtutor_envs import pretrain
+from seqtutor_envs.prior import fit as fitting
 
 
-class InterruptingBar(pretrain.tqdm):
+class InterruptingBar(fitting.tqdm):
     """Ctrl-C after so many batches of the training."""
 
     left = 0

@@ -29,7 +29,7 @@ from rdkit import Chem
 
 from agents import PsiLearning
 from agents.__main__ import main
-from agents.checkpoints import SHARE, Checkpoints
+from agents.train.checkpoints import SHARE, Checkpoints
 from agents.replay import Sequences
 from seqtutor_envs.smiles.runs.log import MoleculeLog
 

@@ -21,7 +21,7 @@ from benchmarks.authors_smiles import (
     primed,
     read_strings,
 )
-from benchmarks.perform import perform
+from benchmarks.runner.perform import perform
 from benchmarks.suites import AUTHORS_SMILES
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR

@@ -13,7 +13,7 @@ from recurrent_toys import random_prior
 
 from agents import PsiLearning
 from agents.baselines import FixedPolicy, PolicyGradient, UniformPolicy, estimate_advantage
-from agents.budget import SecondsBudget
+from agents.sb3.budget import SecondsBudget
 from agents.replay import Sequences
 from agents.targets import discounts
 from seqtutor_envs.exact import kl_optimum_policy, kl_policy_optimum

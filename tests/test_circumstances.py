@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import seqtutor_envs
-from benchmarks import circumstances as module
-from benchmarks.circumstances import collect_provenance, git_state
+from benchmarks.runner import provenance as module
+from benchmarks.runner.provenance import collect_provenance, git_state
 
 ROOT = Path(__file__).parents[1]
 

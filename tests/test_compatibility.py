@@ -24,7 +24,7 @@ import torch
 from stable_baselines3.common.logger import Logger
 
 import seqtutor_envs
-from agents.loading import agent_classes
+from agents.evaluate.load import agent_classes
 from seqtutor_envs.command import installed
 from seqtutor_envs.files import write_atomically
 from seqtutor_envs.sb3 import make_vec_env

@@ -194,10 +194,10 @@ SIGNATURES = {  # parameters by name, with their defaults; "self" is left out
         "env_kwargs": None,
         "trust": False,
     },
-    ("agents.guide", "KLPenaltyCallback"): {"weight": 1.0},
-    ("agents.guide", "recurrent_policy_kwargs"): {"prior": REQUIRED},
-    ("agents.guide", "start_as_prior"): {"model": REQUIRED, "prior": None},
-    ("agents.budget", "SecondsBudget"): {"seconds": REQUIRED},
+    ("agents.sb3.prior_guide", "KLPenaltyCallback"): {"weight": 1.0},
+    ("agents.sb3.prior_guide", "recurrent_policy_kwargs"): {"prior": REQUIRED},
+    ("agents.sb3.prior_guide", "start_as_prior"): {"model": REQUIRED, "prior": None},
+    ("agents.sb3.budget", "SecondsBudget"): {"seconds": REQUIRED},
     ("seqtutor_envs.wrappers", "KLPenalty"): {"env": REQUIRED, "weight": 1.0},
     ("benchmarks.experiment", "Experiment"): {
         "env": REQUIRED,
@@ -242,7 +242,7 @@ METHODS = {  # of classes: method -> parameters
         "render_rgb": {"tokens": REQUIRED, "episode_return": REQUIRED},
         "close": {},
     },
-    ("agents.outside", "LogPolicy"): {
+    ("agents.evaluate.policies", "LogPolicy"): {
         "step": {"observation": REQUIRED, "state": REQUIRED, "episode_start": REQUIRED, "action_masks": None}
     },
 }

@@ -15,7 +15,7 @@ from demo_toys import Page, demo, results_of, small_prior
 
 from agents import PsiLearning
 from agents.baselines import FixedPolicy
-from agents.budget import SecondsBudget
+from agents.sb3.budget import SecondsBudget
 from agents.evaluate import evaluate
 from benchmarks.demo import Settings, commands
 from benchmarks.demo_learning import LearningCurve

@@ -9,9 +9,9 @@ import time
 import pytest
 from sweep_toys import appears, ended, toy, waiting_processes
 
-from benchmarks.engines import LOG_LINES, LocalEngine, died, jobs_of, tail
-from benchmarks.perform import perform
-from benchmarks.results import log_path
+from benchmarks.runner.local_engine import LOG_LINES, LocalEngine, died, jobs_of, tail
+from benchmarks.runner.perform import perform
+from benchmarks.runner.results import log_path
 from seqtutor_envs.command import usable_cores
 
 LONG = 60.0  # seconds after which a test has failed; all of them take a few

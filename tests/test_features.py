@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import DQN, PPO
 
-from agents.features import OneHotPrefix
+from agents.sb3.one_hot_prefix import OneHotPrefix
 from seqtutor_envs.sb3 import make_vec_env
 
 EXACT = "SeqTutor-Exact-v0"

@@ -14,8 +14,8 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from agents import PsiLearning
-from agents.features import OneHotPrefix
-from agents.guide import KLPenaltyCallback
+from agents.sb3.one_hot_prefix import OneHotPrefix
+from agents.sb3.prior_guide import KLPenaltyCallback
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.exact import objective
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env

@@ -11,8 +11,8 @@ from recurrent_toys import random_prior
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.features import OneHotPrefix
-from agents.guide import recurrent_policy_kwargs, start_as_prior
+from agents.sb3.one_hot_prefix import OneHotPrefix
+from agents.sb3.prior_guide import recurrent_policy_kwargs, start_as_prior
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.prior import RecurrentPrior, load_prior

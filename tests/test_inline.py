@@ -8,7 +8,7 @@ import sys
 import pytest
 from sweep_toys import EXACT, KWARGS
 
-from benchmarks import results
+from benchmarks.runner import results
 from benchmarks.__main__ import REMOVED, main
 from benchmarks.experiment import Experiment
 from benchmarks.inline import Inline

@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from agents import PsiLearning
 from agents.evaluate import evaluate, sample_sequences
-from agents.outside import LogPolicy, Predictor, find_log_policy
+from agents.evaluate.policies import LogPolicy, Predictor, find_log_policy
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
 
 ROOT = Path(__file__).parents[1]

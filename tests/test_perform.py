@@ -15,11 +15,11 @@ from sweep_toys import EXACT, KWARGS, N, T, V, toy
 
 from agents import PsiLearning
 from agents.evaluate import evaluate
-from benchmarks import perform as module
+from benchmarks.runner import perform as module
 from benchmarks.contestants import made
 from benchmarks.domains import SEED_APART
 from benchmarks.experiment import Experiment
-from benchmarks.perform import CurveRecorder, Stopwatch, perform, weights_hash
+from benchmarks.runner.perform import CurveRecorder, Stopwatch, perform, weights_hash
 
 SETTINGS = {**SMALL, "n_envs": 8}
 PSI = Experiment(EXACT, "agents:PsiLearning", KWARGS, SETTINGS, steps=480, n=300, seed=5)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from recurrent_toys import CASES, assert_same_weights, plain_nll, random_weights, uneven
 
-from seqtutor_envs import pretrain
+from seqtutor_envs.prior import fit as fitting
 from seqtutor_envs.prior.network import RecurrentNetwork
-from seqtutor_envs.pretrain import Settings, chunks, fit, mean_nll, shuffled_batches, token_nll
+from seqtutor_envs.prior.fit import Settings, chunks, fit, mean_nll, shuffled_batches, token_nll
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.vocab import TokenVocab
 
@@ -105,9 +105,9 @@ def test_an_epoch_equals_a_plain_loop(tmp_path, monkeypatch, cell, batches):
     Every token of a piece weighs the same, whatever stands beside it in the batch.
     """
     sequences = uneven(6, longest=17)
-    monkeypatch.setattr(pretrain, "shuffled_batches", lambda *_: [np.array(batch) for batch in batches])
+    monkeypatch.setattr(fitting, "shuffled_batches", lambda *_: [np.array(batch) for batch in batches])
     settings = Settings(6, 1, cell, epochs=2, chunk=5, learning_rate=5e-2, max_grad_norm=0.3)
-    run = pretrain._Run(VOCAB, settings, tmp_path / "prior.safetensors", 9, {})
+    run = fitting._Run(VOCAB, settings, tmp_path / "prior.safetensors", 9, {})
     network = RecurrentNetwork.from_weights(run.network.weights(), cell)
     optimizer = torch.optim.Adam(network.parameters())
     clipped = []
@@ -129,7 +129,7 @@ def test_an_epoch_equals_a_plain_loop(tmp_path, monkeypatch, cell, batches):
             optimizer.step()
     assert True in clipped and False in clipped
     for epoch in range(2):
-        run.epoch(sequences, epoch, pretrain.tqdm(disable=True))
+        run.epoch(sequences, epoch, fitting.tqdm(disable=True))
     for name, expected in network.weights().items():
         np.testing.assert_allclose(run.network.weights()[name], expected, rtol=1e-4, atol=2e-5, err_msg=name)
 

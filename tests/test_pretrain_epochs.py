@@ -10,8 +10,8 @@ import torch
 from interruptions import InterruptingBar
 from recurrent_toys import assert_same_weights, needs_bfloat16, plain_nll, uneven
 
-from seqtutor_envs import pretrain
-from seqtutor_envs.pretrain import Settings, check_checkpoint, dealt, fit, options
+from seqtutor_envs.prior import fit as fitting
+from seqtutor_envs.prior.fit import Settings, check_checkpoint, dealt, fit, options
 from seqtutor_envs.vocab import TokenVocab
 
 VOCAB = TokenVocab(("a", "b", "c", "d"))
@@ -64,7 +64,7 @@ def test_an_epoch_trains_on_what_was_dealt(tmp_path):
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, batches, precision):
     """Bit for bit on one thread; 13 sequences make two batches an epoch and two epochs a pass, warm-up six of ten."""
     assert torch.get_num_threads() == 1
-    monkeypatch.setattr(pretrain, "WARMUP_SHARE", 0.6)
+    monkeypatch.setattr(fitting, "WARMUP_SHARE", 0.6)
     settings = Settings(6, 1, epochs=5, epoch_size=7, batch_size=4, chunk=5, warmup=6, dropout=0.2, precision=precision)
     arguments = uneven(), uneven(5, seed=1), VOCAB
 
@@ -74,7 +74,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, bat
     whole = fit(*arguments, tmp_path / "whole", settings, watch=watch)
     for part, count in enumerate(batches):
         with monkeypatch.context() as patch:
-            patch.setattr(pretrain, "tqdm", InterruptingBar)
+            patch.setattr(fitting, "tqdm", InterruptingBar)
             InterruptingBar.left = count
             with pytest.raises(KeyboardInterrupt, match="--resume"):
                 fit(*arguments, tmp_path / "parts", settings, resume=part > 0, watch=watch)
@@ -131,11 +131,11 @@ def test_half_precision_is_of_products_alone(tmp_path, cell):
 def test_watched_figures_stand_beside_the_losses_of_their_epoch(tmp_path, monkeypatch):
     shown = []
 
-    class Bar(pretrain.tqdm):
+    class Bar(fitting.tqdm):
         def set_postfix(self, figures):
             shown.append(figures)
 
-    monkeypatch.setattr(pretrain, "tqdm", Bar)
+    monkeypatch.setattr(fitting, "tqdm", Bar)
     validation = uneven(5, seed=1)
     own = []
 

@@ -12,9 +12,9 @@ import torch
 from interruptions import InterruptingBar
 from recurrent_toys import assert_same_weights, needs_bfloat16, plain_nll, uneven
 
-from seqtutor_envs import pretrain
+from seqtutor_envs.prior import fit as fitting
 from seqtutor_envs.files import load_arrays, save_arrays
-from seqtutor_envs.pretrain import Settings, fit
+from seqtutor_envs.prior.fit import Settings, fit
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.vocab import TokenVocab
 
@@ -24,7 +24,7 @@ QUICK = Settings(hidden_size=6, epochs=5, batch_size=4, chunk=5, learning_rate=1
 
 def interrupted_fit(monkeypatch, batches, *args, **kwargs):
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain, "tqdm", InterruptingBar)
+        patch.setattr(fitting, "tqdm", InterruptingBar)
         InterruptingBar.left = batches
         with pytest.raises(KeyboardInterrupt, match="--resume"):
             fit(*args, **kwargs)
@@ -178,7 +178,7 @@ def test_sequences_that_cannot_be_trained_on_are_errors(tmp_path, train, validat
 
 def test_a_loss_that_is_no_number_is_an_error_and_keeps_the_last_good_weights(tmp_path, monkeypatch):
     figures = iter([1.5, 1.4, math.nan])
-    monkeypatch.setattr(pretrain, "mean_nll", lambda *_: next(figures))
+    monkeypatch.setattr(fitting, "mean_nll", lambda *_: next(figures))
     with pytest.raises(ValueError, match="nan after epoch 3.*learning rate"):
         fit(uneven(), uneven(3), VOCAB, tmp_path / "prior", QUICK)
     assert RecurrentPrior.load(tmp_path / "prior").card["training"]["best_epoch"] == 2
@@ -186,6 +186,6 @@ def test_a_loss_that_is_no_number_is_an_error_and_keeps_the_last_good_weights(tm
 
 def test_a_place_where_nothing_can_be_written_shows_before_the_first_epoch(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
-    monkeypatch.setattr(pretrain._Run, "epoch", lambda *_: pytest.fail("trained first"))
+    monkeypatch.setattr(fitting._Run, "epoch", lambda *_: pytest.fail("trained first"))
     with pytest.raises(OSError, match="file"):
         fit(uneven(), uneven(3), VOCAB, tmp_path / "file" / "prior", QUICK)

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import progress as module
+from benchmarks.runner import progress as module
 from benchmarks.experiment import Experiment
-from benchmarks.progress import SweepProgress, duration
+from benchmarks.runner.progress import SweepProgress, duration
 
 TASK = "SeqTutor-Exact-v0 (length=3)"
 COST = (10.0, 20.0, 30.0, 40.0, 50.0)  # core-seconds, of each seed

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import results
-from benchmarks.engines import Engine, LocalEngine
+from benchmarks.runner import results
+from benchmarks.runner.local_engine import Engine, LocalEngine
 from benchmarks.experiment import expand
-from benchmarks.run import plan, sweep
+from benchmarks.runner.run import plan, sweep
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = expand(
@@ -65,7 +65,7 @@ def test_a_lost_nodes_experiments_are_run_again_and_results_equal_those_of_one_m
     ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[sweep]'")
     from ray.cluster_utils import Cluster
 
-    from benchmarks.ray_engine import RayEngine
+    from benchmarks.runner.ray_engine import RayEngine
 
     local, there = tmp_path / "local", tmp_path / "ray"
     sweep(plan(local, EXPERIMENTS, False), local, LocalEngine(1, local))
@@ -103,7 +103,7 @@ def test_an_address_without_ray_is_refused(tmp_path, capsys):
 
 
 def test_what_a_task_tells_is_taken_once():
-    from benchmarks.ray_engine import Watch
+    from benchmarks.runner.ray_engine import Watch
 
     watch = Watch()
     watch.tell("a", {})

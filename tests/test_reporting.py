@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import results
+from benchmarks.runner import results
 from benchmarks.__main__ import main
 from benchmarks.experiment import Experiment, expand
 from benchmarks.report.data import load_results

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import results
+from benchmarks.runner import results
 from benchmarks.experiment import Experiment
 
 ONE = Experiment("SeqTutor-Melody-v0", "agents:PsiLearning", {"c": 0.5}, {"gamma": 0.5}, steps=1000, seed=3, label="Ψ")

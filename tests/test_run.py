@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from sweep_toys import appears, ended, toy, waiting_processes, write_suite
 
-from benchmarks import results
+from benchmarks.runner import results
 from benchmarks.__main__ import main
-from benchmarks.perform import perform
-from benchmarks.run import locked
+from benchmarks.runner.perform import perform
+from benchmarks.runner.run import locked
 
 ROOT = Path(__file__).parents[1]
 GOOD = (toy("still"), toy("table", steps=240), toy("table", steps=240, seed=1))

@@ -15,7 +15,7 @@ from rdkit import Chem
 from interruptions import InterruptingBar
 from recurrent_toys import assert_same_weights
 
-from seqtutor_envs import pretrain
+from seqtutor_envs.prior import fit as fitting
 from seqtutor_envs.prior import network
 from seqtutor_envs.files import load_arrays, save_arrays
 from seqtutor_envs.prior.network import supports_bfloat16
@@ -161,7 +161,7 @@ def test_a_run_begun_in_bfloat16_goes_on_in_float32_where_the_cpu_lacks_it(tmp_p
     """As after a move to another machine; the checkpoint's own numbers are float32's, made here."""
     monkeypatch.setattr(network, "supports_bfloat16", lambda device: False)
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain, "tqdm", InterruptingBar)
+        patch.setattr(fitting, "tqdm", InterruptingBar)
         InterruptingBar.left = 2
         interrupted(capsys, "--file", chains, "--out", tmp_path / "p")
     arrays, facts = load_arrays(tmp_path / "p.checkpoint")
@@ -237,7 +237,7 @@ def test_a_resumed_run_reads_nothing_again_and_equals_an_uninterrupted_one(
     args = ["--file", chains, "--epoch-size", epoch_size, "--batch-size", 8]
     train(*args, "--out", tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain, "tqdm", InterruptingBar)
+        patch.setattr(fitting, "tqdm", InterruptingBar)
         InterruptingBar.left = 5 if epoch_size else 7  # in the second epoch
         said = interrupted(capsys, *args, "--out", tmp_path / "parts")
     assert "parts.safetensors holds the best weights so far; --resume goes on" in said
@@ -255,7 +255,7 @@ def test_a_resumed_run_reads_nothing_again_and_equals_an_uninterrupted_one(
 def test_other_molecules_or_other_rules_are_read_again(tmp_path, chains, monkeypatch, capsys):
     """What was kept of an interrupted run serves that run alone; another one's checkpoint is refused."""
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain, "tqdm", InterruptingBar)
+        patch.setattr(fitting, "tqdm", InterruptingBar)
         InterruptingBar.left = 1
         interrupted(capsys, "--file", chains, "--out", tmp_path / "p")
     with open(chains, "a") as file:

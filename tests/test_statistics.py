@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.statistics import (
+from benchmarks.report.statistics import (
     Interval,
     Scores,
     apart,

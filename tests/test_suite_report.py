@@ -18,7 +18,7 @@ from benchmarks.report.plots import mean_curve
 from benchmarks.report.sections import sections
 from benchmarks.report.style import assign_styles
 from benchmarks.report.tables import aggregate_table, best_of, improvement_table, main_tables
-from benchmarks.statistics import Interval
+from benchmarks.report.statistics import Interval
 
 NAN = float("nan")
 HIGHER, LOWER, NEAR = (Metric("x", "X", "", better) for better in ("higher", "lower", "near 0"))

@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from benchmarks import results
+from benchmarks.runner import results
 from benchmarks.__main__ import main
 from benchmarks.experiment import Experiment
 from benchmarks.tune import FRESH, Search

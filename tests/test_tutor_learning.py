@@ -26,7 +26,7 @@ from stable_baselines3.common.logger import configure
 
 from agents import GLearning, PsiLearning, QLearning
 from agents.baselines import PolicyGradient
-from agents.budget import SecondsBudget
+from agents.sb3.budget import SecondsBudget
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
 

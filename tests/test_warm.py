@@ -9,10 +9,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SCRIPT = """
 import os, sys, threading
-import benchmarks.warm
+import benchmarks.runner.warm
 before = set(sys.modules)
 from benchmarks.experiment import Experiment
-from benchmarks.perform import perform
+from benchmarks.runner.perform import perform
 tasks = len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 1  # elsewhere only Python's own
 print(tasks, threading.active_count())
 perform(Experiment("SeqTutor-Exact-v0", "agents:PsiLearning", {"length": 2}, {"n_envs": 4}, steps=32, n=4))

@@ -15,7 +15,8 @@ import pytest
 import torch
 from sb3_toys import EXACT, KWARGS, MODELS, algorithm, exact_env, learned
 
-from agents import PsiLearning, zips
+from agents import PsiLearning
+from agents.evaluate import sb3_zips
 from agents.evaluate import evaluate
 
 
@@ -43,8 +44,8 @@ def ppo_zip(tmp_path_factory):
 @pytest.mark.parametrize("obs_mode, steps", [("prefix", 0), ("dict", 0), ("token", 24)])
 def test_each_algorithm_is_known_by_its_zip(name, obs_mode, steps, tmp_path):
     learned(name, exact_env(obs_mode), steps).save(tmp_path / "model")
-    known = zips.identify_algorithm(tmp_path / "model.zip")
-    assert zips.import_class(known) is algorithm(name)
+    known = sb3_zips.identify_algorithm(tmp_path / "model.zip")
+    assert sb3_zips.import_class(known) is algorithm(name)
 
 
 @pytest.mark.parametrize("name", ["PPO", "MaskablePPO", "RecurrentPPO"])
@@ -53,7 +54,7 @@ def test_a_policy_class_of_ones_own_hides_no_algorithm(name, tmp_path):
     own = type("Own", (base,), {"__module__": __name__})
     learned(name, steps=0, policy=own).save(tmp_path / "model")
     assert json.loads(zipfile.ZipFile(tmp_path / "model.zip").read("data"))["policy_class"]["__module__"] == __name__
-    assert zips.import_class(zips.identify_algorithm(tmp_path / "model.zip")) is algorithm(name)
+    assert sb3_zips.import_class(sb3_zips.identify_algorithm(tmp_path / "model.zip")) is algorithm(name)
 
 
 class Bomb:
@@ -77,7 +78,7 @@ def test_nothing_is_unpickled_before_it_is_trusted(ppo_zip, tmp_path):
         return json.dumps(data)
 
     path = rewritten(ppo_zip, tmp_path / "bomb.zip", armed)
-    assert zips.identify_algorithm(path) == "stable_baselines3.ppo:PPO"
+    assert sb3_zips.identify_algorithm(path) == "stable_baselines3.ppo:PPO"
     with pytest.raises(ValueError, match="holds pickles, and loading one runs whatever code is in it.*--trust"):
         evaluate(path, EXACT, 5, env_kwargs=KWARGS)
     assert not (tmp_path / "exploded").exists()
@@ -106,17 +107,17 @@ def test_loading_leaves_the_global_generators_alone(ppo_zip):
         return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
 
     before = states()
-    model = zips.load_zip(ppo_zip, trust=True)
+    model = sb3_zips.load_zip(ppo_zip, trust=True)
     assert states() == before and model.device.type == "cpu" and model.seed == 0
 
 
 def test_an_algorithm_can_be_named(tmp_path):
     ars = pytest.importorskip("sb3_contrib", reason="ARS is sb3-contrib's, which is optional").ARS
     ars("LinearPolicy", exact_env(), seed=0, device="cpu").save(tmp_path / "ars")
-    assert zips.identify_algorithm(tmp_path / "ars.zip") is None
+    assert sb3_zips.identify_algorithm(tmp_path / "ars.zip") is None
     with pytest.raises(ValueError, match="name its class, --algorithm module:Class, or load it in a program"):
         evaluate(tmp_path / "ars", EXACT, 5, env_kwargs=KWARGS, trust=True)
-    assert type(zips.load_zip(tmp_path / "ars.zip", True, "sb3_contrib:ARS")) is ars
+    assert type(sb3_zips.load_zip(tmp_path / "ars.zip", True, "sb3_contrib:ARS")) is ars
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_an_algorithm_can_be_named(tmp_path):
 )
 def test_a_wrong_algorithm_is_one_clear_line(name, error, says, ppo_zip):
     with pytest.raises(error, match=says) as caught:
-        zips.load_zip(ppo_zip, True, name)
+        sb3_zips.load_zip(ppo_zip, True, name)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -144,7 +145,7 @@ def test_a_library_that_is_missing_is_named(ppo_zip, monkeypatch):
     monkeypatch.setitem(sys.modules, "sb3_contrib", None)
     monkeypatch.delitem(sys.modules, "sb3_contrib.trpo", raising=False)
     with pytest.raises(ImportError, match="TRPO needs the module sb3_contrib.*pip install sb3-contrib"):
-        zips.load_zip(ppo_zip, True, "sb3_contrib.trpo:TRPO")
+        sb3_zips.load_zip(ppo_zip, True, "sb3_contrib.trpo:TRPO")
 
 
 def test_a_model_that_cannot_be_loaded_says_which_version_wrote_it(ppo_zip, tmp_path):
@@ -154,7 +155,7 @@ def test_a_model_that_cannot_be_loaded_says_which_version_wrote_it(ppo_zip, tmp_
         lambda name, content: {"_stable_baselines3_version": b"0.11.1\n", "policy.pth": b"lost"}.get(name, content),
     )
     with pytest.raises(ValueError, match=r"old.zip, saved by stable-baselines3 0.11.1, cannot be loaded as PPO \("):
-        zips.load_zip(path, True)
+        sb3_zips.load_zip(path, True)
 
 
 # -- files that are none ----------------------------------------------------------------------------------------------
@@ -203,16 +204,16 @@ def test_a_zip_that_was_cut_short_anywhere_is_named_as_that(share, ppo_zip, tmp_
     whole = ppo_zip.read_bytes()
     (tmp_path / "cut.zip").write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(ValueError, match="cut.zip is a damaged zip, perhaps cut short"):
-        zips.identify_algorithm(tmp_path / "cut.zip")
+        sb3_zips.identify_algorithm(tmp_path / "cut.zip")
 
 
 def test_paths_mean_zips_or_our_own_files(ppo_zip, tmp_path):
-    assert zips.find_zip(ppo_zip) == zips.find_zip(ppo_zip.with_suffix("")) == ppo_zip
+    assert sb3_zips.find_zip(ppo_zip) == sb3_zips.find_zip(ppo_zip.with_suffix("")) == ppo_zip
     bare = tmp_path / "bare"
     bare.write_bytes(ppo_zip.read_bytes())
-    assert zips.find_zip(bare) == bare
+    assert sb3_zips.find_zip(bare) == bare
     PsiLearning(EXACT, n_envs=4).save(tmp_path / "agent")
     for path in (tmp_path, tmp_path / "agent", tmp_path / "agent.safetensors", tmp_path / "none"):
-        assert zips.find_zip(path) is None
+        assert sb3_zips.find_zip(path) is None
     with pytest.raises(FileNotFoundError, match="No agent in .*none: `python -m agents train` writes"):
         evaluate(tmp_path / "none", EXACT, 5)

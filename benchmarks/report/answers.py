@@ -13,7 +13,7 @@ from benchmarks.report import metrics
 from benchmarks.report.data import Arm, Task, gaps_over_tasks
 from benchmarks.report.metrics import Metric
 from benchmarks.report.tables import FEW_TASKS, best_of
-from benchmarks.statistics import apart, interval, mean
+from benchmarks.report.statistics import apart, interval, mean
 from seqtutor_envs.melody.metrics import PAPER_TABLE_1
 
 SOME = 2  # rivals that a sentence names

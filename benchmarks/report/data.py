@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks import results as files
+from benchmarks.runner import results as files
 from benchmarks.experiment import Experiment, reseeded
 from benchmarks.report.metrics import RETURN, SCORE, Metric
 from benchmarks.report.names import describe_differences, short_task_names
-from benchmarks.statistics import Interval, interval, mean
+from benchmarks.report.statistics import Interval, interval, mean
 from benchmarks.suites import Suite
 
 Scores = NDArray[np.float64]  # [runs]

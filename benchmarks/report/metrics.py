@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from benchmarks.statistics import Interval
+from benchmarks.report.statistics import Interval
 
 NEAR_ZERO = 0.12  # autocorrelations up to here count as good: the paper's largest is .10
 MOST_DIGITS = 5  # after the point, of a number with two significant digits

@@ -16,7 +16,7 @@ from benchmarks.report.data import Arm, Gaps, Task, gaps_over_tasks, mean_interv
 from benchmarks.report.drawing import Plot, dress, line
 from benchmarks.report.metrics import Metric
 from benchmarks.report.style import DATA, INK, PAPER, PRIOR, PRIOR_MARKER, SOFT, Style
-from benchmarks.statistics import Interval, interval, mean, performance_profile
+from benchmarks.report.statistics import Interval, interval, mean, performance_profile
 
 Looks = Mapping[str, Style]
 POINTS = 30  # of a curve, at most

@@ -11,7 +11,7 @@ from tabulate import tabulate
 from benchmarks.report import metrics
 from benchmarks.report.data import Arm, Gaps, Task, gaps_over_tasks, pair_by_seed, point_if_fixed
 from benchmarks.report.metrics import Metric, Values
-from benchmarks.statistics import Interval, Statistic, apart, interval, iqm, mean, probability_of_improvement
+from benchmarks.report.statistics import Interval, Statistic, apart, interval, iqm, mean, probability_of_improvement
 
 FEW_TASKS = 3  # up to so many have a table each; more share one
 SIGN_TEST = 6  # pairs, the fewest of which all on one side have a two-sided p below .05 (2 / 2^6 = .03)

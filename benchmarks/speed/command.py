@@ -14,7 +14,7 @@ from tabulate import tabulate
 from threadpoolctl import threadpool_info
 from tqdm import tqdm
 
-from benchmarks.circumstances import collect_provenance
+from benchmarks.runner.provenance import collect_provenance
 from benchmarks.speed.measure import FEWEST_TURNS, Comparison, Options, Result, measure
 from seqtutor_envs.command import scoring_processes, set_threads
 from seqtutor_envs.files import write_atomically

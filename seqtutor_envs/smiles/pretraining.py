@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from seqtutor_envs.prior import ngram
 from seqtutor_envs.files import safetensors_path
 from seqtutor_envs.prior.network import RecurrentNetwork, resolve_precision
-from seqtutor_envs.pretrain import Settings, check_checkpoint, fit, options, token_nll
+from seqtutor_envs.prior.fit import Settings, check_checkpoint, fit, options, token_nll
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.smiles.corpus.bloom import SUFFIX, BloomFilter
 from seqtutor_envs.smiles.chem import RDKIT_VERSION, canonical

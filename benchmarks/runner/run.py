@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal
 import tyro
 from tabulate import tabulate
 
-from benchmarks import results
-from benchmarks.circumstances import collect_provenance, git_state
-from benchmarks.engines import Engine, LocalEngine, jobs_of
+from benchmarks.runner import results
+from benchmarks.runner.provenance import collect_provenance, git_state
+from benchmarks.runner.local_engine import Engine, LocalEngine, jobs_of
 from benchmarks.experiment import Experiment
 from benchmarks.inline import Inline
-from benchmarks.progress import SweepProgress, duration, named
+from benchmarks.runner.progress import SweepProgress, duration, named
 from benchmarks.suites import RESULTS, SUITES, Suite, cost, save_suite, suite_named
 
 TICK = 0.5  # seconds that the runner waits for news before it looks after itself
@@ -214,7 +214,7 @@ def make_engine(
 ) -> Engine:
     """Return the engine of that name. Raises ImportError if Ray is not installed."""
     if engine == "ray":
-        from benchmarks.ray_engine import RayEngine
+        from benchmarks.runner.ray_engine import RayEngine
 
         return RayEngine(jobs, address, limit, source)
     return LocalEngine(jobs_of(jobs), folder, limit)

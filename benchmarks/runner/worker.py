@@ -47,7 +47,7 @@ def work(experiment: Experiment, pipe: Connection, lifeline: Connection, log: Pa
 def outcome(experiment: Experiment, pipe: Any) -> tuple[str, dict[str, Any]]:
     """Run an experiment. Return ("done", result), or ("failed", {"reason"}) with the traceback in the log."""
     try:
-        from benchmarks.perform import perform
+        from benchmarks.runner.perform import perform
 
         one_thread()
         result = perform(experiment, lambda progress: pipe.send(("progress", progress)))

@@ -1,11 +1,11 @@
 """What the server that workers are forked from does first, once for all of them: import this module.
 
-Besides benchmarks.perform and torch it imports what those import late, at the first agent, sample and judgement: two
+Besides benchmarks.runner.perform and torch it imports what those import late, at the first agent, sample and judgement: two
 seconds of each experiment. It must not learn: torch's autograd starts a thread, and a process that has one cannot be
 forked.
 """
 
-import benchmarks.perform  # noqa: F401
+import benchmarks.runner.perform  # noqa: F401
 from agents.evaluate import evaluate
 from benchmarks.contestants import made
 from seqtutor_envs.command import one_thread

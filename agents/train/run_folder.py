@@ -9,8 +9,8 @@ from typing import Any
 
 from stable_baselines3.common.logger import Logger, make_output_format
 
-from agents.checkpoints import AGENT_FILE, Checkpoints
-from agents.record import Record
+from agents.train.checkpoints import AGENT_FILE, Checkpoints
+from agents.train.record import Record
 from seqtutor_envs.command import warnings_in_one_line
 from seqtutor_envs.task import RunLog
 

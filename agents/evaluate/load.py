@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agents import zips
-from agents.checkpoints import AGENT_FILE, read_facts
+from agents.evaluate import sb3_zips
+from agents.train.checkpoints import AGENT_FILE, read_facts
 from seqtutor_envs.files import safetensors_path
 
 
@@ -27,8 +27,8 @@ def load(path: str | os.PathLike[str], trust: bool = False) -> Any:
         FileNotFoundError, ValueError, ImportError: in one line.
     """
     path = Path(path)
-    zipped = zips.find_zip(path)
-    return ours(agent_file(path)) if zipped is None else zips.load_zip(zipped, trust)
+    zipped = sb3_zips.find_zip(path)
+    return ours(agent_file(path)) if zipped is None else sb3_zips.load_zip(zipped, trust)
 
 
 def agent_file(path: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.record import RECORD_FILE, Record
+from agents.train.record import RECORD_FILE, Record
 from agents.envs import get_vector_class
 from seqtutor_envs.files import load_arrays
 from seqtutor_envs.task import Round, RunLog, Task

@@ -2,7 +2,7 @@
 
 An agent is one of these, tried in this order:
 - `sample(n, seed) -> tokens, lengths` and `log_prob(tokens, lengths) -> [n]`: ours, or any like them;
-- a model of stable-baselines3 or sb3-contrib, or its policy (agents/outside.py);
+- a model of stable-baselines3 or sb3-contrib, or its policy (agents/evaluate/policies.py);
 - `predict(observation, state, episode_start, deterministic)`: no KL and no J, unless it has `log_prob` as well;
 - a function from observations of N sequences to probabilities [N, V], arrays or torch tensors;
 - the path of a saved one: a file or folder of ours, or a stable-baselines3 zip.
@@ -24,7 +24,9 @@ from gymnasium.error import Error as GymnasiumError
 from numpy.typing import NDArray
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
-from agents import admission, loading, outside
+from agents.evaluate import checks as agent_checks
+from agents.evaluate import load
+from agents.evaluate import policies
 from seqtutor_envs import checks
 from seqtutor_envs.prior.recurrent_step import sample_tokens
 from seqtutor_envs.env import SequenceTutorVectorEnv
@@ -73,7 +75,7 @@ def evaluate(
             cannot be loaded. A forbidden token is the environment's own error.
     """
     if isinstance(agent, (str, os.PathLike)):
-        agent = loading.load(agent, trust)
+        agent = load.load(agent, trust)
     with closing(make_env(agent, env_id, n, {**(env_kwargs or {}), **more_env_kwargs})) as env:
         return evaluate_in_env(env, agent, n, seed)[0]
 
@@ -82,7 +84,7 @@ def evaluate_in_env(env: SequenceTutorVectorEnv, agent: Any, n: int, seed: int) 
     """Evaluate in a batch that `make_env` made for the agent; return metrics and the sequences."""
     samples = sample_sequences(agent, env, n, seed)
     if samples.log_probs is None:
-        warnings.warn(f"No KL and no J: {admission.explain_missing_log_pi(agent)}", stacklevel=3)
+        warnings.warn(f"No KL and no J: {agent_checks.explain_missing_log_pi(agent)}", stacklevel=3)
     return compute_metrics(env, samples.tokens, samples.lengths, samples.log_probs), samples
 
 
@@ -93,8 +95,8 @@ def make_env(agent: Any, env_id: str, n: int, kwargs: Mapping[str, Any]) -> Sequ
         ValueError: this is no agent, there is no such environment, or it is not one for this agent.
     """
     checks.positive_integer("n", n)
-    admission.check_agent(agent)
-    mode = None if hasattr(agent, "sample") else outside.find_obs_mode(agent)
+    agent_checks.check_agent(agent)
+    mode = None if hasattr(agent, "sample") else policies.find_obs_mode(agent)
     kwargs = ({} if mode is None else {"obs_mode": mode}) | dict(kwargs)
     try:
         env = gym.make_vec(env_id, num_envs=min(n, PARALLEL), autoreset_mode="SameStep", infos="end", **kwargs)
@@ -106,7 +108,7 @@ def make_env(agent: Any, env_id: str, n: int, kwargs: Mapping[str, Any]) -> Sequ
         env.close()
         raise ValueError(f"{env_id} is no environment of this library: it has no native batch.")
     try:
-        admission.check_spaces(agent, env)
+        agent_checks.check_spaces(agent, env)
     except ValueError:
         env.close()
         raise
@@ -121,7 +123,7 @@ def sample_sequences(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int)
     else:
         samples = roll_out(agent, env, n, seed)
     if samples.log_probs is None and hasattr(agent, "log_prob"):
-        return samples._replace(log_probs=admission.ask_log_probs(agent, samples.tokens, samples.lengths))
+        return samples._replace(log_probs=agent_checks.ask_log_probs(agent, samples.tokens, samples.lengths))
     return samples
 
 
@@ -130,7 +132,7 @@ def roll_out(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Samp
 
     Every environment generates ceil(n / num_envs) sequences, so that no sequence is favoured for being short.
     """
-    policy = outside.find_log_policy(agent) or outside.Predictor(agent)
+    policy = policies.find_log_policy(agent) or policies.Predictor(agent)
     rng = np.random.default_rng(seed)
     rounds = -(-n // env.num_envs)
     tokens = np.full((env.num_envs, rounds, env.task.length), env.task.vocab.start)
@@ -143,11 +145,11 @@ def roll_out(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Samp
     while (which < rounds).any():
         live = every[which < rounds]
         now = which[live]
-        if isinstance(policy, outside.Predictor):
+        if isinstance(policy, policies.Predictor):
             actions, state = policy.step(observation, state, start)
         else:
             rows, state = policy.step(observation, state, start, env.action_masks())
-            admission.check_num_actions(rows.shape[1], env)
+            agent_checks.check_num_actions(rows.shape[1], env)
             actions = sample_tokens(rows.astype(np.float32), rng)
             log_probs[live, now] += rows[live, actions[live]]
         observation, _, terminated, truncated, _ = env.step(actions)
@@ -158,7 +160,7 @@ def roll_out(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Samp
         start = terminated | truncated
         which += start
     tokens, lengths = tokens.swapaxes(0, 1).reshape(-1, env.task.length)[:n], lengths.T.reshape(-1)[:n]
-    return Samples(tokens, lengths, None if isinstance(policy, outside.Predictor) else log_probs.T.reshape(-1)[:n])
+    return Samples(tokens, lengths, None if isinstance(policy, policies.Predictor) else log_probs.T.reshape(-1)[:n])
 
 
 def compute_metrics(

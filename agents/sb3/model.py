@@ -25,7 +25,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents import saving
 from agents.diversity import Diversity
 from agents.envs import AnyEnv, get_env_attribute, is_batched, make_batch
-from agents.figures import Recent
+from agents.training_metrics import Recent
 from agents.networks import Policy
 from agents.rollouts import Rollouts
 from seqtutor_envs.env import SequenceTutorVectorEnv

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.engines import Engine, Event, tail
+from benchmarks.runner.local_engine import Engine, Event, tail
 from benchmarks.experiment import Experiment
 
 LOSSES = 5  # nodes that may be lost under one experiment; after that it may well be the cause
@@ -178,7 +178,7 @@ class Told:
 
 def performed(experiment: Experiment, watch: Any, path: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
     """Run an experiment on a node. Return ("done", result) or ("failed", {"reason", "log"})."""
-    from benchmarks.worker import outcome, print_to
+    from benchmarks.runner.worker import outcome, print_to
     from seqtutor_envs.command import keep_freed_memory
 
     told = Told(watch, experiment.id)

@@ -47,7 +47,7 @@ def memory_gib() -> float | None:
 
 def git_state() -> dict[str, Any] | None:
     """Read the commit of this code, and whether it was changed since. Return None without a checkout."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     try:
         asked = [("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no", "--", "..")]
         commit, changes = (

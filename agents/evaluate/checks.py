@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from agents.outside import PREDICT, LogPolicy, convert_to_floats
+from agents.evaluate.policies import PREDICT, LogPolicy, convert_to_floats
 from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.prior import Prior

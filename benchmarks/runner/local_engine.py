@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from benchmarks.experiment import Experiment
-from benchmarks.results import log_path
-from benchmarks.worker import work
+from benchmarks.runner.results import log_path
+from benchmarks.runner.worker import work
 
 GRACE = 5.0  # seconds between asking a process to end and making it
 LOG_LINES = 30  # of a failure's log that its file keeps
@@ -88,7 +88,7 @@ class LocalEngine(Engine):
         self._jobs, self._folder, self._time_limit = jobs, folder, time_limit
         kinds = multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in kinds else "spawn")
-        self._context.set_forkserver_preload(["benchmarks.warm"])
+        self._context.set_forkserver_preload(["benchmarks.runner.warm"])
         self._running: list[Running] = []
 
     @property

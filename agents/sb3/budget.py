@@ -1,0 +1,32 @@
+"""Learn until the clock says so, instead of for a number of timesteps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+NO_LIMIT = 10**12  # timesteps that no budget of seconds reaches
+
+
+class SecondsBudget(BaseCallback):
+    """Stops `learn` at the end of the round in which `seconds` of the clock are spent.
+
+    Args:
+        seconds: how many.
+        clock: this process's CPU time, by default: the same work counts the same on a busy machine, and several threads
+            spend it several times as fast. It misses the work of scoring processes, with which `time.perf_counter` is
+            the fair one.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.process_time) -> None:
+        super().__init__()
+        self.seconds, self.clock, self.spent = seconds, clock, 0.0
+
+    def _on_training_start(self) -> None:
+        self._begin = self.clock() - self.spent
+
+    def _on_step(self) -> bool:
+        self.spent = self.clock() - self._begin
+        return self.spent < self.seconds

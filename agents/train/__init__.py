@@ -1,0 +1,1 @@
+"""One run of `python -m agents train`: its folder, its checkpoints and its record."""

@@ -1,0 +1,188 @@
+"""One experiment, from data to result: make an agent, let it learn under its budget, evaluate it."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from agents.sb3.budget import NO_LIMIT
+from agents.evaluate import evaluate, evaluate_in_env, make_env
+from benchmarks.runner.provenance import collect_provenance
+from benchmarks.contestants import Contestant, made
+from benchmarks.domains import CLOCKS, SEED_APART, Clock, domain
+from benchmarks.experiment import Experiment
+from seqtutor_envs.metrics import sequence_log_probs
+from seqtutor_envs.prior.masking import mask_prior
+
+POINTS = 12  # of a learning curve, the start and the end among them
+CURVE_SHARE, CURVE_LEAST = 10, 200  # a point is judged on n / 10 sequences, and on 200 at least, or all n
+CURVE = ("j", "j_se", "kl", "task_return", "distinct", "gap")
+SAMPLES = 8
+OnProgress = Callable[[dict[str, Any]], None]
+
+
+class Stopwatch:
+    """A clock that stands still within `paused()`."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._left_out = clock, 0.0
+        self._stopped_at: float | None = None
+
+    def __call__(self) -> float:
+        return (self._clock() if self._stopped_at is None else self._stopped_at) - self._left_out
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self._stopped_at = self._clock()
+        yield
+        self._left_out += self._clock() - self._stopped_at
+        self._stopped_at = None
+
+
+class CurveRecorder:
+    """Record a learning curve: evaluate an agent on a few sequences after each share of its budget.
+
+    Args:
+        experiment: what is learned.
+        agent: who learns.
+        on_progress: called with each point.
+    """
+
+    def __init__(self, experiment: Experiment, agent: Contestant, on_progress: OnProgress) -> None:
+        self.experiment, self.agent, self.on_progress = experiment, agent, on_progress
+        self.clocks = {name: Stopwatch(clock) for name, clock in CLOCKS.items()}
+        self.points: list[dict[str, Any]] = []
+        self.n = min(experiment.n, max(CURVE_LEAST, experiment.n // CURVE_SHARE))
+        self._begin = {name: clock() for name, clock in self.clocks.items()}
+
+    def clock(self) -> float:
+        """Read the clock of the budget."""
+        return self.clocks[domain(self.experiment.env).clock]()
+
+    def spent(self, which: Clock | None = None) -> float:
+        """Return the seconds of learning, by the clock of that name or of the budget."""
+        name = which or domain(self.experiment.env).clock
+        return self.clocks[name]() - self._begin[name]
+
+    def after_round(self) -> None:
+        """Add a point if one is due. Called after each round."""
+        steps, seconds = self.experiment.steps, self.experiment.seconds
+        share = self.agent.model.num_timesteps / steps if steps is not None else self.spent() / (seconds or math.inf)
+        if (POINTS - 1) * share >= len(self.points):
+            self.judge(min(1.0, share))
+
+    def judge(self, share: float) -> None:
+        """Add a point while the clocks stand still."""
+        with self.clocks["cpu"].paused(), self.clocks["wall"].paused(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the judge's, which come again at the end
+            seed = self.experiment.seed + SEED_APART
+            figures = evaluate(self.agent.model, self.experiment.env, self.n, seed, self.agent.env_kwargs)
+            point = {"timesteps": int(self.agent.model.num_timesteps), "seconds": round(self.spent(), 3)}
+            self.points.append(point | {name: float(figures[name]) for name in CURVE if name in figures})
+            self.on_progress({"share": share, "j": figures.get("j"), "task_return": figures["task_return"]})
+
+
+def perform(experiment: Experiment, on_progress: OnProgress = lambda progress: None) -> dict[str, Any]:
+    """Run an experiment in this process and return its result, as benchmarks.runner.results writes it.
+
+    Args:
+        on_progress: called with {"share": of the budget, "j", "task_return"}.
+
+    Raises whatever the agent or the environment raises.
+    """
+    begin = time.perf_counter()
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always", UserWarning)
+        agent = made(experiment.agent, experiment.env, experiment.seed, experiment.env_kwargs, experiment.agent_kwargs)
+        learned: dict[str, Any] = {"curve": [], "timesteps": 0}
+        if isinstance(agent, Contestant):
+            learned = learn(experiment, agent, on_progress)
+        judging = time.perf_counter()
+        kwargs = agent.env_kwargs if isinstance(agent, Contestant) else experiment.env_kwargs
+        model = agent.model if isinstance(agent, Contestant) else agent
+        judged = judge(experiment, model, kwargs)
+    end = time.perf_counter()
+    learning: dict[str, float] = learned.pop("seconds", {})
+    seconds = learning | {"judging_wall": end - judging, "total_wall": end - begin}
+    return {
+        **judged,
+        **learned,
+        "time": {name: round(value, 3) for name, value in seconds.items()},
+        "peak_memory_mib": round(peak_memory_mib(), 1),
+        "weights": weights_hash(model),
+        "warnings": list(dict.fromkeys(str(entry.message) for entry in noted)),
+        "seeds": {"learning": experiment.seed, "judging": experiment.seed + SEED_APART},
+        **collect_provenance(),
+    }
+
+
+def learn(experiment: Experiment, agent: Contestant, on_progress: OnProgress) -> dict[str, Any]:
+    """Let the agent learn under its budget. Return the curve, the counts and the seconds."""
+    curve = CurveRecorder(experiment, agent, on_progress)
+    try:
+        if experiment.steps is not None or experiment.seconds is not None:
+            curve.judge(0.0)
+            agent.learn(experiment.steps or NO_LIMIT, experiment.seconds or math.inf, curve.clock, curve.after_round)
+        seconds = {f"learning_{name}": curve.spent(name) for name in CLOCKS}
+        if curve.points and curve.points[-1]["timesteps"] < agent.model.num_timesteps:
+            curve.judge(1.0)
+    finally:
+        if agent.env is not None:
+            agent.env.close()
+    return {
+        "curve": curve.points,
+        "timesteps": int(agent.model.num_timesteps),
+        **agent.written(),
+        "counts": dict(getattr(getattr(agent, "task", None), "counts", {})),
+        "seconds": seconds,
+    }
+
+
+def judge(experiment: Experiment, model: Any, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Evaluate the agent. Return its metrics, the temperature, and the first of the sequences."""
+    with closing(make_env(model, experiment.env, experiment.n, env_kwargs)) as env:
+        figures, (tokens, lengths, _) = evaluate_in_env(env, model, experiment.n, experiment.seed + SEED_APART)
+        tokens, lengths = tokens[:SAMPLES], lengths[:SAMPLES]
+        log_p = sequence_log_probs(mask_prior(env.prior, env.task), tokens, lengths)
+        terms = {name: term.sum(axis=1) for name, term in env.task.terms(tokens, lengths).items()}
+        returns = env.task.reward(tokens, lengths).sum(axis=1)
+        samples = [
+            {
+                "tokens": row[:length].tolist(),
+                "sequence": env.task.sequence(row[:length]),
+                "task_return": float(returns[i]),
+                "log_p": float(log_p[i]),
+                "terms": {name: float(term[i]) for name, term in terms.items()},
+            }
+            for i, (row, length) in enumerate(zip(tokens, lengths))
+        ]
+        metrics = {name: float(value) for name, value in figures.items()}
+        return {"c": float(env.c), "metrics": metrics, "samples": samples}
+
+
+def weights_hash(model: Any) -> str | None:
+    """Return the sha256 of the weights of one of our agents or a stable-baselines3 model; None without weights."""
+    if not hasattr(model, "get_parameters"):
+        return None
+    digest = sha256()
+    for part, state in sorted(model.get_parameters().items()):
+        for name, value in sorted(state.items()):
+            if hasattr(value, "detach"):  # but for what optimisers keep
+                digest.update(f"{part}.{name}".encode())
+                digest.update(np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
+    return digest.hexdigest()
+
+
+def peak_memory_mib() -> float:
+    """Return the most memory that this process has held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

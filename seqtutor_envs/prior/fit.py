@@ -1,0 +1,339 @@
+"""Fit a RecurrentPrior to token sequences by maximum likelihood.
+
+Every sequence is read from its start token with its true context: batches of sequences of similar length go through
+the network in chunks, the state carried from chunk to chunk and gradients cut there (truncated backpropagation through
+time). An epoch is a pure function of (weights, optimiser, seed, epoch number), so a resumed run equals an uninterrupted
+one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
+from seqtutor_envs.prior.network import RecurrentNetwork, adam_arrays, load_weights, resolve_precision, restore_adam
+from seqtutor_envs.prior import RecurrentPrior
+from seqtutor_envs.vocab import TokenVocab
+
+Sequences = Sequence[NDArray[Any]]
+Watch = Callable[[RecurrentPrior], dict[str, float]]  # a domain's own figures after an epoch
+
+WARMUP_SHARE = 0.1  # of all batches: a small corpus would else never leave a warm-up made for a large one
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. Changing any of these but `precision` makes another run: `--resume` refuses them."""
+
+    hidden_size: int = 128
+    num_layers: int = 1
+    cell: str = "lstm"
+    epochs: int = 60  # melodies: the shipped prior's loss is flat by then
+    epoch_size: int = 0  # sequences in an epoch, each pass over the data being dealt out to several; 0: all of them
+    batch_size: int = 64
+    chunk: int = 64  # tokens between cuts of the gradient: four bars of sixteenths, a whole molecule
+    learning_rate: float = 4e-3  # Adam, cosine to zero over `epochs`
+    warmup: int = 0  # batches over which the learning rate rises to that cosine; at most a tenth of all
+    weight_decay: float = 0.0
+    dropout: float = 0.0  # on the last layer's outputs
+    max_grad_norm: float = 5.0  # global norm
+    # of products; weights and losses are float32 either way. auto: bfloat16 where the CPU can, else float32
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    seed: int = 0
+
+
+def options(settings: Any, default: Any = Settings()) -> list[str]:
+    """Return the options of a command that make these settings, or another dataclass, out of its default ones."""
+    given = {name: value for name, value in asdict(settings).items() if value != getattr(default, name)}
+    return [f"--{name.replace('_', '-')} {value}" for name, value in given.items()]
+
+
+@dataclass
+class Progress:
+    """What a run has reached; written after every epoch."""
+
+    epoch: int = 0
+    best_nll: float = math.inf  # nats per validation token
+    best_epoch: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def fit(
+    train: Sequences,
+    validation: Sequences,
+    vocab: TokenVocab,
+    out: Path,
+    settings: Settings = Settings(),
+    length: int = 32,
+    card: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    progress_bar: bool = False,
+    watch: Watch | None = None,
+) -> RecurrentPrior:
+    """Train, keep the best weights by validation nll in `out` (.safetensors and card) and return them.
+
+    Interrupted (KeyboardInterrupt), it leaves the best weights so far in `out` (in the first epoch, the present ones)
+    and raises on; `resume=True` goes on from the last whole epoch, kept in OUT.checkpoint, to the same weights as an
+    uninterrupted run. A finished run removes the checkpoint.
+
+    Args:
+        train, validation: token arrays [T_i], ids 0..V-1.
+        length: how many tokens the prior's `sample` writes.
+        card: facts to be written beside the training's own; its "data_sha256", if there, names the data for `resume`.
+        watch: its figures of the present prior go beside the losses of every epoch.
+
+    Raises:
+        ValueError: sequences that cannot be trained on, a checkpoint of another run, a loss that is no number, a
+            precision that this CPU does not have.
+
+    Warns:
+        UserWarning: the checkpoint was written under another precision.
+        FileNotFoundError: nothing to resume.
+    """
+    _check(train, validation, vocab)
+    settings = replace(settings, precision=resolve_precision(settings.precision))
+    card = {"data_sha256": _sha256(train, validation), **(card or {})}
+    run = _Run(vocab, settings, safetensors_path(out), length, card)
+    if resume:
+        run.restore()
+    else:
+        run.begin()
+    bar = tqdm(total=settings.epochs, initial=run.progress.epoch, unit="epoch", disable=not progress_bar)
+    try:
+        for epoch in range(run.progress.epoch, settings.epochs):
+            train_nll = run.epoch(train, epoch, bar)
+            run.note(epoch + 1, train_nll, mean_nll(run.network, validation), watch)
+            figures = {name: f"{value:.4f}" for name, value in run.progress.history[-1].items() if name != "epoch"}
+            bar.set_postfix(figures)
+            bar.update()
+    except KeyboardInterrupt:
+        if not run.progress.history:
+            run.keep(mean_nll(run.network, validation))
+        kept = f"{run.out} holds the best weights so far"
+        raise KeyboardInterrupt(f"{kept}; --resume goes on from the last whole epoch.") from None
+    finally:
+        bar.close()
+    prior = RecurrentPrior.load(run.out)
+    prior.card["training"]["history"] = run.progress.history  # the file's own ends with the best epoch
+    prior.save(run.out)
+    run.checkpoint.unlink(missing_ok=True)
+    return prior
+
+
+class _Run:
+    """The state of one training."""
+
+    def __init__(self, vocab: TokenVocab, settings: Settings, out: Path, length: int, card: dict[str, Any]) -> None:
+        self.vocab, self.settings, self.out, self.length, self.card = vocab, settings, out, length, card
+        with torch.random.fork_rng():  # layers draw their first weights from the global generator: leave that as it was
+            torch.manual_seed(settings.seed)
+            self.network = RecurrentNetwork(len(vocab), settings.hidden_size, settings.num_layers, settings.cell)
+        parameters = self.network.parameters()
+        self.optimizer = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
+        self.progress = Progress()
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.out.with_suffix(".checkpoint")
+
+    def epoch(self, train: Sequences, epoch: int, bar: Any) -> float:
+        """Train for one epoch; return the mean nll under the moving weights, in nats per token."""
+        settings = self.settings
+        rng = np.random.default_rng((settings.seed, epoch))
+        noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        train = dealt(train, settings.epoch_size, settings.seed, epoch)
+        batches = shuffled_batches(train, settings.batch_size, rng)
+        warmup = min(settings.warmup, int(WARMUP_SHARE * settings.epochs * len(batches)))
+        total, count, done = 0.0, 0, 0
+        for i, batch in enumerate(batches):
+            cosine = 0.5 * (1 + math.cos(math.pi * (epoch + done / len(train)) / settings.epochs))
+            rise = min(1.0, (epoch * len(batches) + i + 1) / (warmup + 1))
+            self.optimizer.param_groups[0]["lr"] = settings.learning_rate * cosine * rise
+            state: Any = None
+            for inputs, targets, live in chunks([train[j] for j in batch], len(self.vocab), settings.chunk):
+                state = _detached_rows(state, live)
+                with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
+                    hidden, state = self.network.hidden(inputs, state)
+                    logits = self.network.head(_dropped(hidden, settings.dropout, noise))
+                losses = _losses(logits.float(), targets)
+                tokens = int((targets >= 0).sum())
+                self.optimizer.zero_grad()
+                (losses.sum() / tokens).backward()
+                nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_grad_norm)
+                self.optimizer.step()
+                total, count = total + float(losses.detach().sum()), count + tokens
+            done += len(batch)
+            bar.set_description(f"epoch {epoch + 1} {done}/{len(train)}")
+        return total / count
+
+    def note(self, epoch: int, train_nll: float, validation_nll: float, watch: Watch | None) -> None:
+        """Record an epoch, keep its weights if they are the best, write the checkpoint."""
+        if not math.isfinite(validation_nll):
+            raise ValueError(f"Validation nll is {validation_nll} after epoch {epoch}: try a smaller learning rate.")
+        self.progress.epoch = epoch
+        figures = {} if watch is None else watch(self.prior())
+        losses = {"epoch": epoch, "train_nll": train_nll, "validation_nll": validation_nll}
+        self.progress.history.append(losses | figures)
+        if validation_nll < self.progress.best_nll:
+            self.progress.best_nll, self.progress.best_epoch = validation_nll, epoch
+            self.keep(validation_nll)
+        self.write_checkpoint()
+
+    def write_checkpoint(self) -> None:
+        """Write all that `restore` needs."""
+        arrays = with_prefix("network", self.network.weights()) | with_prefix("adam", adam_arrays(self.optimizer))
+        facts = {"settings": asdict(self.settings), "progress": asdict(self.progress)}
+        save_arrays(self.checkpoint, arrays, {**facts, "data_sha256": self.card["data_sha256"]})
+
+    def keep(self, validation_nll: float) -> None:
+        """Write the present weights to `out`."""
+        training = {**asdict(self.settings), "best_epoch": self.progress.best_epoch, "history": self.progress.history}
+        self.prior({"training": training, "validation": {"nll_per_token": validation_nll}}).save(self.out)
+
+    def prior(self, facts: Mapping[str, Any] | None = None) -> RecurrentPrior:
+        """Make a prior of the present weights, with the card and further facts."""
+        card = {**self.card, **(facts or {})}
+        return RecurrentPrior(self.network.weights(), self.settings.cell, self.vocab, self.length, card)
+
+    def begin(self) -> None:
+        """Write the first checkpoint, so that a place where nothing can be written shows before the first epoch."""
+        check_checkpoint(self.out, resume=False)
+        self.write_checkpoint()
+
+    def restore(self) -> None:
+        """Go on from the checkpoint. Raise FileNotFoundError without one, ValueError if it is of another run."""
+        check_checkpoint(self.out, resume=True)
+        arrays, facts = load_arrays(self.checkpoint)
+        made_with = {**facts["settings"], "data_sha256": facts["data_sha256"]}
+        for name, value in {**asdict(self.settings), "data_sha256": self.card["data_sha256"]}.items():
+            was = made_with.get(name)
+            if name == "precision" and was != value:  # of products alone: the same weights go on in the other one
+                note = f"{self.checkpoint} was written with {was} products; going on with {value}."
+                warnings.warn(note, stacklevel=3)
+            elif was != value:
+                raise ValueError(f"Cannot resume: {self.checkpoint} was made with {name}={was}, not {value}.")
+        self.progress = Progress(**facts["progress"])
+        load_weights(self.network, of_prefix("network", arrays))
+        restore_adam(self.optimizer, of_prefix("adam", arrays))
+
+
+def check_checkpoint(out: Path, resume: bool) -> None:
+    """Check whether a run that writes `out` can start, or be resumed.
+
+    Commands that read their data for minutes call this first.
+
+    Raises ValueError where an interrupted run would be lost, FileNotFoundError where there is nothing to resume.
+    """
+    checkpoint = safetensors_path(out).with_suffix(".checkpoint")
+    if resume and not checkpoint.is_file():
+        raise FileNotFoundError(f"Nothing to resume: no {checkpoint}. Leave out --resume to start.")
+    if not resume and checkpoint.exists():
+        found = f"{checkpoint} is of an interrupted run"
+        raise ValueError(f"{found}: add --resume to go on with it, or delete it to start again.")
+
+
+def dealt(sequences: Sequences, size: int, seed: int, epoch: int) -> Sequences:
+    """Choose the sequences of one epoch.
+
+    That is all (size 0), or about `size` of them, none twice before every one had its turn.
+    """
+    epochs = -(-len(sequences) // size) if size else 1  # a pass
+    if epochs == 1:
+        return sequences
+    order = np.random.default_rng((seed, epoch // epochs, 1)).permutation(len(sequences))
+    return [sequences[i] for i in order[epoch % epochs :: epochs]]
+
+
+def shuffled_batches(sequences: Sequences, batch_size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+    """Deal the indices of all sequences into batches of similar length, in random order."""
+    lengths = np.array([len(tokens) for tokens in sequences])
+    order = np.argsort(lengths * rng.uniform(0.8, 1.25, len(lengths)))  # noise: not the same neighbours in every epoch
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def chunks(sequences: Sequences, start: int, chunk: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Cut a batch into pieces of `chunk` steps: inputs [B, C], targets [B, C] (-1 = none), and which rows stay.
+
+    B shrinks from piece to piece as sequences end: the last array says which rows of the piece before are in this one.
+    """
+    lengths = np.array([len(tokens) for tokens in sequences])
+    targets = np.full((len(sequences), lengths.max()), -1)
+    for row, tokens in zip(targets, sequences):
+        row[: len(tokens)] = tokens
+    inputs = np.concatenate([np.full((len(sequences), 1), start), np.maximum(targets[:, :-1], 0)], axis=1)
+    live = np.ones(len(sequences), bool)
+    for begin in range(0, targets.shape[1], chunk):
+        going = lengths[live] > begin
+        live = lengths > begin
+        piece = slice(begin, begin + chunk)
+        yield torch.from_numpy(inputs[live, piece]), torch.from_numpy(targets[live, piece]), torch.from_numpy(going)
+
+
+def token_nll(network: RecurrentNetwork, sequences: Sequences, batch_size: int = 256) -> list[NDArray[np.float64]]:
+    """Compute the nll in nats of every token of every sequence, each with its whole context."""
+    result: list[NDArray[np.float64]] = [np.empty(0)] * len(sequences)
+    order = np.argsort([len(tokens) for tokens in sequences])
+    for batch in (order[i : i + batch_size] for i in range(0, len(order), batch_size)):
+        chosen = [sequences[i] for i in batch]
+        inputs, targets, _ = next(chunks(chosen, network.vocab_size, max(len(tokens) for tokens in chosen)))
+        with torch.no_grad():
+            losses = _losses(network(inputs)[0], targets).double().numpy()
+        for i, tokens, row in zip(batch, chosen, losses):
+            result[i] = row[: len(tokens)]
+    return result
+
+
+def mean_nll(network: RecurrentNetwork, sequences: Sequences) -> float:
+    """Compute the mean nll in nats per token."""
+    return float(np.concatenate(token_nll(network, sequences)).mean())
+
+
+def _check(train: Sequences, validation: Sequences, vocab: TokenVocab) -> None:
+    if not len(train) or not len(validation):
+        found = f"{len(train)} to train on, {len(validation)} to validate"
+        raise ValueError(f"Training needs sequences in both splits: {found}.")
+    for tokens in (*train, *validation):
+        if not len(tokens) or tokens.min() < 0 or tokens.max() >= len(vocab):
+            raise ValueError(f"A sequence needs at least one token, all in 0..{len(vocab) - 1}; found {tokens}.")
+
+
+def _sha256(*splits: Sequences) -> str:
+    digest = hashlib.sha256()
+    for sequences in splits:
+        for tokens in sequences:
+            digest.update(len(tokens).to_bytes(8, "little") + np.asarray(tokens, "<i8").tobytes())
+        digest.update(b"split")
+    return digest.hexdigest()
+
+
+def _losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Compute -log p of each target [B, T], 0 where there is none."""
+    return nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=-1, reduction="none")
+
+
+def _dropped(hidden: Tensor, rate: float, noise: torch.Generator) -> Tensor:
+    if rate == 0.0:
+        return hidden
+    keep = torch.rand(hidden.shape, generator=noise) >= rate
+    return hidden * keep / (1.0 - rate)
+
+
+def _detached_rows(state: Any, live: Tensor) -> Any:
+    if state is None:
+        return None
+    parts = state if isinstance(state, tuple) else (state,)
+    rows = tuple(part.detach()[:, live].contiguous() for part in parts)
+    return rows if isinstance(state, tuple) else rows[0]
