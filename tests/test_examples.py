@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from agents.evaluate import evaluate
-from env_toys import HORIZON, IDS
-from forbidding import FORBIDDING, is_legal
+from toys.env_toys import HORIZON, IDS
+from toys.forbidding import FORBIDDING, is_legal
 
 ROOT = Path(__file__).parents[1]
 PPO = ROOT / "examples" / "cleanrl_ppo.py"

@@ -26,8 +26,8 @@ from torchrl.envs import (
 from torchrl.envs.utils import check_env_specs
 
 import benchmarks
-from env_toys import HORIZON, IDS, OBS_MODES
-from forbidding import FORBIDDING, is_legal
+from toys.env_toys import HORIZON, IDS, OBS_MODES
+from toys.forbidding import FORBIDDING, is_legal
 
 LENGTH, NUM_ENVS, STEPS = 6, 3, 20
 ENVS = {id: {HORIZON[id]: LENGTH} for id in IDS}

@@ -18,8 +18,8 @@ from torchrl.modules import MLP, MaskedCategorical, OneHotCategorical, Probabili
 from torchrl.objectives import A2CLoss, ClipPPOLoss
 from torchrl.objectives.value import GAE
 
-from env_toys import IDS
-from forbidding import FORBIDDING
+from toys.env_toys import IDS
+from toys.forbidding import FORBIDDING
 from torchrl_checks import ENVS, EXACT, masked, rows_reader
 
 

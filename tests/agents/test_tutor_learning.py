@@ -1,0 +1,284 @@
+"""Learning's loop: the same from every kind of environment; callbacks, logger, Ctrl-C, the warning of a collapse."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from toys.agent_toys import AGENTS, EXACT, Sung, assert_same_agents, made, sung_batch, toy_batch
+from toys.env_toys import AUTORESET_MODES, ToyTask, toy_prior
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from toys.recurrent_toys import random_prior
+from stable_baselines3.common.callbacks import (
+    BaseCallback,
+    CheckpointCallback,
+    EvalCallback,
+    EveryNTimesteps,
+    StopTrainingOnRewardThreshold,
+)
+from stable_baselines3.common.env_util import make_vec_env as dummy_vec_env
+from stable_baselines3.common.logger import configure
+
+from agents import GLearning, PsiLearning, QLearning
+from agents.baselines import PolicyGradient
+from agents.sb3.budget import SecondsBudget
+from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
+from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
+
+N = 16
+
+
+class Note(BaseCallback):
+    """Notes the timesteps at steps and at the ends of rounds; `stop` ends learning after so many steps."""
+
+    def __init__(self, stop=None):
+        super().__init__()
+        self.stop, self.steps, self.timesteps, self.started, self.ended = stop, [], [], 0, 0
+
+    def _on_training_start(self):
+        self.started += 1
+
+    def _on_step(self):
+        self.steps.append(self.model.num_timesteps)
+        return self.stop is None or len(self.steps) < self.stop
+
+    def _on_rollout_end(self):
+        self.timesteps.append(self.model.num_timesteps)
+
+    def _on_training_end(self):
+        self.ended += 1
+
+
+# -- one agent from every kind of environment -------------------------------------------------------------------------
+
+
+def singles():
+    return [lambda: SequenceTutorEnv(ToyTask(), toy_prior(), c=1.0) for _ in range(N)]
+
+
+def synced(mode):
+    return SyncVectorEnv(singles(), autoreset_mode=AutoresetMode(mode))
+
+
+KINDS = {
+    **{f"native {mode}": lambda mode=mode: toy_batch(N, autoreset_mode=mode) for mode in AUTORESET_MODES},
+    "native, infos at the end": lambda: toy_batch(N, infos="end"),
+    **{f"SyncVectorEnv {mode}": lambda mode=mode: synced(mode) for mode in AUTORESET_MODES},
+    "SB3, native": lambda: SB3VecEnv(toy_batch(N, autoreset_mode="SameStep", infos="end")),
+    "SB3, DummyVecEnv": lambda: dummy_vec_env(singles()[0], n_envs=N),
+    "prefix": lambda: toy_batch(N, obs_mode="prefix"),
+    "dict": lambda: SyncVectorEnv([lambda: SequenceTutorEnv(ToyTask(), toy_prior(), c=1.0, obs_mode="dict")] * N),
+}
+
+
+@pytest.mark.parametrize("agent_class", [PsiLearning, GLearning, QLearning, PolicyGradient])
+def test_the_same_is_learned_from_every_kind_of_environment(agent_class):
+    """Sequences of unequal length, 8 rounds. Rewards of SB3 are float32, which Adam's first steps can magnify."""
+    arrays = {kind: made(agent_class, env()).learn(250).state_arrays() for kind, env in KINDS.items()}
+    expected = arrays["native SameStep"]
+    for kind, found in arrays.items():
+        for name in expected:
+            if name.startswith("network"):
+                np.testing.assert_allclose(found[name], expected[name], atol=1e-4, err_msg=f"{kind}: {name}")
+        if not kind.startswith("SB3") and "end" not in kind:
+            for name in expected:
+                np.testing.assert_array_equal(found[name], expected[name], err_msg=f"{kind}: {name}")
+
+
+def test_an_id_a_single_env_and_a_batch_are_the_same_to_an_agent():
+    kwargs = {"vocab_size": 2, "length": 3, "seed": 4}
+    by_id = made(PsiLearning, EXACT, n_envs=8, env_kwargs=kwargs).learn(200)
+    assert_same_agents(by_id, made(PsiLearning, gym.make(EXACT, **kwargs), n_envs=8).learn(200))
+    assert_same_agents(by_id, made(PsiLearning, gym.make_vec(EXACT, num_envs=8, **kwargs)).learn(200))
+
+
+@pytest.mark.parametrize("env", [lambda: gym.make_vec(EXACT, num_envs=3), lambda: make_vec_env(EXACT, 3)])
+def test_n_envs_with_a_ready_made_batch_is_an_error(env):
+    with pytest.raises(ValueError, match="leave out n_envs"):
+        PsiLearning(env(), n_envs=3)
+    assert PsiLearning(env()).n_envs == 3
+
+
+def test_an_environment_without_a_prior_takes_the_one_given():
+    class Unprincipled(gym.vector.VectorWrapper):
+        prior = task = property(lambda self: self.no_such_attribute)
+
+        @property
+        def unwrapped(self):
+            return self
+
+    with pytest.raises(ValueError, match="prior=..."):
+        PsiLearning(Unprincipled(sung_batch()))
+    given = made(PsiLearning, Unprincipled(sung_batch()), prior=random_prior(end=4)).learn(200)
+    own = made(PsiLearning, gym.vector.VectorWrapper(sung_batch())).learn(200)
+    assert_same_agents(given, own)
+
+
+def test_seeds_make_agents():
+    assert_same_agents(made(PsiLearning, seed=3).learn(100), made(PsiLearning, seed=3).learn(100))
+    a, b = (made(PsiLearning, seed=seed).learn(100).state_arrays() for seed in (3, 4))
+    assert any((a[name] != b[name]).any() for name in a)
+
+
+# -- the loop ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agent_class", AGENTS)
+def test_a_timestep_is_a_token_and_learning_stops_at_the_round_that_reaches_the_goal(agent_class):
+    agent, note = made(agent_class), Note()
+    agent.learn(300, callback=note)
+    assert agent.num_timesteps == note.timesteps[-1] >= 300 > note.timesteps[-2]
+    assert (note.started, note.ended, agent.rounds) == (1, 1, len(note.timesteps))
+    fixed = made(agent_class, EXACT, n_envs=N).learn(4 * N * 3 + 1)
+    assert (fixed.num_timesteps, fixed.rounds) == (4 * N * 4, 4)
+
+
+def test_counting_goes_on_or_starts_anew():
+    agent = made(PsiLearning, EXACT, n_envs=N)
+    assert agent.learn(64).learn(64, reset_num_timesteps=False).num_timesteps == 128
+    assert agent.learn(64).num_timesteps == 64
+
+
+@pytest.mark.parametrize("settings, steps", [({}, 640), ({"epsilon_steps": 320}, 320)])
+def test_exploration_falls_linearly_over_half_of_the_steps_or_those_given(settings, steps):
+    agent, seen = made(QLearning, EXACT, n_envs=N, epsilon_start=0.9, epsilon_end=0.1, **settings), []
+    agent.learn(1280, callback=lambda *_: seen.append(agent.epsilon()) or True)
+    done = N * np.arange(1, 81)  # at each of the four steps of a round
+    np.testing.assert_allclose(seen, 0.9 - 0.8 * np.minimum(1.0, done / steps))
+    assert agent.epsilon() == pytest.approx(0.1)
+
+
+def test_callbacks_are_stable_baselines3s(tmp_path):
+    agent = made(PsiLearning, EXACT, n_envs=N)
+    seen, note = [], Note()
+    agent.learn(640, callback=lambda local, _: seen.append(local["total_timesteps"]) or True)
+    assert seen == [640] * 40
+    agent.learn(10_000, callback=lambda local, _: len(seen) < 0)
+    assert agent.rounds == 1, "a function that returns False ends learning"
+    agent.learn(640, callback=[note, EveryNTimesteps(96, Note(stop=2))])
+    assert note.steps == list(range(16, 208, 16)), "every 96 timesteps, twice"
+    assert note.timesteps == [64, 128, 192] and agent.num_timesteps == 192
+    agent.learn(1000, callback=SecondsBudget(1e-9))
+    assert agent.rounds == 1
+
+
+def test_checkpoints_can_be_continued_exactly(tmp_path):
+    agent = made(GLearning, EXACT, n_envs=N)
+    agent.learn(640, callback=CheckpointCallback(save_freq=15, save_path=str(tmp_path), name_prefix="g"))
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["g_240_steps.safetensors", "g_480_steps.safetensors"]
+    resumed = GLearning.load(tmp_path / "g_240_steps.zip")
+    assert resumed.num_timesteps == 256, "what is saved within a round holds all of it"
+    resumed.learn(640 - 256, reset_num_timesteps=False)
+    assert_same_agents(resumed, agent)
+
+
+def test_eval_callback_judges_and_keeps_the_best(tmp_path):
+    agent = made(PsiLearning, make_vec_env(EXACT, N))
+    judge = EvalCallback(
+        make_vec_env(EXACT, 2),
+        callback_on_new_best=StopTrainingOnRewardThreshold(-100.0),
+        n_eval_episodes=4,
+        eval_freq=8,
+        log_path=str(tmp_path),
+        best_model_save_path=str(tmp_path / "best"),
+        deterministic=False,
+        verbose=0,
+    )
+    agent.learn(640, callback=judge)
+    assert agent.rounds == 2, "the threshold is passed at the first evaluation"
+    assert np.load(tmp_path / "evaluations.npz")["results"].shape == (1, 4)
+    best = PsiLearning.load(tmp_path / "best" / "best_model", make_vec_env(EXACT, N))
+    assert_same_agents(best, agent)
+
+
+def test_what_is_logged(tmp_path):
+    agent = made(PsiLearning, EXACT, n_envs=N)
+    agent.set_logger(configure(str(tmp_path), ["csv"]))
+    agent.learn(64 * 20)
+    agent.logger.close()
+    lines = (tmp_path / "progress.csv").read_text().splitlines()
+    names = lines[0].split(",")
+    assert {"rollout/j", "rollout/kl", "rollout/task_return", "rollout/distinct", "train/loss"} <= set(names)
+    assert len(lines) == 3, "every ten rounds"
+    last = dict(zip(names, map(float, lines[-1].split(","))))
+    figures = agent.training_figures()
+    assert last["rollout/j"] == pytest.approx(figures["j"])
+    assert figures["j"] == pytest.approx(figures["task_return"] / agent.c - figures["kl"])
+
+
+def test_training_figures_are_those_of_the_sequences():
+    """J of the first rounds is the prior's E[R/c], its KL 0."""
+    agent = made(PsiLearning, sung_batch(256, end=None), learning_rate=1e-12).learn(256 * 6 * 4)
+    figures = agent.training_figures()
+    tokens, _ = agent.prior.sample(20_000, seed=9)
+    expected = (tokens == 0).sum(1)
+    error = expected.std() / 1024**0.5
+    assert figures["kl"] == pytest.approx(0.0, abs=1e-3)
+    assert abs(figures["task_return"] - expected.mean()) < 4 * error
+    assert figures["j"] == pytest.approx(figures["task_return"] / 0.5, abs=2e-3)
+
+
+# -- Ctrl-C -----------------------------------------------------------------------------------------------------------
+
+
+class Interrupt(Note):
+    """Sends this process SIGINT while round `at` is being written."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at = at
+
+    def _on_rollout_start(self):
+        if self.model.rounds + 1 == self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("agent_class", [PsiLearning, QLearning, PolicyGradient])
+def test_ctrl_c_ends_after_the_round_and_learning_goes_on_as_if_nothing_had_been(agent_class, tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    agent, hook = made(agent_class, EXACT, n_envs=N), Interrupt(3)
+    with pytest.raises(KeyboardInterrupt):
+        agent.learn(640, callback=hook)
+    assert (agent.rounds, agent.num_timesteps, hook.ended) == (3, 192, 1)
+    assert signal.getsignal(signal.SIGINT) is before
+    agent.save(tmp_path / "agent")
+    resumed = agent_class.load(tmp_path / "agent").learn(640 - 192, reset_num_timesteps=False)
+    assert_same_agents(resumed, made(agent_class, EXACT, n_envs=N).learn(640))
+
+
+def test_learning_works_beside_the_main_thread():
+    agent = made(PsiLearning, EXACT, n_envs=N)
+    thread = threading.Thread(target=agent.learn, args=(128,))
+    thread.start()
+    thread.join()
+    assert agent.rounds == 2
+
+
+# -- collapse ---------------------------------------------------------------------------------------------------------
+
+
+def collapsing(length):
+    """The prior itself writes little but "re"."""
+    prior = random_prior(length=length)
+    prior.weights["head.bias"][1] += 30.0
+    prior = type(prior)(prior.weights, prior.cell, prior.vocab, length)
+    return SequenceTutorVectorEnv(Sung(length, None), prior, num_envs=N, c=1.0)
+
+
+def test_a_collapse_is_warned_of_once():
+    with pytest.warns(UserWarning, match="policy is collapsing. A larger c") as caught:
+        made(PsiLearning, collapsing(12)).learn(N * 12 * 40)
+    assert len(caught) == 1
+
+
+def test_few_possible_sequences_are_no_collapse():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made(PsiLearning, EXACT, n_envs=N).learn(64 * 20)
+        made(PsiLearning, sung_batch(end=None, length=12)).learn(N * 12 * 20)

@@ -1,0 +1,87 @@
+"""`report`: what a folder holds, in every form; what is missing or damaged is told of, not swallowed."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from benchmarks.runner import results
+from benchmarks.__main__ import main
+from benchmarks.experiment import Experiment, expand
+from benchmarks.report.data import load_results
+from benchmarks.suites import SUITES, Suite
+
+EXPERIMENTS = expand({"env": "SeqTutor-Exact-v0", "agent": "agents:PsiLearning", "steps": 100, "seed": range(4)})
+SUITE = Suite("toys", "What is there?", EXPERIMENTS)
+
+
+def result(j):
+    return {"metrics": {"j": j}, "curve": [], "samples": [], "timesteps": 100, "time": {"learning_cpu": 1.0}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A result, a failure, a damaged file, nothing; and the result of a stranger."""
+    first, second, third, _ = EXPERIMENTS
+    results.write(results.result_path(tmp_path, first), first, result(1.5))
+    results.write(results.failure_path(tmp_path, second), second, {"reason": "it broke", "log": "", "seconds": 1.0})
+    results.result_path(tmp_path, third).write_text('{"id": ')
+    stranger = Experiment("SeqTutor-Exact-v0", "agents:GLearning", steps=7)
+    results.write(results.result_path(tmp_path, stranger), stranger, result(0.0))
+    return tmp_path
+
+
+def test_what_a_folder_holds_is_sorted_by_what_became_of_it(folder):
+    found = load_results(SUITE, folder)
+    assert [one["metrics"]["j"] for one in found.results] == [1.5]
+    assert [one["reason"] for one in found.failures] == ["it broke"]
+    assert found.missing == EXPERIMENTS[2:]
+    assert len(found.notes) == 2
+    assert EXPERIMENTS[2].id in found.notes[0] and "is damaged (JSONDecodeError" in found.notes[0]
+    assert found.notes[1].startswith("1 result files in")
+
+
+def suite_file(folder):
+    path = folder / "mine.py"
+    given = '{"env": "SeqTutor-Exact-v0", "agent": "agents:PsiLearning", "steps": 100, "seed": range(4)}'
+    path.write_text(f'"""What is there?"""\nfrom benchmarks.experiment import expand\n\nSUITE = expand({given})\n')
+    return path
+
+
+def test_every_form_is_written(folder, tmp_path_factory, capsys):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install -e '.[sweep]'")
+    target = tmp_path_factory.mktemp("written")
+    forms = ["--html", "--markdown", "--csv", "--parquet", "--pictures"]
+    main(["report", str(suite_file(folder)), "--out", str(folder), "--to", str(target), *forms])
+    printed = capsys.readouterr()
+    names = {path.name for path in target.iterdir()}
+    assert {"report.html", "report.md", "results.csv", "results.parquet"} <= names
+    assert str(target / "report.html") in printed.out.splitlines()
+    assert "is damaged" in printed.err
+    with (target / "results.csv").open(newline="") as file:
+        assert [row["metrics.j"] for row in csv.DictReader(file)] == ["1.5"]
+
+
+def test_the_page_is_what_one_gets_without_an_option(folder, capsys):
+    main(["report", str(suite_file(folder)), "--out", str(folder)])
+    assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
+    assert not (folder / "report.md").exists()
+
+
+def test_without_results_a_line_says_how_to_get_them(tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["report", "smoke", "--out", str(tmp_path / "none")])
+    assert exit_.value.code == 2
+    line = f"No results of smoke in {tmp_path / 'none'}: `python -m benchmarks run smoke --out {tmp_path / 'none'}`."
+    assert capsys.readouterr().err == f"python -m benchmarks: {line}\n"
+
+
+def test_the_committed_results_are_those_of_the_shipped_suites():
+    folder = Path(__file__).parents[2] / "docs" / "results"
+    suites = [path.name for path in folder.iterdir()]
+    assert {"exact", "paper-melody", "paper-smiles", "frontier-melody", "frontier-smiles", "third-party"} <= set(suites)
+    for name in suites:
+        found = load_results(SUITES[name], folder / name)
+        assert not found.notes and not found.missing and not found.failures, name

@@ -1,0 +1,349 @@
+"""The figures of a suite's report, against arithmetic of their own, and where the best is marked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from toys.result_toys import EXACT, MELODY, exact, frontier, melodies, molecules, result
+
+from benchmarks.experiment import Experiment
+from benchmarks.report import answers, metrics, overview
+from benchmarks.report.data import Arm, Results, Task, run_row, fronts, gaps_over_tasks, pair_by_seed
+from benchmarks.report.metrics import Metric
+from benchmarks.report.names import shared_environments, short_task_names
+from benchmarks.report.plots import mean_curve
+from benchmarks.report.sections import sections
+from benchmarks.report.style import assign_styles
+from benchmarks.report.tables import aggregate_table, best_of, improvement_table, main_tables
+from benchmarks.report.statistics import Interval
+
+NAN = float("nan")
+HIGHER, LOWER, NEAR = (Metric("x", "X", "", better) for better in ("higher", "lower", "near 0"))
+
+
+def arm(label="Ψ", task="a task", learns=True, seeds=None, curves=(), budget=None, **figures):
+    """A configuration whose runs have these metrics, lists by run with None where a run has none; and their curves."""
+    count = len(next(iter(figures.values())))
+    budget = budget or ({"steps": 100} if learns else {})
+    rows = []
+    for k, seed in enumerate(seeds or range(count)):
+        one = Experiment(MELODY, "agents:PsiLearning", seed=seed, label=label, group=task, **budget)
+        rows.append(run_row(one, result(one, {name: values[k] for name, values in figures.items()})))
+    runs = pd.DataFrame(rows, dtype=object).sort_values("seed")
+    return Arm(task, label, runs, [pd.DataFrame(curve, dtype=object) for curve in curves])
+
+
+def task(*arms):
+    """The task of these arms."""
+    return Task(arms[0].task, list(arms))
+
+
+def cells(table, label):
+    """The row of a label, by the column's title."""
+    row = next(row for row in table.rows if label in [cell.text for cell in row[: table.names]])
+    return dict(zip([one.title for one in table.heads], row))
+
+
+def test_a_mean_and_its_interval_are_those_of_a_plain_bootstrap():
+    values = [61.0, 62.5, 60.2, 63.1, 61.7]
+    found = arm(j=values).interval("j")
+    rng = np.random.default_rng(12345)  # not the report's draws
+    means = sorted(sum(rng.choice(values, 5)) / 5 for _ in range(20_000))
+    assert found.value == pytest.approx(sum(values) / 5) and found.n == 5
+    # an end of 2,000 draws strays from the exact one by about 1.5% of the width (standard deviation); four of these
+    room = 0.06 * (means[19_500] - means[500])
+    assert found.low == pytest.approx(means[500], abs=room) and found.high == pytest.approx(means[19_500], abs=room)
+
+
+def test_the_main_table_holds_every_arms_means():
+    findings = melodies()
+    (table,) = main_tables(findings.tasks)
+    for label in ("prior", "Ψ", "G", "PG"):
+        of_label = [one for one in findings.results if one["experiment"]["label"] == label]
+        row = cells(table, label)
+        assert row["Seeds"].text == str(len(of_label))
+        for title, key in (("J", "j"), ("KL", "kl"), ("Return R", "task_return"), ("In a motif", "in_motif")):
+            assert row[title].order == pytest.approx(sum(one["metrics"][key] for one in of_label) / len(of_label))
+    order = [row[2].order for row in table.rows]
+    assert order == sorted(order, reverse=True)
+    assert table.heads[table.sorted_by].title == "J"
+
+
+def test_the_best_is_marked_only_where_it_is_apart_from_every_other():
+    (table,) = main_tables(melodies().tasks)
+    assert [row[0].text for row in table.rows if row[2].best] == ["Ψ"]
+    without = [one for one in melodies().arms if one.label != "Ψ"]
+    (table,) = main_tables([task(*without)])
+    assert not any(row[2].best for row in table.rows)  # G's and PG's intervals meet
+
+
+@pytest.mark.parametrize(
+    ("metric", "intervals", "best"),
+    [
+        (HIGHER, [(5, 4, 6), (2, 1, 3)], 0),
+        (LOWER, [(5, 4, 6), (2, 1, 3)], 1),
+        (HIGHER, [(5, 4, 6), (4.5, 3, 4.1)], None),  # they meet
+        (HIGHER, [(5, 4, 6), (2, 1, 3), (4.5, 3, 5)], None),  # apart from one, not from both
+        (HIGHER, [(5, 4, 6), (2, NAN, NAN)], None),  # of one run nothing is known
+        (HIGHER, [(5, NAN, NAN), (2, 1, 3)], None),
+        (HIGHER, [(5, 4, 6)], None),  # nobody to be better than
+        (HIGHER, [(5, 4, 6), (NAN, NAN, NAN)], None),
+        (HIGHER, [(5, 4, 6), (NAN, NAN, NAN), (2, 1, 3)], 0),  # who has no figure is no rival
+        (HIGHER, [(5, 5, 5, 1), (2, 1, 3)], None),  # a point is not marked
+        (HIGHER, [(5, 4, 6), (2, 2, 2, 1)], 0),  # but can be a rival
+        (HIGHER, [(5, 4, 6), (4.5, 4.5, 4.5, 1)], None),
+        (NEAR, [(-0.5, -0.6, -0.4), (0.1, 0.05, 0.15)], 1),
+        (NEAR, [(-0.12, -0.14, -0.1), (0.1, 0.05, 0.15)], None),  # as far from 0 on the other side
+        (NEAR, [(0.0, -0.2, 0.2), (0.3, 0.25, 0.4)], 0),
+        (replace(HIGHER, better=""), [(5, 4, 6), (2, 1, 3)], None),
+    ],
+)
+def test_who_is_best(metric, intervals, best):
+    assert best_of(metric, [Interval(*(*one, 3)[:4]) for one in intervals]) == best
+
+
+def test_one_run_shows_no_interval_and_says_so_and_nothing_is_marked():
+    (table,) = main_tables([task(arm("Ψ", j=[60.0]), arm("G", j=[10.0, 11.0]))])
+    assert cells(table, "Ψ")["J"].under == "one run"
+    assert not any(row[2].best for row in table.rows)
+    said = answers.who_wins([task(arm("Ψ", j=[60.0]), arm("G", j=[10.0, 11.0]))])
+    assert said == "No clear winner: Ψ has the highest J, 60.0 (one run), but not apart from G 10.5 [10.0, 11.0]."
+
+
+def test_the_answer_names_whom_the_first_is_not_apart_from():
+    """The second is apart from it; the third, whose runs differ more, is not."""
+    found = [arm("A", j=[9.9, 10.0, 10.1]), arm("B", j=[9.0, 9.0, 9.1]), arm("C", j=[1.0, 8.0, 15.0])]
+    said = answers.who_wins([task(*found)])
+    assert said.startswith("No clear winner: A has the highest J, 10.0") and "not apart from C 8.00 [" in said
+
+
+def test_what_does_not_learn_counts_as_a_point():
+    (table,) = main_tables([task(arm("Ψ", j=[60.0, 61.0]), arm("prior", learns=False, j=[10.0], kl=[0.0]))])
+    assert cells(table, "Ψ")["J"].best
+    (table,) = main_tables([task(arm("Ψ", j=[60.0, 61.0]), arm("prior", learns=False, j=[60.5], kl=[0.0]))])
+    assert not any(row[2].best for row in table.rows)
+    assert cells(table, "prior")["J"].under == "one run"
+
+
+def test_agents_without_log_pi_have_no_j():
+    found = [arm("SB3", task_return=[5.0, 6.0]), arm("Ψ", task_return=[1.0, 2.0], j=[3.0, None])]
+    (table,) = main_tables([task(*found)])
+    assert cells(table, "SB3")["J"].text == "–" and cells(table, "SB3")["J"].order is None
+    assert cells(table, "Ψ")["J"].under == "one run"  # of two runs one has a J
+    assert cells(table, "SB3")["Return R"].best
+    assert improvement_table(task(*found)) is None
+    assert answers.who_wins([task(*found)]).endswith("Only one agent has a J: Ψ 3.00 (one run). Unknown for SB3.")
+    only = [arm("SB3", task_return=[5.0, 6.0]), arm("PPO", task_return=[1.0, 2.0])]
+    assert answers.who_wins([task(*only)]).startswith("SB3 has the highest Return R, 5.50 [5.00, 6.00] over 2 runs, apart")
+
+
+def test_a_figure_that_some_runs_lack_says_of_how_many_it_is():
+    (table,) = main_tables([task(arm("Ψ", j=[1.0, 2.0, 3.0], distinct=[0.5, None, 0.7]))])
+    assert cells(table, "Ψ")["Distinct"].under.endswith("n = 2")
+    assert cells(table, "Ψ")["Distinct"].order == pytest.approx(0.6)
+
+
+def test_runs_of_one_label_with_other_settings_are_not_pooled():
+    same = {"env": MELODY, "agent": "agents:PsiLearning", "label": "Ψ"}
+    made = [Experiment(**same, steps=steps, seed=seed) for steps in (100, 200) for seed in (0, 1)]
+    findings = Results("x", "?", tuple(made), [result(one, {"j": float(one.steps)}) for one in made])
+    assert [(one.label, len(one.runs)) for one in findings.arms] == [("Ψ (steps=100)", 2), ("Ψ (steps=200)", 2)]
+
+
+def test_the_suites_label_is_used_and_its_order():
+    findings = melodies(seeds=1)
+    shuffled = replace(findings, results=findings.results[::-1])
+    assert [one.label for one in shuffled.arms] == ["prior", "Ψ", "G", "PG"]
+    renamed = replace(
+        findings, experiments=tuple(replace(one, label=f"new {one.label}") for one in findings.experiments)
+    )
+    assert [one.label for one in renamed.arms][1] == "new Ψ"
+
+
+def test_probability_of_improvement_pairs_seeds():
+    x, y = arm("X", j=[1.0, 5.0, 8.0, 3.0], seeds=(0, 1, 5, 2)), arm("Y", j=[4.0, 0.0, 3.0, 9.0], seeds=(1, 0, 2, 7))
+    left, right = pair_by_seed(x, y, "j")  # seed 0: 1 > 0, seed 1: 5 > 4, seed 2: a tie; seeds 5 and 7 have no partner
+    assert left.tolist() == [1.0, 5.0, 3.0] and right.tolist() == [0.0, 4.0, 3.0]
+    table = improvement_table(task(x, y))
+    assert cells(table, "X")["Y"].text == "83%" and cells(table, "X")["Y"].under.endswith("2.5 of 3")
+    assert cells(table, "Y")["X"].text == "17%"
+    assert not cells(table, "X")["Y"].best  # three pairs are too few
+
+
+def test_six_wins_of_six_are_marked_and_five_of_five_are_not():
+    for n, marked in ((5, False), (6, True)):
+        table = improvement_table(task(arm("X", j=[2.0] * n), arm("Y", j=[1.0] * n)))
+        assert cells(table, "X")["Y"].best is marked and cells(table, "X")["Y"].under == f"{n} of {n}"
+
+
+def test_a_single_run_of_the_prior_stands_beside_every_seed():
+    table = improvement_table(task(arm("Ψ", j=[2.0, 3.0, -1.0]), arm("prior", learns=False, j=[0.0])))
+    assert cells(table, "Ψ")["prior"].order == pytest.approx(2 / 3)
+    assert cells(table, "prior")["Ψ"].under.endswith("1 of 3")
+
+
+def test_gaps_over_tasks():
+    findings = exact()
+    table = aggregate_table(findings.tasks)
+    runs = {}
+    for one in findings.results:
+        task = one["experiment"]["env_kwargs"]["seed"]
+        runs.setdefault(one["experiment"]["label"], {}).setdefault(task, []).append(one["metrics"]["gap"])
+    for label in ("Ψ", "G", "PG"):
+        (first, second), row = runs[label].values(), cells(table, label)
+        assert row["Gap, mean"].order == pytest.approx((sum(first) / 3 + sum(second) / 3) / 2)
+        middle = sorted([*first, *second])[1:-1]  # of six runs the lowest and the highest quarter are one each
+        assert row["Gap, IQM"].order == pytest.approx(sum(middle) / 4)
+        shares = [1 - gap / runs["prior"][task][0] for task, gaps in runs[label].items() for gap in gaps]
+        assert row["Closed, mean"].order == pytest.approx(sum(shares) / 6)
+        assert row["Runs"].text == "6"
+    assert cells(table, "Ψ")["Gap, mean"].best and not cells(table, "G")["Gap, mean"].best
+    said = answers.how_far(findings.tasks)
+    assert said.startswith("Ψ is nearest") and "apart from all" in said
+
+
+def test_a_label_that_lacks_a_task_is_not_compared_over_tasks():
+    findings = exact()
+    kept = [
+        one
+        for one in findings.results
+        if not (one["experiment"]["label"] == "G" and one["experiment"]["env_kwargs"]["seed"])
+    ]
+    partial = replace(findings, results=kept)
+    found, left_out = gaps_over_tasks(partial.tasks)
+    assert [one.label for one in found] == ["prior", "Ψ", "PG"] and left_out == ["G"]
+    section = next(one for one in sections(partial, assign_styles(partial.arms)) if one.anchor == "gap")
+    assert any("not compared: G." in remark for remark in section.remarks)
+
+
+def test_a_curve_is_the_mean_over_runs_where_all_of_them_are():
+    points = ([(0, 0.0), (100, 10.0), (200, 20.0)], [(50, 1.0), (150, 3.0), (250, 5.0)])
+    curves = [[{"timesteps": step, "j": value, "kl": None} for step, value in known] for known in points]
+    one = arm(j=[1.0, 2.0], curves=curves)
+    curve = mean_curve(one, "j")
+    # from 50, where the second begins, to 200, where the first ends; straight lines between
+    assert curve.places.tolist() == [50, 100, 150, 200]
+    assert curve.values.tolist() == pytest.approx([(5 + 1) / 2, (10 + 2) / 2, (15 + 3) / 2, (20 + 4) / 2])
+    assert mean_curve(one, "kl") is None and mean_curve(one, "no such metric") is None
+
+
+def test_how_fast_counts_the_runs_that_come_near():
+    def curves(*runs):
+        return [[{"timesteps": 1000 * k, "j": value} for k, value in enumerate(known)] for known in runs]
+
+    found = [
+        arm("Ψ", j=[10.0, 10.0], curves=curves([0, 9, 10], [0, 5, 9.5])),
+        arm("G", j=[2.0], curves=curves([0, 1, 2])),
+        arm("PG", j=[9.5, 3.0], curves=curves([0, 9, 9.5], [0, 2, 3])),
+        arm("prior", learns=False, j=[0.0], kl=[0.0]),
+    ]
+    said = answers.how_fast([task(*found)])
+    assert said.endswith("(to J 9.0): Ψ after 1,500 tokens on average; PG in 1 of 2 runs; no run of G.")
+
+
+def test_budgets_of_seconds_are_compared_over_seconds():
+    curve = [{"timesteps": 10 * k, "seconds": 20.0 * k, "j": float(k)} for k in range(4)]
+    found = arm(j=[3.0], curves=[curve], budget={"seconds": 60.0})
+    assert task(found).clock == "seconds" and task(found, arm(j=[1.0])).clock == "timesteps"
+    assert mean_curve(found, "j", "seconds").places.tolist() == [0, 20, 40, 60]
+    assert answers.how_fast([task(found)]).endswith("(to J 2.7): Ψ after 60 s.")
+
+
+def test_tasks_are_called_by_what_differs():
+    made = [Experiment(MELODY, "agents:PsiLearning", env_kwargs={"c": c, "length": 32}) for c in (0.5, 2.0)]
+    assert list(short_task_names(made).values()) == ["c=0.5", "c=2"] and shared_environments(made) == [f"{MELODY} (length=32)"]
+    made.append(replace(made[0], env_kwargs={"length": 32}))
+    assert list(short_task_names(made).values()) == ["c=0.5", "c=2", "c=default"]
+    seeds = [Experiment(EXACT, "agents:PsiLearning", env_kwargs={"seed": seed}) for seed in (0, 1)]
+    assert list(short_task_names(seeds).values()) == ["task seed=0", "task seed=1"]  # not a seed of learning
+    for others in ([made[0]], [made[0], seeds[0]], [replace(one, group=f"g{k}") for k, one in enumerate(made)]):
+        assert all(name == short for name, short in short_task_names(others).items())
+
+
+def test_the_frontier_has_a_line_for_each_label_by_rising_c():
+    ((where, lines),) = fronts(frontier().tasks).items()
+    assert where == MELODY and list(lines) == ["Ψ", "G"]  # the prior's KL is 0 at every c
+    assert [one.c for one in lines["Ψ"]] == [0.5, 1.0, 2.0, 4.0]
+    assert fronts(melodies().tasks) == {}
+    assert fronts(frontier(cs=(2.0,)).tasks) == {}
+
+
+def test_sections_appear_where_their_data_are():
+    def anchors(findings):
+        return [section.anchor for section in sections(findings, assign_styles(findings.arms))]
+
+    assert anchors(melodies()) == ["wins", "learning", "terms", "table-1", "samples"]
+    assert anchors(exact()) == ["wins", "gap", "learning"]
+    assert anchors(frontier()) == ["wins", "learning", "frontier", "terms", "table-1", "samples"]
+    assert anchors(molecules()) == ["wins", "learning", "terms", "molecules", "samples", "failures"]
+    assert anchors(Results("x", "?", (), [])) == ["wins"]
+
+
+def test_many_tasks_share_a_table():
+    (table,) = main_tables(frontier().tasks)
+    assert table.names == 2 and len(table.rows) == 12
+    assert len(main_tables(frontier(cs=(1.0, 2.0)).tasks)) == 2
+
+
+def test_what_is_doubtful_is_said_first():
+    findings = molecules()
+    texts = [
+        ["Only 43% are distinct after 1,740,800 timesteps."],
+        ["Only 50% are distinct after 9 timesteps."],
+        ["Slow."],
+    ]
+    warned = [one | {"warnings": text} for one, text in zip(findings.results, texts)]
+    said = overview.warnings(replace(findings, results=warned))
+    assert said[0].startswith("2 runs warned, each with its own numbers: Only 43%") and said[1] == "1 run warned: Slow."
+    said = " ".join(overview.notices(findings))
+    assert "1 of 5 experiments failed" in said and "1 of 5 experiments have not run" in said
+    assert "commit" not in said and "warned" not in said
+    first, second, *rest = melodies().results
+    first = first | {"git": {"commit": "f" * 40, "dirty": True}, "warnings": ["Few are distinct."]}
+    second = second | {"machine": {"cpu": "Another", "cores": 8}}
+    said = " ".join(overview.notices(replace(melodies(), results=[first, second, *rest], notes=["a.json is damaged"])))
+    for words in (
+        "a.json is damaged",
+        "2 commits",
+        "1 result came from code that was changed",
+        "1 run warned: Few are distinct.",
+        "2 kinds of machine",
+    ):
+        assert words in said
+
+
+def test_the_papers_rows_are_counted_by_the_mean():
+    good = {"excessively_repeated": 0.0, "not_in_key": 0.0, "starts_with_tonic": 1.0, "leaps_resolved": 1.0}
+    bad = {"unique_maximum": 0.0, "unique_minimum": 0.0, "in_motif": 0.0, "in_repeated_motif": 0.0}
+    near = {f"autocorrelation_{lag}": 0.05 for lag in (1, 2, 3)}
+    one = arm(**{name: [value] for name, value in (good | bad | near).items()})
+    assert answers.beside_the_paper(task(one)).endswith("Ψ 7.")
+
+
+def test_labels_look_different():
+    looks = assign_styles([arm(f"agent {k}", j=[1.0]) for k in range(21)])
+    assert len({(look.colour, look.dash) for look in looks.values()}) == 21
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("gap", 0.00213, "0.0021"),
+        ("gap", 12.34, "12"),
+        ("gap", -0.0051, "−0.0051"),
+        ("gap", -0.0000081, "−0.00001"),
+        ("gap", 0.0, "0"),
+        ("timesteps", 870_400.0, "870,400"),
+        ("learning_cpu", 14.13, "14.1 s"),
+        ("learning_cpu", 1234.0, "1,234 s"),
+        ("j", -42.44, "−42.4"),
+        ("j", -0.001, "0.00"),
+        ("j", float("nan"), "–"),
+    ],
+)
+def test_numbers_as_they_are_written(key, value, text):
+    known = {one.key: one for one in (metrics.J, metrics.GAP, *metrics.COSTS)}
+    assert known[key].format(value) == text

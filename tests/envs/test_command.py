@@ -1,0 +1,137 @@
+"""What all commands share: exit statuses, one line for a mistake, one thread."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seqtutor_envs import command
+
+ROOT = Path(__file__).parents[2]
+
+
+def status_of(action, *args):
+    """Exit status of a command whose only subcommand is `action`; None where it returns."""
+    with pytest.raises(SystemExit) as exit_:
+        command.run({"do": action, "other": lambda: None}, "program", ["do", *args])
+    return exit_.value.code
+
+
+def raising(error):
+    def action() -> None:
+        raise error
+
+    return action
+
+
+def test_the_subcommand_is_called_with_its_arguments():
+    called = []
+
+    def add(left: int, right: int = 2) -> None:
+        called.append(left + right)
+
+    command.run({"add": add, "other": lambda: None}, "program", ["add", "--left", "3"])
+    assert called == [5]
+
+
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (ValueError("that is wrong"), "program: that is wrong\n"),
+        (ImportError("install this"), "program: install this\n"),
+        (FileNotFoundError("No prior 'x': give another."), "program: No prior 'x': give another.\n"),
+        (BrokenPipeError(32, "Broken pipe"), "program: [Errno 32] Broken pipe\n"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_status_2(capsys, error, line):
+    assert status_of(raising(error)) == 2
+    assert capsys.readouterr().err == line
+
+
+def test_a_file_that_cannot_be_opened_is_named(capsys, tmp_path):
+    def read() -> None:
+        open(tmp_path / "nowhere")
+
+    assert status_of(read) == 2
+    err = capsys.readouterr().err
+    assert str(tmp_path / "nowhere") in err and err.startswith("program: No such file") and err.count("\n") == 1
+
+
+def test_a_mistake_of_ours_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        command.run({"do": raising(ZeroDivisionError()), "other": lambda: None}, "program", ["do"])
+
+
+@pytest.mark.parametrize(
+    "interrupt, said",
+    [
+        (KeyboardInterrupt(), "Interrupted; what was written so far is complete."),
+        (KeyboardInterrupt("OUT is whole; --resume goes on."), "Interrupted; OUT is whole; --resume goes on."),
+    ],
+)
+def test_ctrl_c_is_status_130_and_says_what_was_kept(capsys, interrupt, said):
+    assert status_of(raising(interrupt)) == 130
+    assert capsys.readouterr().err.strip() == said
+
+
+def test_unknown_options_are_status_2(capsys):
+    assert status_of(raising(ValueError("not called")), "--nonsense", "3") == 2
+    assert "nonsense" in capsys.readouterr().err
+
+
+def test_commands_run_on_one_thread():
+    """numpy's, scipy's and torch's products, whatever the environment says."""
+    code = (
+        "import numpy, scipy.linalg, torch; from seqtutor_envs.command import one_thread; one_thread()\n"
+        "from threadpoolctl import threadpool_info\n"
+        "print(torch.get_num_threads(), *{pool['num_threads'] for pool in threadpool_info()})"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.stdout.split() == ["1", "1"], done.stderr
+
+
+def test_freed_memory_is_kept_where_glibc_is_and_nothing_fails_elsewhere(monkeypatch):
+    asked = []
+
+    class Library:
+        def __init__(self, mallopt):
+            if mallopt:
+                self.mallopt = lambda option, value: asked.append((option, value))
+
+    for mallopt in (True, False):
+        monkeypatch.setattr(ctypes, "CDLL", lambda name, mallopt=mallopt: Library(mallopt))
+        command.keep_freed_memory()
+    assert asked == [(-4, 0), (-1, 2**31 - 1)]
+
+
+def test_memory_is_kept_in_processes_of_our_own_alone(monkeypatch):
+    kept = []
+    monkeypatch.setattr(command, "keep_freed_memory", lambda: kept.append(1))
+    commands = {"do": lambda: None, "other": lambda: None}
+    command.run(commands, "program", ["do"])
+    assert kept == []
+    monkeypatch.setattr(sys, "argv", ["program", "do"])
+    command.run(commands, "program")
+    assert kept == [1]
+
+
+def test_versions_are_the_installed_ones_and_this_librarys_own(monkeypatch):
+    import platform
+    from importlib.metadata import version
+
+    import seqtutor_envs
+    from seqtutor_envs import command
+
+    monkeypatch.setattr(command, "PACKAGES", ("numpy", "no-such-package"))
+    assert command.versions() == {
+        "python": platform.python_version(),
+        "seqtutor": seqtutor_envs.__version__,
+        "numpy": version("numpy"),
+        "no-such-package": None,
+    }

@@ -1,0 +1,70 @@
+"""What the tests of agents share: all agents on small tasks, quickly trained, and comparisons to the bit."""
+
+from __future__ import annotations
+
+import numpy as np
+from toys.env_toys import ToyTask, toy_prior
+from toys.recurrent_toys import random_prior
+
+from agents import GLearning, PsiLearning, QLearning, RLOnly
+from agents.baselines import PolicyGradient
+from seqtutor_envs.env import SequenceTutorVectorEnv
+from seqtutor_envs.task import Task
+
+EXACT = "SeqTutor-Exact-v0"
+AGENTS = (PsiLearning, GLearning, QLearning, RLOnly, PolicyGradient)
+SMALL = {"batch_size": 16, "buffer_size": 64, "updates_per_round": 2}  # settings of a tutor that learns in no time
+
+
+class Sung(Task):
+    """Sequences over the tokens of `random_prior`; "do" is worth 1."""
+
+    def __init__(self, length=6, end=4):
+        self.vocab, self.length = random_prior(end=end).vocab, length
+        self.weights = {"do": 1.0}
+
+    def step_terms(self, tokens, steps):
+        return (tokens[np.arange(len(tokens)), steps] == 0)[:, None].astype(float)
+
+
+class SungWithoutRepeats(Sung):
+    """No token may follow itself."""
+
+    def action_mask(self, tokens, steps):
+        mask = np.ones((len(tokens), len(self.vocab)), np.int8)
+        later = np.flatnonzero(steps > 0)
+        mask[later, tokens[later, steps[later] - 1]] = 0
+        return mask
+
+
+def toy_batch(num_envs=16, masked=False, **kwargs):
+    """A native batch of variable length (a table as prior, so that networks start afresh)."""
+    prior = toy_prior(impossible=not masked)
+    return SequenceTutorVectorEnv(ToyTask(masked=masked), prior, num_envs=num_envs, c=1.0, **kwargs)
+
+
+def sung_batch(num_envs=16, masked=False, cell="lstm", end=4, length=6, **kwargs):
+    """A native batch over a recurrent prior."""
+    task = (SungWithoutRepeats if masked else Sung)(length, end)
+    return SequenceTutorVectorEnv(task, random_prior(cell, end=end, length=length), num_envs=num_envs, c=0.5, **kwargs)
+
+
+def made(agent_class, env=None, **kwargs):
+    """An agent with small settings, in a toy batch where no environment is given."""
+    settings = {} if agent_class is PolicyGradient else SMALL
+    return agent_class(toy_batch() if env is None else env, **{**settings, **kwargs})
+
+
+def weights(agent):
+    """All arrays that learning goes on from, and the generator's state."""
+    return agent.state_arrays(), agent.rng.bit_generator.state
+
+
+def assert_same_agents(a, b):
+    """Bit for bit."""
+    (arrays, state), (others, other_state) = weights(a), weights(b)
+    assert arrays.keys() == others.keys()
+    for name in arrays:
+        np.testing.assert_array_equal(arrays[name], others[name], err_msg=name)
+    assert state == other_state
+    assert (a.num_timesteps, a.rounds) == (b.num_timesteps, b.rounds)
