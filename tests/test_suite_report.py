@@ -137,7 +137,8 @@ def test_agents_without_log_pi_have_no_j():
     assert improvement_table(task(*found)) is None
     assert answers.who_wins([task(*found)]).endswith("Only one agent has a J: Ψ 3.00 (one run). Unknown for SB3.")
     only = [arm("SB3", task_return=[5.0, 6.0]), arm("PPO", task_return=[1.0, 2.0])]
-    assert answers.who_wins([task(*only)]).startswith("SB3 has the highest Return R, 5.50 [5.00, 6.00] over 2 runs, apart")
+    said = answers.who_wins([task(*only)])
+    assert said.startswith("SB3 has the highest Return R, 5.50 [5.00, 6.00] over 2 runs, apart")
 
 
 def test_a_figure_that_some_runs_lack_says_of_how_many_it_is():
@@ -254,7 +255,8 @@ def test_budgets_of_seconds_are_compared_over_seconds():
 
 def test_tasks_are_called_by_what_differs():
     made = [Experiment(MELODY, "agents:PsiLearning", env_kwargs={"c": c, "length": 32}) for c in (0.5, 2.0)]
-    assert list(short_task_names(made).values()) == ["c=0.5", "c=2"] and shared_environments(made) == [f"{MELODY} (length=32)"]
+    assert list(short_task_names(made).values()) == ["c=0.5", "c=2"]
+    assert shared_environments(made) == [f"{MELODY} (length=32)"]
     made.append(replace(made[0], env_kwargs={"length": 32}))
     assert list(short_task_names(made).values()) == ["c=0.5", "c=2", "c=default"]
     seeds = [Experiment(EXACT, "agents:PsiLearning", env_kwargs={"seed": seed}) for seed in (0, 1)]
