@@ -159,7 +159,7 @@ def test_a_playhead_jumps_from_beat_to_beat_for_those_who_want_no_motion(visit):
     assert moved in ("translate(40)", "translate(80)")
 
 
-def test_a_mark_says_its_figures(visit):
+def test_a_mark_shows_its_numbers(visit):
     tab = visit("frontier")
     tab.locator(".point").first.focus()
     assert tab.locator(".told").text_content().startswith("Ψ, c = 0.5: Return R ")
