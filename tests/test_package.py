@@ -89,7 +89,7 @@ def test_no_file_is_too_long():
 
 def test_no_file_names_a_place_on_somebodys_machine():
     absolute = re.compile(r"(?<![\w.:/])/(?:home|root|tmp|work|mnt|Users|opt|usr/local)/")
-    texts = (".py", ".cfg", ".toml", ".md", ".html", ".json", ".txt")
+    texts = (".py", ".cfg", ".toml", ".md", ".j2", ".json", ".txt")
     ours = [path for layer in LAYERS for path in (ROOT / layer).rglob("*")] + [*ROOT.iterdir(), ROOT / ".ci" / "run"]
     read = [path for path in ours if path.is_file() and (path.suffix in texts or path.name == "run")]
     assert {name_of(path) for path in read} >= {"setup.cfg", ".ci/run", "seqtutor_envs/env.py"}

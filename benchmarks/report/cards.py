@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.report import metrics
@@ -72,7 +72,7 @@ def _sampled_molecule(label: str, style: Style, sample: Mapping[str, Any]) -> Ca
     card = molecule_card(label, style, str(sample["sequence"]), [])
     lines = [f"R {metrics.SCORE.format(sample.get('task_return'))}"]
     lines += [f"QED {metrics.SCORE.format(qed)}"] if card.picture and qed is not None else []
-    return Card(label, style, "", tuple(lines), smiles=card.smiles, picture=card.picture)
+    return replace(card, lines=tuple(lines))
 
 
 def shown_tasks(tasks: Sequence[Task]) -> list[Task]:

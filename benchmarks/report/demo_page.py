@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from benchmarks.experiment import Experiment
 from benchmarks.report import metrics
 from benchmarks.report.cards import Card, card_groups, molecule_card
 from benchmarks.report.data import Results, Task
-from benchmarks.report.drawing import Plot, render_png
+from benchmarks.report.drawing import render_png
 from benchmarks.report.metrics import NEAR_ZERO, TABLE_1, Values, pick
 from benchmarks.report.plots import Looks, distribution_plot, learning_plots
 from benchmarks.report.render import card_grids, render_template
@@ -72,66 +72,54 @@ def part_tables(name: str, part: Part) -> dict[str, Table]:
     }
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Prior and tutor of one part as the arms of a task, with their styles."""
-
-    task: Task
-    looks: Looks
-
-    @classmethod
-    def of(cls, name: str, part: Part) -> Comparison:
-        """Build the task from a part's results."""
-        learns = {"agent": "agents:PsiLearning", "seconds": part["training"]["asked_seconds"], "label": "tutor"}
-        fixed = {"agent": "agents.baselines:FixedPolicy", "label": "prior"}
-        experiments = tuple(Experiment(env="", group=name, n=part["n"], **one) for one in (fixed, learns))
-        results = [
-            {
-                "id": one.id,
-                "experiment": asdict(one),
-                "c": part["c"],
-                "metrics": part["metrics"][one.label],
-                "samples": part.get("samples", {}).get(one.label),
-                "curve": part["curve"] if one.label == "tutor" else [],
-            }
-            for one in experiments
-        ]
-        found = Results(name, "", experiments, results)
-        return cls(found.tasks[0], assign_styles(found.arms))
-
-    def curves(self) -> list[Plot]:
-        """Plot J, KL and return while learning."""
-        return learning_plots(self.task.name, self.task, self.looks)
+def compare(name: str, part: Part) -> tuple[Task, Looks]:
+    """Turn a part's prior and tutor into the arms of a task, with their styles."""
+    learns = {"agent": "agents:PsiLearning", "seconds": part["training"]["asked_seconds"], "label": "tutor"}
+    fixed = {"agent": "agents.baselines:FixedPolicy", "label": "prior"}
+    experiments = tuple(Experiment(env="", group=name, n=part["n"], **one) for one in (fixed, learns))
+    results = [
+        {
+            "id": one.id,
+            "experiment": asdict(one),
+            "metrics": part["metrics"][one.label],
+            "samples": part.get("samples", {}).get(one.label),
+            "curve": part["curve"] if one.label == "tutor" else [],
+        }
+        for one in experiments
+    ]
+    found = Results(name, "", experiments, results)
+    return found.tasks[0], assign_styles(found.arms)
 
 
 def learning_curve_png(name: str, part: Part) -> bytes:
     """Draw a part's learning curves as a PNG file."""
-    comparison = Comparison.of(name, part)
-    return render_png(comparison.curves(), comparison.looks, 3)
+    task, looks = compare(name, part)
+    return render_png(learning_plots(name, task, looks), looks, 3)
 
 
 def render_demo(results: Mapping[str, Any]) -> str:
     """Render the page about the content of results.json."""
     parts = {name: results[name] for name in SUMMARIES if name in results}
-    comparisons = {name: Comparison.of(name, part) for name, part in parts.items()}
+    compared = {name: compare(name, part) for name, part in parts.items()}
     context = {
         name: {
             "part": part,
-            "styles": comparisons[name].looks,
+            "styles": compared[name][1],
             "tables": part_tables(name, part),
             "tiles": [(one.title, *(one.format(part["metrics"][who][one.key]) for who in ("prior", "tutor")))
                       for one in TILES[name]],
             "notices": _notices(part, results["settings"]["min_distinct"]),
-            "curves": comparisons[name].curves(),
+            "curves": learning_plots(name, *compared[name]),
         }
         for name, part in parts.items()
     }
     if "melodies" in parts:
-        (group,) = card_groups([comparisons["melodies"].task], comparisons["melodies"].looks, SHOWN)
+        task, looks = compared["melodies"]
+        (group,) = card_groups([task], looks, SHOWN)
         context["melodies"] |= {"group": group, "grids": card_grids(card for row in group.rows for card in row)}
         context["melodies"]["reached"] = rows_reached(parts["melodies"], results["settings"]["paper"])
     if "molecules" in parts:
-        looks = comparisons["molecules"].looks
+        looks = compared["molecules"][1]
         shown = {kind: _molecule_cards(kind, some, looks) for kind, some in parts["molecules"]["shown"].items()}
         histograms = parts["molecules"]["distributions"]["properties"]
         plots = [distribution_plot(one, histograms[one.key], looks) for one in metrics.PROPERTIES]

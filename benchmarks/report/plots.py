@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -144,15 +145,16 @@ def gap_plots(tasks: Sequence[Task], looks: Looks) -> list[Plot]:
         "profile": ("Share of runs within a gap", "Performance profiles of the gap. ", _draw_profile),
     }
     return [
-        Plot(f"gap-{name}", title, f"{words}Mean gaps in nats: {means}", _bind(draw, members, looks), size, labels)
+        Plot(
+            f"gap-{name}",
+            title,
+            f"{words}Mean gaps in nats: {means}",
+            partial(draw, members=members, looks=looks),
+            size,
+            labels,
+        )
         for name, (title, words, draw) in drawn.items()
     ]
-
-
-def _bind(
-    draw: Callable[[Axes, Sequence[Gaps], Looks], None], members: Sequence[Gaps], looks: Looks
-) -> Callable[[Axes], None]:
-    return lambda ax: draw(ax, members, looks)
 
 
 def _gap_axis(ax: Axes, members: Sequence[Gaps]) -> tuple[float, float]:

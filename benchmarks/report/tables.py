@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tabulate import tabulate
 
 from benchmarks.report import metrics
-from benchmarks.report.data import Arm, Gaps, Task, gaps_over_tasks, pair_by_seed, point_if_fixed
+from benchmarks.report.data import Arm, Task, gaps_over_tasks, pair_by_seed, point_if_fixed
 from benchmarks.report.metrics import Metric, Values
 from benchmarks.report.statistics import Interval, Statistic, apart, interval, iqm, mean, probability_of_improvement
 
@@ -215,16 +215,12 @@ def aggregate_table(tasks: Sequence[Task]) -> Table | None:
             heads.append(Head(f"{metric.title}, {name}", metric.meaning, metric.better))
             intervals = [interval(statistic, one) for one in of_labels]
             columns.append(metric_cells(metric, intervals, [one.learns for one in found], [one.n for one in intervals]))
-    names = [(Cell(one.label, order=one.label, arm=one.label), _runs_cell(one)) for one in found]
+    runs = [sum(map(len, one.gaps)) for one in found]
+    names = [(Cell(one.label, order=one.label, arm=one.label), Cell(str(n), order=n)) for one, n in zip(found, runs)]
     rows = [(*name, *cells) for name, cells in zip(names, zip(*columns))]
     rows.sort(key=lambda row: float(row[2].order or 0.0))
     caption = f"Over {count} tasks: 95% intervals of the stratified bootstrap"
     return Table(caption, tuple(heads), tuple(rows), sorts=True, sorted_by=2)
-
-
-def _runs_cell(one: Gaps) -> Cell:
-    n = sum(map(len, one.gaps))
-    return Cell(str(n), order=n)
 
 
 def column_table(caption: str, shown: Sequence[Metric], columns: Mapping[str, Values]) -> Table:

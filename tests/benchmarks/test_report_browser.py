@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from toys.result_toys import frontier, melodies, molecules
+from toys.result_toys import demo_results, frontier, melodies, molecules
 
+from benchmarks.report.demo_page import render_demo
 from benchmarks.report.render import render_page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -23,6 +24,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     for make in (melodies, frontier, molecules):
         (folder / f"{make.__name__}.html").write_text(render_page(make()), encoding="utf-8")
+    (folder / "demo.html").write_text(render_demo(demo_results()), encoding="utf-8")
     return folder
 
 
@@ -157,21 +159,46 @@ def test_a_playhead_jumps_from_beat_to_beat_for_those_who_want_no_motion(visit):
     assert moved in ("translate(40)", "translate(80)")
 
 
-def test_a_mark_says_its_figures(visit):
+def test_a_mark_shows_its_numbers(visit):
     tab = visit("frontier")
     tab.locator(".point").first.focus()
     assert tab.locator(".told").text_content().startswith("Ψ, c = 0.5: Return R ")
 
 
-@pytest.mark.parametrize("name", ["melodies", "frontier", "molecules"])
-def test_a_phone_needs_no_sideways_scrolling(visit, name):
-    tab = visit(name, PHONE)
+PANES = """() => [...document.querySelectorAll(".scroll")].map(pane => ({
+    overflows: pane.scrollWidth > pane.clientWidth + 1,
+    hint: getComputedStyle(pane.parentElement.querySelector(".hint")).visibility === "visible",
+    shadow: getComputedStyle(pane.parentElement, "::after").opacity === "1",
+}))"""
+BROKEN = """() => [...document.querySelectorAll("td")].filter(cell => {
+    const range = document.createRange();
+    return [...cell.childNodes].some(node => {
+        range.selectNodeContents(node);
+        return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1;
+    });
+}).length"""
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("name", ["melodies", "frontier", "molecules", "demo"])
+def test_every_table_fits_or_says_that_it_scrolls(visit, name, viewport):
+    tab = visit(name, viewport)
     for folded in tab.locator("details").all():
         folded.evaluate("one => one.open = true")
+    tab.evaluate("() => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve)))")
     assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert tab.locator(MAIN_TABLE).first.evaluate(
-        "one => one.parentElement.scrollWidth > one.parentElement.clientWidth"
-    )
+    panes = tab.evaluate(PANES)
+    assert panes and all(pane["hint"] == pane["shadow"] == pane["overflows"] for pane in panes)
+    wide = {"desk": [], "phone": ["frontier", "melodies", "molecules"]}  # the others' tables all fit
+    assert any(pane["overflows"] for pane in panes) == (name in wide["phone" if viewport is PHONE else "desk"])
+    assert tab.evaluate(BROKEN) == 0  # no number is broken over two lines
+
+
+def test_the_shadow_moves_to_the_left_at_a_tables_end(visit):
+    tab = visit("melodies", PHONE)
+    pane = tab.locator("#wins .scroll").first
+    pane.evaluate("box => box.scrollLeft = box.scrollWidth")
+    tab.wait_for_function("document.querySelector('#wins .table-box').className === 'table-box more-left'")
 
 
 def test_agent_and_task_stay_in_sight_on_a_phone(visit):

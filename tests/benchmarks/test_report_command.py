@@ -70,6 +70,16 @@ def test_the_page_is_what_one_gets_without_an_option(folder, capsys):
     assert not (folder / "report.md").exists()
 
 
+def test_a_folder_is_reported_without_its_suite(folder, capsys):
+    main(["report", "--out", str(folder), "--markdown"])
+    assert capsys.readouterr().out == f"{folder / 'report.md'}\n"
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "Experiments: 2 done, 1 failed, 0 missing." in text and "it broke" in text and "| GLearning | 1 |" in text
+    with pytest.raises(SystemExit):
+        main(["report"])
+    assert "Name a suite, or a folder of results by --out." in capsys.readouterr().err
+
+
 def test_without_results_a_line_says_how_to_get_them(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["report", "smoke", "--out", str(tmp_path / "none")])

@@ -103,7 +103,8 @@ def test_marks_are_where_the_best_is_apart_and_nowhere_else():
 def test_an_unfinished_or_empty_suite_has_a_page():
     findings = melodies()
     empty = Results("melody", "Which?", findings.experiments, [], [], findings.experiments)
-    assert "No experiment has finished yet." in render_page(empty) and "10 of 10 experiments have not run" in render_page(empty)
+    source = render_page(empty)
+    assert "No experiment has finished yet." in source and "10 of 10 experiments have not run" in source
     assert "No experiment has finished yet." in render_markdown(empty)
     bare = [{**one, "curve": [], "samples": [], "metrics": {"task_return": 1.0}} for one in findings.results]
     assert "Return R" in render_page(replace(findings, results=bare))

@@ -1,4 +1,4 @@
-"""The figures of a suite's report, against arithmetic of their own, and where the best is marked."""
+"""The numbers of a suite's report, against arithmetic of their own, and where the best is marked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from toys.result_toys import EXACT, MELODY, exact, frontier, melodies, molecules
 
 from benchmarks.experiment import Experiment
 from benchmarks.report import answers, metrics, overview
-from benchmarks.report.data import Arm, Results, Task, run_row, fronts, gaps_over_tasks, pair_by_seed
+from benchmarks.report.data import Arm, Results, Task, fronts, gaps_over_tasks, pair_by_seed, run_row
 from benchmarks.report.metrics import Metric
 from benchmarks.report.names import shared_environments, short_task_names
 from benchmarks.report.plots import mean_curve
@@ -91,7 +91,7 @@ def test_the_best_is_marked_only_where_it_is_apart_from_every_other():
         (HIGHER, [(5, NAN, NAN), (2, 1, 3)], None),
         (HIGHER, [(5, 4, 6)], None),  # nobody to be better than
         (HIGHER, [(5, 4, 6), (NAN, NAN, NAN)], None),
-        (HIGHER, [(5, 4, 6), (NAN, NAN, NAN), (2, 1, 3)], 0),  # who has no figure is no rival
+        (HIGHER, [(5, 4, 6), (NAN, NAN, NAN), (2, 1, 3)], 0),  # an agent without the metric is no rival
         (HIGHER, [(5, 5, 5, 1), (2, 1, 3)], None),  # a point is not marked
         (HIGHER, [(5, 4, 6), (2, 2, 2, 1)], 0),  # but can be a rival
         (HIGHER, [(5, 4, 6), (4.5, 4.5, 4.5, 1)], None),
@@ -137,10 +137,11 @@ def test_agents_without_log_pi_have_no_j():
     assert improvement_table(task(*found)) is None
     assert answers.who_wins([task(*found)]).endswith("Only one agent has a J: Ψ 3.00 (one run). Unknown for SB3.")
     only = [arm("SB3", task_return=[5.0, 6.0]), arm("PPO", task_return=[1.0, 2.0])]
-    assert answers.who_wins([task(*only)]).startswith("SB3 has the highest Return R, 5.50 [5.00, 6.00] over 2 runs, apart")
+    said = answers.who_wins([task(*only)])
+    assert said.startswith("SB3 has the highest Return R, 5.50 [5.00, 6.00] over 2 runs, apart")
 
 
-def test_a_figure_that_some_runs_lack_says_of_how_many_it_is():
+def test_a_metric_that_some_runs_lack_says_of_how_many_it_is():
     (table,) = main_tables([task(arm("Ψ", j=[1.0, 2.0, 3.0], distinct=[0.5, None, 0.7]))])
     assert cells(table, "Ψ")["Distinct"].under.endswith("n = 2")
     assert cells(table, "Ψ")["Distinct"].order == pytest.approx(0.6)
@@ -254,7 +255,8 @@ def test_budgets_of_seconds_are_compared_over_seconds():
 
 def test_tasks_are_called_by_what_differs():
     made = [Experiment(MELODY, "agents:PsiLearning", env_kwargs={"c": c, "length": 32}) for c in (0.5, 2.0)]
-    assert list(short_task_names(made).values()) == ["c=0.5", "c=2"] and shared_environments(made) == [f"{MELODY} (length=32)"]
+    assert list(short_task_names(made).values()) == ["c=0.5", "c=2"]
+    assert shared_environments(made) == [f"{MELODY} (length=32)"]
     made.append(replace(made[0], env_kwargs={"length": 32}))
     assert list(short_task_names(made).values()) == ["c=0.5", "c=2", "c=default"]
     seeds = [Experiment(EXACT, "agents:PsiLearning", env_kwargs={"seed": seed}) for seed in (0, 1)]

@@ -286,9 +286,8 @@ def molecules(seeds=2):
             for text in STRINGS
         ]
         results.append(result(one, found, curve=curve, samples=texts, c=0.05))
-    return Results(
-        "molecules", "Which agent has the better molecules?", every, results, [failure(failed)], (missing,), [], "molecules"
-    )
+    question, ended = "Which agent has the better molecules?", (results, [failure(failed)], (missing,))
+    return Results("molecules", question, every, *ended, source="molecules")
 
 
 def demo_results(warning="Few are distinct."):
@@ -305,7 +304,8 @@ def demo_results(warning="Few are distinct."):
     made["melodies"]["metrics"]["paper_psi"] = PAPER_TABLE_1["Psi"]
     made["melodies"]["samples"] = {"prior": melody_samples(rng, 0.5), "tutor": melody_samples(rng, 1.0)}
     known = {"task_return": 0.9, "log_p": -30.0, "logp": 2.0, "sa": 2.0, "qed": 0.8, "mw": 300.0}
-    drawn = [{**known, "smiles": text, "reason": "" if text.count("(") == text.count(")") else "syntax"} for text in STRINGS]
+    reasons = ["" if text.count("(") == text.count(")") else "syntax" for text in STRINGS]
+    drawn = [{**known, "smiles": text, "reason": reason} for text, reason in zip(STRINGS, reasons)]
     edges = [0.0, 0.5, 1.0]
     shares = {"edges": edges, "data": [0.5, 0.5], "prior": [0.4, 0.6], "tutor": [0.1, 0.9]}
     made["molecules"] |= {
