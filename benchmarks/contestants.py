@@ -134,7 +134,7 @@ class Theirs(Contestant):
         n_envs = given.pop("n_envs", get_vector_class(env_id).round_size)
         self.env = make_vec_env(env_id, n_envs, env_kwargs=self.env_kwargs)
         self.task, self.c = self.env.get_attr("task")[0], self.env.get_attr("c")[0]
-        algorithm, policy, policy_kwargs = _parts(name, self.env.get_attr("prior")[0])
+        algorithm, policy, policy_kwargs = _choose_algorithm(name, self.env.get_attr("prior")[0])
         policy_kwargs |= given.pop("policy_kwargs", {})
         given = {"n_steps": self.task.length, "device": "cpu", **TUNED, **given}
         given.setdefault("batch_size", given["n_steps"] * n_envs // 2)
@@ -183,14 +183,14 @@ class SequenceCounter(BaseCallback):
         return True
 
 
-def made(agent: str, env: str, seed: int, env_kwargs: Mapping[str, Any], agent_kwargs: Mapping[str, Any]) -> Any:
+def make_agent(agent: str, env: str, seed: int, env_kwargs: Mapping[str, Any], agent_kwargs: Mapping[str, Any]) -> Any:
     """Make the agent of an experiment: a Contestant, or the agent itself if it does not learn.
 
     Raises ImportError or ValueError, in one line, if the factory is missing or refuses these keywords.
     """
     from agents.base import SequenceAgent
 
-    factory = factory_named(agent)
+    factory = import_factory(agent)
     try:
         found = factory(env, seed=seed, env_kwargs=dict(env_kwargs), **agent_kwargs)
     except (TypeError, AssertionError) as error:  # stable-baselines3 asserts what it asks of settings
@@ -200,7 +200,7 @@ def made(agent: str, env: str, seed: int, env_kwargs: Mapping[str, Any], agent_k
     return (Ours if isinstance(found, SequenceAgent) else Learner)(found, env_kwargs)
 
 
-def factory_named(path: str) -> Callable[..., Any]:
+def import_factory(path: str) -> Callable[..., Any]:
     """Import what "package.module:name" names. Raise ValueError or ImportError in one line."""
     try:
         return import_by_name(path, "my_agents:make")
@@ -208,7 +208,7 @@ def factory_named(path: str) -> Callable[..., Any]:
         raise ImportError(str(error)) from None
 
 
-def _parts(name: str, prior: Any) -> tuple[Any, str, dict[str, Any]]:
+def _choose_algorithm(name: str, prior: Any) -> tuple[Any, str, dict[str, Any]]:
     """Return the algorithm, the policy and the policy's keywords."""
     if name != "ppo" and find_spec("sb3_contrib") is None:
         raise ImportError(f"{name} is sb3-contrib's: pip install sb3-contrib, or leave it out.")
@@ -275,7 +275,7 @@ def sb3(
     from seqtutor_envs.sb3 import make_vec_env
 
     batch = make_vec_env(env, n_envs, env_kwargs=dict(env_kwargs))
-    model = factory_named(algorithm)(policy, batch, seed=seed, device="cpu", **settings)
+    model = import_factory(algorithm)(policy, batch, seed=seed, device="cpu", **settings)
     model.set_logger(Logger(None, []))
     return Learner(model, env_kwargs, [KLPenaltyCallback()] if kl_penalty else [])
 
@@ -292,17 +292,17 @@ def uniform(env: str, *, seed: int, env_kwargs: Mapping[str, Any]) -> Any:
 
 def best_of_prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any], calls: int) -> Any:
     """Make the choice of the best among the first `calls` distinct samples of the prior."""
-    from benchmarks.prior_samples import BestOfPrior, made
+    from benchmarks.prior_samples import BestOfPrior, make_batch
 
-    return BestOfPrior(made(env, env_kwargs), calls)
+    return BestOfPrior(make_batch(env, env_kwargs), calls)
 
 
 def _fixed(env_id: str, env_kwargs: Mapping[str, Any], uniform: bool) -> Any:
     from agents.baselines import FixedPolicy, UniformPolicy
-    from benchmarks.prior_samples import made
+    from benchmarks.prior_samples import make_batch
     from seqtutor_envs.prior.masking import mask_prior
 
-    env = made(env_id, env_kwargs)
+    env = make_batch(env_id, env_kwargs)
     env.close()
     policy = UniformPolicy(env.task.vocab, env.task.length) if uniform else env.prior
     return FixedPolicy(mask_prior(policy, env.task), env.task.length)

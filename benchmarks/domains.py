@@ -32,12 +32,12 @@ class Domain:
 DOMAINS = {MELODY: Domain(), SMILES: Domain(clock="wall", workers=True)}
 
 
-def domain(env_id: str) -> Domain:
+def get_domain(env_id: str) -> Domain:
     """Return how this id is measured; an unknown id in CPU time."""
     return DOMAINS.get(env_id, Domain())
 
 
-def keywords(
+def build_env_kwargs(
     env_id: str, env_kwargs: str, weights: str = "{}", prior: str | None = None, workers: int | None = None
 ) -> dict[str, Any]:
     """Build the environment's keywords from a command's options.
@@ -53,7 +53,7 @@ def keywords(
         made["term_weights"] = weights_given
     if prior is not None:
         made["prior"] = prior
-    if not domain(env_id).workers:
+    if not get_domain(env_id).workers:
         if workers:
             raise ValueError(f"{env_id} has no scoring processes: leave out --workers.")
         return made

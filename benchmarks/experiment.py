@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from hashlib import blake2b
 from typing import Any
@@ -135,10 +135,10 @@ def expand(common: Mapping[str, Any], *variants: Mapping[str, Any]) -> tuple[Exp
                 before = values.get(name, {})  # keywords that were named one by one come before those of a whole
                 values[name] = {**before, keyword: value} if keyword else {**value, **before} if before else value
             made.append(Experiment(**values))
-    return distinct(made)
+    return check_distinct(made)
 
 
-def distinct(experiments: Sequence[Experiment]) -> tuple[Experiment, ...]:
+def check_distinct(experiments: Sequence[Experiment]) -> tuple[Experiment, ...]:
     """Return the experiments. Raises ValueError if two are the same."""
     by_id: dict[str, Experiment] = {}
     for one in experiments:
@@ -146,8 +146,3 @@ def distinct(experiments: Sequence[Experiment]) -> tuple[Experiment, ...]:
             raise ValueError(f"Two experiments are the same: {one.name}, seed {one.seed} ({one.id}).")
         by_id[one.id] = one
     return tuple(experiments)
-
-
-def reseeded(experiment: Experiment, seed: int) -> Experiment:
-    """Return the same experiment with another seed."""
-    return replace(experiment, seed=seed)

@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from benchmarks.domains import SMILES, keywords
+from benchmarks.domains import SMILES, build_env_kwargs
 from seqtutor_envs.checks import temperature
 from seqtutor_envs.command import one_thread
 
@@ -32,7 +32,7 @@ class LogZ(NamedTuple):
     effective: float
 
 
-def estimate(returns: NDArray[np.float64], c: float) -> LogZ:
+def estimate_log_z(returns: NDArray[np.float64], c: float) -> LogZ:
     """log mean exp(R / c) over returns R [N] of samples of the prior, not divided by c.
 
     Raises ValueError unless there are at least two finite returns and c is above 0.
@@ -45,15 +45,15 @@ def estimate(returns: NDArray[np.float64], c: float) -> LogZ:
     return LogZ(float(top + np.log(mean)), float(error), float(weights.sum() ** 2 / (weights**2).sum()))
 
 
-def optimum(returns: NDArray[np.float64], c: float) -> tuple[float, float]:
+def estimate_optimum(returns: NDArray[np.float64], c: float) -> tuple[float, float]:
     """Mean return of the best policy, and its KL to the prior in nats, by the same weights."""
     scaled = _scaled(returns, c)
     weights = np.exp(scaled - scaled.max())
     mean = float(weights @ returns / weights.sum())
-    return mean, mean / c - estimate(returns, c).value
+    return mean, mean / c - estimate_log_z(returns, c).value
 
 
-def share_closed(j: float, j_error: float, returns: NDArray[np.float64], c: float) -> tuple[float, float]:
+def estimate_share_closed(j: float, j_error: float, returns: NDArray[np.float64], c: float) -> tuple[float, float]:
     """Estimate an agent's (J - J(prior)) / (log Z - J(prior)), and its standard error.
 
     J(prior) = E_p[R / c] and log Z come from the same samples; that they err together is in the error, as is the
@@ -61,10 +61,10 @@ def share_closed(j: float, j_error: float, returns: NDArray[np.float64], c: floa
 
     Args:
         j, j_error: the agent's J and its standard error, from samples of its own.
-        returns, c: as for `estimate`.
+        returns, c: as for `estimate_log_z`.
     """
     scaled = _scaled(returns, c)
-    log_z, of_prior = estimate(returns, c).value, float(scaled.mean())
+    log_z, of_prior = estimate_log_z(returns, c).value, float(scaled.mean())
     whole, done = log_z - of_prior, j - of_prior
     if whole <= 0:
         return float("nan"), float("nan")
@@ -106,30 +106,30 @@ def log_z(
         j: J of an agent at the first temperature and its standard error; prints the share of log Z - J(prior) that it
             closes.
     """
-    from benchmarks.prior_samples import drawn, made
+    from benchmarks.prior_samples import draw_samples, make_batch
 
     one_thread()
-    given = keywords(env, env_kwargs, weights, prior, workers)
-    batch = made(env, given)
+    given = build_env_kwargs(env, env_kwargs, weights, prior, workers)
+    batch = make_batch(env, given)
     batch.close()
     temperatures = [temperature(value) for value in (c or (batch.c,))]
-    samples = drawn(env, given, n, seed, out)
+    samples = draw_samples(env, given, n, seed, out)
     mean, best = samples.returns.mean(), samples.returns.max()
     print(f"{env}: {n:,} samples of the prior; mean return {mean:.4f}, best {best:.4f}")
-    print(table(samples.returns, temperatures))
+    print(format_table(samples.returns, temperatures))
     if j is not None:
-        share, error = share_closed(*j, samples.returns, temperatures[0])
+        share, error = estimate_share_closed(*j, samples.returns, temperatures[0])
         print(f"share closed at c = {temperatures[0]:g}: {share:.1%} ± {error:.1%}")
     print(out)
 
 
-def table(returns: NDArray[np.float64], temperatures: Sequence[float]) -> str:
+def format_table(returns: NDArray[np.float64], temperatures: Sequence[float]) -> str:
     """Format a line for each temperature: log Z, the prior's J, and the optimum."""
     heads = ("c", "log Z", "±", "J(prior)", "±", "optimum's R", "its KL", "effective samples")
     lines = ["".join(f"{head:>12}" for head in heads[:-1]) + f"{heads[-1]:>20}"]
     for c in temperatures:
-        found, scaled = estimate(returns, c), returns / c
-        mean, kl = optimum(returns, c)
+        found, scaled = estimate_log_z(returns, c), returns / c
+        mean, kl = estimate_optimum(returns, c)
         numbers = (found.value, found.error, scaled.mean(), scaled.std(ddof=1) / len(scaled) ** 0.5, mean, kl)
         doubtful = "  (few: log Z is too low)" if found.effective < FEW else ""
         row = "".join(f"{number:12.4f}" for number in numbers)

@@ -55,7 +55,7 @@ class PriorSamples:
 
     @classmethod
     def load(cls, path: Path, facts: Mapping[str, Any]) -> Self:
-        """Read what `drawn` wrote. Raises FileNotFoundError, and ValueError if it was drawn from something else."""
+        """Read samples from a file. Raises FileNotFoundError, and ValueError if they were drawn from something else."""
         if not path.is_file():
             raise FileNotFoundError(f"No samples of the prior at {path}: `python -m benchmarks log-z` makes them.")
         arrays, was = load_arrays(path)
@@ -76,21 +76,21 @@ class PriorSamples:
         return PriorSamples(self.tokens[:n], self.lengths[:n], self.returns[:n], self.names[:n], self.facts)
 
 
-def drawn(env_id: str, env_kwargs: Mapping[str, Any], n: int, seed: int, path: Path) -> PriorSamples:
+def draw_samples(env_id: str, env_kwargs: Mapping[str, Any], n: int, seed: int, path: Path) -> PriorSamples:
     """Draw the first n samples, from the file as far as it goes. It grows by parts, so that Ctrl-C loses little."""
     if n < 2:
         raise ValueError(f"-n must be at least 2, not {n}.")
-    env = made(env_id, env_kwargs)
+    env = make_batch(env_id, env_kwargs)
     try:
-        facts = facts_of(env, env_id, env_kwargs)
+        facts = describe_source(env, env_id, env_kwargs)
         if path.exists():
             samples = PriorSamples.load(path, {**facts, "seed": seed})
         else:
-            samples = _none(env, {**facts, "seed": seed})
+            samples = _start_empty(env, {**facts, "seed": seed})
         bar = tqdm(desc="samples of the prior", initial=min(n, len(samples)), total=n, unit="")
         with bar:
             while len(samples) < n:
-                samples = _longer(samples, env, seed, n)
+                samples = _extend(samples, env, seed, n)
                 samples.save(path)
                 bar.update(len(samples) - bar.n)
         return samples.first(n)
@@ -98,7 +98,7 @@ def drawn(env_id: str, env_kwargs: Mapping[str, Any], n: int, seed: int, path: P
         env.close()
 
 
-def made(env_id: str, env_kwargs: Mapping[str, Any]) -> SequenceTutorVectorEnv:
+def make_batch(env_id: str, env_kwargs: Mapping[str, Any]) -> SequenceTutorVectorEnv:
     """Make the native batch that scores the samples. Raises ValueError for an id without one."""
     env = gym.make_vec(env_id, num_envs=1, infos="end", **env_kwargs)
     if not isinstance(env, SequenceTutorVectorEnv):
@@ -106,13 +106,13 @@ def made(env_id: str, env_kwargs: Mapping[str, Any]) -> SequenceTutorVectorEnv:
     return env
 
 
-def facts_of(env: SequenceTutorVectorEnv, env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def describe_source(env: SequenceTutorVectorEnv, env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Collect what decides which samples and returns there are."""
     asked = {name: value for name, value in env_kwargs.items() if name not in INDIFFERENT}
     return {"env": env_id, "env_kwargs": asked, "prior": prior_sha256(env.prior), "rdkit": installed("rdkit")}
 
 
-def names_of(task: Task, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[str]:
+def name_sequences(task: Task, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[str]:
     """Name each sequence: its canonical SMILES, "" for no molecule; in other domains its tokens."""
     scorer = getattr(task, "scorer", None)  # of molecules, whose newest scores are at hand
     if scorer is None:
@@ -120,7 +120,7 @@ def names_of(task: Task, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) 
     return [score.canonical or "" for score in scorer(task.smiles(tokens, lengths))]  # type: ignore[attr-defined]
 
 
-def hashes(names: Sequence[str]) -> NDArray[np.uint64]:
+def hash_names(names: Sequence[str]) -> NDArray[np.uint64]:
     """Hash each name to 64 bits; "" to 0."""
     digests = (hash_bytes(name) if name else bytes(8) for name in names)
     return np.frombuffer(b"".join(digests), np.uint64)
@@ -138,11 +138,11 @@ class Scored(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         task, newest = self.model.task, self.model.newest  # type: ignore[attr-defined]
-        self.names.update(hashes(names_of(task, newest.tokens, newest.lengths)).tolist())
+        self.names.update(hash_names(name_sequences(task, newest.tokens, newest.lengths)).tolist())
         self.names.discard(UNNAMED)
 
 
-def best_of(samples: PriorSamples, calls: int, k: int) -> tuple[NDArray[np.int64], int]:
+def choose_best(samples: PriorSamples, calls: int, k: int) -> tuple[NDArray[np.int64], int]:
     """Select the k best by return of the first `calls` distinct molecules, and count the samples drawn for them.
 
     Rows are in the order of their returns, the best first. What is no molecule costs no call. Keeping the best share
@@ -178,10 +178,10 @@ class BestOfPrior:
 
     def sample(self, n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the n best: tokens [n, T] and lengths [n]. Raises ValueError if there are too few distinct samples."""
-        samples, before = _none(self.env, {}), -1
+        samples, before = _start_empty(self.env, {}), -1
         while before < (distinct := len(np.unique(samples.names))) <= self.calls:  # one name may be that of no molecule
-            samples, before = _longer(samples, self.env, seed, len(samples) + PART), distinct
-        rows, drawn = best_of(samples, self.calls, n)
+            samples, before = _extend(samples, self.env, seed, len(samples) + PART), distinct
+        rows, drawn = choose_best(samples, self.calls, n)
         self.log_share = float(np.log(drawn / n))
         return samples.tokens[rows], samples.lengths[rows]
 
@@ -190,13 +190,13 @@ class BestOfPrior:
         return sequence_log_probs(mask_prior(self.env.prior, self.env.task), tokens, lengths) + self.log_share
 
 
-def _none(env: SequenceTutorVectorEnv, facts: dict[str, Any]) -> PriorSamples:
+def _start_empty(env: SequenceTutorVectorEnv, facts: dict[str, Any]) -> PriorSamples:
     """Return no samples, to begin with."""
     none, empty = np.zeros(0, np.int64), np.zeros((0, env.task.length), np.int64)
     return PriorSamples(empty, none, none.astype(float), none.astype(np.uint64), facts)
 
 
-def _longer(samples: PriorSamples, env: SequenceTutorVectorEnv, seed: int, n: int) -> PriorSamples:
+def _extend(samples: PriorSamples, env: SequenceTutorVectorEnv, seed: int, n: int) -> PriorSamples:
     """With what is wanted of one more part. A part is drawn as a whole, so that its samples do not depend on n."""
     part, begin = divmod(len(samples), PART)
     task = env.task
@@ -209,6 +209,6 @@ def _longer(samples: PriorSamples, env: SequenceTutorVectorEnv, seed: int, n: in
         np.concatenate([samples.tokens, np.concatenate([tokens, filler], axis=1)]),
         np.concatenate([samples.lengths, lengths]),
         np.concatenate([samples.returns, returns]),
-        np.concatenate([samples.names, hashes(names_of(task, tokens, lengths))]),
+        np.concatenate([samples.names, hash_names(name_sequences(task, tokens, lengths))]),
         samples.facts,
     )

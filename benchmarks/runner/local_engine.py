@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 from benchmarks.experiment import Experiment
 from benchmarks.runner.results import log_path
-from benchmarks.runner.worker import work
+from benchmarks.runner.worker import run_worker
 
 GRACE = 5.0  # seconds between asking a process to end and making it
 LOG_LINES = 30  # of a failure's log that its file keeps
@@ -104,7 +104,7 @@ class LocalEngine(Engine):
         their_lifeline, lifeline = self._context.Pipe(duplex=False)
         log = log_path(self._folder, experiment)
         arguments = (experiment, theirs, their_lifeline, log, tuple(sys.path))
-        process = self._context.Process(target=work, args=arguments, daemon=False)
+        process = self._context.Process(target=run_worker, args=arguments, daemon=False)
         process.start()
         theirs.close()
         their_lifeline.close()
@@ -131,14 +131,14 @@ class LocalEngine(Engine):
         if not one.over and (ended or late):
             self._end(one)
             code = one.process.exitcode
-            reason = f"it took more than {self._time_limit:g} seconds" if late and not ended else died(code)
+            reason = f"it took more than {self._time_limit:g} seconds" if late and not ended else explain_exit(code)
             events.append(Event(one.experiment, "failed", {"reason": reason}))
             one.over = True
         if one.over:
             self._end(one)
             log = log_path(self._folder, one.experiment)
             if events[-1].kind == "failed":
-                events[-1].facts.update(log=tail(log), seconds=round(time.monotonic() - one.begin, 1))
+                events[-1].facts.update(log=read_tail(log), seconds=round(time.monotonic() - one.begin, 1))
             elif log.exists() and not log.stat().st_size:
                 log.unlink()
         return events
@@ -164,7 +164,7 @@ class LocalEngine(Engine):
         self._running = []
 
 
-def died(code: int | None) -> str:
+def explain_exit(code: int | None) -> str:
     """Explain why a process may have ended without a result."""
     if code is None or code >= 0:
         return f"its process ended with status {code} and no result"
@@ -173,14 +173,14 @@ def died(code: int | None) -> str:
     return f"its process was killed by {name}{guess}"
 
 
-def tail(log: Path) -> str:
+def read_tail(log: Path) -> str:
     """Read the end of a log."""
     if not log.is_file():
         return ""
     return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
 
 
-def jobs_of(asked: int | None) -> int:
+def count_jobs(asked: int | None) -> int:
     """Return how many experiments run at once: `asked`, or one for each usable core. Raises ValueError below 1."""
     from seqtutor_envs.command import usable_cores
 

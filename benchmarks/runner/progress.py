@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from benchmarks.experiment import Experiment
-from benchmarks.suites import cost
+from benchmarks.suites import estimate_cost
 
 SHOWN = 3  # experiments in progress that the bar has room for
 BAR = "{percentage:3.0f}%|{bar:20}| {desc}"
@@ -33,7 +33,7 @@ class SweepProgress:
         self.stream = sys.stderr if stream is None else stream
         self.total, self.done, self.failed = before + len(todo), before, 0
         self.slots = slots
-        self._left = {one.id: cost(one) for one in todo}
+        self._left = {one.id: estimate_cost(one) for one in todo}
         self._running: dict[str, tuple[Experiment, float, Mapping[str, Any]]] = {}
         self._guessed = self._taken = 0.0
         tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, shared with processes
@@ -47,34 +47,34 @@ class SweepProgress:
             mininterval=0.2,
         )
 
-    def started(self, experiment: Experiment) -> None:
+    def on_start(self, experiment: Experiment) -> None:
         """Note that an experiment started."""
         self._running[experiment.id] = (experiment, time.monotonic(), {})
         self._show()
 
-    def progressed(self, experiment: Experiment, facts: Mapping[str, Any]) -> None:
+    def on_progress(self, experiment: Experiment, facts: Mapping[str, Any]) -> None:
         """Update a running experiment's progress."""
         if experiment.id in self._running:
             self._running[experiment.id] = (*self._running[experiment.id][:2], facts)
         self._show()
 
-    def finished(self, experiment: Experiment, facts: Mapping[str, Any]) -> None:
+    def on_result(self, experiment: Experiment, facts: Mapping[str, Any]) -> None:
         """Report a result."""
         self.done += 1
-        figures = facts["metrics"]
-        known = {title: figures[name] for name, title in SHORT.items() if figures.get(name) is not None}
+        metrics = facts["metrics"]
+        known = {title: metrics[name] for name, title in SHORT.items() if metrics.get(name) is not None}
         told = " ".join(f"{title} {value:.4g}" for title, value in known.items())
-        self._over(experiment, f"done    {named(experiment)}: {told}")
+        self._on_end(experiment, f"done    {describe(experiment)}: {told}")
 
-    def has_failed(self, experiment: Experiment, reason: str) -> None:
+    def on_failure(self, experiment: Experiment, reason: str) -> None:
         """Report a failure."""
         self.failed += 1
-        self._over(experiment, f"FAILED  {named(experiment)}: {' '.join(reason.split())}")
+        self._on_end(experiment, f"FAILED  {describe(experiment)}: {' '.join(reason.split())}")
 
-    def lost(self, experiment: Experiment, reason: str) -> None:
+    def on_lost(self, experiment: Experiment, reason: str) -> None:
         """Report that an experiment was lost and will run again."""
         self._running.pop(experiment.id, None)
-        self.say(f"lost    {named(experiment)}: {reason}; it is run again")
+        self.say(f"lost    {describe(experiment)}: {reason}; it is run again")
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
@@ -85,7 +85,7 @@ class SweepProgress:
         """Remove the bar."""
         self._bar.close()
 
-    def _over(self, experiment: Experiment, line: str) -> None:
+    def _on_end(self, experiment: Experiment, line: str) -> None:
         _, begin, _ = self._running.pop(experiment.id, (experiment, time.monotonic(), {}))
         seconds = time.monotonic() - begin
         self._taken += seconds
@@ -101,10 +101,10 @@ class SweepProgress:
             return "nothing left"
         pace = self._taken / self._guessed if self._guessed else 1.0
         seconds = pace * sum(self._left.values()) / min(self.slots, len(self._left))
-        return f"about {duration(seconds)} left"
+        return f"about {format_duration(seconds)} left"
 
     def _show(self) -> None:
-        parts = [running(*entry) for entry in list(self._running.values())[:SHOWN]]
+        parts = [describe_running(*entry) for entry in list(self._running.values())[:SHOWN]]
         more = len(self._running) - SHOWN
         parts += [f"{more} more"] if more > 0 else []
         failed = f", {self.failed} failed" if self.failed else ""
@@ -115,12 +115,12 @@ class SweepProgress:
 SHORT = {"j": "J", "task_return": "R", "kl": "KL", "gap": "gap"}
 
 
-def named(experiment: Experiment) -> str:
+def describe(experiment: Experiment) -> str:
     """Describe an experiment in a line."""
     return f"{experiment.name}, seed {experiment.seed}, {experiment.task}"
 
 
-def running(experiment: Experiment, begin: float, facts: Mapping[str, Any]) -> str:
+def describe_running(experiment: Experiment, begin: float, facts: Mapping[str, Any]) -> str:
     """Describe a running experiment: its J so far, or its return if log pi is not known."""
     name, title = ("j", "J") if facts.get("j") is not None else ("task_return", "R")
     figure = f" {title} {facts[name]:.1f}" if facts.get(name) is not None else ""
@@ -128,7 +128,7 @@ def running(experiment: Experiment, begin: float, facts: Mapping[str, Any]) -> s
     return f"{experiment.name} {experiment.seed}{share}{figure}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format seconds for a reader."""
     if seconds < 90:
         return f"{seconds:.0f} s"

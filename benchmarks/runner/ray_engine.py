@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.runner.local_engine import Engine, Event, tail
+from benchmarks.runner.local_engine import Engine, Event, read_tail
 from benchmarks.experiment import Experiment
 
 LOSSES = 5  # nodes that may be lost under one experiment; after that it may well be the cause
 
 
-def ray_module() -> Any:
+def import_ray() -> Any:
     """Import Ray. Raises ImportError in one line if it is not installed."""
     try:
         import ray
@@ -51,7 +51,7 @@ class RayEngine(Engine):
     """
 
     def __init__(self, jobs: int | None, address: str | None, time_limit: float | None, source: Path | None) -> None:
-        self._ray = ray_module()
+        self._ray = import_ray()
         self._jobs, self._time_limit = jobs, time_limit
         environment = {} if source is None else {"working_dir": str(source.resolve())}
         try:
@@ -68,7 +68,7 @@ class RayEngine(Engine):
             raise ValueError(f"No Ray cluster at {address or 'this machine'}: {error}") from error
         self._watch = self._ray.remote(num_cpus=0)(Watch).options(scheduling_strategy=self._here()).remote()
         # a process each, as on one machine; what becomes of a dead one is decided here
-        self._perform = self._ray.remote(num_cpus=1, max_calls=1, max_retries=0)(performed)
+        self._perform = self._ray.remote(num_cpus=1, max_calls=1, max_retries=0)(perform_on_node)
         self._tasks: dict[Any, RayTask] = {}
         self._losses: dict[str, int] = {}
 
@@ -96,7 +96,7 @@ class RayEngine(Engine):
     def _progress(self) -> list[Event]:
         by_id = {task.experiment.id: task for task in self._tasks.values()}
         events = []
-        for identity, facts in self._ray.get(self._watch.taken.remote()):
+        for identity, facts in self._ray.get(self._watch.take.remote()):
             task = by_id.get(identity)
             if task is None:
                 continue
@@ -126,7 +126,7 @@ class RayEngine(Engine):
         count = self._losses[experiment.id] = self._losses.get(experiment.id, 0) + 1
         if count < LOSSES:
             return Event(experiment, "lost", {"reason": reason})
-        facts = {"reason": f"{count} nodes were lost while they performed it", "log": reason}
+        facts = {"reason": f"{count} nodes were lost while they ran it", "log": reason}
         return Event(experiment, "failed", facts)
 
     def _late(self) -> list[Event]:
@@ -159,14 +159,14 @@ class Watch:
         """Keep an experiment's progress; no facts mean that it started."""
         self._told.append((identity, facts))
 
-    def taken(self) -> list[tuple[str, dict[str, Any]]]:
+    def take(self) -> list[tuple[str, dict[str, Any]]]:
         """Return all progress since the last call."""
         told, self._told = self._told, []
         return told
 
 
-class Told:
-    """A pipe's end, as worker.outcome takes it, that tells a Watch."""
+class WatchPipe:
+    """A pipe's end, as worker.attempt takes it, that tells a Watch."""
 
     def __init__(self, watch: Any, identity: str) -> None:
         self._watch, self._identity = watch, identity
@@ -176,19 +176,19 @@ class Told:
         self._watch.tell.remote(self._identity, message[1])
 
 
-def performed(experiment: Experiment, watch: Any, path: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+def perform_on_node(experiment: Experiment, watch: Any, path: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
     """Run an experiment on a node. Return ("done", result) or ("failed", {"reason", "log"})."""
-    from benchmarks.runner.worker import outcome, print_to
+    from benchmarks.runner.worker import attempt, print_to
     from seqtutor_envs.command import keep_freed_memory
 
-    told = Told(watch, experiment.id)
-    told.send(("progress", {}))
+    pipe = WatchPipe(watch, experiment.id)
+    pipe.send(("progress", {}))
     sys.path += [folder for folder in path if folder not in sys.path]  # where the nodes share this machine's files
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         print_to(log)
-        kind, facts = outcome(experiment, told)
+        kind, facts = attempt(experiment, pipe)
         if kind == "failed":
-            facts["log"] = tail(log)
+            facts["log"] = read_tail(log)
     return kind, facts

@@ -66,7 +66,7 @@ def set_aside(path: Path) -> Path:
     return target
 
 
-def strangers(folder: Path, experiments: Iterable[Experiment]) -> list[Path]:
+def find_other_files(folder: Path, experiments: Iterable[Experiment]) -> list[Path]:
     """Return result files of other experiments, such as those of an earlier version of the suite."""
     own = {SUITE_FILE} | {result_path(folder, one).name for one in experiments}
     own |= {failure_path(folder, one).name for one in experiments}

@@ -16,11 +16,11 @@ from tabulate import tabulate
 
 from benchmarks.runner import results
 from benchmarks.runner.provenance import collect_provenance, git_state
-from benchmarks.runner.local_engine import Engine, LocalEngine, jobs_of
+from benchmarks.runner.local_engine import Engine, LocalEngine, count_jobs
 from benchmarks.experiment import Experiment
 from benchmarks.inline import Inline
-from benchmarks.runner.progress import SweepProgress, duration, named
-from benchmarks.suites import RESULTS, SUITES, Suite, cost, save_suite, suite_named
+from benchmarks.runner.progress import SweepProgress, describe, format_duration
+from benchmarks.suites import RESULTS, SUITES, Suite, estimate_cost, find_suite, save_suite
 
 TICK = 0.5  # seconds that the runner waits for news before it looks after itself
 FAILED = 1  # exit status where some experiment has no result
@@ -60,14 +60,14 @@ def run(
     """
     if address is not None and engine != "ray":
         raise ValueError("--address needs --engine ray.")
-    found = _asked_suite(suite, inline)
+    found = _choose_suite(suite, inline)
     folder = found.folder(out)
     chosen = found.chosen(only)
-    at_once = jobs_of(jobs)
+    at_once = count_jobs(jobs)
     if dry_run:
-        show(plan(folder, chosen, retry_failed, set_aside=False), folder, at_once)
+        print_plan(plan(folder, chosen, retry_failed, set_aside=False), folder, at_once)
         return
-    with locked(folder):
+    with lock_folder(folder):
         if suite is None:
             save_suite(found, folder / results.SUITE_FILE)
         planned = plan(folder, chosen, retry_failed)
@@ -76,16 +76,16 @@ def run(
         progress = None
         if planned.todo:
             progress = sweep(planned, folder, make_engine(engine, jobs, folder, address, time_limit, found.source))
-    conclude(found, suite or str(folder / results.SUITE_FILE), folder, planned, progress)
+    print_summary(found, suite or str(folder / results.SUITE_FILE), folder, planned, progress)
 
 
-def _asked_suite(name: str | None, inline: Inline) -> Suite:
+def _choose_suite(name: str | None, inline: Inline) -> Suite:
     """Return the suite of that name or of the inline options. Raises ValueError unless it is exactly one of them."""
     if name is None and inline.env is None:
         raise ValueError("Name a suite (`python -m benchmarks list` shows them), or give --env ID and --agents.")
     if name is not None and inline != Inline():
         raise ValueError(f"{name} has its own experiments: leave it out, or leave out --env and the options beside it.")
-    return inline.suite() if name is None else suite_named(name)
+    return inline.suite() if name is None else find_suite(name)
 
 
 @dataclass(frozen=True)
@@ -140,23 +140,23 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> S
         while waiting or running:
             while waiting and engine.room > 0:
                 engine.start(waiting[0])
-                progress.started(waiting.pop(0))
+                progress.on_start(waiting.pop(0))
                 running += 1
             for experiment, kind, facts in engine.wait(TICK):
                 if kind == "progress":
-                    progress.progressed(experiment, facts)
+                    progress.on_progress(experiment, facts)
                     continue
                 running -= 1
                 if kind == "lost":
-                    progress.lost(experiment, facts["reason"])
+                    progress.on_lost(experiment, facts["reason"])
                     waiting.append(experiment)
                     continue
                 where = {} if kind == "done" else collect_provenance()  # a result tells its own
-                keep(folder, experiment, {**where, **facts, "git": git})
+                write_outcome(folder, experiment, {**where, **facts, "git": git})
                 if kind == "done":
-                    progress.finished(experiment, facts)
+                    progress.on_result(experiment, facts)
                 else:
-                    progress.has_failed(experiment, facts["reason"])
+                    progress.on_failure(experiment, facts["reason"])
     except KeyboardInterrupt:
         rest = len(waiting) + running
         counted = f"{progress.done} of {progress.total} experiments have their results in {folder}"
@@ -167,7 +167,7 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> S
     return progress
 
 
-def keep(folder: Path, experiment: Experiment, facts: dict[str, Any]) -> None:
+def write_outcome(folder: Path, experiment: Experiment, facts: dict[str, Any]) -> None:
     """Write a result or a failure, and remove the failure that a result replaces.
 
     Raises OSError that says what to do if the file cannot be written.
@@ -182,7 +182,7 @@ def keep(folder: Path, experiment: Experiment, facts: dict[str, Any]) -> None:
         failure.unlink(missing_ok=True)
 
 
-def conclude(suite: Suite, name: str, folder: Path, planned: Plan, progress: SweepProgress | None) -> None:
+def print_summary(suite: Suite, name: str, folder: Path, planned: Plan, progress: SweepProgress | None) -> None:
     """Print what has results now, and the command that reports them. Raises SystemExit(1) if any experiment failed.
 
     Args:
@@ -198,13 +198,14 @@ def conclude(suite: Suite, name: str, folder: Path, planned: Plan, progress: Swe
         raise SystemExit(FAILED)
 
 
-def show(planned: Plan, folder: Path, jobs: int) -> None:
+def print_plan(planned: Plan, folder: Path, jobs: int) -> None:
     """Print what would run."""
     for one in planned.todo:
-        print(f"{one.id}  {named(one)}, {one.budget}")
-    seconds = sum(map(cost, planned.todo))
+        print(f"{one.id}  {describe(one)}, {one.budget}")
+    seconds = sum(map(estimate_cost, planned.todo))
     counts = f"{len(planned.done)} have results, {len(planned.failed)} have failed before"
-    print(f"{len(planned.todo)} to run into {folder}, about {duration(seconds / jobs)} with --jobs {jobs}; {counts}.")
+    time = format_duration(seconds / jobs)
+    print(f"{len(planned.todo)} to run into {folder}, about {time} with --jobs {jobs}; {counts}.")
     for line in planned.notes:
         print(line)
 
@@ -217,11 +218,11 @@ def make_engine(
         from benchmarks.runner.ray_engine import RayEngine
 
         return RayEngine(jobs, address, limit, source)
-    return LocalEngine(jobs_of(jobs), folder, limit)
+    return LocalEngine(count_jobs(jobs), folder, limit)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Keep a second runner out of the folder. The system unlocks it when this process ends, however it ends.
 
     Raises ValueError if another runner holds it.
@@ -250,6 +251,6 @@ def list_suites(out: Path = RESULTS) -> None:
     rows = [("suite", "experiments", "core-minutes", "with results", "what it asks")]
     for suite in SUITES.values():
         done = sum(results.result_path(out / suite.name, one).exists() for one in suite.experiments)
-        minutes = sum(map(cost, suite.experiments)) / 60
+        minutes = sum(map(estimate_cost, suite.experiments)) / 60
         rows.append((suite.name, str(len(suite.experiments)), f"{minutes:.0f}", str(done), suite.question))
     print(tabulate(rows, headers="firstrow", tablefmt="plain", colalign=("left", "right", "right", "right", "left")))

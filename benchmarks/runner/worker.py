@@ -24,7 +24,7 @@ from seqtutor_envs.command import keep_freed_memory, one_thread
 from seqtutor_envs.files import finite
 
 
-def work(experiment: Experiment, pipe: Connection, lifeline: Connection, log: Path, path: Sequence[str]) -> None:
+def run_worker(experiment: Experiment, pipe: Connection, lifeline: Connection, log: Path, path: Sequence[str]) -> None:
     """Run an experiment and send events: ("progress", {...}), then ("done", result) or ("failed", {...}).
 
     Args:
@@ -40,11 +40,11 @@ def work(experiment: Experiment, pipe: Connection, lifeline: Connection, log: Pa
     print_to(log)
     sys.path[:] = list(path)
     keep_freed_memory()
-    pipe.send(outcome(experiment, pipe))
+    pipe.send(attempt(experiment, pipe))
     pipe.close()
 
 
-def outcome(experiment: Experiment, pipe: Any) -> tuple[str, dict[str, Any]]:
+def attempt(experiment: Experiment, pipe: Any) -> tuple[str, dict[str, Any]]:
     """Run an experiment. Return ("done", result), or ("failed", {"reason"}) with the traceback in the log."""
     try:
         from benchmarks.runner.perform import perform

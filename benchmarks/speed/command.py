@@ -49,13 +49,13 @@ def speed(
         smiles_prior: a shipped SMILES prior's name, or the path of one.
         workers: scoring processes of molecules; None: one for each core that this one may use.
     """
-    chosen = choose(comparisons(), only)
+    chosen = choose(load_comparisons(), only)
     workers = scoring_processes() if workers is None else workers
     options = Options(seconds, threads, melody_prior=prior, smiles_prior=smiles_prior, workers=workers)
     check(options, [out] if markdown is None else [out, markdown])
     set_threads(threads)
     facts, results = describe_machine(), Results()
-    print(machine_text(facts))
+    print(format_machine(facts))
     try:
         measure_all(chosen, options, results)
     except KeyboardInterrupt:
@@ -64,10 +64,10 @@ def speed(
     finally:
         if results:
             write(out, markdown, {"settings": {**asdict(options), "only": list(only)}, **facts}, results)
-    print(f"\n{verdict(results)}\n{out}")
+    print(f"\n{summarise_aims(results)}\n{out}")
 
 
-def comparisons() -> list[Comparison]:
+def load_comparisons() -> list[Comparison]:
     """Return all comparisons in the report's order."""
     from benchmarks.speed import agents, chemistry, environments  # they import torch and RDKit
 
@@ -110,28 +110,28 @@ def measure_all(chosen: Sequence[Comparison], options: Options, results: Results
             result = measure(comparison, options)
             results.setdefault(comparison.section, []).append(result)
             if i + 1 == len(chosen) or chosen[i + 1].section != comparison.section:
-                bar.write(f"\n{comparison.section}\n{table(results[comparison.section], 'simple')}")
+                bar.write(f"\n{comparison.section}\n{format_table(results[comparison.section], 'simple')}")
 
 
-def table(rows: Sequence[Result], style: str) -> str:
+def format_table(rows: Sequence[Result], style: str) -> str:
     """Return results as a table in one of tabulate's styles."""
-    return tabulate([cells(row) for row in rows], HEADERS, style, colalign=ALIGN, disable_numparse=True)
+    return tabulate([format_cells(row) for row in rows], HEADERS, style, colalign=ALIGN, disable_numparse=True)
 
 
-def cells(row: Result) -> list[str]:
+def format_cells(row: Result) -> list[str]:
     """Return one text for each of HEADERS."""
-    value, limit, ratio = (number(each) for each in (row.value, row.limit, row.ratio))
-    quartiles = "" if row.ratio is None else f" [{number(row.low)}-{number(row.high)}]"
+    value, limit, ratio = (format_number(each) for each in (row.value, row.limit, row.ratio))
+    quartiles = "" if row.ratio is None else f" [{format_number(row.low)}-{format_number(row.high)}]"
     met = {None: "", True: "yes", False: "no"}[row.met]
     return [row.name, value, row.unit, limit, ratio + quartiles, row.aim, met, row.limit_name or row.note]
 
 
-def number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """Return a number in three digits, or whole with separators: 431,234; 12.3; 0.0457."""
     return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
 
 
-def verdict(results: Results) -> str:
+def summarise_aims(results: Results) -> str:
     """Say how many aims are met, which are not, and what was not measured."""
     rows = [(section, row) for section, rows in results.items() for row in rows]
     aimed = [row.met for _, row in rows if row.met is not None]
@@ -148,7 +148,7 @@ def describe_machine() -> dict[str, Any]:
     return {**collect_provenance(), "load_before": load, "threads": threads}
 
 
-def machine_text(facts: dict[str, Any]) -> str:
+def format_machine(facts: dict[str, Any]) -> str:
     """Return the facts as one line each."""
     lines = [f"Load before, average of one minute: {facts['load_before']}."]
     for name in ("machine", "versions", "threads"):
@@ -161,5 +161,5 @@ def write(out: Path, markdown: Path | None, facts: dict[str, Any], results: Resu
     sections = {name: [row.as_dict() for row in rows] for name, rows in results.items()}
     write_atomically(out, (json.dumps({**facts, "sections": sections}, indent=1) + "\n").encode())
     if markdown is not None:
-        tables = [f"## {name}\n\n{table(rows, 'github')}\n" for name, rows in results.items()]
-        write_atomically(markdown, "\n".join([machine_text(facts) + "\n", *tables]).encode())
+        tables = [f"## {name}\n\n{format_table(rows, 'github')}\n" for name, rows in results.items()]
+        write_atomically(markdown, "\n".join([format_machine(facts) + "\n", *tables]).encode())

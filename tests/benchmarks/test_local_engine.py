@@ -9,7 +9,7 @@ import time
 import pytest
 from toys.sweep_toys import appears, ended, toy, waiting_processes
 
-from benchmarks.runner.local_engine import LOG_LINES, LocalEngine, died, jobs_of, tail
+from benchmarks.runner.local_engine import LOG_LINES, LocalEngine, explain_exit, count_jobs, read_tail
 from benchmarks.runner.perform import perform
 from benchmarks.runner.results import log_path
 from seqtutor_envs.command import usable_cores
@@ -129,18 +129,18 @@ def test_a_process_that_dies_while_it_sends_has_failed(made, tmp_path):
     ],
 )
 def test_a_death_has_a_reason_in_words(code, said):
-    assert died(code) == said
+    assert explain_exit(code) == said
 
 
 def test_the_end_of_a_log_is_kept(tmp_path):
     log = tmp_path / "some.log"
-    assert tail(log) == ""
+    assert read_tail(log) == ""
     log.write_bytes(b"".join(b"line %d \xff\n" % i for i in range(1000)))
-    assert tail(log).splitlines() == [f"line {i} \ufffd" for i in range(1000 - LOG_LINES, 1000)]
+    assert read_tail(log).splitlines() == [f"line {i} \ufffd" for i in range(1000 - LOG_LINES, 1000)]
 
 
 def test_there_are_as_many_jobs_as_cores_unless_one_asks():
-    assert (jobs_of(None), jobs_of(3)) == (usable_cores(), 3)
+    assert (count_jobs(None), count_jobs(3)) == (usable_cores(), 3)
     for wrong in (0, -1):
         with pytest.raises(ValueError, match=f"--jobs must be at least 1, not {wrong}"):
-            jobs_of(wrong)
+            count_jobs(wrong)

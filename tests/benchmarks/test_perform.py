@@ -16,7 +16,7 @@ from toys.sweep_toys import EXACT, KWARGS, N, T, V, toy
 from agents import PsiLearning
 from agents.evaluate import evaluate
 from benchmarks.runner import perform as module
-from benchmarks.contestants import made
+from benchmarks.contestants import make_agent
 from benchmarks.domains import SEED_APART
 from benchmarks.experiment import Experiment
 from benchmarks.runner.perform import CurveRecorder, Stopwatch, perform, weights_hash
@@ -117,7 +117,7 @@ def test_points_are_judged_on_fewer_sequences(psi, by_hand):
         expected = evaluate(agent, EXACT, 200, 5 + SEED_APART, KWARGS)
         for name in ("j", "j_se", "kl", "task_return", "distinct", "gap"):
             assert point[name] == pytest.approx(expected[name], abs=1e-12)
-    agent = made("toys.sweep_toys:table", EXACT, 0, KWARGS, {})
+    agent = make_agent("toys.sweep_toys:table", EXACT, 0, KWARGS, {})
     for n, fewer in ((150, 150), (300, 200), (2_000, 200), (10_000, 1_000)):
         assert CurveRecorder(toy("table", n=n, steps=10), agent, print).n == fewer
 
@@ -214,7 +214,7 @@ def test_uniform_tokens_have_the_kl_that_one_computes():
 def test_without_a_budget_an_agent_is_judged_as_it_starts():
     result = perform(toy("table"))
     assert (result["timesteps"], result["curve"]) == (0, [])
-    assert result["weights"] == weights_hash(made("toys.sweep_toys:table", EXACT, 0, KWARGS, {}).model)
+    assert result["weights"] == weights_hash(make_agent("toys.sweep_toys:table", EXACT, 0, KWARGS, {}).model)
 
 
 def test_an_agent_that_only_predicts_has_no_j_and_the_result_says_why():

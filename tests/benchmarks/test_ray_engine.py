@@ -108,5 +108,5 @@ def test_what_a_task_tells_is_taken_once():
     watch = Watch()
     watch.tell("a", {})
     watch.tell("b", {"j": 1.0})
-    assert watch.taken() == [("a", {}), ("b", {"j": 1.0})]
-    assert watch.taken() == []
+    assert watch.take() == [("a", {}), ("b", {"j": 1.0})]
+    assert watch.take() == []

@@ -164,5 +164,5 @@ def test_files_of_other_experiments_are_named(path):
     results.write(results.failure_path(folder, ONE), ONE, {"reason": "once"})
     results.write(results.result_path(folder, OTHER), OTHER, FACTS)
     (folder / "notes.txt").write_text("mine")
-    assert results.strangers(folder, (ONE, OTHER)) == []
-    assert results.strangers(folder, (OTHER,)) == [results.failure_path(folder, ONE), path]
+    assert results.find_other_files(folder, (ONE, OTHER)) == []
+    assert results.find_other_files(folder, (OTHER,)) == [results.failure_path(folder, ONE), path]

@@ -19,7 +19,7 @@ from toys.sweep_toys import appears, ended, toy, waiting_processes, write_suite
 from benchmarks.runner import results
 from benchmarks.__main__ import main
 from benchmarks.runner.perform import perform
-from benchmarks.runner.run import locked
+from benchmarks.runner.run import lock_folder
 
 ROOT = Path(__file__).parents[2]
 GOOD = (toy("still"), toy("table", steps=240), toy("table", steps=240, seed=1))
@@ -139,7 +139,7 @@ def test_only_a_changed_experiment_is_run(tmp_path, capsys):
     assert line.startswith("3/3  done    still")
     after = contents(out)
     assert {name: after[name] for name in before} == before and len(after) == len(before) + 1
-    assert results.strangers(out, changed) == [results.result_path(out, GOOD[0])]
+    assert results.find_other_files(out, changed) == [results.result_path(out, GOOD[0])]
 
 
 def test_what_failed_is_run_again_when_asked(tmp_path, capsys):
@@ -318,8 +318,8 @@ def test_what_a_killed_runner_leaves_is_whole_and_the_next_call_completes_it(run
 
 
 def test_a_folder_is_free_again_when_its_runner_has_ended(tmp_path):
-    with locked(tmp_path):
-        with pytest.raises(ValueError, match="Another run"), locked(tmp_path):
+    with lock_folder(tmp_path):
+        with pytest.raises(ValueError, match="Another run"), lock_folder(tmp_path):
             pass
-    with locked(tmp_path):
+    with lock_folder(tmp_path):
         pass

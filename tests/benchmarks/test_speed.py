@@ -118,7 +118,7 @@ def rows(monkeypatch):
         return ROWS[toy.name]
 
     toys = [comparison(name=name, section="first" if name != "cannot" else "second") for name in ROWS]
-    monkeypatch.setattr(command, "comparisons", lambda: toys)
+    monkeypatch.setattr(command, "load_comparisons", lambda: toys)
     monkeypatch.setattr(command, "measure", measure_toy)
     return measured
 
@@ -200,6 +200,6 @@ def test_a_folder_in_the_place_of_a_file_is_known_before_the_work(rows, tmp_path
 def test_help_lists_every_section(capsys):
     with pytest.raises(SystemExit) as end:
         speed("--help")
-    sections = list(dict.fromkeys(known.section for known in command.comparisons()))
+    sections = list(dict.fromkeys(known.section for known in command.load_comparisons()))
     words = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert not end.value.code and f"sections: {', '.join(sections)}." in words

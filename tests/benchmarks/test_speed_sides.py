@@ -75,7 +75,7 @@ class Watched(Prior):
 
 
 def test_the_aims_are_those_of_the_documentation():
-    known = command.comparisons()
+    known = command.load_comparisons()
     assert len({(each.section, each.name, str(each.setup)) for each in known}) == len(known)
     aims = {f"{each.section}: {each.name}": each.aim.text(each.unit) for each in known if each.aim}
     assert aims == {
@@ -116,7 +116,7 @@ def test_the_aims_are_those_of_the_documentation():
     ],
 )
 def test_a_comparison_gives_numbers(options, section, name):
-    (found,) = (each for each in command.comparisons() if (each.section, each.name) == (section, name))
+    (found,) = (each for each in command.load_comparisons() if (each.section, each.name) == (section, name))
     row = measure.measure(found, options)
     assert not row.note and row.limit_name and 0 < row.value < np.inf and 0 < row.limit < np.inf
     assert 0 < row.low <= row.ratio <= row.high

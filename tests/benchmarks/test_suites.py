@@ -17,10 +17,10 @@ from toys.sweep_toys import EXACT, toy, write_suite
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
 from benchmarks.__main__ import main
-from benchmarks.contestants import factory_named
+from benchmarks.contestants import import_factory
 from benchmarks.domains import MELODY, SMILES
 from benchmarks.experiment import Experiment
-from benchmarks.suites import SUITES, Suite, cost, suite_named
+from benchmarks.suites import SUITES, Suite, estimate_cost, find_suite
 
 ROOT = Path(__file__).parents[2]
 EVERY = [pytest.param(suite, id=name) for name, suite in SUITES.items()]
@@ -50,7 +50,7 @@ def file(tmp_path, monkeypatch):
 def test_every_experiment_of_a_suite_is_once_in_it(suite):
     ids = [one.id for one in suite.experiments]
     assert len(set(ids)) == len(ids) > 10
-    assert suite.question.endswith("?") and suite is suite_named(suite.name) and suite.path is None
+    assert suite.question.endswith("?") and suite is find_suite(suite.name) and suite.path is None
 
 
 @pytest.mark.parametrize("suite", EVERY)
@@ -60,7 +60,7 @@ def test_every_environment_is_registered_and_every_factory_is_there(suite):
         import_module(module or "seqtutor_envs")
         assert name in gymnasium.registry
     for agent in {one.agent for one in suite.experiments}:
-        assert callable(factory_named(agent))
+        assert callable(import_factory(agent))
 
 
 @pytest.mark.parametrize("suite", EVERY)
@@ -108,9 +108,10 @@ def test_patterns_choose_experiments_in_their_order():
 def test_an_experiment_costs_more_the_longer_it_learns_and_the_more_it_is_judged(env, agent):
     one = Experiment(env, agent, steps=100_000, n=1000)
     still = replace(one, steps=None)
-    assert 0 < cost(still) < cost(one) < cost(replace(one, steps=200_000))
-    assert cost(one) < cost(replace(one, n=2000))
-    assert cost(replace(still, seconds=60.0)) - cost(replace(still, seconds=20.0)) == pytest.approx(40.0)
+    assert 0 < estimate_cost(still) < estimate_cost(one) < estimate_cost(replace(one, steps=200_000))
+    assert estimate_cost(one) < estimate_cost(replace(one, n=2000))
+    minute, third = (estimate_cost(replace(still, seconds=seconds)) for seconds in (60.0, 20.0))
+    assert minute - third == pytest.approx(40.0)
 
 
 def test_a_list_says_what_there_is_and_what_has_results(tmp_path, capsys):
@@ -122,7 +123,7 @@ def test_a_list_says_what_there_is_and_what_has_results(tmp_path, capsys):
     assert head.split() == "suite experiments core-minutes with results what it asks".split()
     assert [row.split()[0] for row in rows] == list(SUITES)
     for row, suite in zip(rows, SUITES.values()):
-        minutes = round(sum(map(cost, suite.experiments)) / 60)
+        minutes = round(sum(map(estimate_cost, suite.experiments)) / 60)
         done = "3" if suite.name == "smoke" else "0"
         assert row.split(maxsplit=4)[1:] == [str(len(suite.experiments)), str(minutes), done, suite.question]
 
@@ -132,24 +133,24 @@ def test_a_list_says_what_there_is_and_what_has_results(tmp_path, capsys):
 
 def test_a_file_of_experiments_is_a_suite_of_its_name(file, monkeypatch):
     path = file(f'"""Which is best?\n\nMore."""\n{IMPORT}SUITE = [{ONE % 0}, {ONE % 1}]\n')
-    suite = suite_named(str(path))
+    suite = find_suite(str(path))
     assert suite == Suite("mine_of_user", "Which is best?", suite.experiments, path)
     assert [one.seed for one in suite.experiments] == [0, 1]
     monkeypatch.chdir(path.parent)
-    assert suite_named("mine_of_user.py").experiments == suite.experiments
+    assert find_suite("mine_of_user.py").experiments == suite.experiments
     assert sys.path.count(str(path.parent)) == 1
 
 
 def test_a_file_may_define_a_suite_with_a_name_and_a_question_of_its_own(file):
     path = file(f"{IMPORT}SUITE = Suite('other', 'Why?', ({ONE % 0},))\n")
-    found = suite_named(str(path))
+    found = find_suite(str(path))
     assert (found.name, found.question, len(found.experiments), found.path) == ("other", "Why?", 1, path)
 
 
 def test_a_file_imports_what_lies_beside_it(file):
     file("SEEDS = range(3)\n", "beside_it_of_user.py")
     text = f"from beside_it_of_user import SEEDS\n{IMPORT}SUITE = tuple({ONE.replace('%d', 'seed')} for seed in SEEDS)"
-    assert len(suite_named(str(file(text))).experiments) == 3
+    assert len(find_suite(str(file(text))).experiments) == 3
 
 
 @pytest.mark.parametrize(
