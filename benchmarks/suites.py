@@ -1,4 +1,4 @@
-"""The shipped suites: tuples of experiments, what each of them asks, and what they cost."""
+"""The shipped suites: tuples of experiments and what each of them asks; a user's suites from files."""
 
 from __future__ import annotations
 
@@ -273,25 +273,6 @@ SUITES = {
         Suite("authors-smiles", "What do the paper's molecules look like in its authors' own set-up?", AUTHORS_SMILES),
     )
 }
-
-# Core-seconds for 1,000 tokens learned, and for 1,000 sequences judged, on one core of a shared Xeon server; others are
-# guessed by the agent's kin. `list` and the time left rest on them, no result does.
-LEARNING = {MELODY: 0.018, SMILES: 0.10, EXACT: 0.05}
-JUDGING = {MELODY: 0.4, SMILES: 7.0, EXACT: 0.05}
-SLOWER = {"recurrent_ppo": 12.0, "recurrent_ppo_prior": 12.0, "ppo": 4.0, "maskable_ppo": 4.0}
-START = 1.5  # core-seconds of a process
-OF_CURVE = 1.2  # sequences judged while learning, over those at the end
-
-
-def estimate_cost(experiment: Experiment) -> float:
-    """Estimate the core-seconds of an experiment."""
-    name = experiment.agent.partition(":")[2]
-    judging = experiment.n / 1000 * JUDGING.get(experiment.env, 1.0) * SLOWER.get(name, 1.0)
-    if experiment.steps is None and experiment.seconds is None:
-        return START + judging
-    rate = LEARNING.get(experiment.env, 0.1) * SLOWER.get(name, 1.0)
-    learning = experiment.seconds or (experiment.steps or 0) / 1000 * rate
-    return START + learning + judging * (1.0 + OF_CURVE)
 
 
 def find_suite(name: str) -> Suite:

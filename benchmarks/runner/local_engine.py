@@ -1,6 +1,7 @@
-"""Engines run experiments on this machine's cores, or (ray_engine.py) on a Ray cluster.
+"""Run experiments on this machine's cores: an engine, which starts processes and reports what becomes of them.
 
-An engine knows no suite and writes no results. It takes experiments while it has room, and reports events.
+An engine knows no suite and writes no results. Its caller keeps to the number of `slots`. The other engine is in
+ray_engine.py.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 from benchmarks.experiment import Experiment
 from benchmarks.runner.results import log_path
 from benchmarks.runner.worker import run_worker
+from seqtutor_envs.command import usable_cores
 
 GRACE = 5.0  # seconds between asking a process to end and making it
 LOG_LINES = 30  # of a failure's log that its file keeps
@@ -28,8 +30,8 @@ class Event(NamedTuple):
     """What happened to an experiment.
 
     Attributes:
-        kind: "progress"; "done", with its result; "failed", with a "reason" and the end of its "log"; "lost": where it
-            was performed is gone, and it is to be performed again.
+        kind: "progress"; "done", with its result; "failed", with a "reason" and the end of its "log"; "lost" if its
+            node is gone, so that it must run again.
     """
 
     experiment: Experiment
@@ -38,17 +40,12 @@ class Event(NamedTuple):
 
 
 class Engine(ABC):
-    """Runs experiments, each in a process of its own."""
-
-    @property
-    @abstractmethod
-    def room(self) -> int:
-        """Return how many more experiments it takes now."""
+    """Run experiments, each in a process of its own."""
 
     @property
     @abstractmethod
     def slots(self) -> int:
-        """Return how many experiments it runs at once."""
+        """Return how many experiments may run at once."""
 
     @abstractmethod
     def start(self, experiment: Experiment) -> None:
@@ -72,11 +69,11 @@ class Running:
     pipe: Connection
     lifeline: Connection
     begin: float
-    over: bool = False  # it has sent its last word
+    over: bool = False  # its last event is known
 
 
 class LocalEngine(Engine):
-    """This machine's cores: a process for each experiment, forked from one that has imported everything already.
+    """Use this machine's cores: a process for each experiment, forked from one that has imported everything already.
 
     Args:
         jobs: experiments at once.
@@ -87,13 +84,10 @@ class LocalEngine(Engine):
     def __init__(self, jobs: int, folder: Path, time_limit: float | None = None) -> None:
         self._jobs, self._folder, self._time_limit = jobs, folder, time_limit
         kinds = multiprocessing.get_all_start_methods()
+        # a fork of this process could inherit locks that its threads hold; the server has no threads
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in kinds else "spawn")
         self._context.set_forkserver_preload(["benchmarks.runner.warm"])
         self._running: list[Running] = []
-
-    @property
-    def room(self) -> int:
-        return self._jobs - len(self._running)
 
     @property
     def slots(self) -> int:
@@ -112,12 +106,12 @@ class LocalEngine(Engine):
 
     def wait(self, seconds: float) -> list[Event]:
         wait([part for one in self._running for part in (one.pipe, one.process.sentinel)], seconds)
-        events = [event for one in self._running for event in self._heard(one)]
+        events = [event for one in self._running for event in self._collect_events(one)]
         self._running = [one for one in self._running if not one.over]
         return events
 
-    def _heard(self, one: Running) -> list[Event]:
-        """What a process has sent, or left behind."""
+    def _collect_events(self, one: Running) -> list[Event]:
+        """Return the events of a process: what it has sent, and how it ended."""
         events: list[Event] = []
         ended = not one.process.is_alive()  # asked first: what it sent before its end is in the pipe
         try:
@@ -144,7 +138,7 @@ class LocalEngine(Engine):
         return events
 
     def _end(self, one: Running) -> None:
-        """Of a process that has said its last word, or shall not."""
+        """End a process, the harder the longer it takes, and close the pipes to it."""
         one.process.join(0.0 if not one.over else GRACE)
         if one.process.is_alive():
             one.process.terminate()
@@ -182,8 +176,6 @@ def read_tail(log: Path) -> str:
 
 def count_jobs(asked: int | None) -> int:
     """Return how many experiments run at once: `asked`, or one for each usable core. Raises ValueError below 1."""
-    from seqtutor_envs.command import usable_cores
-
     if asked is not None and asked < 1:
         raise ValueError(f"--jobs must be at least 1, not {asked}.")
     return asked or usable_cores()

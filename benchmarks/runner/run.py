@@ -19,8 +19,8 @@ from benchmarks.runner.provenance import collect_provenance, git_state
 from benchmarks.runner.local_engine import Engine, LocalEngine, count_jobs
 from benchmarks.experiment import Experiment
 from benchmarks.inline import Inline
-from benchmarks.runner.progress import SweepProgress, describe, format_duration
-from benchmarks.suites import RESULTS, SUITES, Suite, estimate_cost, find_suite, save_suite
+from benchmarks.runner.progress import SweepProgress, describe
+from benchmarks.suites import RESULTS, SUITES, Suite, find_suite, save_suite
 
 TICK = 0.5  # seconds that the runner waits for news before it looks after itself
 FAILED = 1  # exit status where some experiment has no result
@@ -65,7 +65,7 @@ def run(
     chosen = found.chosen(only)
     at_once = count_jobs(jobs)
     if dry_run:
-        print_plan(plan(folder, chosen, retry_failed, set_aside=False), folder, at_once)
+        print_plan(plan(folder, chosen, retry_failed, set_aside=False), folder)
         return
     with lock_folder(folder):
         if suite is None:
@@ -75,7 +75,13 @@ def run(
             print(line, file=sys.stderr)
         progress = None
         if planned.todo:
-            progress = sweep(planned, folder, make_engine(engine, jobs, folder, address, time_limit, found.source))
+            if engine == "ray":
+                from benchmarks.runner.ray_engine import RayEngine
+
+                runs_on: Engine = RayEngine(jobs, address, time_limit, found.source)
+            else:
+                runs_on = LocalEngine(at_once, folder, time_limit)
+            progress = sweep(planned, folder, runs_on)
     print_summary(found, suite or str(folder / results.SUITE_FILE), folder, planned, progress)
 
 
@@ -133,12 +139,11 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> S
     whole then, and no process is left.
     """
     waiting, running = list(planned.todo), 0
-    stream = io.StringIO() if quiet else None
-    progress = SweepProgress(planned.todo, len(planned.done), engine.slots, stream)
+    progress = SweepProgress(len(planned.todo), len(planned.done), io.StringIO() if quiet else None)
     git = git_state()
     try:
         while waiting or running:
-            while waiting and engine.room > 0:
+            while waiting and running < engine.slots:
                 engine.start(waiting[0])
                 progress.on_start(waiting.pop(0))
                 running += 1
@@ -148,13 +153,13 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> S
                     continue
                 running -= 1
                 if kind == "lost":
-                    progress.on_lost(experiment, facts["reason"])
+                    progress.on_loss(experiment, facts["reason"])
                     waiting.append(experiment)
                     continue
                 where = {} if kind == "done" else collect_provenance()  # a result tells its own
                 write_outcome(folder, experiment, {**where, **facts, "git": git})
                 if kind == "done":
-                    progress.on_result(experiment, facts)
+                    progress.on_result(experiment, facts["metrics"])
                 else:
                     progress.on_failure(experiment, facts["reason"])
     except KeyboardInterrupt:
@@ -198,27 +203,14 @@ def print_summary(suite: Suite, name: str, folder: Path, planned: Plan, progress
         raise SystemExit(FAILED)
 
 
-def print_plan(planned: Plan, folder: Path, jobs: int) -> None:
+def print_plan(planned: Plan, folder: Path) -> None:
     """Print what would run."""
     for one in planned.todo:
         print(f"{one.id}  {describe(one)}, {one.budget}")
-    seconds = sum(map(estimate_cost, planned.todo))
     counts = f"{len(planned.done)} have results, {len(planned.failed)} have failed before"
-    time = format_duration(seconds / jobs)
-    print(f"{len(planned.todo)} to run into {folder}, about {time} with --jobs {jobs}; {counts}.")
+    print(f"{len(planned.todo)} to run into {folder}; {counts}.")
     for line in planned.notes:
         print(line)
-
-
-def make_engine(
-    engine: str, jobs: int | None, folder: Path, address: str | None, limit: float | None, source: Path | None
-) -> Engine:
-    """Return the engine of that name. Raises ImportError if Ray is not installed."""
-    if engine == "ray":
-        from benchmarks.runner.ray_engine import RayEngine
-
-        return RayEngine(jobs, address, limit, source)
-    return LocalEngine(count_jobs(jobs), folder, limit)
 
 
 @contextmanager
@@ -243,14 +235,13 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 
 def list_suites(out: Path = RESULTS) -> None:
-    """List the suites: how many experiments, what they cost, how many have results.
+    """List the suites: how many experiments they have, how many of these have results, and what each asks.
 
     Args:
         out: folder of the results.
     """
-    rows = [("suite", "experiments", "core-minutes", "with results", "what it asks")]
+    rows = [("suite", "experiments", "with results", "what it asks")]
     for suite in SUITES.values():
         done = sum(results.result_path(out / suite.name, one).exists() for one in suite.experiments)
-        minutes = sum(map(estimate_cost, suite.experiments)) / 60
-        rows.append((suite.name, str(len(suite.experiments)), f"{minutes:.0f}", str(done), suite.question))
-    print(tabulate(rows, headers="firstrow", tablefmt="plain", colalign=("left", "right", "right", "right", "left")))
+        rows.append((suite.name, str(len(suite.experiments)), str(done), suite.question))
+    print(tabulate(rows, headers="firstrow", tablefmt="plain", colalign=("left", "right", "right", "left")))
