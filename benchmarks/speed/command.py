@@ -8,15 +8,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import tyro
 from tabulate import tabulate
 from threadpoolctl import threadpool_info
 from tqdm import tqdm
 
 from benchmarks.runner.provenance import collect_provenance
 from benchmarks.speed.measure import FEWEST_TURNS, Comparison, Options, Result, measure
-from seqtutor_envs.command import scoring_processes, set_threads
+from seqtutor_envs.command import set_threads
 from seqtutor_envs.files import write_atomically
 
 HEADERS = ("", "value", "unit", "limit", "ratio [quartiles]", "aim", "met", "what the limit is; notes")
@@ -25,14 +26,10 @@ Results = dict[str, list[Result]]  # by section
 
 
 def speed(
+    options: Annotated[Options, tyro.conf.arg(name="")] = Options(),
     out: Path = Path("speed.json"),
     only: tuple[str, ...] = (),
-    seconds: float = 1.0,
-    threads: int = 1,
     markdown: Path | None = None,
-    prior: str = "melody",
-    smiles_prior: str = "smiles",
-    workers: int | None = None,
 ) -> None:
     """Measure the speed of every part, each beside its limit or its rival in the same run: about three minutes.
 
@@ -40,20 +37,14 @@ def speed(
     time where processes share the work. Ctrl-C writes what was measured so far.
 
     Args:
+        options: how to measure.
         out: the JSON file to write.
-        only: sections: prior, environment, single, vec-env, rules, sampling, startup, molecules, update, peers.
-        seconds: for each of some fifty comparisons.
-        threads: of numpy's and torch's products; CPU time is that of all threads together.
+        only: sections: environment, single, vec-env, rules, sampling, startup, molecules, update, peers.
         markdown: a file for the tables in Markdown.
-        prior: a shipped melody prior's name, or the path of one.
-        smiles_prior: a shipped SMILES prior's name, or the path of one.
-        workers: scoring processes of molecules; None: one for each core that this one may use.
     """
     chosen = choose(load_comparisons(), only)
-    workers = scoring_processes() if workers is None else workers
-    options = Options(seconds, threads, melody_prior=prior, smiles_prior=smiles_prior, workers=workers)
     check(options, [out] if markdown is None else [out, markdown])
-    set_threads(threads)
+    set_threads(options.threads)
     facts, results = describe_machine(), Results()
     print(format_machine(facts))
     try:
