@@ -11,7 +11,7 @@ a "1" it goes on to close what the string never opened.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -163,19 +163,16 @@ def primed(agent_class: type[Tutor]) -> type[Tutor]:
     return Primed
 
 
-def psi(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Tutor:
-    """Make Psi-learning with a random first character."""
-    return primed(PsiLearning)(env, seed=seed, env_kwargs=dict(env_kwargs), **settings)
+def make_factory(agent_class: type[Tutor]) -> Callable[..., Tutor]:
+    """Return a factory, as an Experiment names one, of this agent with a random first character."""
+
+    def make(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Tutor:
+        return primed(agent_class)(env, seed=seed, env_kwargs=dict(env_kwargs), **settings)
+
+    return make
 
 
-def g(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Tutor:
-    """Make G-learning with a random first character."""
-    return primed(GLearning)(env, seed=seed, env_kwargs=dict(env_kwargs), **settings)
-
-
-def q(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Tutor:
-    """Make Q-learning with a random first character."""
-    return primed(QLearning)(env, seed=seed, env_kwargs=dict(env_kwargs), **settings)
+psi, g, q = map(make_factory, (PsiLearning, GLearning, QLearning))
 
 
 # ---------------------------------------------------------------- the prior

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -53,7 +54,7 @@ class Contestant(ABC):
         """
 
     @abstractmethod
-    def written(self) -> dict[str, int]:
+    def count_sequences(self) -> dict[str, int]:
         """Return how many `sequences` it has learned from, and how many distinct ones were `scored`."""
 
 
@@ -92,7 +93,7 @@ class Learner(Contestant):
         self.model.learn(timesteps, callback=[*self.callbacks, budget, *more], reset_num_timesteps=False)
         return budget.spent
 
-    def written(self) -> dict[str, int]:
+    def count_sequences(self) -> dict[str, int]:
         return {}
 
 
@@ -106,7 +107,7 @@ class Ours(Learner):
         super().__init__(agent, env_kwargs, [self.scored])
         self.env, self.task, self.c = agent.env, agent.task, agent.c
 
-    def written(self) -> dict[str, int]:
+    def count_sequences(self) -> dict[str, int]:
         return {"sequences": self.model.rounds * self.model.n_envs, "scored": len(self.scored.names)}
 
 
@@ -119,24 +120,22 @@ class Theirs(Contestant):
 
     Args:
         name: "ppo", "maskable_ppo", "recurrent_ppo" or "recurrent_ppo_prior".
-        settings: of its constructor, and `n_envs`.
+        env: the environment's id.
+        settings: of the algorithm's constructor, and `n_envs`.
     """
 
-    def __init__(
-        self, name: str, env_id: str, seed: int, env_kwargs: Mapping[str, Any], settings: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, name: str, env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> None:
         from agents.sb3.prior_guide import KLPenaltyCallback, start_as_prior
         from agents.envs import get_vector_class
         from seqtutor_envs.sb3 import make_vec_env
 
         self.env_kwargs = {**env_kwargs, "obs_mode": "token" if "recurrent" in name else "prefix"}
-        given = dict(settings)
-        n_envs = given.pop("n_envs", get_vector_class(env_id).round_size)
-        self.env = make_vec_env(env_id, n_envs, env_kwargs=self.env_kwargs)
+        n_envs = settings.pop("n_envs", get_vector_class(env).round_size)
+        self.env = make_vec_env(env, n_envs, env_kwargs=self.env_kwargs)
         self.task, self.c = self.env.get_attr("task")[0], self.env.get_attr("c")[0]
         algorithm, policy, policy_kwargs = _choose_algorithm(name, self.env.get_attr("prior")[0])
-        policy_kwargs |= given.pop("policy_kwargs", {})
-        given = {"n_steps": self.task.length, "device": "cpu", **TUNED, **given}
+        policy_kwargs |= settings.pop("policy_kwargs", {})
+        given = {"n_steps": self.task.length, "device": "cpu", **TUNED, **settings}
         given.setdefault("batch_size", given["n_steps"] * n_envs // 2)
         self.model = algorithm(policy, self.env, seed=seed, policy_kwargs=policy_kwargs, **given)
         self.model.set_logger(Logger(None, []))  # one of its own would leave a temporary folder after each rollout
@@ -156,7 +155,7 @@ class Theirs(Contestant):
                 after_round()
         return spent
 
-    def written(self) -> dict[str, int]:
+    def count_sequences(self) -> dict[str, int]:
         return {"sequences": self.count.sequences, "scored": len(self.count.names)}
 
 
@@ -234,24 +233,10 @@ def _choose_algorithm(name: str, prior: Any) -> tuple[Any, str, dict[str, Any]]:
 # ---------------------------------------------------------------- agents of experiments
 
 
-def ppo(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Theirs:
-    """Make stable-baselines3's PPO on prefixes."""
-    return Theirs("ppo", env, seed, env_kwargs, settings)
-
-
-def maskable_ppo(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Theirs:
-    """Make sb3-contrib's MaskablePPO on prefixes."""
-    return Theirs("maskable_ppo", env, seed, env_kwargs, settings)
-
-
-def recurrent_ppo(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Theirs:
-    """Make sb3-contrib's RecurrentPPO from random weights."""
-    return Theirs("recurrent_ppo", env, seed, env_kwargs, settings)
-
-
-def recurrent_ppo_prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Theirs:
-    """Make sb3-contrib's RecurrentPPO, started as the prior."""
-    return Theirs("recurrent_ppo_prior", env, seed, env_kwargs, settings)
+ppo = partial(Theirs, "ppo")  # stable-baselines3's, on prefixes
+maskable_ppo = partial(Theirs, "maskable_ppo")  # sb3-contrib's, on prefixes
+recurrent_ppo = partial(Theirs, "recurrent_ppo")  # sb3-contrib's, from random weights
+recurrent_ppo_prior = partial(Theirs, "recurrent_ppo_prior")  # the same, started as the prior
 
 
 def sb3(
@@ -282,12 +267,12 @@ def sb3(
 
 def prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any]) -> Any:
     """Make the environment's prior, which does not learn."""
-    return _fixed(env, env_kwargs, uniform=False)
+    return _make_fixed(env, env_kwargs, uniform=False)
 
 
 def uniform(env: str, *, seed: int, env_kwargs: Mapping[str, Any]) -> Any:
     """Make the uniform policy, which does not learn."""
-    return _fixed(env, env_kwargs, uniform=True)
+    return _make_fixed(env, env_kwargs, uniform=True)
 
 
 def best_of_prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any], calls: int) -> Any:
@@ -297,7 +282,7 @@ def best_of_prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any], calls: 
     return BestOfPrior(make_batch(env, env_kwargs), calls)
 
 
-def _fixed(env_id: str, env_kwargs: Mapping[str, Any], uniform: bool) -> Any:
+def _make_fixed(env_id: str, env_kwargs: Mapping[str, Any], uniform: bool) -> Any:
     from agents.baselines import FixedPolicy, UniformPolicy
     from benchmarks.prior_samples import make_batch
     from seqtutor_envs.prior.masking import mask_prior

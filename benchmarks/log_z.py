@@ -13,6 +13,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import tyro
 from numpy.typing import NDArray
+from tabulate import tabulate
 
 from benchmarks.domains import SMILES, build_env_kwargs
 from seqtutor_envs.checks import temperature
@@ -126,15 +127,14 @@ def log_z(
 def format_table(returns: NDArray[np.float64], temperatures: Sequence[float]) -> str:
     """Format a line for each temperature: log Z, the prior's J, and the optimum."""
     heads = ("c", "log Z", "±", "J(prior)", "±", "optimum's R", "its KL", "effective samples")
-    lines = ["".join(f"{head:>12}" for head in heads[:-1]) + f"{heads[-1]:>20}"]
+    rows = []
     for c in temperatures:
         found, scaled = estimate_log_z(returns, c), returns / c
         mean, kl = estimate_optimum(returns, c)
         numbers = (found.value, found.error, scaled.mean(), scaled.std(ddof=1) / len(scaled) ** 0.5, mean, kl)
-        doubtful = "  (few: log Z is too low)" if found.effective < FEW else ""
-        row = "".join(f"{number:12.4f}" for number in numbers)
-        lines.append(f"{c:12g}{row}{found.effective:20.1f}{doubtful}")
-    return "\n".join(lines)
+        doubtful = "(few: log Z is too low)" if found.effective < FEW else ""
+        rows.append((f"{c:g}", *(f"{number:.4f}" for number in numbers), f"{found.effective:.1f}", doubtful))
+    return tabulate(rows, headers=(*heads, ""), tablefmt="plain", disable_numparse=True, stralign="right")
 
 
 def _scaled(returns: NDArray[np.float64], c: float) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ import tyro
 from tqdm import tqdm
 
 from benchmarks.runner import results
-from benchmarks.domains import MELODY, get_domain, build_env_kwargs
+from benchmarks.domains import MELODY, SCORED_BY_PROCESSES, build_env_kwargs
 from benchmarks.runner.local_engine import LocalEngine, count_jobs
 from benchmarks.experiment import Experiment
 from benchmarks.runner.run import lock_folder, plan, sweep
@@ -97,7 +97,7 @@ def tune(
     if min(steps, trials, seeds) < 1 or fresh_seeds < 0:
         raise ValueError("--steps, --trials and --seeds must be at least 1, --fresh-seeds 0.")
     # experiments already take all cores, so that each scores its molecules by itself
-    kwargs = build_env_kwargs(env, env_kwargs, workers=0 if get_domain(env).workers else None)
+    kwargs = build_env_kwargs(env, env_kwargs, workers=0 if env in SCORED_BY_PROCESSES else None)
     base = Experiment(env, factory, kwargs, steps=steps, n=n)
     search = Search(base, searched, json_object(settings, "--settings"), seeds, out, count_jobs(jobs))
     with lock_folder(out):

@@ -18,7 +18,7 @@ from agents.sb3.budget import NO_LIMIT
 from agents.evaluate import evaluate, evaluate_in_env, make_env
 from benchmarks.runner.provenance import collect_provenance
 from benchmarks.contestants import Contestant, make_agent
-from benchmarks.domains import CLOCKS, SEED_APART, Clock, get_domain
+from benchmarks.domains import CLOCKS, SEED_APART, Clock, choose_clock
 from benchmarks.experiment import Experiment
 from seqtutor_envs.metrics import sequence_log_probs
 from seqtutor_envs.prior.masking import mask_prior
@@ -66,11 +66,11 @@ class CurveRecorder:
 
     def clock(self) -> float:
         """Read the clock of the budget."""
-        return self.clocks[get_domain(self.experiment.env).clock]()
+        return self.clocks[choose_clock(self.experiment.env)]()
 
     def spent(self, which: Clock | None = None) -> float:
         """Return the seconds of learning, by the clock of that name or of the budget."""
-        name = which or get_domain(self.experiment.env).clock
+        name = which or choose_clock(self.experiment.env)
         return self.clocks[name]() - self._begin[name]
 
     def after_round(self) -> None:
@@ -143,7 +143,7 @@ def learn(experiment: Experiment, agent: Contestant, on_progress: OnProgress) ->
     return {
         "curve": curve.points,
         "timesteps": int(agent.model.num_timesteps),
-        **agent.written(),
+        **agent.count_sequences(),
         "counts": dict(getattr(getattr(agent, "task", None), "counts", {})),
         "seconds": seconds,
     }

@@ -15,7 +15,7 @@ import tyro
 from tabulate import tabulate
 
 from benchmarks.runner import results
-from benchmarks.runner.provenance import collect_provenance, git_state
+from benchmarks.runner.provenance import collect_provenance, read_git_state
 from benchmarks.runner.local_engine import Engine, LocalEngine, count_jobs
 from benchmarks.experiment import Experiment
 from benchmarks.inline import Inline
@@ -140,7 +140,7 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> S
     """
     waiting, running = list(planned.todo), 0
     progress = SweepProgress(len(planned.todo), len(planned.done), io.StringIO() if quiet else None)
-    git = git_state()
+    git = read_git_state()
     try:
         while waiting or running:
             while waiting and running < engine.slots:

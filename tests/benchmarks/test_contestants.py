@@ -127,7 +127,7 @@ def test_what_is_written_is_counted():
     agent, rollouts = recorded()
     learn(agent, 10 * ROLLOUT)
     assert len(rollouts.ended) == 80
-    assert agent.written() == {"sequences": 80, "scored": len({tuple(sequence) for sequence in rollouts.ended})}
+    assert agent.count_sequences() == {"sequences": 80, "scored": len({tuple(sequence) for sequence in rollouts.ended})}
 
 
 def test_molecules_count_once_however_they_are_spelled():
@@ -135,7 +135,7 @@ def test_molecules_count_once_however_they_are_spelled():
     learn(agent, 3 * 64 * 12)
     found = chem.properties(rollouts.ended)
     distinct = {name for name, valid in zip(found["canonical"], found["valid"]) if valid}
-    assert agent.written() == {"sequences": len(rollouts.ended), "scored": len(distinct)}
+    assert agent.count_sequences() == {"sequences": len(rollouts.ended), "scored": len(distinct)}
     assert 10 < len(distinct) < sum(found["valid"]) < len(rollouts.ended), "the case is an interesting one"
 
 

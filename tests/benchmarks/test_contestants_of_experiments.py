@@ -43,7 +43,7 @@ def test_ours_are_made_with_the_environment_s_keywords_seed_and_settings():
     assert (agent.c, agent.task.length, agent.model.n_envs, agent.model.settings["gamma"]) == (KWARGS["c"], T, 8, 0.9)
     np.testing.assert_array_equal(agent.task.rewards, task().task.rewards)
     assert learned(agent, 48) == [24, 48]
-    assert agent.written() == {"sequences": 16, "scored": pytest.approx(8, abs=8)}
+    assert agent.count_sequences() == {"sequences": 16, "scored": pytest.approx(8, abs=8)}
     again = make_agent("agents:PsiLearning", EXACT, 7, KWARGS, {**SMALL, "n_envs": 8, "gamma": 0.9})
     learned(again, 48)
     other = make_agent("agents:PsiLearning", EXACT, 8, KWARGS, {**SMALL, "n_envs": 8, "gamma": 0.9})
@@ -82,7 +82,7 @@ def test_maskable_ppo_is_made_and_judged_on_prefixes():
     agent = make_agent("benchmarks.contestants:maskable_ppo", EXACT, 0, KWARGS, settings)
     assert type(agent.model) is contrib.MaskablePPO and agent.env_kwargs == {**KWARGS, "obs_mode": "prefix"}
     assert agent.model.observation_space.shape == (T,)
-    assert learned(agent, 48) == [24, 48] and agent.written()["sequences"] == 16
+    assert learned(agent, 48) == [24, 48] and agent.count_sequences()["sequences"] == 16
     assert "j" in evaluate(agent.model, EXACT, 20, 0, agent.env_kwargs)
 
 
@@ -107,7 +107,7 @@ def test_uniform_tokens_are_equally_likely():
 def test_agents_of_others_are_contestants_where_they_learn():
     learner, still = (make_agent(f"toys.sweep_toys:{name}", EXACT, 0, KWARGS, {}) for name in ("table", "still"))
     assert isinstance(learner, Contestant) and isinstance(learner.model, Table) and learner.env is learner.model.env
-    assert learner.env_kwargs == KWARGS and learner.written() == {}
+    assert learner.env_kwargs == KWARGS and learner.count_sequences() == {}
     learner.env.close()
     assert isinstance(still, Still)
     counts = make_agent("toys.sweep_toys:counts_in_sets", EXACT, 0, KWARGS, {})
@@ -166,7 +166,7 @@ def test_scored_counts_every_sequence_once():
         agent.learn(1, float("inf"), lambda: 0.0)
         seen.update(map(tuple, agent.model.newest.tokens.tolist()))
     agent.env.close()
-    assert agent.written()["scored"] == len(seen) > 5
+    assert agent.count_sequences()["scored"] == len(seen) > 5
 
 
 def test_the_best_of_the_prior_s_samples_are_the_best_of_the_first_distinct_ones():

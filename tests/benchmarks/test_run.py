@@ -29,7 +29,7 @@ BAD = (  # each with what is said of it, and what the end of its log has
     (toy("exits"), "its process ended with status 3 and no result", ""),
     (toy("crashes"), "its process was killed by SIGSEGV", "Fatal Python error: Segmentation fault"),
     (toy("killed"), "its process was killed by SIGKILL; the system does so when memory runs out", ""),
-    (replace(toy("still"), agent="gone_of_user:still"), "ImportError: The agent gone_of_user:still cannot be", ""),
+    (replace(toy("still"), agent="gone_of_user:still"), "ImportError: gone_of_user:still: there is no module", ""),
     (replace(toy("still"), env="SeqTutor-Nope-v0"), "ValueError: ", "SeqTutor-Nope"),
     (toy("still", nope=1), "ValueError: toys.sweep_toys:still cannot be made with these keywords", "nope"),
 )

@@ -178,7 +178,7 @@ def learns_and_only_predicts(env, *, seed, env_kwargs):
 class Counts(Learner):
     """A user's own contestant, whose figures are what JSON cannot hold."""
 
-    def written(self):
+    def count_sequences(self):
         return {"sequences": {self.model.rounds * N}}
 
 
