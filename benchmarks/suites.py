@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 from benchmarks.domains import MELODY, SMILES
 from benchmarks.experiment import Experiment, check_distinct, expand
-from seqtutor_envs.files import write_atomically
+from seqtutor_envs.files import one_line, write_atomically
 
 EXACT = "SeqTutor-Exact-v0"
 RESULTS = Path("results")
@@ -310,17 +310,15 @@ def read_suite(path: Path) -> Suite:
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    spec = spec_from_file_location(f"suite_{path.stem}", path)  # a file may be called as one of our packages is
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[spec.name] = module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        # not an import: a file may have the name of one of our packages
+        module = runpy.run_path(str(path), run_name=f"suite_{path.stem}")
     except Exception as error:  # the file is the user's, and so is what it raises
-        raise ValueError(" ".join(f"{path}: {type(error).__name__}: {error}".split())) from error
-    found = getattr(module, "SUITE", None)
+        raise ValueError(f"{path}: {one_line(error)}") from error
+    found = module.get("SUITE")
     given = found.experiments if isinstance(found, Suite) else found
     if not (isinstance(given, (tuple, list)) and given and all(isinstance(one, Experiment) for one in given)):
         raise ValueError(f"{path} must define SUITE, a tuple of Experiments: see benchmarks/suites.py.")
     if isinstance(found, Suite):
         return Suite(found.name, found.question, check_distinct(given), path)
-    return Suite(path.stem, (module.__doc__ or "").strip().partition("\n")[0], check_distinct(given), path)
+    return Suite(path.stem, (module["__doc__"] or "").strip().partition("\n")[0], check_distinct(given), path)

@@ -146,6 +146,7 @@ class Search:
         storage = optuna.storages.JournalStorage(
             optuna.storages.journal.JournalFileBackend(str(self.folder / STUDY))
         )
+        # constant_liar: trials that run at once do not all try the same place
         sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         about = json.loads(json.dumps({"content": self.base.content, "space": self.space, "settings": self.settings}))
         study = optuna.create_study(
@@ -171,7 +172,7 @@ class Search:
             while have < trials:
                 asked = [study.ask() for _ in range(min(at_once, trials - have))]
                 chosen = [self.suggest(trial) for trial in asked]
-                scores = self.score(chosen)
+                scores = [float(np.mean(j)) for j in self.run_choices(chosen, range(self.seeds))]
                 for trial, score in zip(asked, scores):
                     failed = {"state": optuna.trial.TrialState.FAIL} if math.isnan(score) else {}
                     study.tell(trial, None if failed else score, **failed)
@@ -193,22 +194,16 @@ class Search:
                 chosen[name] = trial.suggest_categorical(name, list(values))
         return chosen
 
-    def score(self, chosen: Sequence[Mapping[str, Any]]) -> list[float]:
-        """Return the mean J of each choice of settings; NaN if a run failed."""
-        found = self.run_choices(chosen, range(self.seeds))
-        return [float(np.mean(values)) for values in found]
-
     def run_choices(self, chosen: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[list[float]]:
-        """Return J of each choice at each seed, [choices][seeds]; existing result files are used."""
-        wanted = [[self.experiment(settings, seed) for seed in seeds] for settings in chosen]
+        """Return J of each choice at each seed, [choices][seeds]. NaN if a run failed. Existing results are used."""
+        wanted = [
+            [replace(self.base, agent_kwargs={**self.settings, **settings}, seed=seed) for seed in seeds]
+            for settings in chosen
+        ]
         todo = plan(self.folder, list({one.id: one for row in wanted for one in row}.values()), retry_failed=False)
         if todo.todo:
             sweep(todo, self.folder, LocalEngine(self.jobs, self.folder), quiet=True)
         return [[self.read_j(one) for one in row] for row in wanted]
-
-    def experiment(self, settings: Mapping[str, Any], seed: int) -> Experiment:
-        """Return the experiment of some settings and a seed."""
-        return replace(self.base, agent_kwargs={**self.settings, **settings}, seed=seed)
 
     def read_j(self, experiment: Experiment) -> float:
         """Read its J; NaN if it failed."""
