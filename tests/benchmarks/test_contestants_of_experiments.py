@@ -13,7 +13,7 @@ from toys.sweep_toys import EXACT, KWARGS, N, Still, T, Table, V
 
 from agents import PsiLearning
 from agents.evaluate import evaluate
-from benchmarks.contestants import Contestant, import_factory, make_agent
+from benchmarks.contestants import Contestant, make_agent
 from benchmarks.domains import CLOCKS
 
 EVERY = np.array(list(itertools.product(range(V), repeat=T)))  # [27, 3]
@@ -44,12 +44,6 @@ def test_ours_are_made_with_the_environment_s_keywords_seed_and_settings():
     np.testing.assert_array_equal(agent.task.rewards, task().task.rewards)
     assert learned(agent, 48) == [24, 48]
     assert agent.count_sequences() == {"sequences": 16, "scored": pytest.approx(8, abs=8)}
-    again = make_agent("agents:PsiLearning", EXACT, 7, KWARGS, {**SMALL, "n_envs": 8, "gamma": 0.9})
-    learned(again, 48)
-    other = make_agent("agents:PsiLearning", EXACT, 8, KWARGS, {**SMALL, "n_envs": 8, "gamma": 0.9})
-    learned(other, 48)
-    np.testing.assert_array_equal(log_probs(again.model), log_probs(agent.model))
-    assert not np.array_equal(log_probs(other.model), log_probs(agent.model))
 
 
 def test_any_algorithm_of_stable_baselines3_is_made_and_paid_for_log_pi():
@@ -139,11 +133,6 @@ def test_what_cannot_be_made_names_the_factory_in_one_line(agent, kwargs, kind, 
     with pytest.raises(kind, match=said) as error:
         make_agent(agent, EXACT, 0, KWARGS, kwargs)
     assert "\n" not in str(error.value)
-
-
-def test_a_factory_is_what_its_name_says():
-    assert import_factory("agents:PsiLearning") is PsiLearning
-    assert import_factory("toys.sweep_toys:Table") is Table
 
 
 def test_the_wall_clock_counts_what_the_process_sleeps_through():

@@ -9,7 +9,7 @@ import time
 import pytest
 from toys.sweep_toys import appears, ended, toy, waiting_processes
 
-from benchmarks.runner.local_engine import LOG_LINES, LocalEngine, explain_exit, count_jobs, read_tail
+from benchmarks.runner.local_engine import LOG_LINES, LocalEngine, count_jobs, read_tail
 from benchmarks.runner.perform import perform
 from benchmarks.runner.results import log_path
 from seqtutor_envs.command import usable_cores
@@ -115,19 +115,6 @@ def test_a_process_that_dies_while_it_sends_has_failed(made, tmp_path):
     os.kill(process, signal.SIGKILL)
     _, over = heard(engine, 1)
     assert over["table"].kind == "failed" and "SIGKILL" in over["table"].facts["reason"]
-
-
-@pytest.mark.parametrize(
-    ("code", "said"),
-    [
-        (0, "its process ended with status 0 and no result"),
-        (3, "its process ended with status 3 and no result"),
-        (-signal.SIGSEGV, "its process was killed by SIGSEGV"),
-        (-signal.SIGKILL, "its process was killed by SIGKILL; the system does so when memory runs out"),
-    ],
-)
-def test_a_death_has_a_reason_in_words(code, said):
-    assert explain_exit(code) == said
 
 
 def test_the_end_of_a_log_is_kept(tmp_path):

@@ -10,7 +10,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from agents.baselines import FixedPolicy
 from benchmarks import domains, prior_samples
 from benchmarks.__main__ import main
 from benchmarks.domains import MELODY, SMILES, build_env_kwargs, choose_clock
@@ -201,16 +200,6 @@ def test_what_cannot_be_is_one_line_and_status_2(tmp_path, capsys, option, value
     with pytest.raises(SystemExit) as end:
         main(["log-z", "--env", EXACT, "--out", str(tmp_path / "s.safetensors"), option, value])
     assert end.value.code == 2 and capsys.readouterr().err.count("\n") == 1
-
-
-def test_fixed_policies_sample_what_the_file_holds():
-    """FixedPolicy, by which the prior is judged, and the file's samples are of one distribution: mean returns agree."""
-    env = exact(1.0)
-    tokens, lengths = FixedPolicy(env.prior, env.task.length).sample(5_000, seed=1)
-    returns = env.task.reward(tokens, lengths).sum(axis=1)
-    solution = env.solution()
-    expected = np.exp(solution["prior_log_probs"]) @ solution["task_returns"]
-    assert abs(returns.mean() - expected) < 4 * returns.std() / 5_000**0.5
 
 
 def test_the_command_places_an_agent_s_j_between_the_prior_and_log_z(tmp_path, capsys):

@@ -45,7 +45,7 @@ def test_a_log_has_a_line_for_each_experiment(clock):
     assert stream.getvalue() == ""
     clock.now += 30.0
     progress.on_result(EVERY[0], METRICS)
-    progress.on_failure(EVERY[1], "ValueError: no")
+    progress.on_failure(EVERY[1], "ValueError:\n\tno")
     progress.on_start(EVERY[2])
     progress.on_loss(EVERY[2], "its node is gone")
     progress.on_start(EVERY[2])

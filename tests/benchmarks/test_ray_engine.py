@@ -87,12 +87,3 @@ def test_without_ray_a_line_says_how_to_get_it(tmp_path):
     line = "python -m benchmarks: Ray is not installed: pip install ray (or '.[sweep]'), or leave out --engine ray.\n"
     assert done.stderr == line
     assert not list(tmp_path.glob("*.json"))
-
-
-def test_an_address_without_ray_is_refused(tmp_path, capsys):
-    from benchmarks.__main__ import main
-
-    with pytest.raises(SystemExit) as exit_:
-        main(["run", "smoke", "--address", "auto", "--out", str(tmp_path)])
-    assert exit_.value.code == 2
-    assert capsys.readouterr().err.endswith("--address needs --engine ray.\n")

@@ -257,14 +257,11 @@ def test_one_call_of_an_agent_and_its_peer_is_one_melody_from_each_environment(o
 # ---------------------------------------------------------------- molecules
 
 
-def test_rdkit_called_directly_gives_rdkits_numbers():
+def test_rdkit_called_directly_and_our_scorer_give_rdkits_numbers():
     for string in (ASPIRIN, GLUCOSE):
         logp, sa, qed, _ = by_rdkit(string)
         assert chemistry.score(string) == (qed, sa, logp)
     assert chemistry.score("C(C") is None
-
-
-def test_our_scorer_gives_what_rdkit_gives():
     ours = Scorer(chemistry.SPEC, 0, cache_size=1)([ASPIRIN, "C(C", CAFFEINE])
     assert ours[1].values == ()
     for scored, string in zip(ours[::2], (ASPIRIN, CAFFEINE)):

@@ -194,10 +194,6 @@ def raises(env, *, seed, env_kwargs):
     raise RuntimeError("my agent is broken")
 
 
-def raises_two_lines(env, *, seed, env_kwargs):
-    raise RuntimeError("Error(s) in loading state_dict:\n\tsize mismatch")
-
-
 class Breaking(Table):
     """Breaks in its third round."""
 
