@@ -1,4 +1,4 @@
-"""The agents of experiments: ours, stable-baselines3's and a user's, with one way to learn under a budget.
+"""Make the agents of experiments: ours, stable-baselines3's and a user's, with one way to learn under a budget.
 
 PPO and MaskablePPO read the prefix, one-hot; RecurrentPPO reads the last token. All three are paid log p + r_T / c -
 log pi, so that they maximise J, as ours do.
@@ -28,7 +28,7 @@ TUNED = {"gamma": 1.0, "learning_rate": 2e-3, "n_epochs": 4, "max_grad_norm": 10
 
 
 class Contestant(ABC):
-    """An agent that learns under a budget of tokens or seconds.
+    """Learn under a budget of tokens or seconds: what the runner asks of an agent.
 
     Attributes:
         model: what learns and is evaluated; it has stable-baselines3's `num_timesteps`.
@@ -73,7 +73,7 @@ class AfterEachRound(BaseCallback):
 
 
 class Learner(Contestant):
-    """Any agent with stable-baselines3's `learn`; a callback keeps to the budget.
+    """Let any agent with stable-baselines3's `learn` learn; a callback keeps to the budget.
 
     Args:
         agent: one of ours, of stable-baselines3, or like them.
@@ -98,7 +98,7 @@ class Learner(Contestant):
 
 
 class Ours(Learner):
-    """An agent of this library."""
+    """Let an agent of this library learn, and count what it learned from."""
 
     def __init__(self, agent: Any, env_kwargs: Mapping[str, Any]) -> None:
         from benchmarks.prior_samples import Scored
@@ -112,7 +112,7 @@ class Ours(Learner):
 
 
 class Theirs(Contestant):
-    """PPO of stable-baselines3, or RecurrentPPO of sb3-contrib, with or without the prior as its start.
+    """Let PPO of stable-baselines3 or RecurrentPPO of sb3-contrib learn, with or without the prior as its start.
 
     RecurrentPPO has the shape of an LSTM prior in both cases, so that the start is all that differs. A rollout is one
     sequence of full length from each of `n_envs` environments, a minibatch half of it. What is neither in the settings
@@ -164,7 +164,7 @@ class SequenceCounter(BaseCallback):
 
     Attributes:
         sequences: how many have ended.
-        names: distinct ones: canonical SMILES of molecules; in other domains the tokens.
+        names: the distinct ones: canonical SMILES of molecules, in other domains the tokens.
     """
 
     def __init__(self, task: Any) -> None:

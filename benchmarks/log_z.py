@@ -1,4 +1,4 @@
-"""`python -m benchmarks log-z`: log Z from samples of the prior, and how much of the way there an agent has come.
+"""`python -m benchmarks log-z`: estimate log Z from samples of the prior, and the share of it that an agent closes.
 
 log Z = log E_p[exp(R / c)] is the largest J that any policy can have. N returns R of independent samples of the prior
 give it for every c at once. Natural logs; errors are standard errors by the delta method.
@@ -23,7 +23,7 @@ FEW = 100  # effective samples, below which an estimate is said to be doubtful
 
 
 class LogZ(NamedTuple):
-    """An estimate, its standard error, and the number of samples of the optimum that would weigh as much.
+    """Hold an estimate, its standard error, and the number of samples of the optimum that would weigh as much.
 
     With few effective samples the best ones are missing: the estimate is too low, and its error too small.
     """
@@ -34,20 +34,20 @@ class LogZ(NamedTuple):
 
 
 def estimate_log_z(returns: NDArray[np.float64], c: float) -> LogZ:
-    """log mean exp(R / c) over returns R [N] of samples of the prior, not divided by c.
+    """Estimate log Z = log mean exp(R / c) from returns R [N] of samples of the prior, not divided by c.
 
     Raises ValueError unless there are at least two finite returns and c is above 0.
     """
     scaled = _scaled(returns, c)
     top = scaled.max()
-    weights = np.exp(scaled - top)  # the largest is 1
+    weights = np.exp(scaled - top)  # the largest is 1: returns of thousands of nats would overflow
     mean = weights.mean()
     error = weights.std(ddof=1) / (np.sqrt(len(weights)) * mean)
     return LogZ(float(top + np.log(mean)), float(error), float(weights.sum() ** 2 / (weights**2).sum()))
 
 
 def estimate_optimum(returns: NDArray[np.float64], c: float) -> tuple[float, float]:
-    """Mean return of the best policy, and its KL to the prior in nats, by the same weights."""
+    """Estimate the mean return of the best policy and its KL to the prior in nats, by the same weights."""
     scaled = _scaled(returns, c)
     weights = np.exp(scaled - scaled.max())
     mean = float(weights @ returns / weights.sum())
@@ -96,14 +96,14 @@ def log_z(
 
     Args:
         env: an environment id.
-        n: samples; a larger n goes on where an earlier one ended.
-        c: temperatures; none: the environment's own.
+        n: samples. A larger n continues the file of an earlier one.
+        c: temperatures. Default: the environment's own.
         seed: of the samples.
-        weights: of the reward's terms, as JSON.
-        env_kwargs: further keywords of the environment as JSON.
-        prior: a shipped name or a path; none: the environment's own.
-        workers: scoring processes of molecules; none: one for each core.
-        out: the file.
+        weights: JSON, weights of the reward's terms.
+        env_kwargs: JSON, further keywords of the environment.
+        prior: a shipped prior's name, or the path of one. Default: the environment's own.
+        workers: processes that score molecules. Default: one for each core.
+        out: the file that keeps the samples.
         j: J of an agent at the first temperature and its standard error; prints the share of log Z - J(prior) that it
             closes.
     """

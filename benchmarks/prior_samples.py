@@ -1,4 +1,4 @@
-"""Samples of a prior with their returns: drawn once, kept in a file, used for log Z and for best-of-n.
+"""Sample a prior and keep the samples with their returns in a file: for log Z and for the best of n.
 
 N samples, T tokens at most. Sample i is the same whatever N is, so that a file can be made longer.
 """
@@ -26,22 +26,21 @@ from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.task import Task
 
 PART = 10_000  # samples between two writings of the file
-UNNAMED = 0  # hash of "", the name of what is no molecule
-# keywords that change no return: how it is computed, where the prior comes from, what a return is divided by
+UNNAMED = 0  # stands for an invalid string, which has no canonical SMILES
+# keywords that change no sample and no return: the prior counts by its hash, and a return is not divided by c
 INDIFFERENT = ("workers", "score_timeout", "prior", "c", "obs_mode", "known")
 
 
 @dataclass(frozen=True)
 class PriorSamples:
-    """N samples of a prior in one environment.
+    """Hold N samples of a prior in one environment.
 
     Attributes:
         tokens: [N, T], the start id as filler.
         lengths: [N].
         returns: [N], R = sum of r_T, not divided by c.
-        names: uint64 [N], hashes of what a molecule is called (canonical SMILES; in other domains its tokens); 0 where
-            it is none.
-        facts: what they were drawn from.
+        names: uint64 [N], hashes of the canonical SMILES, 0 for an invalid string. In other domains: of the tokens.
+        facts: what they were drawn from: environment, keywords, prior, seed.
     """
 
     tokens: NDArray[np.int64]
@@ -77,7 +76,10 @@ class PriorSamples:
 
 
 def draw_samples(env_id: str, env_kwargs: Mapping[str, Any], n: int, seed: int, path: Path) -> PriorSamples:
-    """Draw the first n samples, from the file as far as it goes. It grows by parts, so that Ctrl-C loses little."""
+    """Return the first n samples: read the file, sample what it lacks, and write it after each part.
+
+    Ctrl-C loses one part at most.
+    """
     if n < 2:
         raise ValueError(f"-n must be at least 2, not {n}.")
     env = make_batch(env_id, env_kwargs)
@@ -127,7 +129,7 @@ def hash_names(names: Sequence[str]) -> NDArray[np.uint64]:
 
 
 class Scored(BaseCallback):
-    """Which distinct molecules (in other domains: sequences) an agent has had scored while it learned: `names`."""
+    """Collect the hashes of the distinct molecules, or sequences, that an agent of ours learned from, in `names`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,7 +164,7 @@ def choose_best(samples: PriorSamples, calls: int, k: int) -> tuple[NDArray[np.i
 
 
 class BestOfPrior:
-    """The n best by task return of the first `calls` distinct samples of a prior: an agent that does not learn.
+    """Sample the n best, by task return, of the first `calls` distinct samples of a prior. It does not learn.
 
     Always keeping the share n / drawn of the samples is a policy, p given that R is among them; so log pi = log p +
     log(drawn / n), and KL(pi || p) = log(drawn / n).
@@ -191,13 +193,14 @@ class BestOfPrior:
 
 
 def _start_empty(env: SequenceTutorVectorEnv, facts: dict[str, Any]) -> PriorSamples:
-    """Return no samples, to begin with."""
+    """Return no samples, for `_extend` to begin with."""
     none, empty = np.zeros(0, np.int64), np.zeros((0, env.task.length), np.int64)
     return PriorSamples(empty, none, none.astype(float), none.astype(np.uint64), facts)
 
 
 def _extend(samples: PriorSamples, env: SequenceTutorVectorEnv, seed: int, n: int) -> PriorSamples:
-    """With what is wanted of one more part. A part is drawn as a whole, so that its samples do not depend on n."""
+    """Return the samples and what is wanted, up to n, of one more part."""
+    # a part is sampled as a whole, so that its samples do not depend on n
     part, begin = divmod(len(samples), PART)
     task = env.task
     drawn, until = mask_prior(env.prior, task).sample(PART, np.random.default_rng((seed, part)), task.length)

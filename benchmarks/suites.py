@@ -16,12 +16,12 @@ from seqtutor_envs.files import one_line, write_atomically
 
 EXACT = "SeqTutor-Exact-v0"
 RESULTS = Path("results")
-OURS = {"seqtutor_envs", "agents", "benchmarks"}  # packages that every node of a cluster has
+OURS = {"seqtutor_envs", "agents", "benchmarks"}  # packages that are installed on every node of a cluster
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Experiments that answer a question together.
+    """Hold experiments that answer a question together.
 
     Attributes:
         name: of its folder of results.

@@ -1,4 +1,4 @@
-"""`python -m benchmarks tune`: a search over an agent's settings for J at a fixed budget, by Optuna.
+"""`python -m benchmarks tune`: search an agent's settings for the highest J at a fixed budget, by Optuna.
 
 A trial is a choice of settings; its score is the mean J over a few seeds, each an experiment with a result file like
 any other. At the end the best settings meet the agent's own defaults on seeds that no trial has seen: the best of many
@@ -80,13 +80,13 @@ def tune(
         trials: settings that are tried, in all.
         seeds: runs of each.
         fresh_seeds: runs of the best settings and of the defaults in the end; 0 leaves that out.
-        n: sequences that each run is judged by.
-        space: JSON, keyword -> list of choices, or {"low": ..., "high": ..., "log": true}; none: the agent's own space.
+        n: sequences that each run is evaluated on.
+        space: JSON, keyword -> list of choices, or {"low": ..., "high": ..., "log": true}. Default: the agent's own.
         settings: JSON, keywords that stay the same.
         env_kwargs: JSON, keywords of the environment.
         out: folder of the study and of the results.
-        jobs: experiments at once; none: one for each core.
-        sampler_seed: of the search.
+        jobs: experiments at once. Default: one for each core.
+        sampler_seed: seed of the search.
     """
     optuna = import_optuna()
     factory = AGENTS[agent]["agent"] if agent in AGENTS else agent
@@ -120,7 +120,7 @@ def import_optuna() -> Any:
 
 @dataclass(frozen=True)
 class Search:
-    """What a study's trials share.
+    """Hold what a study's trials share.
 
     Attributes:
         base: the experiment without what is searched.

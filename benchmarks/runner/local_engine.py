@@ -21,13 +21,13 @@ from benchmarks.runner.results import log_path
 from benchmarks.runner.worker import run_worker
 from seqtutor_envs.command import usable_cores
 
-GRACE = 5.0  # seconds between asking a process to end and making it
+GRACE = 5.0  # seconds between terminating a process and killing it
 LOG_LINES = 30  # of a failure's log that its file keeps
 Kind = Literal["progress", "done", "failed", "lost"]
 
 
 class Event(NamedTuple):
-    """What happened to an experiment.
+    """Say what happened to an experiment.
 
     Attributes:
         kind: "progress"; "done", with its result; "failed", with a "reason" and the end of its "log"; "lost" if its
@@ -62,7 +62,7 @@ class Engine(ABC):
 
 @dataclass
 class Running:
-    """A process and the pipes to it."""
+    """Hold a process and the pipes to it."""
 
     experiment: Experiment
     process: Any
@@ -113,7 +113,7 @@ class LocalEngine(Engine):
     def _collect_events(self, one: Running) -> list[Event]:
         """Return the events of a process: what it has sent, and how it ended."""
         events: list[Event] = []
-        ended = not one.process.is_alive()  # asked first: what it sent before its end is in the pipe
+        ended = not one.process.is_alive()  # asked before the pipe is read: what it sent last is in there then
         try:
             while not one.over and one.pipe.poll():
                 kind, facts = one.pipe.recv()

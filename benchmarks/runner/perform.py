@@ -1,4 +1,4 @@
-"""One experiment, from data to result: make an agent, let it learn under its budget, evaluate it."""
+"""Run one experiment, from data to result: make an agent, let it learn under its budget, evaluate it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from benchmarks.experiment import Experiment
 from seqtutor_envs.metrics import sequence_log_probs
 from seqtutor_envs.prior.masking import mask_prior
 
-POINTS = 12  # of a learning curve, the start and the end among them
-CURVE_SHARE, CURVE_LEAST = 10, 200  # a point is judged on n / 10 sequences, and on 200 at least, or all n
+POINTS = 12  # of a learning curve, with its start and its end
+CURVE_SHARE, CURVE_LEAST = 10, 200  # a point is evaluated on n / 10 sequences, but on 200 or all n at least
 CURVE = ("j", "j_se", "kl", "task_return", "distinct", "gap")
-SAMPLES = 8
+SAMPLES = 8  # sequences that a result keeps
 OnProgress = Callable[[dict[str, Any]], None]
 
 
 class Stopwatch:
-    """A clock that stands still within `paused()`."""
+    """Read a clock that stands still within `paused()`: evaluations are no part of a budget."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock, self._left_out = clock, 0.0
@@ -81,9 +81,9 @@ class CurveRecorder:
             self.add_point(min(1.0, share))
 
     def add_point(self, share: float) -> None:
-        """Add a point while the clocks stand still."""
+        """Evaluate the agent and add the point, while the clocks stand still."""
         with self.clocks["cpu"].paused(), self.clocks["wall"].paused(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the judge's, which come again at the end
+            warnings.simplefilter("ignore", UserWarning)  # the evaluation at the end gives them again
             seed = self.experiment.seed + SEED_APART
             metrics = evaluate(self.agent.model, self.experiment.env, self.n, seed, self.agent.env_kwargs)
             point = {"timesteps": int(self.agent.model.num_timesteps), "seconds": round(self.spent(), 3)}
@@ -108,15 +108,15 @@ def perform(experiment: Experiment, on_progress: OnProgress = lambda progress: N
         learned: dict[str, Any] = {"curve": [], "timesteps": 0}
         if isinstance(agent, Contestant):
             learned = learn(experiment, agent, on_progress)
-        judging = time.perf_counter()
+        learned_at = time.perf_counter()
         kwargs = agent.env_kwargs if isinstance(agent, Contestant) else experiment.env_kwargs
         model = agent.model if isinstance(agent, Contestant) else agent
-        judged = evaluate_agent(experiment, model, kwargs)
+        evaluated = evaluate_agent(experiment, model, kwargs)
     end = time.perf_counter()
     learning: dict[str, float] = learned.pop("seconds", {})
-    seconds = learning | {"judging_wall": end - judging, "total_wall": end - begin}
+    seconds = learning | {"judging_wall": end - learned_at, "total_wall": end - begin}
     return {
-        **judged,
+        **evaluated,
         **learned,
         "time": {name: round(value, 3) for name, value in seconds.items()},
         "peak_memory_mib": round(peak_memory_mib(), 1),
@@ -178,7 +178,7 @@ def weights_hash(model: Any) -> str | None:
     digest = sha256()
     for part, state in sorted(model.get_parameters().items()):
         for name, value in sorted(state.items()):
-            if hasattr(value, "detach"):  # but for what optimisers keep
+            if hasattr(value, "detach"):  # numbers are the optimiser's
                 digest.update(f"{part}.{name}".encode())
                 digest.update(np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
     return digest.hexdigest()

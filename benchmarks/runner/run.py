@@ -1,4 +1,4 @@
-"""`python -m benchmarks run | list`: run each experiment of a suite once, whatever happens in between."""
+"""`python -m benchmarks run | list`: run the experiments of a suite that have no result yet; list the suites."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from benchmarks.inline import Inline
 from benchmarks.runner.progress import SweepProgress, describe
 from benchmarks.suites import RESULTS, SUITES, Suite, find_suite, save_suite
 
-TICK = 0.5  # seconds that the runner waits for news before it looks after itself
+TICK = 0.5  # seconds that the runner waits for events: so long a Ctrl-C may wait
 FAILED = 1  # exit status where some experiment has no result
 LOCK = ".running"
 
@@ -51,11 +51,11 @@ def run(
         inline: experiments without a suite.
         out: folder of the results. Default: results/SUITE.
         jobs: experiments at once. Default: one for each core (of a cluster: as many as fit).
-        only: those whose id, label or task contains one of these, or matches it (*, ?).
-        retry_failed: also those that failed before.
-        dry_run: print what would run.
-        engine: this machine's cores, or a Ray cluster (pip install ray).
-        address: of the cluster, "auto" or "host:port". Default: the one Ray finds, or a new one on this machine.
+        only: run those whose id, label or task contains one of these patterns, or matches it (*, ?).
+        retry_failed: run those again that failed before.
+        dry_run: print what would run, and run nothing.
+        engine: local for this machine's cores, ray for a Ray cluster (pip install ray).
+        address: the cluster's address, "auto" or "host:port". Default: the one Ray finds, or a new one on this machine.
         time_limit: seconds for each experiment, after which it has failed.
     """
     if address is not None and engine != "ray":
@@ -96,10 +96,10 @@ def _choose_suite(name: str | None, inline: Inline) -> Suite:
 
 @dataclass(frozen=True)
 class Plan:
-    """Experiments by their state.
+    """Hold experiments by their state.
 
     Attributes:
-        todo: to run; done: have a result; failed: failed before, and are left alone.
+        todo: to run. done: have a result. failed: failed before, and do not run again.
         notes: lines for the user.
     """
 
@@ -156,7 +156,7 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> S
                     progress.on_loss(experiment, facts["reason"])
                     waiting.append(experiment)
                     continue
-                where = {} if kind == "done" else collect_provenance()  # a result tells its own
+                where = {} if kind == "done" else collect_provenance()  # a result holds its own
                 write_outcome(folder, experiment, {**where, **facts, "git": git})
                 if kind == "done":
                     progress.on_result(experiment, facts["metrics"])
