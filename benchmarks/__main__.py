@@ -1,13 +1,21 @@
-"""`python -m benchmarks`: demo, run, list, report, tune, log-z, speed."""
+"""`python -m benchmarks`: the commands demo, run, list, report, tune, log-z and speed."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
+import tyro
+
+from benchmarks.demo import Settings, demonstrate
+from benchmarks.log_z import log_z
+from benchmarks.report.command import report
+from benchmarks.runner.run import list_suites
+from benchmarks.runner.run import run as run_suite
+from benchmarks.speed.command import speed
+from benchmarks.tune import tune
 from seqtutor_envs.command import one_thread, run
+
 
 REMOVED = {  # command -> what replaces it
     "compare": "`python -m benchmarks run --env ID --agents psi g mine:make --seconds 60 --seeds 0 1 2`",
@@ -17,20 +25,7 @@ REMOVED = {  # command -> what replaces it
 }
 
 
-def demo(
-    out: Path = Path("demo"),
-    seconds: float = 60.0,
-    paper: bool = False,
-    seed: int = 0,
-    n: int = 10_000,
-    prior: str = "melody",
-    min_distinct: float = 0.995,
-    only: Literal["melodies", "molecules"] | None = None,
-    molecule_seconds: float | None = None,
-    n_molecules: int | None = None,
-    molecule_prior: str = "smiles",
-    workers: int | None = None,
-) -> None:
+def demo(settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings()) -> None:
     """Tune the shipped priors of melodies and molecules with Psi-learning; OUT/report.html shows before and after.
 
     OUT also gets eight melodies before and eight after (MIDI, WAV, piano rolls), the evaluated molecules as a table
@@ -38,39 +33,21 @@ def demo(
     fine-tuning in progress early; the report then shows what was learned by then.
 
     Args:
-        out: the folder to write; files of an earlier demo in it are replaced.
-        seconds: CPU seconds of fine-tuning on melodies, on one core.
-        paper: the paper's c = 0.5, gamma = 0.5, lam = 0 (one-step targets) for melodies, instead of c = 2 and the
-            agent's defaults.
-        seed: of learning and sampling.
-        n: melodies of each evaluation.
-        prior: a shipped note RNN's name, or the path of one.
-        min_distinct: fine-tuning ends early once fewer of the newest melodies are distinct; 0 goes on into the loop.
-        only: one part alone.
-        molecule_seconds: wall-clock seconds of fine-tuning on molecules; None: as --seconds.
-        n_molecules: molecules of each evaluation; None: a fifth of --n, as RDKit takes time.
-        molecule_prior: a shipped SMILES prior's name, or the path of one.
-        workers: processes that score molecules; None: one for each core that this process may use.
+        settings: what to do, and where to write.
     """
-    from benchmarks.demo import Settings, demonstrate
-
     one_thread()
-    demonstrate(
-        Settings(
-            out=out,
-            seconds=seconds,
-            paper=paper,
-            seed=seed,
-            n=n,
-            prior=prior,
-            min_distinct=min_distinct,
-            only=only,
-            molecule_seconds=molecule_seconds,
-            n_molecules=n_molecules,
-            molecule_prior=molecule_prior,
-            workers=workers,
-        )
-    )
+    demonstrate(settings)
+
+
+COMMANDS = {
+    "demo": demo,
+    "run": run_suite,
+    "list": list_suites,
+    "report": report,
+    "tune": tune,
+    "log-z": log_z,
+    "speed": speed,
+}
 
 
 def main(args: list[str] | None = None) -> None:
@@ -79,24 +56,7 @@ def main(args: list[str] | None = None) -> None:
     if given and given[0] in REMOVED:
         print(f"python -m benchmarks: {given[0]} was removed; use {REMOVED[given[0]]}.", file=sys.stderr)
         raise SystemExit(2)
-
-    from benchmarks.log_z import log_z
-    from benchmarks.report.command import report
-    from benchmarks.runner.run import list_suites
-    from benchmarks.runner.run import run as run_suite
-    from benchmarks.speed.command import speed
-    from benchmarks.tune import tune
-
-    commands: dict[str, Callable[..., None]] = {
-        "demo": demo,
-        "run": run_suite,
-        "list": list_suites,
-        "report": report,
-        "tune": tune,
-        "log-z": log_z,
-        "speed": speed,
-    }
-    run(commands, "python -m benchmarks", args)
+    run(COMMANDS, "python -m benchmarks", args)
 
 
 if __name__ == "__main__":

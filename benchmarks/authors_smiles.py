@@ -1,4 +1,4 @@
-"""The paper's molecule experiment as its authors set it up: a small character-level prior, primed, their reward.
+"""Run the paper's molecule experiment as its authors set it up: a small character-level prior, primed, their reward.
 
 `python -m benchmarks.authors_smiles train --file mine.smi` trains the prior; the suite `authors-smiles` tunes it.
 Importing this module registers the suite's environment.
@@ -11,7 +11,7 @@ a "1" it goes on to close what the string never opened.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,7 +52,7 @@ def primer_row(vocab: TokenVocab) -> NDArray[np.float32]:
 
 
 class PrimedPrior(RecurrentPrior):
-    """A recurrent prior whose first token is a random character."""
+    """Make the first token of a recurrent prior a random character."""
 
     @classmethod
     def of(cls, prior: RecurrentPrior) -> PrimedPrior:
@@ -66,7 +66,7 @@ class PrimedPrior(RecurrentPrior):
 
 
 class PrimedPolicy(Policy):
-    """An agent's policy with the same first token.
+    """Make the first token of an agent's policy the same random character.
 
     Args:
         rng: breaks ties of the first token, for whoever takes the most probable one.
@@ -90,7 +90,7 @@ class PrimedPolicy(Policy):
 
 
 class PrimedTask(Task):
-    """A molecule task on all tokens but the first, which earns nothing."""
+    """Score all tokens but the first, which earns nothing."""
 
     def __init__(self, inner: SmilesTask) -> None:
         self.inner = inner
@@ -127,7 +127,7 @@ class PrimedTask(Task):
 
 
 class AuthorsSmilesVectorEnv(SequenceTutorVectorEnv):
-    """N primed molecules at once, with the authors' dense reward (`shaping="prefix"`) and their temperature.
+    """Step N primed molecules at once, with the authors' dense reward (`shaping="prefix"`) and temperature.
 
     Args:
         prior: path of a character-level prior.
@@ -163,19 +163,16 @@ def primed(agent_class: type[Tutor]) -> type[Tutor]:
     return Primed
 
 
-def psi(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Tutor:
-    """Make Psi-learning with a random first character."""
-    return primed(PsiLearning)(env, seed=seed, env_kwargs=dict(env_kwargs), **settings)
+def make_factory(agent_class: type[Tutor]) -> Callable[..., Tutor]:
+    """Return a factory, as an Experiment names one, of this agent with a random first character."""
+
+    def make(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Tutor:
+        return primed(agent_class)(env, seed=seed, env_kwargs=dict(env_kwargs), **settings)
+
+    return make
 
 
-def g(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Tutor:
-    """Make G-learning with a random first character."""
-    return primed(GLearning)(env, seed=seed, env_kwargs=dict(env_kwargs), **settings)
-
-
-def q(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Tutor:
-    """Make Q-learning with a random first character."""
-    return primed(QLearning)(env, seed=seed, env_kwargs=dict(env_kwargs), **settings)
+psi, g, q = map(make_factory, (PsiLearning, GLearning, QLearning))
 
 
 # ---------------------------------------------------------------- the prior

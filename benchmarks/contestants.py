@@ -1,4 +1,4 @@
-"""The agents of experiments: ours, stable-baselines3's and a user's, with one way to learn under a budget.
+"""Make the agents of experiments: ours, stable-baselines3's and a user's, with one way to learn under a budget.
 
 PPO and MaskablePPO read the prefix, one-hot; RecurrentPPO reads the last token. All three are paid log p + r_T / c -
 log pi, so that they maximise J, as ours do.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -27,7 +28,7 @@ TUNED = {"gamma": 1.0, "learning_rate": 2e-3, "n_epochs": 4, "max_grad_norm": 10
 
 
 class Contestant(ABC):
-    """An agent that learns under a budget of tokens or seconds.
+    """Learn under a budget of tokens or seconds: what the runner asks of an agent.
 
     Attributes:
         model: what learns and is evaluated; it has stable-baselines3's `num_timesteps`.
@@ -53,7 +54,7 @@ class Contestant(ABC):
         """
 
     @abstractmethod
-    def written(self) -> dict[str, int]:
+    def count_sequences(self) -> dict[str, int]:
         """Return how many `sequences` it has learned from, and how many distinct ones were `scored`."""
 
 
@@ -72,7 +73,7 @@ class AfterEachRound(BaseCallback):
 
 
 class Learner(Contestant):
-    """Any agent with stable-baselines3's `learn`; a callback keeps to the budget.
+    """Let any agent with stable-baselines3's `learn` learn; a callback keeps to the budget.
 
     Args:
         agent: one of ours, of stable-baselines3, or like them.
@@ -92,12 +93,12 @@ class Learner(Contestant):
         self.model.learn(timesteps, callback=[*self.callbacks, budget, *more], reset_num_timesteps=False)
         return budget.spent
 
-    def written(self) -> dict[str, int]:
+    def count_sequences(self) -> dict[str, int]:
         return {}
 
 
 class Ours(Learner):
-    """An agent of this library."""
+    """Let an agent of this library learn, and count what it learned from."""
 
     def __init__(self, agent: Any, env_kwargs: Mapping[str, Any]) -> None:
         from benchmarks.prior_samples import Scored
@@ -106,12 +107,12 @@ class Ours(Learner):
         super().__init__(agent, env_kwargs, [self.scored])
         self.env, self.task, self.c = agent.env, agent.task, agent.c
 
-    def written(self) -> dict[str, int]:
+    def count_sequences(self) -> dict[str, int]:
         return {"sequences": self.model.rounds * self.model.n_envs, "scored": len(self.scored.names)}
 
 
 class Theirs(Contestant):
-    """PPO of stable-baselines3, or RecurrentPPO of sb3-contrib, with or without the prior as its start.
+    """Let PPO of stable-baselines3 or RecurrentPPO of sb3-contrib learn, with or without the prior as its start.
 
     RecurrentPPO has the shape of an LSTM prior in both cases, so that the start is all that differs. A rollout is one
     sequence of full length from each of `n_envs` environments, a minibatch half of it. What is neither in the settings
@@ -119,24 +120,22 @@ class Theirs(Contestant):
 
     Args:
         name: "ppo", "maskable_ppo", "recurrent_ppo" or "recurrent_ppo_prior".
-        settings: of its constructor, and `n_envs`.
+        env: the environment's id.
+        settings: of the algorithm's constructor, and `n_envs`.
     """
 
-    def __init__(
-        self, name: str, env_id: str, seed: int, env_kwargs: Mapping[str, Any], settings: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, name: str, env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> None:
         from agents.sb3.prior_guide import KLPenaltyCallback, start_as_prior
         from agents.envs import get_vector_class
         from seqtutor_envs.sb3 import make_vec_env
 
         self.env_kwargs = {**env_kwargs, "obs_mode": "token" if "recurrent" in name else "prefix"}
-        given = dict(settings)
-        n_envs = given.pop("n_envs", get_vector_class(env_id).round_size)
-        self.env = make_vec_env(env_id, n_envs, env_kwargs=self.env_kwargs)
+        n_envs = settings.pop("n_envs", get_vector_class(env).round_size)
+        self.env = make_vec_env(env, n_envs, env_kwargs=self.env_kwargs)
         self.task, self.c = self.env.get_attr("task")[0], self.env.get_attr("c")[0]
-        algorithm, policy, policy_kwargs = _parts(name, self.env.get_attr("prior")[0])
-        policy_kwargs |= given.pop("policy_kwargs", {})
-        given = {"n_steps": self.task.length, "device": "cpu", **TUNED, **given}
+        algorithm, policy, policy_kwargs = _choose_algorithm(name, self.env.get_attr("prior")[0])
+        policy_kwargs |= settings.pop("policy_kwargs", {})
+        given = {"n_steps": self.task.length, "device": "cpu", **TUNED, **settings}
         given.setdefault("batch_size", given["n_steps"] * n_envs // 2)
         self.model = algorithm(policy, self.env, seed=seed, policy_kwargs=policy_kwargs, **given)
         self.model.set_logger(Logger(None, []))  # one of its own would leave a temporary folder after each rollout
@@ -156,7 +155,7 @@ class Theirs(Contestant):
                 after_round()
         return spent
 
-    def written(self) -> dict[str, int]:
+    def count_sequences(self) -> dict[str, int]:
         return {"sequences": self.count.sequences, "scored": len(self.count.names)}
 
 
@@ -165,7 +164,7 @@ class SequenceCounter(BaseCallback):
 
     Attributes:
         sequences: how many have ended.
-        names: distinct ones: canonical SMILES of molecules; in other domains the tokens.
+        names: the distinct ones: canonical SMILES of molecules, in other domains the tokens.
     """
 
     def __init__(self, task: Any) -> None:
@@ -183,14 +182,14 @@ class SequenceCounter(BaseCallback):
         return True
 
 
-def made(agent: str, env: str, seed: int, env_kwargs: Mapping[str, Any], agent_kwargs: Mapping[str, Any]) -> Any:
+def make_agent(agent: str, env: str, seed: int, env_kwargs: Mapping[str, Any], agent_kwargs: Mapping[str, Any]) -> Any:
     """Make the agent of an experiment: a Contestant, or the agent itself if it does not learn.
 
     Raises ImportError or ValueError, in one line, if the factory is missing or refuses these keywords.
     """
     from agents.base import SequenceAgent
 
-    factory = factory_named(agent)
+    factory = import_factory(agent)
     try:
         found = factory(env, seed=seed, env_kwargs=dict(env_kwargs), **agent_kwargs)
     except (TypeError, AssertionError) as error:  # stable-baselines3 asserts what it asks of settings
@@ -200,7 +199,7 @@ def made(agent: str, env: str, seed: int, env_kwargs: Mapping[str, Any], agent_k
     return (Ours if isinstance(found, SequenceAgent) else Learner)(found, env_kwargs)
 
 
-def factory_named(path: str) -> Callable[..., Any]:
+def import_factory(path: str) -> Callable[..., Any]:
     """Import what "package.module:name" names. Raise ValueError or ImportError in one line."""
     try:
         return import_by_name(path, "my_agents:make")
@@ -208,7 +207,7 @@ def factory_named(path: str) -> Callable[..., Any]:
         raise ImportError(str(error)) from None
 
 
-def _parts(name: str, prior: Any) -> tuple[Any, str, dict[str, Any]]:
+def _choose_algorithm(name: str, prior: Any) -> tuple[Any, str, dict[str, Any]]:
     """Return the algorithm, the policy and the policy's keywords."""
     if name != "ppo" and find_spec("sb3_contrib") is None:
         raise ImportError(f"{name} is sb3-contrib's: pip install sb3-contrib, or leave it out.")
@@ -234,24 +233,10 @@ def _parts(name: str, prior: Any) -> tuple[Any, str, dict[str, Any]]:
 # ---------------------------------------------------------------- agents of experiments
 
 
-def ppo(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Theirs:
-    """Make stable-baselines3's PPO on prefixes."""
-    return Theirs("ppo", env, seed, env_kwargs, settings)
-
-
-def maskable_ppo(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Theirs:
-    """Make sb3-contrib's MaskablePPO on prefixes."""
-    return Theirs("maskable_ppo", env, seed, env_kwargs, settings)
-
-
-def recurrent_ppo(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Theirs:
-    """Make sb3-contrib's RecurrentPPO from random weights."""
-    return Theirs("recurrent_ppo", env, seed, env_kwargs, settings)
-
-
-def recurrent_ppo_prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> Theirs:
-    """Make sb3-contrib's RecurrentPPO, started as the prior."""
-    return Theirs("recurrent_ppo_prior", env, seed, env_kwargs, settings)
+ppo = partial(Theirs, "ppo")  # stable-baselines3's, on prefixes
+maskable_ppo = partial(Theirs, "maskable_ppo")  # sb3-contrib's, on prefixes
+recurrent_ppo = partial(Theirs, "recurrent_ppo")  # sb3-contrib's, from random weights
+recurrent_ppo_prior = partial(Theirs, "recurrent_ppo_prior")  # the same, started as the prior
 
 
 def sb3(
@@ -275,34 +260,34 @@ def sb3(
     from seqtutor_envs.sb3 import make_vec_env
 
     batch = make_vec_env(env, n_envs, env_kwargs=dict(env_kwargs))
-    model = factory_named(algorithm)(policy, batch, seed=seed, device="cpu", **settings)
+    model = import_factory(algorithm)(policy, batch, seed=seed, device="cpu", **settings)
     model.set_logger(Logger(None, []))
     return Learner(model, env_kwargs, [KLPenaltyCallback()] if kl_penalty else [])
 
 
 def prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any]) -> Any:
     """Make the environment's prior, which does not learn."""
-    return _fixed(env, env_kwargs, uniform=False)
+    return _make_fixed(env, env_kwargs, uniform=False)
 
 
 def uniform(env: str, *, seed: int, env_kwargs: Mapping[str, Any]) -> Any:
     """Make the uniform policy, which does not learn."""
-    return _fixed(env, env_kwargs, uniform=True)
+    return _make_fixed(env, env_kwargs, uniform=True)
 
 
 def best_of_prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any], calls: int) -> Any:
     """Make the choice of the best among the first `calls` distinct samples of the prior."""
-    from benchmarks.prior_samples import BestOfPrior, made
+    from benchmarks.prior_samples import BestOfPrior, make_batch
 
-    return BestOfPrior(made(env, env_kwargs), calls)
+    return BestOfPrior(make_batch(env, env_kwargs), calls)
 
 
-def _fixed(env_id: str, env_kwargs: Mapping[str, Any], uniform: bool) -> Any:
+def _make_fixed(env_id: str, env_kwargs: Mapping[str, Any], uniform: bool) -> Any:
     from agents.baselines import FixedPolicy, UniformPolicy
-    from benchmarks.prior_samples import made
+    from benchmarks.prior_samples import make_batch
     from seqtutor_envs.prior.masking import mask_prior
 
-    env = made(env_id, env_kwargs)
+    env = make_batch(env_id, env_kwargs)
     env.close()
     policy = UniformPolicy(env.task.vocab, env.task.length) if uniform else env.prior
     return FixedPolicy(mask_prior(policy, env.task), env.task.length)

@@ -1,62 +1,46 @@
-"""What differs between domains when agents are measured, as data: the clock, scoring processes."""
+"""What differs between environments when agents are measured: the clock of a budget, and scoring processes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from seqtutor_envs.command import json_object, scoring_processes
 
 MELODY, SMILES = "SeqTutor-Melody-v0", "SeqTutor-SMILES-v0"
+SCORED_BY_PROCESSES = {SMILES}  # ids whose environment takes `workers`
 Clock = Literal["cpu", "wall"]
-# the wall's clock for what scoring processes share: this process's CPU time would leave their work out
 CLOCKS: dict[Clock, Callable[[], float]] = {"cpu": time.process_time, "wall": time.perf_counter}
-SEED_APART = 1_000_000  # seeds of judging lie so far from those of learning
+SEED_APART = 1_000_000  # between the seeds of learning and of evaluation
 
 
-@dataclass(frozen=True)
-class Domain:
-    """How one environment id is measured.
-
-    Attributes:
-        clock: of budgets in seconds.
-        workers: whether the environment takes `workers`, scoring processes.
-    """
-
-    clock: Clock = "cpu"
-    workers: bool = False
+def choose_clock(env_id: str) -> Clock:
+    """Name the clock of budgets in seconds: CPU time, which is the same on a busy machine, wherever it is all of it."""
+    # this process's CPU time would leave out the work of scoring processes
+    return "wall" if env_id in SCORED_BY_PROCESSES else "cpu"
 
 
-DOMAINS = {MELODY: Domain(), SMILES: Domain(clock="wall", workers=True)}
-
-
-def domain(env_id: str) -> Domain:
-    """Return how this id is measured; an unknown id in CPU time."""
-    return DOMAINS.get(env_id, Domain())
-
-
-def keywords(
+def build_env_kwargs(
     env_id: str, env_kwargs: str, weights: str = "{}", prior: str | None = None, workers: int | None = None
 ) -> dict[str, Any]:
     """Build the environment's keywords from a command's options.
 
     Args:
         env_kwargs, weights: JSON objects.
-        workers: None asks for all cores, where there are several and the environment takes them.
+        workers: None asks for all cores, if there are several and the environment takes them.
 
-    Raises ValueError on what is no JSON object, and on workers where there are none.
+    Raises ValueError if a text is no JSON object, or if `workers` are given and the environment takes none.
     """
-    made = json_object(env_kwargs, "--env-kwargs")
-    if weights_given := json_object(weights, "--weights"):
-        made["term_weights"] = weights_given
+    kwargs = json_object(env_kwargs, "--env-kwargs")
+    if term_weights := json_object(weights, "--weights"):
+        kwargs["term_weights"] = term_weights
     if prior is not None:
-        made["prior"] = prior
-    if not domain(env_id).workers:
+        kwargs["prior"] = prior
+    if env_id not in SCORED_BY_PROCESSES:
         if workers:
             raise ValueError(f"{env_id} has no scoring processes: leave out --workers.")
-        return made
+        return kwargs
     if workers is not None:
-        made["workers"] = workers
-    return {"workers": scoring_processes(), **made}
+        kwargs["workers"] = workers
+    return {"workers": scoring_processes(), **kwargs}

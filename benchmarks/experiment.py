@@ -1,4 +1,4 @@
-"""An experiment is data: what is learned where, by whom, how long, from which seed, and on how much it is judged."""
+"""Describe an experiment as data: environment, agent, their keywords, budget, seed and the size of its evaluation."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from hashlib import blake2b
 from typing import Any
 
 FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-DIGITS = 10  # hexadecimal ones of an id: 2,000 experiments share one with a probability of 2e-6
-DISPLAYED = ("label", "group")  # what names an experiment in tables, and is no part of it
+DIGITS = 10  # hexadecimal digits of an id: two of 2,000 experiments share one with a probability of 2e-6
+DISPLAYED = ("label", "group")  # fields for tables alone, which change no result
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run of one agent.
+    """Describe one run of one agent.
 
     Attributes:
         env: an environment's id, "module:id" where a module registers it.
@@ -27,11 +27,12 @@ class Experiment:
             stable-baselines3's `learn` (ours, theirs), a benchmarks.contestants.Contestant, or one that does not learn.
         env_kwargs, agent_kwargs: keywords of both, of what JSON can hold.
         steps: tokens to learn from; or
-        seconds: to learn for, of the clock that benchmarks.domains has for the environment. Neither: it does not learn.
-        n: sequences that it is judged by.
-        seed: of learning; sequences are judged at a seed of their own.
-        label: how tables call it; experiments that differ in `seed` alone share it. "": the factory's name.
-        group: the task within a suite, where there are several; "": the environment with its keywords.
+        seconds: to learn for, by the clock that benchmarks.domains names for the environment. Without `steps` and
+            `seconds` the agent does not learn.
+        n: sequences that it is evaluated on.
+        seed: of learning; the evaluation has a seed of its own.
+        label: its name in tables; experiments that differ in `seed` alone share it. "": the factory's name.
+        group: the task within a suite that has several. "": the environment with its keywords.
     """
 
     env: str
@@ -66,8 +67,8 @@ class Experiment:
 
     @property
     def content(self) -> dict[str, Any]:
-        """Return all that decides the result; the id is its hash. Fields at their defaults are left out, so that a new
-        field changes no id."""
+        """Return all that decides the result; the id is its hash."""
+        # fields at their defaults are left out, so that a new field changes no id
         plain = {"env": self.env, "agent": self.agent, "n": self.n, "seed": self.seed}
         others = [one for one in fields(self) if one.name not in (*plain, *DISPLAYED)]
         return plain | {
@@ -76,25 +77,25 @@ class Experiment:
 
     @property
     def id(self) -> str:
-        """Return the id: the same content has the same id, another content another."""
+        """Return the id, a hash of the content: it names the result's file."""
         text = json.dumps(self.content, sort_keys=True, allow_nan=False)
         digest = blake2b(text.encode(), digest_size=DIGITS // 2).hexdigest()
         return f"{self.agent.partition(':')[2].lower()}-seed{self.seed}-{digest}"
 
     @property
     def name(self) -> str:
-        """Return its name in tables."""
+        """Return the name for tables."""
         return self.label or self.agent.partition(":")[2]
 
     @property
     def task(self) -> str:
-        """Return what it is compared within: the given group, or the environment and its keywords."""
+        """Return the task within which agents are compared: the group, or the environment and its keywords."""
         keywords = ", ".join(f"{name}={json.dumps(value)}" for name, value in sorted(self.env_kwargs.items()))
         return self.group or (f"{self.env} ({keywords})" if keywords else self.env)
 
     @property
     def budget(self) -> str:
-        """Return how long it learns, in words."""
+        """Describe how long it learns."""
         if self.steps is None and self.seconds is None:
             return "does not learn"
         return f"{self.steps:,} tokens" if self.steps is not None else f"{self.seconds:g} s"
@@ -106,7 +107,7 @@ class Experiment:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Experiment:
-        """Read what `asdict` or `content` gave, after JSON."""
+        """Make an experiment from its fields, as `asdict` or `content` gave them and JSON kept them."""
         return cls(**content)
 
 
@@ -119,7 +120,7 @@ def expand(common: Mapping[str, Any], *variants: Mapping[str, Any]) -> tuple[Exp
         expand({"env": "SeqTutor-Melody-v0", "env_kwargs.c": [0.5, 2.0], "seed": range(5), "steps": 100_000},
                {"agent": "agents:PsiLearning"}, {"agent": "agents:GLearning", "agent_kwargs.lam": [0.0, 1.0]})
 
-    Raises ValueError where a field is not known, or two experiments are the same.
+    Raises ValueError if a field is not known or two experiments are the same.
     """
     known = {one.name for one in fields(Experiment)}
     made = []
@@ -135,10 +136,10 @@ def expand(common: Mapping[str, Any], *variants: Mapping[str, Any]) -> tuple[Exp
                 before = values.get(name, {})  # keywords that were named one by one come before those of a whole
                 values[name] = {**before, keyword: value} if keyword else {**value, **before} if before else value
             made.append(Experiment(**values))
-    return distinct(made)
+    return check_distinct(made)
 
 
-def distinct(experiments: Sequence[Experiment]) -> tuple[Experiment, ...]:
+def check_distinct(experiments: Sequence[Experiment]) -> tuple[Experiment, ...]:
     """Return the experiments. Raises ValueError if two are the same."""
     by_id: dict[str, Experiment] = {}
     for one in experiments:
@@ -146,8 +147,3 @@ def distinct(experiments: Sequence[Experiment]) -> tuple[Experiment, ...]:
             raise ValueError(f"Two experiments are the same: {one.name}, seed {one.seed} ({one.id}).")
         by_id[one.id] = one
     return tuple(experiments)
-
-
-def reseeded(experiment: Experiment, seed: int) -> Experiment:
-    """Return the same experiment with another seed."""
-    return replace(experiment, seed=seed)

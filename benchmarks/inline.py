@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from benchmarks.experiment import FACTORY, Experiment, distinct, expand
+from benchmarks.experiment import FACTORY, Experiment, check_distinct, expand
 from benchmarks.suites import AGENTS, DOES_NOT_LEARN, Suite
 from seqtutor_envs.command import json_object
 
@@ -56,7 +56,7 @@ class Inline:
         if weights := json_object(self.weights, "--weights"):
             given["term_weights"] = weights
         tasks = [{**given, "c": c} for c in self.c] or [given]
-        experiments = distinct([one for env_kwargs in tasks for one in self._of_task(env, env_kwargs)])
+        experiments = check_distinct([one for env_kwargs in tasks for one in self._of_task(env, env_kwargs)])
         content = "\n".join(dict.fromkeys(replace(one, seed=0).id for one in experiments))
         domain = env.rpartition(":")[2].removeprefix("SeqTutor-").partition("-v")[0].lower().replace("/", "-")
         name = f"inline-{domain}-{blake2b(content.encode(), digest_size=DIGITS // 2).hexdigest()}"

@@ -1,4 +1,4 @@
-"""`python -m benchmarks log-z`: log Z from samples of the prior, and how much of the way there an agent has come.
+"""`python -m benchmarks log-z`: estimate log Z from samples of the prior, and the share of it that an agent closes.
 
 log Z = log E_p[exp(R / c)] is the largest J that any policy can have. N returns R of independent samples of the prior
 give it for every c at once. Natural logs; errors are standard errors by the delta method.
@@ -13,8 +13,9 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import tyro
 from numpy.typing import NDArray
+from tabulate import tabulate
 
-from benchmarks.domains import SMILES, keywords
+from benchmarks.domains import SMILES, build_env_kwargs
 from seqtutor_envs.checks import temperature
 from seqtutor_envs.command import one_thread
 
@@ -22,7 +23,7 @@ FEW = 100  # effective samples, below which an estimate is said to be doubtful
 
 
 class LogZ(NamedTuple):
-    """An estimate, its standard error, and the number of samples of the optimum that would weigh as much.
+    """Hold an estimate, its standard error, and the number of samples of the optimum that would weigh as much.
 
     With few effective samples the best ones are missing: the estimate is too low, and its error too small.
     """
@@ -32,28 +33,28 @@ class LogZ(NamedTuple):
     effective: float
 
 
-def estimate(returns: NDArray[np.float64], c: float) -> LogZ:
-    """log mean exp(R / c) over returns R [N] of samples of the prior, not divided by c.
+def estimate_log_z(returns: NDArray[np.float64], c: float) -> LogZ:
+    """Estimate log Z = log mean exp(R / c) from returns R [N] of samples of the prior, not divided by c.
 
     Raises ValueError unless there are at least two finite returns and c is above 0.
     """
     scaled = _scaled(returns, c)
     top = scaled.max()
-    weights = np.exp(scaled - top)  # the largest is 1
+    weights = np.exp(scaled - top)  # the largest is 1: returns of thousands of nats would overflow
     mean = weights.mean()
     error = weights.std(ddof=1) / (np.sqrt(len(weights)) * mean)
     return LogZ(float(top + np.log(mean)), float(error), float(weights.sum() ** 2 / (weights**2).sum()))
 
 
-def optimum(returns: NDArray[np.float64], c: float) -> tuple[float, float]:
-    """Mean return of the best policy, and its KL to the prior in nats, by the same weights."""
+def estimate_optimum(returns: NDArray[np.float64], c: float) -> tuple[float, float]:
+    """Estimate the mean return of the best policy and its KL to the prior in nats, by the same weights."""
     scaled = _scaled(returns, c)
     weights = np.exp(scaled - scaled.max())
     mean = float(weights @ returns / weights.sum())
-    return mean, mean / c - estimate(returns, c).value
+    return mean, mean / c - estimate_log_z(returns, c).value
 
 
-def share_closed(j: float, j_error: float, returns: NDArray[np.float64], c: float) -> tuple[float, float]:
+def estimate_share_closed(j: float, j_error: float, returns: NDArray[np.float64], c: float) -> tuple[float, float]:
     """Estimate an agent's (J - J(prior)) / (log Z - J(prior)), and its standard error.
 
     J(prior) = E_p[R / c] and log Z come from the same samples; that they err together is in the error, as is the
@@ -61,10 +62,10 @@ def share_closed(j: float, j_error: float, returns: NDArray[np.float64], c: floa
 
     Args:
         j, j_error: the agent's J and its standard error, from samples of its own.
-        returns, c: as for `estimate`.
+        returns, c: as for `estimate_log_z`.
     """
     scaled = _scaled(returns, c)
-    log_z, of_prior = estimate(returns, c).value, float(scaled.mean())
+    log_z, of_prior = estimate_log_z(returns, c).value, float(scaled.mean())
     whole, done = log_z - of_prior, j - of_prior
     if whole <= 0:
         return float("nan"), float("nan")
@@ -95,46 +96,45 @@ def log_z(
 
     Args:
         env: an environment id.
-        n: samples; a larger n goes on where an earlier one ended.
-        c: temperatures; none: the environment's own.
+        n: samples. A larger n continues the file of an earlier one.
+        c: temperatures. Default: the environment's own.
         seed: of the samples.
-        weights: of the reward's terms, as JSON.
-        env_kwargs: further keywords of the environment as JSON.
-        prior: a shipped name or a path; none: the environment's own.
-        workers: scoring processes of molecules; none: one for each core.
-        out: the file.
+        weights: JSON, weights of the reward's terms.
+        env_kwargs: JSON, further keywords of the environment.
+        prior: a shipped prior's name, or the path of one. Default: the environment's own.
+        workers: processes that score molecules. Default: one for each core.
+        out: the file that keeps the samples.
         j: J of an agent at the first temperature and its standard error; prints the share of log Z - J(prior) that it
             closes.
     """
-    from benchmarks.prior_samples import drawn, made
+    from benchmarks.prior_samples import draw_samples, make_batch
 
     one_thread()
-    given = keywords(env, env_kwargs, weights, prior, workers)
-    batch = made(env, given)
+    given = build_env_kwargs(env, env_kwargs, weights, prior, workers)
+    batch = make_batch(env, given)
     batch.close()
     temperatures = [temperature(value) for value in (c or (batch.c,))]
-    samples = drawn(env, given, n, seed, out)
+    samples = draw_samples(env, given, n, seed, out)
     mean, best = samples.returns.mean(), samples.returns.max()
     print(f"{env}: {n:,} samples of the prior; mean return {mean:.4f}, best {best:.4f}")
-    print(table(samples.returns, temperatures))
+    print(format_table(samples.returns, temperatures))
     if j is not None:
-        share, error = share_closed(*j, samples.returns, temperatures[0])
+        share, error = estimate_share_closed(*j, samples.returns, temperatures[0])
         print(f"share closed at c = {temperatures[0]:g}: {share:.1%} ± {error:.1%}")
     print(out)
 
 
-def table(returns: NDArray[np.float64], temperatures: Sequence[float]) -> str:
+def format_table(returns: NDArray[np.float64], temperatures: Sequence[float]) -> str:
     """Format a line for each temperature: log Z, the prior's J, and the optimum."""
     heads = ("c", "log Z", "±", "J(prior)", "±", "optimum's R", "its KL", "effective samples")
-    lines = ["".join(f"{head:>12}" for head in heads[:-1]) + f"{heads[-1]:>20}"]
+    rows = []
     for c in temperatures:
-        found, scaled = estimate(returns, c), returns / c
-        mean, kl = optimum(returns, c)
+        found, scaled = estimate_log_z(returns, c), returns / c
+        mean, kl = estimate_optimum(returns, c)
         numbers = (found.value, found.error, scaled.mean(), scaled.std(ddof=1) / len(scaled) ** 0.5, mean, kl)
-        doubtful = "  (few: log Z is too low)" if found.effective < FEW else ""
-        row = "".join(f"{number:12.4f}" for number in numbers)
-        lines.append(f"{c:12g}{row}{found.effective:20.1f}{doubtful}")
-    return "\n".join(lines)
+        doubtful = "(few: log Z is too low)" if found.effective < FEW else ""
+        rows.append((f"{c:g}", *(f"{number:.4f}" for number in numbers), f"{found.effective:.1f}", doubtful))
+    return tabulate(rows, headers=(*heads, ""), tablefmt="plain", disable_numparse=True, stralign="right")
 
 
 def _scaled(returns: NDArray[np.float64], c: float) -> NDArray[np.float64]:

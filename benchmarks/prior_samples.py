@@ -1,4 +1,4 @@
-"""Samples of a prior with their returns: drawn once, kept in a file, used for log Z and for best-of-n.
+"""Sample a prior and keep the samples with their returns in a file: for log Z and for the best of n.
 
 N samples, T tokens at most. Sample i is the same whatever N is, so that a file can be made longer.
 """
@@ -26,22 +26,21 @@ from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.task import Task
 
 PART = 10_000  # samples between two writings of the file
-UNNAMED = 0  # hash of "", the name of what is no molecule
-# keywords that change no return: how it is computed, where the prior comes from, what a return is divided by
+UNNAMED = 0  # stands for an invalid string, which has no canonical SMILES
+# keywords that change no sample and no return: the prior counts by its hash, and a return is not divided by c
 INDIFFERENT = ("workers", "score_timeout", "prior", "c", "obs_mode", "known")
 
 
 @dataclass(frozen=True)
 class PriorSamples:
-    """N samples of a prior in one environment.
+    """Hold N samples of a prior in one environment.
 
     Attributes:
         tokens: [N, T], the start id as filler.
         lengths: [N].
         returns: [N], R = sum of r_T, not divided by c.
-        names: uint64 [N], hashes of what a molecule is called (canonical SMILES; in other domains its tokens); 0 where
-            it is none.
-        facts: what they were drawn from.
+        names: uint64 [N], hashes of the canonical SMILES, 0 for an invalid string. In other domains: of the tokens.
+        facts: what they were drawn from: environment, keywords, prior, seed.
     """
 
     tokens: NDArray[np.int64]
@@ -55,7 +54,7 @@ class PriorSamples:
 
     @classmethod
     def load(cls, path: Path, facts: Mapping[str, Any]) -> Self:
-        """Read what `drawn` wrote. Raises FileNotFoundError, and ValueError if it was drawn from something else."""
+        """Read samples from a file. Raises FileNotFoundError, and ValueError if they were drawn from something else."""
         if not path.is_file():
             raise FileNotFoundError(f"No samples of the prior at {path}: `python -m benchmarks log-z` makes them.")
         arrays, was = load_arrays(path)
@@ -76,21 +75,24 @@ class PriorSamples:
         return PriorSamples(self.tokens[:n], self.lengths[:n], self.returns[:n], self.names[:n], self.facts)
 
 
-def drawn(env_id: str, env_kwargs: Mapping[str, Any], n: int, seed: int, path: Path) -> PriorSamples:
-    """Draw the first n samples, from the file as far as it goes. It grows by parts, so that Ctrl-C loses little."""
+def draw_samples(env_id: str, env_kwargs: Mapping[str, Any], n: int, seed: int, path: Path) -> PriorSamples:
+    """Return the first n samples: read the file, sample what it lacks, and write it after each part.
+
+    Ctrl-C loses one part at most.
+    """
     if n < 2:
         raise ValueError(f"-n must be at least 2, not {n}.")
-    env = made(env_id, env_kwargs)
+    env = make_batch(env_id, env_kwargs)
     try:
-        facts = facts_of(env, env_id, env_kwargs)
+        facts = describe_source(env, env_id, env_kwargs)
         if path.exists():
             samples = PriorSamples.load(path, {**facts, "seed": seed})
         else:
-            samples = _none(env, {**facts, "seed": seed})
+            samples = _start_empty(env, {**facts, "seed": seed})
         bar = tqdm(desc="samples of the prior", initial=min(n, len(samples)), total=n, unit="")
         with bar:
             while len(samples) < n:
-                samples = _longer(samples, env, seed, n)
+                samples = _extend(samples, env, seed, n)
                 samples.save(path)
                 bar.update(len(samples) - bar.n)
         return samples.first(n)
@@ -98,7 +100,7 @@ def drawn(env_id: str, env_kwargs: Mapping[str, Any], n: int, seed: int, path: P
         env.close()
 
 
-def made(env_id: str, env_kwargs: Mapping[str, Any]) -> SequenceTutorVectorEnv:
+def make_batch(env_id: str, env_kwargs: Mapping[str, Any]) -> SequenceTutorVectorEnv:
     """Make the native batch that scores the samples. Raises ValueError for an id without one."""
     env = gym.make_vec(env_id, num_envs=1, infos="end", **env_kwargs)
     if not isinstance(env, SequenceTutorVectorEnv):
@@ -106,13 +108,13 @@ def made(env_id: str, env_kwargs: Mapping[str, Any]) -> SequenceTutorVectorEnv:
     return env
 
 
-def facts_of(env: SequenceTutorVectorEnv, env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def describe_source(env: SequenceTutorVectorEnv, env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Collect what decides which samples and returns there are."""
     asked = {name: value for name, value in env_kwargs.items() if name not in INDIFFERENT}
     return {"env": env_id, "env_kwargs": asked, "prior": prior_sha256(env.prior), "rdkit": installed("rdkit")}
 
 
-def names_of(task: Task, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[str]:
+def name_sequences(task: Task, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[str]:
     """Name each sequence: its canonical SMILES, "" for no molecule; in other domains its tokens."""
     scorer = getattr(task, "scorer", None)  # of molecules, whose newest scores are at hand
     if scorer is None:
@@ -120,14 +122,14 @@ def names_of(task: Task, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) 
     return [score.canonical or "" for score in scorer(task.smiles(tokens, lengths))]  # type: ignore[attr-defined]
 
 
-def hashes(names: Sequence[str]) -> NDArray[np.uint64]:
+def hash_names(names: Sequence[str]) -> NDArray[np.uint64]:
     """Hash each name to 64 bits; "" to 0."""
     digests = (hash_bytes(name) if name else bytes(8) for name in names)
     return np.frombuffer(b"".join(digests), np.uint64)
 
 
 class Scored(BaseCallback):
-    """Which distinct molecules (in other domains: sequences) an agent has had scored while it learned: `names`."""
+    """Collect the hashes of the distinct molecules, or sequences, that an agent of ours learned from, in `names`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,11 +140,11 @@ class Scored(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         task, newest = self.model.task, self.model.newest  # type: ignore[attr-defined]
-        self.names.update(hashes(names_of(task, newest.tokens, newest.lengths)).tolist())
+        self.names.update(hash_names(name_sequences(task, newest.tokens, newest.lengths)).tolist())
         self.names.discard(UNNAMED)
 
 
-def best_of(samples: PriorSamples, calls: int, k: int) -> tuple[NDArray[np.int64], int]:
+def choose_best(samples: PriorSamples, calls: int, k: int) -> tuple[NDArray[np.int64], int]:
     """Select the k best by return of the first `calls` distinct molecules, and count the samples drawn for them.
 
     Rows are in the order of their returns, the best first. What is no molecule costs no call. Keeping the best share
@@ -162,7 +164,7 @@ def best_of(samples: PriorSamples, calls: int, k: int) -> tuple[NDArray[np.int64
 
 
 class BestOfPrior:
-    """The n best by task return of the first `calls` distinct samples of a prior: an agent that does not learn.
+    """Sample the n best, by task return, of the first `calls` distinct samples of a prior. It does not learn.
 
     Always keeping the share n / drawn of the samples is a policy, p given that R is among them; so log pi = log p +
     log(drawn / n), and KL(pi || p) = log(drawn / n).
@@ -178,10 +180,10 @@ class BestOfPrior:
 
     def sample(self, n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the n best: tokens [n, T] and lengths [n]. Raises ValueError if there are too few distinct samples."""
-        samples, before = _none(self.env, {}), -1
+        samples, before = _start_empty(self.env, {}), -1
         while before < (distinct := len(np.unique(samples.names))) <= self.calls:  # one name may be that of no molecule
-            samples, before = _longer(samples, self.env, seed, len(samples) + PART), distinct
-        rows, drawn = best_of(samples, self.calls, n)
+            samples, before = _extend(samples, self.env, seed, len(samples) + PART), distinct
+        rows, drawn = choose_best(samples, self.calls, n)
         self.log_share = float(np.log(drawn / n))
         return samples.tokens[rows], samples.lengths[rows]
 
@@ -190,14 +192,15 @@ class BestOfPrior:
         return sequence_log_probs(mask_prior(self.env.prior, self.env.task), tokens, lengths) + self.log_share
 
 
-def _none(env: SequenceTutorVectorEnv, facts: dict[str, Any]) -> PriorSamples:
-    """Return no samples, to begin with."""
+def _start_empty(env: SequenceTutorVectorEnv, facts: dict[str, Any]) -> PriorSamples:
+    """Return no samples, for `_extend` to begin with."""
     none, empty = np.zeros(0, np.int64), np.zeros((0, env.task.length), np.int64)
     return PriorSamples(empty, none, none.astype(float), none.astype(np.uint64), facts)
 
 
-def _longer(samples: PriorSamples, env: SequenceTutorVectorEnv, seed: int, n: int) -> PriorSamples:
-    """With what is wanted of one more part. A part is drawn as a whole, so that its samples do not depend on n."""
+def _extend(samples: PriorSamples, env: SequenceTutorVectorEnv, seed: int, n: int) -> PriorSamples:
+    """Return the samples and what is wanted, up to n, of one more part."""
+    # a part is sampled as a whole, so that its samples do not depend on n
     part, begin = divmod(len(samples), PART)
     task = env.task
     drawn, until = mask_prior(env.prior, task).sample(PART, np.random.default_rng((seed, part)), task.length)
@@ -209,6 +212,6 @@ def _longer(samples: PriorSamples, env: SequenceTutorVectorEnv, seed: int, n: in
         np.concatenate([samples.tokens, np.concatenate([tokens, filler], axis=1)]),
         np.concatenate([samples.lengths, lengths]),
         np.concatenate([samples.returns, returns]),
-        np.concatenate([samples.names, hashes(names_of(task, tokens, lengths))]),
+        np.concatenate([samples.names, hash_names(name_sequences(task, tokens, lengths))]),
         samples.facts,
     )

@@ -1,27 +1,27 @@
-"""The shipped suites: tuples of experiments, what each of them asks, and what they cost."""
+"""The shipped suites: tuples of experiments and what each of them asks; a user's suites from files."""
 
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 from benchmarks.domains import MELODY, SMILES
-from benchmarks.experiment import Experiment, distinct, expand
-from seqtutor_envs.files import write_atomically
+from benchmarks.experiment import Experiment, check_distinct, expand
+from seqtutor_envs.files import one_line, write_atomically
 
 EXACT = "SeqTutor-Exact-v0"
 RESULTS = Path("results")
-OURS = {"seqtutor_envs", "agents", "benchmarks"}  # packages that every node of a cluster has
+OURS = {"seqtutor_envs", "agents", "benchmarks"}  # packages that are installed on every node of a cluster
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Experiments that answer a question together.
+    """Hold experiments that answer a question together.
 
     Attributes:
         name: of its folder of results.
@@ -79,7 +79,7 @@ AGENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def named(*names: str, **settings: Any) -> tuple[dict[str, Any], ...]:
+def variants(*names: str, **settings: Any) -> tuple[dict[str, Any], ...]:
     """Return the variants of these agents for `expand`, each with further keywords of its constructor."""
     keywords = {f"agent_kwargs.{name}": value for name, value in settings.items()}
     return tuple({**AGENTS[name], **keywords} for name in names)
@@ -93,14 +93,14 @@ SMOKE = (
         {"env": EXACT, "env_kwargs.seed": 0, "seed": [0, 1], "steps": 20_000, "n": 2_000},
         UNIFORM,
         PRIOR,
-        *named("psi", "g", "q", "pg"),
+        *variants("psi", "g", "q", "pg"),
     ),
     *expand(
         {"env": MELODY, "seed": [0, 1], "steps": 100_000, "n": 2_000},
         PRIOR,
-        *named("psi", "g", "q", "rl", "pg"),
+        *variants("psi", "g", "q", "rl", "pg"),
     ),
-    *expand({"env": SMILES, "seed": 0, "steps": 20_000, "n": 200}, *named("prior", "psi")),
+    *expand({"env": SMILES, "seed": 0, "steps": 20_000, "n": 200}, *variants("prior", "psi")),
 )
 
 # On 81 and 243 sequences every agent can be held against the optimum. Exploration of Q and RL-only falls over half of
@@ -117,7 +117,7 @@ EXACT_SUITE = tuple(
         {"env": EXACT, **task, "seed": range(5), "steps": 250_000, "n": 20_000},
         UNIFORM,
         PRIOR,
-        *named("psi", "g", "q", "rl", "pg"),
+        *variants("psi", "g", "q", "rl", "pg"),
         {**AGENTS["ppo"], **EXACT_PPO},
     )
 )
@@ -133,30 +133,30 @@ PAPER_MELODY = expand(
         "seed": range(5),
         "steps": 1_000_000,
     },
-    *named("psi", "g", "q", "rl"),
+    *variants("psi", "g", "q", "rl"),
 ) + expand({"env": MELODY, "env_kwargs.c": 0.5}, PRIOR)
 
 PAPER_SMILES = expand(
-    {"env": SMILES, "seed": range(5), "steps": 400_000, "n": 2_000}, *named("prior", "psi", "g", "q", "rl", "pg")
+    {"env": SMILES, "seed": range(5), "steps": 400_000, "n": 2_000}, *variants("prior", "psi", "g", "q", "rl", "pg")
 )
 
 FRONTIER_MELODY = expand(
     {"env": MELODY, "env_kwargs.c": [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0], "seed": range(3), "steps": 2_000_000},
     PRIOR,
-    *named("psi", "g", "pg"),
+    *variants("psi", "g", "pg"),
 )
 
 FRONTIER_SMILES = expand(
     {"env": SMILES, "env_kwargs.c": [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5], "seed": range(3), "n": 2_000}
     | {"steps": 400_000},
     PRIOR,
-    *named("psi", "g", "pg"),
+    *variants("psi", "g", "pg"),
 )
 
 THIRD_PARTY = expand(
     {"env": MELODY, "seed": range(5), "seconds": 60.0},
     PRIOR,
-    *named("psi", "g", "pg", "ppo", "maskable_ppo", "recurrent_ppo", "recurrent_ppo_prior"),
+    *variants("psi", "g", "pg", "ppo", "maskable_ppo", "recurrent_ppo", "recurrent_ppo_prior"),
 )
 
 ABLATIONS = expand(
@@ -181,7 +181,7 @@ ABLATIONS = expand(
 
 # README's first table. What learns 60 s by its own settings is in `third-party` as well
 OBJECTIVE = (
-    *expand({"env": MELODY, "seed": range(5), "seconds": 60.0}, *named("prior", "psi", "g", "pg")),
+    *expand({"env": MELODY, "seed": range(5), "seconds": 60.0}, *variants("prior", "psi", "g", "pg")),
     *expand(
         {"env": MELODY, "seed": range(3), "seconds": 60.0},
         {**PSI, "label": "Ψ, one-step targets", "agent_kwargs.lam": 0.0},
@@ -195,12 +195,12 @@ TABLE_1 = (
     *expand(
         {"env": MELODY, "env_kwargs.term_weights": {"unique_extremes": 3, "repeated_motif": 0.5}, "seed": range(5)}
         | {"seconds": 30.0, "group": "c = 2, two weights changed"},
-        *named("prior", "psi"),
+        *variants("prior", "psi"),
     ),
     *expand(
         {"env": MELODY, "env_kwargs.c": 0.5, "seed": range(5), "steps": 870_000, "group": "c = γ = .5"},
         PRIOR,
-        *named("psi", gamma=0.5, huber=100.0, anneal=True),
+        *variants("psi", gamma=0.5, huber=100.0, anneal=True),
     ),
 )
 
@@ -210,10 +210,10 @@ TIMES = tuple(
     for seconds in (15.0, 30.0, 60.0, 120.0, 240.0)
     for experiment in expand(
         {"env": MELODY, "seed": range(3), "seconds": seconds, "group": f"{seconds:g} s"},
-        *named("psi", "g"),
-        *named("q", epsilon_steps=1_000_000),
-        *named("ppo", batch_size=256),
-        *named("recurrent_ppo", "recurrent_ppo_prior"),
+        *variants("psi", "g"),
+        *variants("q", epsilon_steps=1_000_000),
+        *variants("ppo", batch_size=256),
+        *variants("recurrent_ppo", "recurrent_ppo_prior"),
     )
 )
 
@@ -224,13 +224,13 @@ QED = (
         {**ONLY_QED, "env_kwargs.c": 0.05, "steps": 2_500_000},
         PRIOR,
         {**PSI, "agent_kwargs.anneal": True, "seed": range(5)},
-        *named("g", "pg", "q", anneal=True),
-        *named("best_of_prior", calls=69_000),
+        *variants("g", "pg", "q", anneal=True),
+        *variants("best_of_prior", calls=69_000),
     ),
     *(
         experiment
         for c, steps in ((0.2, 1_200_000), (0.1, 1_200_000), (0.02, 6_000_000), (0.01, 8_000_000))
-        for experiment in expand({**ONLY_QED, "env_kwargs.c": c, "steps": steps}, *named("psi", anneal=True))
+        for experiment in expand({**ONLY_QED, "env_kwargs.c": c, "steps": steps}, *variants("psi", anneal=True))
     ),
 )
 
@@ -274,27 +274,8 @@ SUITES = {
     )
 }
 
-# Core-seconds for 1,000 tokens learned, and for 1,000 sequences judged, on one core of a shared Xeon server; others are
-# guessed by the agent's kin. `list` and the time left rest on them, no result does.
-LEARNING = {MELODY: 0.018, SMILES: 0.10, EXACT: 0.05}
-JUDGING = {MELODY: 0.4, SMILES: 7.0, EXACT: 0.05}
-SLOWER = {"recurrent_ppo": 12.0, "recurrent_ppo_prior": 12.0, "ppo": 4.0, "maskable_ppo": 4.0}
-START = 1.5  # core-seconds of a process
-OF_CURVE = 1.2  # sequences judged while learning, over those at the end
 
-
-def cost(experiment: Experiment) -> float:
-    """Estimate the core-seconds of an experiment."""
-    name = experiment.agent.partition(":")[2]
-    judging = experiment.n / 1000 * JUDGING.get(experiment.env, 1.0) * SLOWER.get(name, 1.0)
-    if experiment.steps is None and experiment.seconds is None:
-        return START + judging
-    rate = LEARNING.get(experiment.env, 0.1) * SLOWER.get(name, 1.0)
-    learning = experiment.seconds or (experiment.steps or 0) / 1000 * rate
-    return START + learning + judging * (1.0 + OF_CURVE)
-
-
-def suite_named(name: str) -> Suite:
+def find_suite(name: str) -> Suite:
     """Return a shipped suite, or read one from a file. Raises ValueError or FileNotFoundError in one line."""
     if name in SUITES:
         return SUITES[name]
@@ -302,7 +283,7 @@ def suite_named(name: str) -> Suite:
         return load_suite(Path(name))
     if not name.endswith(".py"):
         raise ValueError(f"No suite is called {name!r}: {', '.join(SUITES)}, or a Python file that defines SUITE.")
-    return of_file(Path(name))
+    return read_suite(Path(name))
 
 
 def save_suite(suite: Suite, path: Path) -> None:
@@ -317,29 +298,27 @@ def load_suite(path: Path) -> Suite:
     try:
         content = json.loads(path.read_bytes())
         experiments = [Experiment.of(one) for one in content["experiments"]]
-        return Suite(content["name"], content["question"], distinct(experiments), path)
+        return Suite(content["name"], content["question"], check_distinct(experiments), path)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a suite that `run` saved ({type(error).__name__}: {error}).") from None
 
 
-def of_file(path: Path) -> Suite:
+def read_suite(path: Path) -> Suite:
     """Read SUITE from a user's file: experiments or a Suite. It may import from its folder, as with `python FILE`."""
     if not path.is_file():
         raise FileNotFoundError(2, "No such file", str(path))
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    spec = spec_from_file_location(f"suite_{path.stem}", path)  # a file may be called as one of our packages is
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[spec.name] = module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        # not an import: a file may have the name of one of our packages
+        module = runpy.run_path(str(path), run_name=f"suite_{path.stem}")
     except Exception as error:  # the file is the user's, and so is what it raises
-        raise ValueError(" ".join(f"{path}: {type(error).__name__}: {error}".split())) from error
-    found = getattr(module, "SUITE", None)
+        raise ValueError(f"{path}: {one_line(error)}") from error
+    found = module.get("SUITE")
     given = found.experiments if isinstance(found, Suite) else found
     if not (isinstance(given, (tuple, list)) and given and all(isinstance(one, Experiment) for one in given)):
         raise ValueError(f"{path} must define SUITE, a tuple of Experiments: see benchmarks/suites.py.")
     if isinstance(found, Suite):
-        return Suite(found.name, found.question, distinct(given), path)
-    return Suite(path.stem, (module.__doc__ or "").strip().partition("\n")[0], distinct(given), path)
+        return Suite(found.name, found.question, check_distinct(given), path)
+    return Suite(path.stem, (module["__doc__"] or "").strip().partition("\n")[0], check_distinct(given), path)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks tune`: a search over an agent's settings for J at a fixed budget, by Optuna.
+"""`python -m benchmarks tune`: search an agent's settings for the highest J at a fixed budget, by Optuna.
 
 A trial is a choice of settings; its score is the mean J over a few seeds, each an experiment with a result file like
 any other. At the end the best settings meet the agent's own defaults on seeds that no trial has seen: the best of many
@@ -19,10 +19,10 @@ import tyro
 from tqdm import tqdm
 
 from benchmarks.runner import results
-from benchmarks.domains import MELODY, domain, keywords
-from benchmarks.runner.local_engine import LocalEngine, jobs_of
+from benchmarks.domains import MELODY, SCORED_BY_PROCESSES, build_env_kwargs
+from benchmarks.runner.local_engine import LocalEngine, count_jobs
 from benchmarks.experiment import Experiment
-from benchmarks.runner.run import locked, plan, sweep
+from benchmarks.runner.run import lock_folder, plan, sweep
 from benchmarks.report.statistics import Interval, interval, mean, probability_of_improvement
 from benchmarks.suites import AGENTS
 from seqtutor_envs.command import json_object
@@ -80,15 +80,15 @@ def tune(
         trials: settings that are tried, in all.
         seeds: runs of each.
         fresh_seeds: runs of the best settings and of the defaults in the end; 0 leaves that out.
-        n: sequences that each run is judged by.
-        space: JSON, keyword -> list of choices, or {"low": ..., "high": ..., "log": true}; none: the agent's own space.
+        n: sequences that each run is evaluated on.
+        space: JSON, keyword -> list of choices, or {"low": ..., "high": ..., "log": true}. Default: the agent's own.
         settings: JSON, keywords that stay the same.
         env_kwargs: JSON, keywords of the environment.
         out: folder of the study and of the results.
-        jobs: experiments at once; none: one for each core.
-        sampler_seed: of the search.
+        jobs: experiments at once. Default: one for each core.
+        sampler_seed: seed of the search.
     """
-    optuna = optuna_module()
+    optuna = import_optuna()
     factory = AGENTS[agent]["agent"] if agent in AGENTS else agent
     by_factory = {AGENTS[name]["agent"]: found for name, found in SPACES.items()}
     searched = json_object(space, "--space") or by_factory.get(factory)
@@ -96,19 +96,19 @@ def tune(
         raise ValueError(f"What is to be searched for {agent}? Give --space, such as '{{\"learning_rate\": [0.001]}}'.")
     if min(steps, trials, seeds) < 1 or fresh_seeds < 0:
         raise ValueError("--steps, --trials and --seeds must be at least 1, --fresh-seeds 0.")
-    base = Experiment(
-        env, factory, keywords(env, env_kwargs, workers=0 if domain(env).workers else None), steps=steps, n=n
-    )
-    search = Search(base, searched, json_object(settings, "--settings"), seeds, out, jobs_of(jobs))
-    with locked(out):
+    # experiments already take all cores, so that each scores its molecules by itself
+    kwargs = build_env_kwargs(env, env_kwargs, workers=0 if env in SCORED_BY_PROCESSES else None)
+    base = Experiment(env, factory, kwargs, steps=steps, n=n)
+    search = Search(base, searched, json_object(settings, "--settings"), seeds, out, count_jobs(jobs))
+    with lock_folder(out):
         study = search.study(optuna, sampler_seed)
         search.run(optuna, study, trials)
-        print(table(study))
+        print(format_trials(study))
         if fresh_seeds:
-            print(search.verdict(dict(study.best_params), fresh_seeds))
+            print(search.compare_with_defaults(dict(study.best_params), fresh_seeds))
 
 
-def optuna_module() -> Any:
+def import_optuna() -> Any:
     """Import Optuna. Raises ImportError in one line if it is not installed."""
     try:
         import optuna
@@ -120,7 +120,7 @@ def optuna_module() -> Any:
 
 @dataclass(frozen=True)
 class Search:
-    """What a study's trials share.
+    """Hold what a study's trials share.
 
     Attributes:
         base: the experiment without what is searched.
@@ -146,6 +146,7 @@ class Search:
         storage = optuna.storages.JournalStorage(
             optuna.storages.journal.JournalFileBackend(str(self.folder / STUDY))
         )
+        # constant_liar: trials that run at once do not all try the same place
         sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         about = json.loads(json.dumps({"content": self.base.content, "space": self.space, "settings": self.settings}))
         study = optuna.create_study(
@@ -170,8 +171,8 @@ class Search:
         with tqdm(total=trials, initial=min(have, trials), desc="trials", unit="trial") as bar:
             while have < trials:
                 asked = [study.ask() for _ in range(min(at_once, trials - have))]
-                chosen = [self.suggested(trial) for trial in asked]
-                scores = self.scores(chosen)
+                chosen = [self.suggest(trial) for trial in asked]
+                scores = [float(np.mean(j)) for j in self.run_choices(chosen, range(self.seeds))]
                 for trial, score in zip(asked, scores):
                     failed = {"state": optuna.trial.TrialState.FAIL} if math.isnan(score) else {}
                     study.tell(trial, None if failed else score, **failed)
@@ -181,7 +182,7 @@ class Search:
                 bar.update(have - bar.n)
                 bar.set_postfix_str(f"best J {study.best_value:.2f}")
 
-    def suggested(self, trial: Any) -> dict[str, Any]:
+    def suggest(self, trial: Any) -> dict[str, Any]:
         """Return the settings of a trial; none for the defaults."""
         if trial.user_attrs.get("defaults"):
             return {}
@@ -193,46 +194,40 @@ class Search:
                 chosen[name] = trial.suggest_categorical(name, list(values))
         return chosen
 
-    def scores(self, chosen: Sequence[Mapping[str, Any]]) -> list[float]:
-        """Return the mean J of each choice of settings; NaN if a run failed."""
-        found = self.values(chosen, range(self.seeds))
-        return [float(np.mean(values)) for values in found]
-
-    def values(self, chosen: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[list[float]]:
-        """Return J of each choice at each seed, [choices][seeds]; existing result files are used."""
-        wanted = [[self.experiment(settings, seed) for seed in seeds] for settings in chosen]
+    def run_choices(self, chosen: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> list[list[float]]:
+        """Return J of each choice at each seed, [choices][seeds]. NaN if a run failed. Existing results are used."""
+        wanted = [
+            [replace(self.base, agent_kwargs={**self.settings, **settings}, seed=seed) for seed in seeds]
+            for settings in chosen
+        ]
         todo = plan(self.folder, list({one.id: one for row in wanted for one in row}.values()), retry_failed=False)
         if todo.todo:
             sweep(todo, self.folder, LocalEngine(self.jobs, self.folder), quiet=True)
-        return [[self.j_of(one) for one in row] for row in wanted]
+        return [[self.read_j(one) for one in row] for row in wanted]
 
-    def experiment(self, settings: Mapping[str, Any], seed: int) -> Experiment:
-        """Return the experiment of some settings and a seed."""
-        return replace(self.base, agent_kwargs={**self.settings, **settings}, seed=seed)
-
-    def j_of(self, experiment: Experiment) -> float:
+    def read_j(self, experiment: Experiment) -> float:
         """Read its J; NaN if it failed."""
         path = results.result_path(self.folder, experiment)
         value = results.read(path, experiment)["metrics"].get("j") if path.exists() else None
         return math.nan if value is None else float(value)
 
-    def verdict(self, best: Mapping[str, Any], seeds: int) -> str:
+    def compare_with_defaults(self, best: Mapping[str, Any], seeds: int) -> str:
         """Compare the best settings with the defaults on seeds that the search has not seen."""
         fresh = range(FRESH, FRESH + seeds)
-        tuned, defaults = (np.array(row) for row in self.values([best, {}], fresh))
+        tuned, defaults = (np.array(row) for row in self.run_choices([best, {}], fresh))
         chance = probability_of_improvement([tuned], [defaults])
         lines = [f"On {seeds} fresh seeds, mean J and its 95% interval:"]
         sides = (("best", tuned), ("defaults", defaults))
-        lines += [f"  {name:9} {words(interval(mean, [row]))}" for name, row in sides]
+        lines += [f"  {name:9} {format_interval(interval(mean, [row]))}" for name, row in sides]
         return "\n".join([*lines, f"  the best is higher in {chance.value:.0%} of the seeds"])
 
 
-def words(found: Interval) -> str:
+def format_interval(found: Interval) -> str:
     """Format an interval."""
     return f"{found.value:.2f}" + ("" if math.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]")
 
 
-def table(study: Any, rows: int = 5) -> str:
+def format_trials(study: Any, rows: int = 5) -> str:
     """Format the best trials and the first one: J and settings."""
     done = [trial for trial in study.trials if trial.value is not None]
     best = sorted(done, key=lambda trial: -trial.value)[:rows]

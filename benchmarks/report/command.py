@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from benchmarks.suites import RESULTS, suite_named
+from benchmarks.suites import RESULTS, find_suite
 from seqtutor_envs.files import write_atomically
 
 
@@ -38,7 +38,7 @@ def report(
 
     if not suite and out is None:
         raise ValueError("Name a suite, or a folder of results by --out.")
-    found = suite_named(suite) if suite else suite_of_folder(out or RESULTS)
+    found = find_suite(suite) if suite else suite_of_folder(out or RESULTS)
     folder = found.folder(out)
     results = load_results(found, folder, suite)
     for note in results.notes:

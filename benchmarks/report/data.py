@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.runner import results as files
-from benchmarks.experiment import Experiment, reseeded
+from benchmarks.experiment import Experiment
 from benchmarks.report.metrics import RETURN, SCORE, Metric
 from benchmarks.report.names import describe_differences, short_task_names
 from benchmarks.report.statistics import Interval, interval, mean
@@ -87,7 +87,7 @@ class Results:
         experiments = self.runs["experiment"]
         names = short_task_names([*self.experiments, *experiments])
         curves = dict(tuple(self.curves.groupby("id"))) if len(self.curves) else {}
-        runs = self.runs.assign(variant=[reseeded(one, 0).id for one in experiments])
+        runs = self.runs.assign(variant=[replace(one, seed=0).id for one in experiments])
         arms: dict[str, list[Arm]] = {}
         for key, group in runs.groupby(["task", "label"], sort=False):
             task, label = map(str, key)
@@ -326,7 +326,7 @@ def load_results(suite: Suite, folder: Path, source: str = "") -> Results:
                 notes.append(f"{error}: left out; `run` repeats it.")
         if found is None:
             missing.append(one)
-    if others := files.strangers(folder, suite.experiments):
+    if others := files.find_other_files(folder, suite.experiments):
         notes.append(f"{len(others)} result files in {folder} are not of this suite's experiments: left out.")
     return Results(suite.name, suite.question, suite.experiments, done, failures, tuple(missing), notes, source)
 

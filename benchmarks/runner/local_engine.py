@@ -1,6 +1,7 @@
-"""Engines run experiments on this machine's cores, or (ray_engine.py) on a Ray cluster.
+"""Run experiments on this machine's cores: an engine, which starts processes and reports what becomes of them.
 
-An engine knows no suite and writes no results. It takes experiments while it has room, and reports events.
+An engine knows no suite and writes no results. Its caller keeps to the number of `slots`. The other engine is in
+ray_engine.py.
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ from typing import Any, Literal, NamedTuple
 
 from benchmarks.experiment import Experiment
 from benchmarks.runner.results import log_path
-from benchmarks.runner.worker import work
+from benchmarks.runner.worker import run_worker
+from seqtutor_envs.command import usable_cores
 
-GRACE = 5.0  # seconds between asking a process to end and making it
+GRACE = 5.0  # seconds between terminating a process and killing it
 LOG_LINES = 30  # of a failure's log that its file keeps
 Kind = Literal["progress", "done", "failed", "lost"]
 
 
 class Event(NamedTuple):
-    """What happened to an experiment.
+    """Say what happened to an experiment.
 
     Attributes:
-        kind: "progress"; "done", with its result; "failed", with a "reason" and the end of its "log"; "lost": where it
-            was performed is gone, and it is to be performed again.
+        kind: "progress"; "done", with its result; "failed", with a "reason" and the end of its "log"; "lost" if its
+            node is gone, so that it must run again.
     """
 
     experiment: Experiment
@@ -38,17 +40,12 @@ class Event(NamedTuple):
 
 
 class Engine(ABC):
-    """Runs experiments, each in a process of its own."""
-
-    @property
-    @abstractmethod
-    def room(self) -> int:
-        """Return how many more experiments it takes now."""
+    """Run experiments, each in a process of its own."""
 
     @property
     @abstractmethod
     def slots(self) -> int:
-        """Return how many experiments it runs at once."""
+        """Return how many experiments may run at once."""
 
     @abstractmethod
     def start(self, experiment: Experiment) -> None:
@@ -65,18 +62,18 @@ class Engine(ABC):
 
 @dataclass
 class Running:
-    """A process and the pipes to it."""
+    """Hold a process and the pipes to it."""
 
     experiment: Experiment
     process: Any
     pipe: Connection
     lifeline: Connection
     begin: float
-    over: bool = False  # it has sent its last word
+    over: bool = False  # its last event is known
 
 
 class LocalEngine(Engine):
-    """This machine's cores: a process for each experiment, forked from one that has imported everything already.
+    """Use this machine's cores: a process for each experiment, forked from one that has imported everything already.
 
     Args:
         jobs: experiments at once.
@@ -87,13 +84,10 @@ class LocalEngine(Engine):
     def __init__(self, jobs: int, folder: Path, time_limit: float | None = None) -> None:
         self._jobs, self._folder, self._time_limit = jobs, folder, time_limit
         kinds = multiprocessing.get_all_start_methods()
+        # a fork of this process could inherit locks that its threads hold; the server has no threads
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in kinds else "spawn")
         self._context.set_forkserver_preload(["benchmarks.runner.warm"])
         self._running: list[Running] = []
-
-    @property
-    def room(self) -> int:
-        return self._jobs - len(self._running)
 
     @property
     def slots(self) -> int:
@@ -104,7 +98,7 @@ class LocalEngine(Engine):
         their_lifeline, lifeline = self._context.Pipe(duplex=False)
         log = log_path(self._folder, experiment)
         arguments = (experiment, theirs, their_lifeline, log, tuple(sys.path))
-        process = self._context.Process(target=work, args=arguments, daemon=False)
+        process = self._context.Process(target=run_worker, args=arguments, daemon=False)
         process.start()
         theirs.close()
         their_lifeline.close()
@@ -112,14 +106,14 @@ class LocalEngine(Engine):
 
     def wait(self, seconds: float) -> list[Event]:
         wait([part for one in self._running for part in (one.pipe, one.process.sentinel)], seconds)
-        events = [event for one in self._running for event in self._heard(one)]
+        events = [event for one in self._running for event in self._collect_events(one)]
         self._running = [one for one in self._running if not one.over]
         return events
 
-    def _heard(self, one: Running) -> list[Event]:
-        """What a process has sent, or left behind."""
+    def _collect_events(self, one: Running) -> list[Event]:
+        """Return the events of a process: what it has sent, and how it ended."""
         events: list[Event] = []
-        ended = not one.process.is_alive()  # asked first: what it sent before its end is in the pipe
+        ended = not one.process.is_alive()  # asked before the pipe is read: what it sent last is in there then
         try:
             while not one.over and one.pipe.poll():
                 kind, facts = one.pipe.recv()
@@ -131,20 +125,20 @@ class LocalEngine(Engine):
         if not one.over and (ended or late):
             self._end(one)
             code = one.process.exitcode
-            reason = f"it took more than {self._time_limit:g} seconds" if late and not ended else died(code)
+            reason = f"it took more than {self._time_limit:g} seconds" if late and not ended else explain_exit(code)
             events.append(Event(one.experiment, "failed", {"reason": reason}))
             one.over = True
         if one.over:
             self._end(one)
             log = log_path(self._folder, one.experiment)
             if events[-1].kind == "failed":
-                events[-1].facts.update(log=tail(log), seconds=round(time.monotonic() - one.begin, 1))
+                events[-1].facts.update(log=read_tail(log), seconds=round(time.monotonic() - one.begin, 1))
             elif log.exists() and not log.stat().st_size:
                 log.unlink()
         return events
 
     def _end(self, one: Running) -> None:
-        """Of a process that has said its last word, or shall not."""
+        """End a process, the harder the longer it takes, and close the pipes to it."""
         one.process.join(0.0 if not one.over else GRACE)
         if one.process.is_alive():
             one.process.terminate()
@@ -164,7 +158,7 @@ class LocalEngine(Engine):
         self._running = []
 
 
-def died(code: int | None) -> str:
+def explain_exit(code: int | None) -> str:
     """Explain why a process may have ended without a result."""
     if code is None or code >= 0:
         return f"its process ended with status {code} and no result"
@@ -173,17 +167,15 @@ def died(code: int | None) -> str:
     return f"its process was killed by {name}{guess}"
 
 
-def tail(log: Path) -> str:
+def read_tail(log: Path) -> str:
     """Read the end of a log."""
     if not log.is_file():
         return ""
     return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_LINES:])
 
 
-def jobs_of(asked: int | None) -> int:
+def count_jobs(asked: int | None) -> int:
     """Return how many experiments run at once: `asked`, or one for each usable core. Raises ValueError below 1."""
-    from seqtutor_envs.command import usable_cores
-
     if asked is not None and asked < 1:
         raise ValueError(f"--jobs must be at least 1, not {asked}.")
     return asked or usable_cores()

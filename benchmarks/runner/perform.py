@@ -1,4 +1,4 @@
-"""One experiment, from data to result: make an agent, let it learn under its budget, evaluate it."""
+"""Run one experiment, from data to result: make an agent, let it learn under its budget, evaluate it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ import numpy as np
 from agents.sb3.budget import NO_LIMIT
 from agents.evaluate import evaluate, evaluate_in_env, make_env
 from benchmarks.runner.provenance import collect_provenance
-from benchmarks.contestants import Contestant, made
-from benchmarks.domains import CLOCKS, SEED_APART, Clock, domain
+from benchmarks.contestants import Contestant, make_agent
+from benchmarks.domains import CLOCKS, SEED_APART, Clock, choose_clock
 from benchmarks.experiment import Experiment
 from seqtutor_envs.metrics import sequence_log_probs
 from seqtutor_envs.prior.masking import mask_prior
 
-POINTS = 12  # of a learning curve, the start and the end among them
-CURVE_SHARE, CURVE_LEAST = 10, 200  # a point is judged on n / 10 sequences, and on 200 at least, or all n
+POINTS = 12  # of a learning curve, with its start and its end
+CURVE_SHARE, CURVE_LEAST = 10, 200  # a point is evaluated on n / 10 sequences, but on 200 or all n at least
 CURVE = ("j", "j_se", "kl", "task_return", "distinct", "gap")
-SAMPLES = 8
+SAMPLES = 8  # sequences that a result keeps
 OnProgress = Callable[[dict[str, Any]], None]
 
 
 class Stopwatch:
-    """A clock that stands still within `paused()`."""
+    """Read a clock that stands still within `paused()`: evaluations are no part of a budget."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock, self._left_out = clock, 0.0
@@ -66,11 +66,11 @@ class CurveRecorder:
 
     def clock(self) -> float:
         """Read the clock of the budget."""
-        return self.clocks[domain(self.experiment.env).clock]()
+        return self.clocks[choose_clock(self.experiment.env)]()
 
     def spent(self, which: Clock | None = None) -> float:
         """Return the seconds of learning, by the clock of that name or of the budget."""
-        name = which or domain(self.experiment.env).clock
+        name = which or choose_clock(self.experiment.env)
         return self.clocks[name]() - self._begin[name]
 
     def after_round(self) -> None:
@@ -78,17 +78,17 @@ class CurveRecorder:
         steps, seconds = self.experiment.steps, self.experiment.seconds
         share = self.agent.model.num_timesteps / steps if steps is not None else self.spent() / (seconds or math.inf)
         if (POINTS - 1) * share >= len(self.points):
-            self.judge(min(1.0, share))
+            self.add_point(min(1.0, share))
 
-    def judge(self, share: float) -> None:
-        """Add a point while the clocks stand still."""
+    def add_point(self, share: float) -> None:
+        """Evaluate the agent and add the point, while the clocks stand still."""
         with self.clocks["cpu"].paused(), self.clocks["wall"].paused(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the judge's, which come again at the end
+            warnings.simplefilter("ignore", UserWarning)  # the evaluation at the end gives them again
             seed = self.experiment.seed + SEED_APART
-            figures = evaluate(self.agent.model, self.experiment.env, self.n, seed, self.agent.env_kwargs)
+            metrics = evaluate(self.agent.model, self.experiment.env, self.n, seed, self.agent.env_kwargs)
             point = {"timesteps": int(self.agent.model.num_timesteps), "seconds": round(self.spent(), 3)}
-            self.points.append(point | {name: float(figures[name]) for name in CURVE if name in figures})
-            self.on_progress({"share": share, "j": figures.get("j"), "task_return": figures["task_return"]})
+            self.points.append(point | {name: float(metrics[name]) for name in CURVE if name in metrics})
+            self.on_progress({"share": share, "j": metrics.get("j"), "task_return": metrics["task_return"]})
 
 
 def perform(experiment: Experiment, on_progress: OnProgress = lambda progress: None) -> dict[str, Any]:
@@ -102,19 +102,21 @@ def perform(experiment: Experiment, on_progress: OnProgress = lambda progress: N
     begin = time.perf_counter()
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)
-        agent = made(experiment.agent, experiment.env, experiment.seed, experiment.env_kwargs, experiment.agent_kwargs)
+        agent = make_agent(
+            experiment.agent, experiment.env, experiment.seed, experiment.env_kwargs, experiment.agent_kwargs
+        )
         learned: dict[str, Any] = {"curve": [], "timesteps": 0}
         if isinstance(agent, Contestant):
             learned = learn(experiment, agent, on_progress)
-        judging = time.perf_counter()
+        learned_at = time.perf_counter()
         kwargs = agent.env_kwargs if isinstance(agent, Contestant) else experiment.env_kwargs
         model = agent.model if isinstance(agent, Contestant) else agent
-        judged = judge(experiment, model, kwargs)
+        evaluated = evaluate_agent(experiment, model, kwargs)
     end = time.perf_counter()
     learning: dict[str, float] = learned.pop("seconds", {})
-    seconds = learning | {"judging_wall": end - judging, "total_wall": end - begin}
+    seconds = learning | {"judging_wall": end - learned_at, "total_wall": end - begin}
     return {
-        **judged,
+        **evaluated,
         **learned,
         "time": {name: round(value, 3) for name, value in seconds.items()},
         "peak_memory_mib": round(peak_memory_mib(), 1),
@@ -130,27 +132,27 @@ def learn(experiment: Experiment, agent: Contestant, on_progress: OnProgress) ->
     curve = CurveRecorder(experiment, agent, on_progress)
     try:
         if experiment.steps is not None or experiment.seconds is not None:
-            curve.judge(0.0)
+            curve.add_point(0.0)
             agent.learn(experiment.steps or NO_LIMIT, experiment.seconds or math.inf, curve.clock, curve.after_round)
         seconds = {f"learning_{name}": curve.spent(name) for name in CLOCKS}
         if curve.points and curve.points[-1]["timesteps"] < agent.model.num_timesteps:
-            curve.judge(1.0)
+            curve.add_point(1.0)
     finally:
         if agent.env is not None:
             agent.env.close()
     return {
         "curve": curve.points,
         "timesteps": int(agent.model.num_timesteps),
-        **agent.written(),
+        **agent.count_sequences(),
         "counts": dict(getattr(getattr(agent, "task", None), "counts", {})),
         "seconds": seconds,
     }
 
 
-def judge(experiment: Experiment, model: Any, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def evaluate_agent(experiment: Experiment, model: Any, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Evaluate the agent. Return its metrics, the temperature, and the first of the sequences."""
     with closing(make_env(model, experiment.env, experiment.n, env_kwargs)) as env:
-        figures, (tokens, lengths, _) = evaluate_in_env(env, model, experiment.n, experiment.seed + SEED_APART)
+        metrics, (tokens, lengths, _) = evaluate_in_env(env, model, experiment.n, experiment.seed + SEED_APART)
         tokens, lengths = tokens[:SAMPLES], lengths[:SAMPLES]
         log_p = sequence_log_probs(mask_prior(env.prior, env.task), tokens, lengths)
         terms = {name: term.sum(axis=1) for name, term in env.task.terms(tokens, lengths).items()}
@@ -165,7 +167,7 @@ def judge(experiment: Experiment, model: Any, env_kwargs: Mapping[str, Any]) -> 
             }
             for i, (row, length) in enumerate(zip(tokens, lengths))
         ]
-        metrics = {name: float(value) for name, value in figures.items()}
+        metrics = {name: float(value) for name, value in metrics.items()}
         return {"c": float(env.c), "metrics": metrics, "samples": samples}
 
 
@@ -176,7 +178,7 @@ def weights_hash(model: Any) -> str | None:
     digest = sha256()
     for part, state in sorted(model.get_parameters().items()):
         for name, value in sorted(state.items()):
-            if hasattr(value, "detach"):  # but for what optimisers keep
+            if hasattr(value, "detach"):  # numbers are the optimiser's
                 digest.update(f"{part}.{name}".encode())
                 digest.update(np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Progress of a sweep: a line for each result, and in a terminal a bar that names what is running."""
+"""Show the progress of a sweep: a line for each result, and in a terminal a bar that names what is running."""
 
 from __future__ import annotations
 
@@ -11,32 +11,27 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from benchmarks.experiment import Experiment
-from benchmarks.suites import cost
 
-SHOWN = 3  # experiments in progress that the bar has room for
-BAR = "{percentage:3.0f}%|{bar:20}| {desc}"
+SHOWN = 3  # running experiments that the bar has room for
+BAR = "{percentage:3.0f}%|{bar:20}| {desc}, {remaining} left{postfix}"
+SHORT = {"j": "J", "task_return": "R", "kl": "KL", "gap": "gap"}  # metric -> its name in a line
 
 
 class SweepProgress:
-    """Count experiments and show progress: tqdm's bar, with a time left by each experiment's estimated cost.
+    """Count experiments and show progress. The time left is tqdm's: by how long the finished ones took.
 
     Args:
-        todo: the experiments that this call will perform.
-        before: how many of the suite are there already.
-        slots: experiments at once, for the time left.
-        stream: where to; a terminal gets a bar besides.
+        todo: how many experiments will run.
+        before: how many have results already.
+        stream: where to write; a terminal gets a bar besides the lines.
     """
 
-    def __init__(
-        self, todo: tuple[Experiment, ...], before: int, slots: int, stream: TextIO | None = None
-    ) -> None:
+    def __init__(self, todo: int, before: int, stream: TextIO | None = None) -> None:
         self.stream = sys.stderr if stream is None else stream
-        self.total, self.done, self.failed = before + len(todo), before, 0
-        self.slots = slots
-        self._left = {one.id: cost(one) for one in todo}
+        self.total, self.done, self.failed = before + todo, before, 0
         self._running: dict[str, tuple[Experiment, float, Mapping[str, Any]]] = {}
-        self._guessed = self._taken = 0.0
-        tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, shared with processes
+        # tqdm's own lock is a semaphore shared between processes, which one that is killed would leave behind
+        tqdm.set_lock(threading.RLock())
         self._bar: Any = tqdm(
             total=self.total,
             initial=before,
@@ -45,91 +40,68 @@ class SweepProgress:
             disable=not self.stream.isatty(),
             leave=False,
             mininterval=0.2,
+            smoothing=0,  # the mean over all results: those of one agent arrive together
         )
 
-    def started(self, experiment: Experiment) -> None:
+    def on_start(self, experiment: Experiment) -> None:
         """Note that an experiment started."""
         self._running[experiment.id] = (experiment, time.monotonic(), {})
         self._show()
 
-    def progressed(self, experiment: Experiment, facts: Mapping[str, Any]) -> None:
+    def on_progress(self, experiment: Experiment, facts: Mapping[str, Any]) -> None:
         """Update a running experiment's progress."""
-        if experiment.id in self._running:
+        if experiment.id in self._running:  # else it has ended, and this news is late
             self._running[experiment.id] = (*self._running[experiment.id][:2], facts)
-        self._show()
+            self._show()
 
-    def finished(self, experiment: Experiment, facts: Mapping[str, Any]) -> None:
+    def on_result(self, experiment: Experiment, metrics: Mapping[str, Any]) -> None:
         """Report a result."""
         self.done += 1
-        figures = facts["metrics"]
-        known = {title: figures[name] for name, title in SHORT.items() if figures.get(name) is not None}
-        told = " ".join(f"{title} {value:.4g}" for title, value in known.items())
-        self._over(experiment, f"done    {named(experiment)}: {told}")
+        known = [f"{title} {metrics[name]:.4g}" for name, title in SHORT.items() if metrics.get(name) is not None]
+        self._on_end(experiment, f"done    {describe(experiment)}: {' '.join(known)}")
 
-    def has_failed(self, experiment: Experiment, reason: str) -> None:
+    def on_failure(self, experiment: Experiment, reason: str) -> None:
         """Report a failure."""
         self.failed += 1
-        self._over(experiment, f"FAILED  {named(experiment)}: {' '.join(reason.split())}")
+        self._on_end(experiment, f"FAILED  {describe(experiment)}: {' '.join(reason.split())}")
 
-    def lost(self, experiment: Experiment, reason: str) -> None:
-        """Report that an experiment was lost and will run again."""
+    def on_loss(self, experiment: Experiment, reason: str) -> None:
+        """Report that an experiment was lost with its node and will run again."""
         self._running.pop(experiment.id, None)
-        self.say(f"lost    {named(experiment)}: {reason}; it is run again")
-
-    def say(self, line: str) -> None:
-        """Print a line above the bar."""
-        tqdm.write(line, file=self.stream)
-        self.stream.flush()
+        self._print(f"lost    {describe(experiment)}: {reason}; it will run again")
 
     def close(self) -> None:
         """Remove the bar."""
         self._bar.close()
 
-    def _over(self, experiment: Experiment, line: str) -> None:
-        _, begin, _ = self._running.pop(experiment.id, (experiment, time.monotonic(), {}))
-        seconds = time.monotonic() - begin
-        self._taken += seconds
-        self._guessed += self._left.pop(experiment.id, 0.0)
+    def _on_end(self, experiment: Experiment, line: str) -> None:
+        _, begin, _ = self._running.pop(experiment.id)
         count = f"{self.done + self.failed:>{len(str(self.total))}}/{self.total}"
-        self.say(f"{count}  {line}  ({seconds:.0f} s; {self.time_left()})")
+        self._print(f"{count}  {line}  ({time.monotonic() - begin:.0f} s)")
         self._bar.update(1)
         self._show()
 
-    def time_left(self) -> str:
-        """Estimate the time left, by how long the first experiments took beside their estimated cost."""
-        if not self._left:
-            return "nothing left"
-        pace = self._taken / self._guessed if self._guessed else 1.0
-        seconds = pace * sum(self._left.values()) / min(self.slots, len(self._left))
-        return f"about {duration(seconds)} left"
+    def _print(self, line: str) -> None:
+        tqdm.write(line, file=self.stream)
+        self.stream.flush()
 
     def _show(self) -> None:
-        parts = [running(*entry) for entry in list(self._running.values())[:SHOWN]]
-        more = len(self._running) - SHOWN
-        parts += [f"{more} more"] if more > 0 else []
+        parts = [describe_running(one, facts) for one, _, facts in list(self._running.values())[:SHOWN]]
+        if (more := len(self._running) - SHOWN) > 0:
+            parts.append(f"{more} more")
         failed = f", {self.failed} failed" if self.failed else ""
-        text = f"{self.done}/{self.total} done{failed}, {self.time_left()} | " + "; ".join(parts)
-        self._bar.set_description_str(text)
+        self._bar.set_postfix_str("; ".join(parts), refresh=False)
+        self._bar.set_description_str(f"{self.done}/{self.total} done{failed}")
 
 
-SHORT = {"j": "J", "task_return": "R", "kl": "KL", "gap": "gap"}
-
-
-def named(experiment: Experiment) -> str:
+def describe(experiment: Experiment) -> str:
     """Describe an experiment in a line."""
     return f"{experiment.name}, seed {experiment.seed}, {experiment.task}"
 
 
-def running(experiment: Experiment, begin: float, facts: Mapping[str, Any]) -> str:
-    """Describe a running experiment: its J so far, or its return if log pi is not known."""
-    name, title = ("j", "J") if facts.get("j") is not None else ("task_return", "R")
-    figure = f" {title} {facts[name]:.1f}" if facts.get(name) is not None else ""
+def describe_running(experiment: Experiment, facts: Mapping[str, Any]) -> str:
+    """Describe a running experiment: its share of the budget, and its J so far, or its return if J is not known."""
+    name = "j" if facts.get("j") is not None else "task_return"
+    metric = f" {SHORT[name]} {facts[name]:.1f}" if facts.get(name) is not None else ""
     share = f" {facts['share']:.0%}" if "share" in facts else ""
-    return f"{experiment.name} {experiment.seed}{share}{figure}"
-
-
-def duration(seconds: float) -> str:
-    """Format seconds for a reader."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return f"{experiment.name} {experiment.seed}{share}{metric}"

@@ -1,4 +1,4 @@
-"""Provenance of a result: versions, machine, time and commit."""
+"""Collect the provenance of a result: versions, machine, time and commit."""
 
 from __future__ import annotations
 
@@ -10,24 +10,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from seqtutor_envs import __version__
-from seqtutor_envs.command import installed, usable_cores
+from seqtutor_envs.command import installed, usable_cores, versions
 
-PACKAGES = ("seqtutor", "torch", "numpy", "numba", "gymnasium", "stable-baselines3", "sb3-contrib", "rdkit")
+MORE = ("numba", "sb3-contrib")  # packages that results may depend on besides those of every command
 
 
 def collect_provenance() -> dict[str, Any]:
     """Collect versions, machine and time, for a result's file."""
-    versions = {"python": platform.python_version(), **{name: installed(name) for name in PACKAGES}}
-    machine = {"host": socket.gethostname(), "cpu": cpu(), "cores": usable_cores(), "memory_gib": memory_gib()}
+    machine = {"host": socket.gethostname(), "cpu": read_cpu(), "cores": usable_cores(), "memory_gib": read_memory()}
     return {
-        "versions": {**versions, "seqtutor": versions["seqtutor"] or __version__},
+        "versions": versions() | {name: installed(name) for name in MORE},
         "machine": {**machine, "os": platform.platform()},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def cpu() -> str:
+def read_cpu() -> str:
     """Read the processor's name."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -37,15 +35,15 @@ def cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def memory_gib() -> float | None:
-    """Read the machine's memory."""
+def read_memory() -> float | None:
+    """Read the machine's memory in GiB. Return None where the system does not tell."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (AttributeError, ValueError, OSError):
         return None
 
 
-def git_state() -> dict[str, Any] | None:
+def read_git_state() -> dict[str, Any] | None:
     """Read the commit of this code, and whether it was changed since. Return None without a checkout."""
     here = Path(__file__).parents[1]
     try:

@@ -1,7 +1,7 @@
-"""Experiments on a Ray cluster: a task of one core and a process of its own each; results come back to the driver.
+"""Run experiments on a Ray cluster: each is a task of one core and a process of its own; the driver gets the results.
 
-The nodes need this library installed. A node that is lost takes nothing with it: its experiments are run elsewhere. A
-process that dies while its node lives has failed, as on one machine.
+The nodes need this library installed. If a node is lost, its experiments run again elsewhere. A process that dies while
+its node lives has failed, as on one machine.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.runner.local_engine import Engine, Event, tail
+from benchmarks.runner.local_engine import Engine, Event, read_tail
 from benchmarks.experiment import Experiment
 
-LOSSES = 5  # nodes that may be lost under one experiment; after that it may well be the cause
+LOSSES = 5  # nodes lost under one experiment; after that, it is taken for the cause
 
 
-def ray_module() -> Any:
+def import_ray() -> Any:
     """Import Ray. Raises ImportError in one line if it is not installed."""
     try:
         import ray
@@ -31,14 +31,14 @@ def ray_module() -> Any:
 
 @dataclass
 class RayTask:
-    """An experiment that was given to Ray."""
+    """Hold an experiment that was given to Ray."""
 
     experiment: Experiment
     begin: float | None = None  # when its process has begun; None while it waits for a core
 
 
 class RayEngine(Engine):
-    """A Ray cluster.
+    """Use a Ray cluster.
 
     Args:
         jobs: experiments at once; None: as many as the cluster has cores, also those that join later.
@@ -51,7 +51,7 @@ class RayEngine(Engine):
     """
 
     def __init__(self, jobs: int | None, address: str | None, time_limit: float | None, source: Path | None) -> None:
-        self._ray = ray_module()
+        self._ray = import_ray()
         self._jobs, self._time_limit = jobs, time_limit
         environment = {} if source is None else {"working_dir": str(source.resolve())}
         try:
@@ -66,28 +66,23 @@ class RayEngine(Engine):
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ValueError(f"No Ray cluster at {address or 'this machine'}: {error}") from error
-        self._watch = self._ray.remote(num_cpus=0)(Watch).options(scheduling_strategy=self._here()).remote()
-        # a process each, as on one machine; what becomes of a dead one is decided here
-        self._perform = self._ray.remote(num_cpus=1, max_calls=1, max_retries=0)(performed)
-        self._tasks: dict[Any, RayTask] = {}
-        self._losses: dict[str, int] = {}
-
-    def _here(self) -> Any:
-        """On the driver's node, which is not lost before the driver is."""
+        from ray.util.queue import Queue
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        return NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
+        # on the driver's node, which is not lost before the driver is
+        here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
+        self._queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+        # max_calls: a process each, as on one machine; max_retries: this class decides what becomes of a dead one
+        self._perform = self._ray.remote(num_cpus=1, max_calls=1, max_retries=0)(perform_on_node)
+        self._tasks: dict[Any, RayTask] = {}
+        self._losses: dict[str, int] = {}
 
     @property
     def slots(self) -> int:
         return self._jobs or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
-    @property
-    def room(self) -> int:
-        return self.slots - len(self._tasks)
-
     def start(self, experiment: Experiment) -> None:
-        self._tasks[self._perform.remote(experiment, self._watch, tuple(sys.path))] = RayTask(experiment)
+        self._tasks[self._perform.remote(experiment, self._queue, tuple(sys.path))] = RayTask(experiment)
 
     def wait(self, seconds: float) -> list[Event]:
         ready, _ = self._ray.wait(list(self._tasks), num_returns=1, timeout=seconds) if self._tasks else ([], [])
@@ -96,7 +91,7 @@ class RayEngine(Engine):
     def _progress(self) -> list[Event]:
         by_id = {task.experiment.id: task for task in self._tasks.values()}
         events = []
-        for identity, facts in self._ray.get(self._watch.taken.remote()):
+        for identity, facts in self._queue.get_nowait_batch(self._queue.size()):
             task = by_id.get(identity)
             if task is None:
                 continue
@@ -106,7 +101,7 @@ class RayEngine(Engine):
         return events
 
     def _ended(self, reference: Any) -> Event:
-        """What a task has come to."""
+        """Return how a task ended."""
         task = self._tasks.pop(reference)
         errors = self._ray.exceptions
         try:
@@ -126,11 +121,11 @@ class RayEngine(Engine):
         count = self._losses[experiment.id] = self._losses.get(experiment.id, 0) + 1
         if count < LOSSES:
             return Event(experiment, "lost", {"reason": reason})
-        facts = {"reason": f"{count} nodes were lost while they performed it", "log": reason}
+        facts = {"reason": f"{count} nodes were lost while they ran it", "log": reason}
         return Event(experiment, "failed", facts)
 
     def _late(self) -> list[Event]:
-        """Ends what takes too long."""
+        """End what takes longer than the limit."""
         if self._time_limit is None:
             return []
         events, now = [], time.monotonic()
@@ -149,46 +144,30 @@ class RayEngine(Engine):
         self._ray.shutdown()
 
 
-class Watch:
-    """An actor that keeps what tasks tell until the driver asks."""
+class QueuePipe:
+    """A pipe's end, as worker.attempt takes it, that puts an experiment's progress into a queue."""
 
-    def __init__(self) -> None:
-        self._told: list[tuple[str, dict[str, Any]]] = []
-
-    def tell(self, identity: str, facts: dict[str, Any]) -> None:
-        """Keep an experiment's progress; no facts mean that it started."""
-        self._told.append((identity, facts))
-
-    def taken(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return all progress since the last call."""
-        told, self._told = self._told, []
-        return told
-
-
-class Told:
-    """A pipe's end, as worker.outcome takes it, that tells a Watch."""
-
-    def __init__(self, watch: Any, identity: str) -> None:
-        self._watch, self._identity = watch, identity
+    def __init__(self, queue: Any, identity: str) -> None:
+        self._queue, self._identity = queue, identity
 
     def send(self, message: tuple[str, dict[str, Any]]) -> None:
-        """Send ("progress", facts)."""
-        self._watch.tell.remote(self._identity, message[1])
+        """Send ("progress", facts). No facts say that the experiment started."""
+        self._queue.put((self._identity, message[1]))
 
 
-def performed(experiment: Experiment, watch: Any, path: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+def perform_on_node(experiment: Experiment, queue: Any, path: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
     """Run an experiment on a node. Return ("done", result) or ("failed", {"reason", "log"})."""
-    from benchmarks.runner.worker import outcome, print_to
+    from benchmarks.runner.worker import attempt, print_to
     from seqtutor_envs.command import keep_freed_memory
 
-    told = Told(watch, experiment.id)
-    told.send(("progress", {}))
+    pipe = QueuePipe(queue, experiment.id)
+    pipe.send(("progress", {}))
     sys.path += [folder for folder in path if folder not in sys.path]  # where the nodes share this machine's files
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         print_to(log)
-        kind, facts = outcome(experiment, told)
+        kind, facts = attempt(experiment, pipe)
         if kind == "failed":
-            facts["log"] = tail(log)
+            facts["log"] = read_tail(log)
     return kind, facts

@@ -1,4 +1,7 @@
-"""One JSON file for each experiment: its result, or why it failed. Files appear whole or not at all."""
+"""Read and write the files of experiments: one JSON file each, with its result or why it failed.
+
+Files appear whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,16 @@ SUITE_FILE = "suite.json"  # an inline suite, beside its results
 
 
 class Damaged(ValueError):
-    """A result file that cannot be what the runner wrote."""
+    """Say that a file is not what the runner wrote."""
 
 
 def result_path(folder: Path, experiment: Experiment) -> Path:
-    """Return the path of its result, which may not exist yet."""
+    """Return the path of an experiment's result, which may not exist yet."""
     return folder / f"{experiment.id}.json"
 
 
 def failure_path(folder: Path, experiment: Experiment) -> Path:
-    """Return the path of the file that says why it has no result."""
+    """Return the path of the file that says why an experiment failed."""
     return folder / f"{experiment.id}{FAILED}"
 
 
@@ -41,7 +44,7 @@ def write(path: Path, experiment: Experiment, facts: Mapping[str, Any]) -> None:
     """Write a result or a failure."""
     content = {"id": experiment.id, "experiment": asdict(experiment), **facts}
     lines = (f" {json.dumps(name)}: {json.dumps(value)}" for name, value in finite(content).items())
-    write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())  # a line each, however long
+    write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())  # a line for each key: grep and diff can read it
 
 
 def read(path: Path, experiment: Experiment | None = None) -> dict[str, Any]:
@@ -66,7 +69,7 @@ def set_aside(path: Path) -> Path:
     return target
 
 
-def strangers(folder: Path, experiments: Iterable[Experiment]) -> list[Path]:
+def find_other_files(folder: Path, experiments: Iterable[Experiment]) -> list[Path]:
     """Return result files of other experiments, such as those of an earlier version of the suite."""
     own = {SUITE_FILE} | {result_path(folder, one).name for one in experiments}
     own |= {failure_path(folder, one).name for one in experiments}

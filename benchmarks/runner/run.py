@@ -1,4 +1,4 @@
-"""`python -m benchmarks run | list`: run each experiment of a suite once, whatever happens in between."""
+"""`python -m benchmarks run | list`: run the experiments of a suite that have no result yet; list the suites."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import tyro
 from tabulate import tabulate
 
 from benchmarks.runner import results
-from benchmarks.runner.provenance import collect_provenance, git_state
-from benchmarks.runner.local_engine import Engine, LocalEngine, jobs_of
+from benchmarks.runner.provenance import collect_provenance, read_git_state
+from benchmarks.runner.local_engine import Engine, LocalEngine, count_jobs
 from benchmarks.experiment import Experiment
 from benchmarks.inline import Inline
-from benchmarks.runner.progress import SweepProgress, duration, named
-from benchmarks.suites import RESULTS, SUITES, Suite, cost, save_suite, suite_named
+from benchmarks.runner.progress import SweepProgress, describe
+from benchmarks.suites import RESULTS, SUITES, Suite, find_suite, save_suite
 
-TICK = 0.5  # seconds that the runner waits for news before it looks after itself
+TICK = 0.5  # seconds that the runner waits for events: so long a Ctrl-C may wait
 FAILED = 1  # exit status where some experiment has no result
 LOCK = ".running"
 
@@ -51,23 +51,23 @@ def run(
         inline: experiments without a suite.
         out: folder of the results. Default: results/SUITE.
         jobs: experiments at once. Default: one for each core (of a cluster: as many as fit).
-        only: those whose id, label or task contains one of these, or matches it (*, ?).
-        retry_failed: also those that failed before.
-        dry_run: print what would run.
-        engine: this machine's cores, or a Ray cluster (pip install ray).
-        address: of the cluster, "auto" or "host:port". Default: the one Ray finds, or a new one on this machine.
+        only: run those whose id, label or task contains one of these patterns, or matches it (*, ?).
+        retry_failed: run those again that failed before.
+        dry_run: print what would run, and run nothing.
+        engine: local for this machine's cores, ray for a Ray cluster (pip install ray).
+        address: the cluster's address, "auto" or "host:port". Default: the one Ray finds, or a new one on this machine.
         time_limit: seconds for each experiment, after which it has failed.
     """
     if address is not None and engine != "ray":
         raise ValueError("--address needs --engine ray.")
-    found = _asked_suite(suite, inline)
+    found = _choose_suite(suite, inline)
     folder = found.folder(out)
     chosen = found.chosen(only)
-    at_once = jobs_of(jobs)
+    at_once = count_jobs(jobs)
     if dry_run:
-        show(plan(folder, chosen, retry_failed, set_aside=False), folder, at_once)
+        print_plan(plan(folder, chosen, retry_failed, set_aside=False), folder)
         return
-    with locked(folder):
+    with lock_folder(folder):
         if suite is None:
             save_suite(found, folder / results.SUITE_FILE)
         planned = plan(folder, chosen, retry_failed)
@@ -75,25 +75,31 @@ def run(
             print(line, file=sys.stderr)
         progress = None
         if planned.todo:
-            progress = sweep(planned, folder, make_engine(engine, jobs, folder, address, time_limit, found.source))
-    conclude(found, suite or str(folder / results.SUITE_FILE), folder, planned, progress)
+            if engine == "ray":
+                from benchmarks.runner.ray_engine import RayEngine
+
+                runs_on: Engine = RayEngine(jobs, address, time_limit, found.source)
+            else:
+                runs_on = LocalEngine(at_once, folder, time_limit)
+            progress = sweep(planned, folder, runs_on)
+    print_summary(found, suite or str(folder / results.SUITE_FILE), folder, planned, progress)
 
 
-def _asked_suite(name: str | None, inline: Inline) -> Suite:
+def _choose_suite(name: str | None, inline: Inline) -> Suite:
     """Return the suite of that name or of the inline options. Raises ValueError unless it is exactly one of them."""
     if name is None and inline.env is None:
         raise ValueError("Name a suite (`python -m benchmarks list` shows them), or give --env ID and --agents.")
     if name is not None and inline != Inline():
         raise ValueError(f"{name} has its own experiments: leave it out, or leave out --env and the options beside it.")
-    return inline.suite() if name is None else suite_named(name)
+    return inline.suite() if name is None else find_suite(name)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Experiments by their state.
+    """Hold experiments by their state.
 
     Attributes:
-        todo: to run; done: have a result; failed: failed before, and are left alone.
+        todo: to run. done: have a result. failed: failed before, and do not run again.
         notes: lines for the user.
     """
 
@@ -133,30 +139,29 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> S
     whole then, and no process is left.
     """
     waiting, running = list(planned.todo), 0
-    stream = io.StringIO() if quiet else None
-    progress = SweepProgress(planned.todo, len(planned.done), engine.slots, stream)
-    git = git_state()
+    progress = SweepProgress(len(planned.todo), len(planned.done), io.StringIO() if quiet else None)
+    git = read_git_state()
     try:
         while waiting or running:
-            while waiting and engine.room > 0:
+            while waiting and running < engine.slots:
                 engine.start(waiting[0])
-                progress.started(waiting.pop(0))
+                progress.on_start(waiting.pop(0))
                 running += 1
             for experiment, kind, facts in engine.wait(TICK):
                 if kind == "progress":
-                    progress.progressed(experiment, facts)
+                    progress.on_progress(experiment, facts)
                     continue
                 running -= 1
                 if kind == "lost":
-                    progress.lost(experiment, facts["reason"])
+                    progress.on_loss(experiment, facts["reason"])
                     waiting.append(experiment)
                     continue
-                where = {} if kind == "done" else collect_provenance()  # a result tells its own
-                keep(folder, experiment, {**where, **facts, "git": git})
+                where = {} if kind == "done" else collect_provenance()  # a result holds its own
+                write_outcome(folder, experiment, {**where, **facts, "git": git})
                 if kind == "done":
-                    progress.finished(experiment, facts)
+                    progress.on_result(experiment, facts["metrics"])
                 else:
-                    progress.has_failed(experiment, facts["reason"])
+                    progress.on_failure(experiment, facts["reason"])
     except KeyboardInterrupt:
         rest = len(waiting) + running
         counted = f"{progress.done} of {progress.total} experiments have their results in {folder}"
@@ -167,7 +172,7 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> S
     return progress
 
 
-def keep(folder: Path, experiment: Experiment, facts: dict[str, Any]) -> None:
+def write_outcome(folder: Path, experiment: Experiment, facts: dict[str, Any]) -> None:
     """Write a result or a failure, and remove the failure that a result replaces.
 
     Raises OSError that says what to do if the file cannot be written.
@@ -182,7 +187,7 @@ def keep(folder: Path, experiment: Experiment, facts: dict[str, Any]) -> None:
         failure.unlink(missing_ok=True)
 
 
-def conclude(suite: Suite, name: str, folder: Path, planned: Plan, progress: SweepProgress | None) -> None:
+def print_summary(suite: Suite, name: str, folder: Path, planned: Plan, progress: SweepProgress | None) -> None:
     """Print what has results now, and the command that reports them. Raises SystemExit(1) if any experiment failed.
 
     Args:
@@ -198,30 +203,18 @@ def conclude(suite: Suite, name: str, folder: Path, planned: Plan, progress: Swe
         raise SystemExit(FAILED)
 
 
-def show(planned: Plan, folder: Path, jobs: int) -> None:
+def print_plan(planned: Plan, folder: Path) -> None:
     """Print what would run."""
     for one in planned.todo:
-        print(f"{one.id}  {named(one)}, {one.budget}")
-    seconds = sum(map(cost, planned.todo))
+        print(f"{one.id}  {describe(one)}, {one.budget}")
     counts = f"{len(planned.done)} have results, {len(planned.failed)} have failed before"
-    print(f"{len(planned.todo)} to run into {folder}, about {duration(seconds / jobs)} with --jobs {jobs}; {counts}.")
+    print(f"{len(planned.todo)} to run into {folder}; {counts}.")
     for line in planned.notes:
         print(line)
 
 
-def make_engine(
-    engine: str, jobs: int | None, folder: Path, address: str | None, limit: float | None, source: Path | None
-) -> Engine:
-    """Return the engine of that name. Raises ImportError if Ray is not installed."""
-    if engine == "ray":
-        from benchmarks.runner.ray_engine import RayEngine
-
-        return RayEngine(jobs, address, limit, source)
-    return LocalEngine(jobs_of(jobs), folder, limit)
-
-
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Keep a second runner out of the folder. The system unlocks it when this process ends, however it ends.
 
     Raises ValueError if another runner holds it.
@@ -242,14 +235,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def list_suites(out: Path = RESULTS) -> None:
-    """List the suites: how many experiments, what they cost, how many have results.
+    """List the suites: how many experiments they have, how many of these have results, and what each asks.
 
     Args:
         out: folder of the results.
     """
-    rows = [("suite", "experiments", "core-minutes", "with results", "what it asks")]
+    rows = [("suite", "experiments", "with results", "what it asks")]
     for suite in SUITES.values():
         done = sum(results.result_path(out / suite.name, one).exists() for one in suite.experiments)
-        minutes = sum(map(cost, suite.experiments)) / 60
-        rows.append((suite.name, str(len(suite.experiments)), f"{minutes:.0f}", str(done), suite.question))
-    print(tabulate(rows, headers="firstrow", tablefmt="plain", colalign=("left", "right", "right", "right", "left")))
+        rows.append((suite.name, str(len(suite.experiments)), str(done), suite.question))
+    print(tabulate(rows, headers="firstrow", tablefmt="plain", colalign=("left", "right", "right", "left")))

@@ -1,6 +1,6 @@
-"""The process that performs one experiment, and ends when its runner does, even after kill -9.
+"""Run one experiment in a process that ends when its runner does, even after kill -9.
 
-The runner imports this module, so that nothing heavy is imported here.
+The runner imports this module, so nothing heavy is imported at its top.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from seqtutor_envs.command import keep_freed_memory, one_thread
 from seqtutor_envs.files import finite
 
 
-def work(experiment: Experiment, pipe: Connection, lifeline: Connection, log: Path, path: Sequence[str]) -> None:
+def run_worker(experiment: Experiment, pipe: Connection, lifeline: Connection, log: Path, path: Sequence[str]) -> None:
     """Run an experiment and send events: ("progress", {...}), then ("done", result) or ("failed", {...}).
 
     Args:
         pipe: to the runner.
-        lifeline: from the runner; its end is the runner's.
-        log: takes all that is printed.
+        lifeline: from the runner, which sends nothing; it closes when the runner ends.
+        log: the file that gets all that is printed.
         path: the runner's sys.path, for agents and environments of the user's own.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's, who ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal group; the runner ends its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_runner, args=(lifeline,), daemon=True).start()
-    tqdm.set_lock(threading.RLock())  # its own is shared between processes, and stays behind where one is ended
+    tqdm.set_lock(threading.RLock())  # tqdm's own is a semaphore, which stays behind if this process is killed
     print_to(log)
     sys.path[:] = list(path)
     keep_freed_memory()
-    pipe.send(outcome(experiment, pipe))
+    pipe.send(attempt(experiment, pipe))
     pipe.close()
 
 
-def outcome(experiment: Experiment, pipe: Any) -> tuple[str, dict[str, Any]]:
+def attempt(experiment: Experiment, pipe: Any) -> tuple[str, dict[str, Any]]:
     """Run an experiment. Return ("done", result), or ("failed", {"reason"}) with the traceback in the log."""
     try:
         from benchmarks.runner.perform import perform
 
         one_thread()
         result = perform(experiment, lambda progress: pipe.send(("progress", progress)))
-        json.dumps(finite(result))  # what a file cannot hold is this experiment's failure, and not the runner's
+        json.dumps(finite(result))  # what JSON cannot hold is a failure of this experiment, not of the runner
         return "done", result
-    except Exception as error:  # whatever it is: it is this experiment's, and the others go on
+    except Exception as error:  # the agent is the user's; the other experiments go on
         traceback.print_exc()
         return "failed", {"reason": f"{type(error).__name__}: {error}"}
 

@@ -8,15 +8,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import tyro
 from tabulate import tabulate
 from threadpoolctl import threadpool_info
 from tqdm import tqdm
 
 from benchmarks.runner.provenance import collect_provenance
 from benchmarks.speed.measure import FEWEST_TURNS, Comparison, Options, Result, measure
-from seqtutor_envs.command import scoring_processes, set_threads
+from seqtutor_envs.command import set_threads
 from seqtutor_envs.files import write_atomically
 
 HEADERS = ("", "value", "unit", "limit", "ratio [quartiles]", "aim", "met", "what the limit is; notes")
@@ -25,14 +26,10 @@ Results = dict[str, list[Result]]  # by section
 
 
 def speed(
+    options: Annotated[Options, tyro.conf.arg(name="")] = Options(),
     out: Path = Path("speed.json"),
     only: tuple[str, ...] = (),
-    seconds: float = 1.0,
-    threads: int = 1,
     markdown: Path | None = None,
-    prior: str = "melody",
-    smiles_prior: str = "smiles",
-    workers: int | None = None,
 ) -> None:
     """Measure the speed of every part, each beside its limit or its rival in the same run: about three minutes.
 
@@ -40,22 +37,16 @@ def speed(
     time where processes share the work. Ctrl-C writes what was measured so far.
 
     Args:
+        options: how to measure.
         out: the JSON file to write.
-        only: sections: prior, environment, single, vec-env, rules, sampling, startup, molecules, update, peers.
-        seconds: for each of some fifty comparisons.
-        threads: of numpy's and torch's products; CPU time is that of all threads together.
+        only: sections: environment, single, vec-env, rules, sampling, startup, molecules, update, peers.
         markdown: a file for the tables in Markdown.
-        prior: a shipped melody prior's name, or the path of one.
-        smiles_prior: a shipped SMILES prior's name, or the path of one.
-        workers: scoring processes of molecules; None: one for each core that this one may use.
     """
-    chosen = choose(comparisons(), only)
-    workers = scoring_processes() if workers is None else workers
-    options = Options(seconds, threads, melody_prior=prior, smiles_prior=smiles_prior, workers=workers)
+    chosen = choose(load_comparisons(), only)
     check(options, [out] if markdown is None else [out, markdown])
-    set_threads(threads)
+    set_threads(options.threads)
     facts, results = describe_machine(), Results()
-    print(machine_text(facts))
+    print(format_machine(facts))
     try:
         measure_all(chosen, options, results)
     except KeyboardInterrupt:
@@ -64,10 +55,10 @@ def speed(
     finally:
         if results:
             write(out, markdown, {"settings": {**asdict(options), "only": list(only)}, **facts}, results)
-    print(f"\n{verdict(results)}\n{out}")
+    print(f"\n{summarise_aims(results)}\n{out}")
 
 
-def comparisons() -> list[Comparison]:
+def load_comparisons() -> list[Comparison]:
     """Return all comparisons in the report's order."""
     from benchmarks.speed import agents, chemistry, environments  # they import torch and RDKit
 
@@ -110,28 +101,28 @@ def measure_all(chosen: Sequence[Comparison], options: Options, results: Results
             result = measure(comparison, options)
             results.setdefault(comparison.section, []).append(result)
             if i + 1 == len(chosen) or chosen[i + 1].section != comparison.section:
-                bar.write(f"\n{comparison.section}\n{table(results[comparison.section], 'simple')}")
+                bar.write(f"\n{comparison.section}\n{format_table(results[comparison.section], 'simple')}")
 
 
-def table(rows: Sequence[Result], style: str) -> str:
+def format_table(rows: Sequence[Result], style: str) -> str:
     """Return results as a table in one of tabulate's styles."""
-    return tabulate([cells(row) for row in rows], HEADERS, style, colalign=ALIGN, disable_numparse=True)
+    return tabulate([format_cells(row) for row in rows], HEADERS, style, colalign=ALIGN, disable_numparse=True)
 
 
-def cells(row: Result) -> list[str]:
+def format_cells(row: Result) -> list[str]:
     """Return one text for each of HEADERS."""
-    value, limit, ratio = (number(each) for each in (row.value, row.limit, row.ratio))
-    quartiles = "" if row.ratio is None else f" [{number(row.low)}-{number(row.high)}]"
+    value, limit, ratio = (format_number(each) for each in (row.value, row.limit, row.ratio))
+    quartiles = "" if row.ratio is None else f" [{format_number(row.low)}-{format_number(row.high)}]"
     met = {None: "", True: "yes", False: "no"}[row.met]
     return [row.name, value, row.unit, limit, ratio + quartiles, row.aim, met, row.limit_name or row.note]
 
 
-def number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """Return a number in three digits, or whole with separators: 431,234; 12.3; 0.0457."""
     return "" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
 
 
-def verdict(results: Results) -> str:
+def summarise_aims(results: Results) -> str:
     """Say how many aims are met, which are not, and what was not measured."""
     rows = [(section, row) for section, rows in results.items() for row in rows]
     aimed = [row.met for _, row in rows if row.met is not None]
@@ -148,7 +139,7 @@ def describe_machine() -> dict[str, Any]:
     return {**collect_provenance(), "load_before": load, "threads": threads}
 
 
-def machine_text(facts: dict[str, Any]) -> str:
+def format_machine(facts: dict[str, Any]) -> str:
     """Return the facts as one line each."""
     lines = [f"Load before, average of one minute: {facts['load_before']}."]
     for name in ("machine", "versions", "threads"):
@@ -161,5 +152,5 @@ def write(out: Path, markdown: Path | None, facts: dict[str, Any], results: Resu
     sections = {name: [row.as_dict() for row in rows] for name, rows in results.items()}
     write_atomically(out, (json.dumps({**facts, "sections": sections}, indent=1) + "\n").encode())
     if markdown is not None:
-        tables = [f"## {name}\n\n{table(rows, 'github')}\n" for name, rows in results.items()]
-        write_atomically(markdown, "\n".join([machine_text(facts) + "\n", *tables]).encode())
+        tables = [f"## {name}\n\n{format_table(rows, 'github')}\n" for name, rows in results.items()]
+        write_atomically(markdown, "\n".join([format_machine(facts) + "\n", *tables]).encode())

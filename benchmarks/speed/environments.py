@@ -1,4 +1,4 @@
-"""Compare the prior's step, the environments and their batches, rules, sampling and start-up with their limits.
+"""Compare environments and their batches, rules, sampling and start-up with their limits.
 
 N sequences, T steps, V tokens. All sides of a comparison play or read the same samples of the prior, because a rule's
 cost and a molecule's length depend on the tokens.
@@ -17,24 +17,20 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.env_util import make_vec_env as make_dummy_vec_env
-from torch import Tensor, nn
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
 from benchmarks.domains import MELODY, SMILES
 from benchmarks.speed.measure import SEED, Aim, Comparison, Options, Sides
 from seqtutor_envs.melody.metrics import table
 from seqtutor_envs.melody.rules import melody_rules, step_rules
-from seqtutor_envs.prior import Prior, RecurrentPrior, find_prior, load_prior
+from seqtutor_envs.prior import Prior, find_prior, load_prior
 from seqtutor_envs.sb3 import make_vec_env
 
 Tokens = NDArray[np.int64]
 EXACT = "SeqTutor-Exact-v0"
 LENGTH = 32  # tokens of a melody
-# A forked worker has everything imported already; other systems cannot fork.
-ASYNC_CONTEXT = "fork" if sys.platform == "linux" else "spawn"
 ROOT = Path(__file__).parents[2]
 LEAST = "import gymnasium, numpy"
 FIRST_STEP = """
@@ -90,75 +86,6 @@ def endless_samples(prior: Prior, n: int, steps: int) -> Tokens:
     return np.array(rows)
 
 
-# ---------------------------------------------------------------- the prior's step in torch
-
-
-def prior_and_torch(options: Options, env_id: str, n: int) -> Sides:
-    """Compare the prior's step with torch's steps of the same weights; each gives log p of the next token [N, V]."""
-    prior = load(options, env_id)
-    assert isinstance(prior, RecurrentPrior)  # names and paths give no other
-    tokens, steps = np.arange(n) % len(prior.vocab), 32
-    limits = {
-        f"torch: {name}": partial(run_torch, step, prior.hidden_size, torch.from_numpy(tokens), steps)
-        for name, step in torch_steps(prior).items()
-    }
-    return Sides(partial(run_ours, prior, tokens, steps), limits, n * steps)
-
-
-def run_ours(prior: Prior, tokens: Tokens, steps: int) -> Any:
-    """Feed the same tokens [N] again and again. Return the last log p [N, V]."""
-    state = prior.initial_state(len(tokens))
-    for _ in range(steps):
-        log_probs, state = prior.step(tokens, state)
-    return log_probs
-
-
-def run_torch(step: Callable[..., Any], hidden_size: int, tokens: Tensor, steps: int) -> Tensor:
-    """Do the same with a step of torch's, whose state is h and c [N, H]; a GRU leaves c alone."""
-    with torch.inference_mode():
-        state = (torch.zeros(len(tokens), hidden_size), torch.zeros(len(tokens), hidden_size))
-        for _ in range(steps):
-            log_probs, state = step(tokens, state)
-    return log_probs
-
-
-def torch_steps(prior: RecurrentPrior) -> dict[str, Callable[..., Any]]:
-    """Return torch's forms of the prior's step: its own cell and, of an LSTM, by hand with as few calls as possible."""
-    if prior.num_layers != 1:
-        raise ValueError(f"this comparison needs a prior of one layer, not of {prior.num_layers}")
-    weights = {name: torch.from_numpy(np.array(array)) for name, array in prior.weights.items()}
-    lstm, one_hot = prior.cell == "lstm", torch.eye(len(prior.vocab) + 1)
-    cell = (nn.LSTMCell if lstm else nn.GRUCell)(len(one_hot), prior.hidden_size)
-    cell.load_state_dict({k.removeprefix("rnn.").removesuffix("_l0"): w for k, w in weights.items() if "rnn" in k})
-    head = nn.Linear(prior.hidden_size, len(prior.vocab))
-    head.load_state_dict({"weight": weights["head.weight"], "bias": weights["head.bias"]})
-
-    def with_head(core: Callable[..., Any]) -> Callable[..., Any]:
-        def step(tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-            state = core(tokens, *state)
-            return head(state[0]).log_softmax(1), state
-
-        return step
-
-    if not lstm:
-        return {"GRUCell": with_head(lambda tokens, h, c: (cell(one_hot.index_select(0, tokens), h), c))}
-    own = with_head(lambda tokens, h, c: cell(one_hot.index_select(0, tokens), (h, c)))
-    return {"LSTMCell": own, "by hand": with_head(lstm_by_hand(weights))}
-
-
-def lstm_by_hand(weights: dict[str, Tensor]) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return a step from tokens, h, c to h, c. A row of the input weights replaces their product with a one-hot."""
-    table = (weights["rnn.weight_ih_l0"].T + weights["rnn.bias_ih_l0"] + weights["rnn.bias_hh_l0"]).contiguous()
-    w_hidden = weights["rnn.weight_hh_l0"].T.contiguous()
-
-    def step(tokens: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        i, f, g, o = table.index_select(0, tokens).addmm_(h, w_hidden).chunk(4, 1)
-        new_c = (f.sigmoid_() * c).addcmul_(i.sigmoid_(), g.tanh_())
-        return new_c.tanh().mul_(o.sigmoid_()), new_c
-
-    return step
-
-
 # ---------------------------------------------------------------- environments
 
 
@@ -197,14 +124,12 @@ def single_and_prior(options: Options, wrapped: bool) -> Sides:
     return Sides(partial(play, env if wrapped else env.unwrapped, tokens[0].tolist()), limits, LENGTH)
 
 
-def batch_and_singles(options: Options, n: int, rival: str) -> Sides:
-    """Compare the native batch with Gymnasium's batch of single environments, "sync" or "async" (a process each)."""
+def batch_and_singles(options: Options, n: int) -> Sides:
+    """Compare the native batch with Gymnasium's batch of single environments."""
     prior = load(options, MELODY)
-    context: dict[str, Any] = {"vector_kwargs": {"context": ASYNC_CONTEXT}} if rival == "async" else {}
-    singles: Any = gym.make_vec(MELODY, num_envs=n, prior=prior, vectorization_mode=rival, **context)
+    ours, singles = (gym.make_vec(MELODY, n, mode, prior=prior) for mode in ("vector_entry_point", "sync"))
     steps = columns(endless_samples(prior, n, LENGTH))
-    limits = {f"{rival.capitalize()}VectorEnv": partial(play, singles, steps)}
-    return Sides(partial(play, gym.make_vec(MELODY, num_envs=n, prior=prior), steps), limits, n * LENGTH, singles.close)
+    return Sides(partial(play, ours, steps), {"SyncVectorEnv": partial(play, singles, steps)}, n * LENGTH)
 
 
 def vec_env(options: Options, env_id: str, n: int, infos: str, dummy: bool = False) -> Sides:
@@ -293,11 +218,6 @@ VEC_ENVS = (
 )
 COMPARISONS = (
     *(
-        Comparison("prior", f"prior of {what}, batch of {n:,}", STEPS, partial(prior_and_torch, env_id=env_id, n=n))
-        for what, env_id in DOMAINS
-        for n in (1, 64, 256, 1024)
-    ),
-    *(
         Comparison(
             section="environment",
             name=f"{what}, batch of {n:,}, infos={infos!r}",
@@ -309,9 +229,8 @@ COMPARISONS = (
     ),
     Comparison("single", "one melody, gym.make", STEPS, partial(single_and_prior, wrapped=True), FORTY_THOUSAND),
     Comparison("single", "one melody, unwrapped", STEPS, partial(single_and_prior, wrapped=False), FORTY_THOUSAND),
-    Comparison("single", "8 melodies, native", STEPS, partial(batch_and_singles, n=8, rival="sync")),
-    Comparison("single", "64 melodies, native", STEPS, partial(batch_and_singles, n=64, rival="sync")),
-    Comparison("single", "8 melodies, native (wall)", STEPS, partial(batch_and_singles, n=8, rival="async"), wall=True),
+    Comparison("single", "8 melodies, native", STEPS, partial(batch_and_singles, n=8)),
+    Comparison("single", "64 melodies, native", STEPS, partial(batch_and_singles, n=64)),
     *(
         Comparison(
             section="vec-env",

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from timeit import Timer
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import tyro
 from numpy.typing import NDArray
 
-from seqtutor_envs.command import set_threads
+from seqtutor_envs.command import scoring_processes, set_threads
 
 TURN = 0.03  # seconds a turn should take: far above the clock's resolution, below what the scheduler disturbs
 FEWEST_TURNS = 5
@@ -27,25 +28,26 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Options:
-    """Say how to measure.
+    """Hold how to measure.
 
-    Attributes:
-        seconds: for each comparison, of its clock.
-        threads: of the products of numpy and torch.
-        melody_prior, smiles_prior: shipped names, or paths.
-        workers: scoring processes for molecules.
+    Args:
+        seconds: seconds for each of some forty comparisons, of its clock.
+        threads: threads of numpy's and torch's products; CPU time is that of all threads together.
+        melody_prior: a shipped melody prior's name, or the path of one.
+        smiles_prior: a shipped SMILES prior's name, or the path of one.
+        workers: processes that score molecules. Default: one for each core that this one may use.
     """
 
     seconds: float = 1.0
     threads: int = 1
-    melody_prior: str = "melody"
+    melody_prior: Annotated[str, tyro.conf.arg(name="prior")] = "melody"
     smiles_prior: str = "smiles"
-    workers: int = 0
+    workers: int = field(default_factory=scoring_processes)
 
 
 @dataclass(frozen=True)
 class Aim:
-    """Say what a result should reach.
+    """State what a result should reach.
 
     Attributes:
         bound: the number to reach.

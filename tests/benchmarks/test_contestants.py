@@ -26,7 +26,7 @@ def made(name="ppo", env_id=EXACT, env_kwargs=KWARGS, **settings):
     if name != "ppo":
         pytest.importorskip("sb3_contrib", reason=needs_contrib)
     settings = {"n_envs": 8, "gamma": 1.0, "batch_size": 24, **settings}
-    return contestants.made(f"benchmarks.contestants:{name}", env_id, 0, env_kwargs, settings)
+    return contestants.make_agent(f"benchmarks.contestants:{name}", env_id, 0, env_kwargs, settings)
 
 
 class Recorder(BaseCallback):
@@ -127,7 +127,7 @@ def test_what_is_written_is_counted():
     agent, rollouts = recorded()
     learn(agent, 10 * ROLLOUT)
     assert len(rollouts.ended) == 80
-    assert agent.written() == {"sequences": 80, "scored": len({tuple(sequence) for sequence in rollouts.ended})}
+    assert agent.count_sequences() == {"sequences": 80, "scored": len({tuple(sequence) for sequence in rollouts.ended})}
 
 
 def test_molecules_count_once_however_they_are_spelled():
@@ -135,7 +135,7 @@ def test_molecules_count_once_however_they_are_spelled():
     learn(agent, 3 * 64 * 12)
     found = chem.properties(rollouts.ended)
     distinct = {name for name, valid in zip(found["canonical"], found["valid"]) if valid}
-    assert agent.written() == {"sequences": len(rollouts.ended), "scored": len(distinct)}
+    assert agent.count_sequences() == {"sequences": len(rollouts.ended), "scored": len(distinct)}
     assert 10 < len(distinct) < sum(found["valid"]) < len(rollouts.ended), "the case is an interesting one"
 
 
@@ -144,16 +144,16 @@ def test_what_the_user_sets_comes_before_our_defaults():
     assert (agent.model.n_steps, agent.model.ent_coef, agent.model.n_envs) == (6, 0.25, 8)
     assert agent.model.policy.mlp_extractor.policy_net[0].out_features == 7
     assert made().model.n_steps == 3, "one sequence of full length from each environment"
-    assert contestants.made("benchmarks.contestants:ppo", EXACT, 0, KWARGS, {}).model.n_envs == 64
+    assert contestants.make_agent("benchmarks.contestants:ppo", EXACT, 0, KWARGS, {}).model.n_envs == 64
 
 
 @pytest.mark.parametrize("settings", [{"nonsense": 1}, {"batch_size": 1}])
 def test_a_setting_that_the_constructor_refuses_is_one_line(settings):
     with pytest.raises(ValueError, match=f"ppo cannot be made with.*{next(iter(settings))}"):
-        contestants.made("benchmarks.contestants:ppo", EXACT, 0, KWARGS, settings)
+        contestants.make_agent("benchmarks.contestants:ppo", EXACT, 0, KWARGS, settings)
 
 
 def test_what_is_not_installed_is_one_line(monkeypatch):
     monkeypatch.setattr(contestants, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="pip install sb3-contrib"):
-        contestants.made("benchmarks.contestants:recurrent_ppo", EXACT, 0, KWARGS, {})
+        contestants.make_agent("benchmarks.contestants:recurrent_ppo", EXACT, 0, KWARGS, {})

@@ -13,7 +13,7 @@ from toys.sweep_toys import EXACT, KWARGS, N, Still, T, Table, V
 
 from agents import PsiLearning
 from agents.evaluate import evaluate
-from benchmarks.contestants import Contestant, factory_named, made
+from benchmarks.contestants import Contestant, make_agent
 from benchmarks.domains import CLOCKS
 
 EVERY = np.array(list(itertools.product(range(V), repeat=T)))  # [27, 3]
@@ -38,25 +38,19 @@ def learned(agent, tokens):
 
 
 def test_ours_are_made_with_the_environment_s_keywords_seed_and_settings():
-    agent = made("agents:PsiLearning", EXACT, 7, KWARGS, {**SMALL, "n_envs": 8, "gamma": 0.9})
+    agent = make_agent("agents:PsiLearning", EXACT, 7, KWARGS, {**SMALL, "n_envs": 8, "gamma": 0.9})
     assert isinstance(agent, Contestant) and isinstance(agent.model, PsiLearning)
     assert (agent.c, agent.task.length, agent.model.n_envs, agent.model.settings["gamma"]) == (KWARGS["c"], T, 8, 0.9)
     np.testing.assert_array_equal(agent.task.rewards, task().task.rewards)
     assert learned(agent, 48) == [24, 48]
-    assert agent.written() == {"sequences": 16, "scored": pytest.approx(8, abs=8)}
-    again = made("agents:PsiLearning", EXACT, 7, KWARGS, {**SMALL, "n_envs": 8, "gamma": 0.9})
-    learned(again, 48)
-    other = made("agents:PsiLearning", EXACT, 8, KWARGS, {**SMALL, "n_envs": 8, "gamma": 0.9})
-    learned(other, 48)
-    np.testing.assert_array_equal(log_probs(again.model), log_probs(agent.model))
-    assert not np.array_equal(log_probs(other.model), log_probs(agent.model))
+    assert agent.count_sequences() == {"sequences": 16, "scored": pytest.approx(8, abs=8)}
 
 
 def test_any_algorithm_of_stable_baselines3_is_made_and_paid_for_log_pi():
     from stable_baselines3 import A2C
 
     settings = {"algorithm": "stable_baselines3:A2C", "n_envs": 4, "n_steps": 6, "gamma": 1.0}
-    agent = made("benchmarks.contestants:sb3", EXACT, 3, KWARGS, settings)
+    agent = make_agent("benchmarks.contestants:sb3", EXACT, 3, KWARGS, settings)
     assert type(agent.model) is A2C and agent.model.n_envs == 4 and agent.model.gamma == 1.0
     assert [type(one).__name__ for one in agent.callbacks] == ["KLPenaltyCallback"]
     assert learned(agent, 48) == [24, 48]
@@ -71,7 +65,7 @@ def test_any_algorithm_of_stable_baselines3_is_made_and_paid_for_log_pi():
         where = place[tuple(actions[one])]
         worth = found["task_returns"][where] / KWARGS["c"] + found["prior_log_probs"][where]
         assert paid[one] == pytest.approx(worth - log_pi[one], abs=1e-3)
-    without = made("benchmarks.contestants:sb3", EXACT, 3, KWARGS, {**settings, "kl_penalty": False})
+    without = make_agent("benchmarks.contestants:sb3", EXACT, 3, KWARGS, {**settings, "kl_penalty": False})
     assert without.callbacks == []
     without.env.close()
 
@@ -79,25 +73,25 @@ def test_any_algorithm_of_stable_baselines3_is_made_and_paid_for_log_pi():
 def test_maskable_ppo_is_made_and_judged_on_prefixes():
     contrib = pytest.importorskip("sb3_contrib", reason="sb3-contrib is not installed")
     settings = {"n_envs": 8, "n_epochs": 1}
-    agent = made("benchmarks.contestants:maskable_ppo", EXACT, 0, KWARGS, settings)
+    agent = make_agent("benchmarks.contestants:maskable_ppo", EXACT, 0, KWARGS, settings)
     assert type(agent.model) is contrib.MaskablePPO and agent.env_kwargs == {**KWARGS, "obs_mode": "prefix"}
     assert agent.model.observation_space.shape == (T,)
-    assert learned(agent, 48) == [24, 48] and agent.written()["sequences"] == 16
+    assert learned(agent, 48) == [24, 48] and agent.count_sequences()["sequences"] == 16
     assert "j" in evaluate(agent.model, EXACT, 20, 0, agent.env_kwargs)
 
 
 def test_the_prior_s_log_probabilities_are_those_of_the_environment():
-    agent = made("benchmarks.contestants:prior", EXACT, 0, KWARGS, {})
+    agent = make_agent("benchmarks.contestants:prior", EXACT, 0, KWARGS, {})
     assert not isinstance(agent, Contestant)
     found = task().solution()
     np.testing.assert_array_equal(found["sequences"], EVERY)
     np.testing.assert_allclose(log_probs(agent), found["prior_log_probs"], atol=1e-5)
-    other = made("benchmarks.contestants:prior", EXACT, 0, {**KWARGS, "seed": 9}, {})
+    other = make_agent("benchmarks.contestants:prior", EXACT, 0, {**KWARGS, "seed": 9}, {})
     assert not np.allclose(log_probs(other), log_probs(agent), atol=0.1)
 
 
 def test_uniform_tokens_are_equally_likely():
-    agent = made("benchmarks.contestants:uniform", EXACT, 0, KWARGS, {})
+    agent = make_agent("benchmarks.contestants:uniform", EXACT, 0, KWARGS, {})
     np.testing.assert_allclose(log_probs(agent), np.full(27, -np.log(27)), atol=1e-5)
     tokens, lengths = agent.sample(2_700, 0)
     counts = np.bincount(tokens @ (9, 3, 1), minlength=27)
@@ -105,18 +99,18 @@ def test_uniform_tokens_are_equally_likely():
 
 
 def test_agents_of_others_are_contestants_where_they_learn():
-    learner, still = (made(f"toys.sweep_toys:{name}", EXACT, 0, KWARGS, {}) for name in ("table", "still"))
+    learner, still = (make_agent(f"toys.sweep_toys:{name}", EXACT, 0, KWARGS, {}) for name in ("table", "still"))
     assert isinstance(learner, Contestant) and isinstance(learner.model, Table) and learner.env is learner.model.env
-    assert learner.env_kwargs == KWARGS and learner.written() == {}
+    assert learner.env_kwargs == KWARGS and learner.count_sequences() == {}
     learner.env.close()
     assert isinstance(still, Still)
-    counts = made("toys.sweep_toys:counts_in_sets", EXACT, 0, KWARGS, {})
+    counts = make_agent("toys.sweep_toys:counts_in_sets", EXACT, 0, KWARGS, {})
     assert type(counts).__name__ == "Counts", "a contestant stays what it is"
     counts.env.close()
 
 
 def test_a_budget_of_seconds_is_by_the_given_clock():
-    agent = made("toys.sweep_toys:table", EXACT, 0, KWARGS, {})
+    agent = make_agent("toys.sweep_toys:table", EXACT, 0, KWARGS, {})
     clock = itertools.count(0.0, 0.5)
     assert agent.learn(10**6, 3.0, lambda: next(clock)) == 3.0
     assert agent.model.num_timesteps == 6 * N  # a reading at the start and one for each token
@@ -137,20 +131,15 @@ def test_a_budget_of_seconds_is_by_the_given_clock():
 )
 def test_what_cannot_be_made_names_the_factory_in_one_line(agent, kwargs, kind, said):
     with pytest.raises(kind, match=said) as error:
-        made(agent, EXACT, 0, KWARGS, kwargs)
+        make_agent(agent, EXACT, 0, KWARGS, kwargs)
     assert "\n" not in str(error.value)
-
-
-def test_a_factory_is_what_its_name_says():
-    assert factory_named("agents:PsiLearning") is PsiLearning
-    assert factory_named("toys.sweep_toys:Table") is Table
 
 
 def test_the_wall_clock_counts_what_the_process_sleeps_through():
     """.4 s of sleep a round: CPU time hardly sees it."""
 
     def rounds(clock):
-        agent = made("agents:PsiLearning", EXACT, 0, KWARGS, {**SMALL, "n_envs": 4})
+        agent = make_agent("agents:PsiLearning", EXACT, 0, KWARGS, {**SMALL, "n_envs": 4})
         collect = agent.model.collect
         agent.model.collect = lambda: (time.sleep(0.4), collect())[1]
         agent.learn(36, 0.3, CLOCKS[clock])
@@ -161,17 +150,17 @@ def test_the_wall_clock_counts_what_the_process_sleeps_through():
 
 
 def test_scored_counts_every_sequence_once():
-    agent, seen = made("agents:PsiLearning", EXACT, 0, KWARGS, {**SMALL, "n_envs": 4}), set()
+    agent, seen = make_agent("agents:PsiLearning", EXACT, 0, KWARGS, {**SMALL, "n_envs": 4}), set()
     for _ in range(10):
         agent.learn(1, float("inf"), lambda: 0.0)
         seen.update(map(tuple, agent.model.newest.tokens.tolist()))
     agent.env.close()
-    assert agent.written()["scored"] == len(seen) > 5
+    assert agent.count_sequences()["scored"] == len(seen) > 5
 
 
 def test_the_best_of_the_prior_s_samples_are_the_best_of_the_first_distinct_ones():
     """Of 27 sequences, the enumeration's best of those that were drawn by then; KL is the log of the share kept."""
-    agent = made("benchmarks.contestants:best_of_prior", EXACT, 0, KWARGS, {"calls": 20})
+    agent = make_agent("benchmarks.contestants:best_of_prior", EXACT, 0, KWARGS, {"calls": 20})
     tokens, lengths = agent.sample(10, seed=3)
     returns = np.sort(task().solution()["task_returns"])[::-1]
     kept = agent.env.task.reward(tokens, lengths).sum(axis=1)
@@ -181,7 +170,7 @@ def test_the_best_of_the_prior_s_samples_are_the_best_of_the_first_distinct_ones
     np.testing.assert_allclose(kl, kl[0], atol=1e-5)
     assert np.exp(kl[0]) * 10 == pytest.approx(round(np.exp(kl[0]) * 10)) and np.exp(kl[0]) * 10 >= 20
     with pytest.raises(ValueError, match="27 distinct molecules in .* fewer than 28"):
-        made("benchmarks.contestants:best_of_prior", EXACT, 0, KWARGS, {"calls": 28}).sample(10, seed=3)
+        make_agent("benchmarks.contestants:best_of_prior", EXACT, 0, KWARGS, {"calls": 28}).sample(10, seed=3)
 
 
 def log_probs_of_prior(tokens):

@@ -12,7 +12,7 @@ from benchmarks.runner import results
 from benchmarks.__main__ import REMOVED, main
 from benchmarks.experiment import Experiment
 from benchmarks.inline import Inline
-from benchmarks.suites import SUITES, Suite, load_suite, suite_named
+from benchmarks.suites import SUITES, Suite, load_suite, find_suite
 
 PRIOR = Experiment(EXACT, "benchmarks.contestants:prior")
 
@@ -90,7 +90,8 @@ def test_the_code_of_a_user_s_agents_is_in_the_current_folder(tmp_path, monkeypa
 
 def test_it_runs_once_is_saved_and_can_be_reported(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = ["run", "--env", EXACT, "--env-kwargs", json.dumps(KWARGS), "--agents", "toys.sweep_toys:table", "-n", "40"]
+    options = ["run", "--env", EXACT, "--env-kwargs", json.dumps(KWARGS), "-n", "40"]
+    options += ["--agents", "toys.sweep_toys:table"]
     main([*options, "--steps", "24", "--jobs", "1", "--dry-run"])
     assert not (tmp_path / "results").exists()
     main([*options, "--steps", "24", "--jobs", "1"])
@@ -104,8 +105,8 @@ def test_it_runs_once_is_saved_and_can_be_reported(tmp_path, capsys, monkeypatch
     expected += (Experiment(EXACT, "toys.sweep_toys:table", KWARGS, steps=24, n=40),)
     before = {path.name: path.stat().st_mtime_ns for path in folder.glob("*-seed0-*.json")}
     assert set(before) == {results.result_path(folder, one).name for one in expected}
-    assert ids(suite_named(name).experiments) == ids(expected)
-    assert results.strangers(folder, expected) == []
+    assert ids(find_suite(name).experiments) == ids(expected)
+    assert results.find_other_files(folder, expected) == []
     main([*options, "--steps", "24", "--jobs", "1", "--seeds", "0", "1"])
     main(["run", name, "--jobs", "1"])
     assert "3 experiments have results." in capsys.readouterr().out

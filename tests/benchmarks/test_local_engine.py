@@ -9,7 +9,7 @@ import time
 import pytest
 from toys.sweep_toys import appears, ended, toy, waiting_processes
 
-from benchmarks.runner.local_engine import LOG_LINES, LocalEngine, died, jobs_of, tail
+from benchmarks.runner.local_engine import LOG_LINES, LocalEngine, count_jobs, read_tail
 from benchmarks.runner.perform import perform
 from benchmarks.runner.results import log_path
 from seqtutor_envs.command import usable_cores
@@ -47,12 +47,10 @@ def made(tmp_path):
 def test_results_arrive_as_they_are_made_here_and_empty_logs_do_not_stay(made, tmp_path):
     engine = made()
     one, other = toy("table", steps=240), toy("raises")
-    assert (engine.slots, engine.room) == (2, 2)
     engine.start(one)
     engine.start(other)
-    assert (engine.slots, engine.room) == (2, 0)
     told, over = heard(engine, 2)
-    assert engine.room == 2 and engine.wait(0.0) == []
+    assert engine.slots == 2 and engine.wait(0.0) == []
     result, here, progress = over["table"].facts, perform(one), []
     for name in ("metrics", "samples", "weights", "timesteps", "warnings", "seeds"):
         assert result[name] == here[name], name
@@ -72,7 +70,7 @@ def test_an_experiment_that_takes_too_long_has_failed_and_its_process_is_gone(ma
     _, over = heard(engine, 1)
     failure = over["table"]
     assert failure.kind == "failed" and failure.facts["reason"] == "it took more than 1.5 seconds"
-    assert 1.5 <= failure.facts["seconds"] < LONG and engine.room == 2
+    assert 1.5 <= failure.facts["seconds"] < LONG
     if (tmp_path / "never.waiting").exists():  # it had begun to wait by then
         assert ended(waiting_processes(tmp_path / "never.go")[0], 1.0)
 
@@ -86,7 +84,7 @@ def test_stopping_ends_everything_without_a_trace(made, tmp_path):
     processes = [waiting_processes(tmp_path / f"{seed}.go")[0] for seed in range(2)]
     assert all(os.kill(process, 0) is None for process in processes)
     engine.stop()
-    assert all(ended(process, 1.0) for process in processes) and engine.room == 2
+    assert all(ended(process, 1.0) for process in processes) and engine.wait(0.0) == []
     assert list((tmp_path / "logs").iterdir()) == []
 
 
@@ -119,28 +117,15 @@ def test_a_process_that_dies_while_it_sends_has_failed(made, tmp_path):
     assert over["table"].kind == "failed" and "SIGKILL" in over["table"].facts["reason"]
 
 
-@pytest.mark.parametrize(
-    ("code", "said"),
-    [
-        (0, "its process ended with status 0 and no result"),
-        (3, "its process ended with status 3 and no result"),
-        (-signal.SIGSEGV, "its process was killed by SIGSEGV"),
-        (-signal.SIGKILL, "its process was killed by SIGKILL; the system does so when memory runs out"),
-    ],
-)
-def test_a_death_has_a_reason_in_words(code, said):
-    assert died(code) == said
-
-
 def test_the_end_of_a_log_is_kept(tmp_path):
     log = tmp_path / "some.log"
-    assert tail(log) == ""
+    assert read_tail(log) == ""
     log.write_bytes(b"".join(b"line %d \xff\n" % i for i in range(1000)))
-    assert tail(log).splitlines() == [f"line {i} \ufffd" for i in range(1000 - LOG_LINES, 1000)]
+    assert read_tail(log).splitlines() == [f"line {i} \ufffd" for i in range(1000 - LOG_LINES, 1000)]
 
 
 def test_there_are_as_many_jobs_as_cores_unless_one_asks():
-    assert (jobs_of(None), jobs_of(3)) == (usable_cores(), 3)
+    assert (count_jobs(None), count_jobs(3)) == (usable_cores(), 3)
     for wrong in (0, -1):
         with pytest.raises(ValueError, match=f"--jobs must be at least 1, not {wrong}"):
-            jobs_of(wrong)
+            count_jobs(wrong)

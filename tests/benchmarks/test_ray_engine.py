@@ -29,10 +29,6 @@ class KillsANode(Engine):
         self.engine, self.cluster, self.node, self.lost = engine, cluster, node, []
 
     @property
-    def room(self):
-        return self.engine.room
-
-    @property
     def slots(self):
         return self.engine.slots
 
@@ -91,22 +87,3 @@ def test_without_ray_a_line_says_how_to_get_it(tmp_path):
     line = "python -m benchmarks: Ray is not installed: pip install ray (or '.[sweep]'), or leave out --engine ray.\n"
     assert done.stderr == line
     assert not list(tmp_path.glob("*.json"))
-
-
-def test_an_address_without_ray_is_refused(tmp_path, capsys):
-    from benchmarks.__main__ import main
-
-    with pytest.raises(SystemExit) as exit_:
-        main(["run", "smoke", "--address", "auto", "--out", str(tmp_path)])
-    assert exit_.value.code == 2
-    assert capsys.readouterr().err.endswith("--address needs --engine ray.\n")
-
-
-def test_what_a_task_tells_is_taken_once():
-    from benchmarks.runner.ray_engine import Watch
-
-    watch = Watch()
-    watch.tell("a", {})
-    watch.tell("b", {"j": 1.0})
-    assert watch.taken() == [("a", {}), ("b", {"j": 1.0})]
-    assert watch.taken() == []

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 
@@ -68,34 +65,6 @@ def test_numbers_that_json_has_not_are_null(tmp_path):
 
 
 # ---------------------------------------------------------------- whole or not at all
-
-
-def test_an_error_before_the_file_is_in_place_leaves_the_old_one(path, monkeypatch):
-    before = path.read_bytes()
-
-    def full(*paths):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="No space"):
-        results.write(path, ONE, {"metrics": {}})
-    assert path.read_bytes() == before and files(path.parent) == [path.name]
-
-
-def test_an_error_in_the_middle_of_writing_leaves_the_old_file(path, monkeypatch):
-    before, write_bytes = path.read_bytes(), Path.write_bytes
-
-    def half(self, content):
-        write_bytes(self, content[: len(content) // 2])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
-
-    monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(OSError, match="No space"):
-        results.write(path, ONE, {"metrics": {}})
-    assert path.read_bytes() == before and files(path.parent) == [path.name]
-    with pytest.raises(OSError, match="No space"):
-        results.write(results.result_path(path.parent, OTHER), OTHER, FACTS)
-    assert files(path.parent) == [path.name]
 
 
 def test_what_json_cannot_hold_leaves_the_old_file(path):
@@ -164,5 +133,5 @@ def test_files_of_other_experiments_are_named(path):
     results.write(results.failure_path(folder, ONE), ONE, {"reason": "once"})
     results.write(results.result_path(folder, OTHER), OTHER, FACTS)
     (folder / "notes.txt").write_text("mine")
-    assert results.strangers(folder, (ONE, OTHER)) == []
-    assert results.strangers(folder, (OTHER,)) == [results.failure_path(folder, ONE), path]
+    assert results.find_other_files(folder, (ONE, OTHER)) == []
+    assert results.find_other_files(folder, (OTHER,)) == [results.failure_path(folder, ONE), path]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -52,11 +51,6 @@ def test_turns_go_on_for_the_seconds_asked_for_and_times_are_those_of_one_call()
     assert len(times["ours"]) == 10, "a turn of each takes TURN"
     np.testing.assert_allclose(times["ours"], TURN / 8)
     np.testing.assert_allclose(times["limit"], TURN / 4)
-
-
-def test_the_wall_clock_sees_what_others_do():
-    sleep = take_turns({"ours": lambda: time.sleep(0.02), "limit": lambda: None}, 0.0, time.perf_counter)["ours"]
-    assert 0.02 <= np.median(sleep) < 0.2
 
 
 def test_a_rate_is_work_by_time_and_the_ratio_is_that_of_neighbouring_turns():
@@ -118,7 +112,7 @@ def rows(monkeypatch):
         return ROWS[toy.name]
 
     toys = [comparison(name=name, section="first" if name != "cannot" else "second") for name in ROWS]
-    monkeypatch.setattr(command, "comparisons", lambda: toys)
+    monkeypatch.setattr(command, "load_comparisons", lambda: toys)
     monkeypatch.setattr(command, "measure", measure_toy)
     return measured
 
@@ -200,6 +194,6 @@ def test_a_folder_in_the_place_of_a_file_is_known_before_the_work(rows, tmp_path
 def test_help_lists_every_section(capsys):
     with pytest.raises(SystemExit) as end:
         speed("--help")
-    sections = list(dict.fromkeys(known.section for known in command.comparisons()))
+    sections = list(dict.fromkeys(known.section for known in command.load_comparisons()))
     words = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert not end.value.code and f"sections: {', '.join(sections)}." in words

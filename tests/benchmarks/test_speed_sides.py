@@ -7,9 +7,7 @@ from functools import partial
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
 from toys.demo_toys import small_prior
-from toys.recurrent_toys import random_weights, torch_log_probs
 from toys.smiles_toys import ASPIRIN, CAFFEINE, GLUCOSE, by_rdkit
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -19,7 +17,7 @@ from benchmarks.domains import MELODY, SMILES
 from benchmarks.speed import agents, chemistry, command, environments, measure
 from benchmarks.speed.measure import SEED, Options
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
-from seqtutor_envs.prior import Prior, RecurrentPrior, load_prior
+from seqtutor_envs.prior import Prior, load_prior
 from seqtutor_envs.sb3 import SB3VecEnv
 from seqtutor_envs.smiles.scoring import Scorer
 from seqtutor_envs.smiles.vocab import smiles_vocab
@@ -75,7 +73,7 @@ class Watched(Prior):
 
 
 def test_the_aims_are_those_of_the_documentation():
-    known = command.comparisons()
+    known = command.load_comparisons()
     assert len({(each.section, each.name, str(each.setup)) for each in known}) == len(known)
     aims = {f"{each.section}: {each.name}": each.aim.text(each.unit) for each in known if each.aim}
     assert aims == {
@@ -103,10 +101,9 @@ def test_the_aims_are_those_of_the_documentation():
 @pytest.mark.parametrize(
     ("section", "name"),
     [
-        ("prior", "prior of molecules, batch of 64"),
         ("environment", "melodies, batch of 64, infos='full'"),
         ("single", "one melody, gym.make"),
-        ("single", "8 melodies, native (wall)"),
+        ("single", "8 melodies, native"),
         ("rules", "nine rules, step by step"),
         ("sampling", "molecules, batch of 64"),
         ("molecules", "scoring, one process"),
@@ -116,48 +113,13 @@ def test_the_aims_are_those_of_the_documentation():
     ],
 )
 def test_a_comparison_gives_numbers(options, section, name):
-    (found,) = (each for each in command.comparisons() if (each.section, each.name) == (section, name))
+    (found,) = (each for each in command.load_comparisons() if (each.section, each.name) == (section, name))
     row = measure.measure(found, options)
     assert not row.note and row.limit_name and 0 < row.value < np.inf and 0 < row.limit < np.inf
     assert 0 < row.low <= row.ratio <= row.high
 
 
 # ---------------------------------------------------------------- priors and environments
-
-
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_torchs_steps_are_ours(cell):
-    """Along random tokens, against torch's own module over whole sequences in doubles, too."""
-    weights = random_weights(cell, 1, len(MELODY_VOCAB), 16, scale=2.0)
-    model = RecurrentPrior(weights, cell, MELODY_VOCAB, 6)
-    tokens = np.random.default_rng(0).integers(0, len(MELODY_VOCAB), (3, 6))
-    expected = torch_log_probs(weights, cell, tokens)
-    fed = np.concatenate([np.full((3, 1), MELODY_VOCAB.start), tokens[:, :-1]], axis=1)
-    steps = environments.torch_steps(model)
-    assert list(steps) == {"lstm": ["LSTMCell", "by hand"], "gru": ["GRUCell"]}[cell]
-    for name, step in steps.items():
-        state, ours = (torch.zeros(3, 16), torch.zeros(3, 16)), model.initial_state(3)
-        for t in range(6):
-            with torch.inference_mode():
-                found, state = step(torch.from_numpy(fed[:, t]), state)
-            rows, ours = model.step(fed[:, t], ours)
-            np.testing.assert_allclose(found.numpy(), expected[:, t], atol=1e-5, err_msg=name)
-            np.testing.assert_allclose(found.numpy(), rows, atol=1e-5, err_msg=name)
-
-
-def test_the_priors_sides_take_as_many_steps(options):
-    sides = environments.prior_and_torch(options, MELODY, 5)
-    ours = sides.ours()
-    for name, side in sides.limits.items():
-        np.testing.assert_allclose(side().numpy(), ours, atol=1e-5, err_msg=name)
-    one_less = environments.run_ours(load_prior(options.melody_prior), np.arange(5), 31)
-    assert np.abs(one_less - ours).max() > 1e-5, "a step more or less is seen"
-
-
-def test_several_layers_are_one_line():
-    model = RecurrentPrior(random_weights("lstm", 2, len(MELODY_VOCAB), 8), "lstm", MELODY_VOCAB, 32)
-    with pytest.raises(ValueError, match="one layer"):
-        environments.torch_steps(model)
 
 
 def test_the_bare_prior_reads_what_sample_reads(options):
@@ -295,14 +257,11 @@ def test_one_call_of_an_agent_and_its_peer_is_one_melody_from_each_environment(o
 # ---------------------------------------------------------------- molecules
 
 
-def test_rdkit_called_directly_gives_rdkits_numbers():
+def test_rdkit_called_directly_and_our_scorer_give_rdkits_numbers():
     for string in (ASPIRIN, GLUCOSE):
         logp, sa, qed, _ = by_rdkit(string)
         assert chemistry.score(string) == (qed, sa, logp)
     assert chemistry.score("C(C") is None
-
-
-def test_our_scorer_gives_what_rdkit_gives():
     ours = Scorer(chemistry.SPEC, 0, cache_size=1)([ASPIRIN, "C(C", CAFFEINE])
     assert ours[1].values == ()
     for scored, string in zip(ours[::2], (ASPIRIN, CAFFEINE)):

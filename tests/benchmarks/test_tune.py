@@ -25,7 +25,8 @@ needs_optuna = "Optuna is not installed: pip install -e '.[sweep]'"
 
 
 def tuned(folder, *, trials, space=SPACE, extra=()):
-    args = ["tune", "toys.tune_toys:tempered", "--env", EXACT, "--steps", "10", "-n", "300", "--seeds", "1", "--jobs", "1"]
+    args = ["tune", "toys.tune_toys:tempered", "--env", EXACT, "--steps", "10", "-n", "300"]
+    args += ["--seeds", "1", "--jobs", "1"]
     main([*args, "--space", json.dumps(space), "--trials", str(trials), "--out", str(folder), *extra])
 
 
@@ -92,11 +93,11 @@ def test_what_was_cut_short_is_tried_again(tmp_path):
     optuna = pytest.importorskip("optuna", reason=needs_optuna)
     search = Search(Experiment(EXACT, "toys.tune_toys:tempered", n=100), SPACE, {}, 1, tmp_path, 1)
     study = search.study(optuna, 0)
-    assert search.suggested(study.ask()) == {}, "the defaults come first"
-    chosen = search.suggested(study.ask())  # and the process ends here
+    assert search.suggest(study.ask()) == {}, "the defaults come first"
+    chosen = search.suggest(study.ask())  # and the process ends here
     again = search.study(optuna, 1)
-    assert search.suggested(again.ask()) == {}
-    assert search.suggested(again.ask()) == chosen
+    assert search.suggest(again.ask()) == {}
+    assert search.suggest(again.ask()) == chosen
     assert again.get_trials(states=(optuna.trial.TrialState.COMPLETE,)) == []
 
 
@@ -120,7 +121,7 @@ def test_an_interval_is_searched_on_its_scale(tmp_path):
     search = Search(Experiment(EXACT, "toys.tune_toys:tempered", n=100), space, {}, 1, tmp_path, 1)
     study = search.study(optuna, 0)
     study.ask()
-    powers = [search.suggested(study.ask())["power"] for _ in range(9)]
+    powers = [search.suggest(study.ask())["power"] for _ in range(9)]
     assert all(0.01 <= power <= 1.0 for power in powers)
     assert sum(power < 0.1 for power in powers) >= 2, "half of them, on a logarithmic scale"
 

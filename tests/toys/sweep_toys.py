@@ -17,7 +17,7 @@ from stable_baselines3.common.callbacks import CallbackList
 
 from benchmarks.contestants import Learner
 from benchmarks.experiment import Experiment
-from benchmarks.prior_samples import made
+from benchmarks.prior_samples import make_batch
 
 EXACT = "SeqTutor-Exact-v0"
 V, T = 3, 3  # tokens and horizon of the task: 27 sequences
@@ -129,7 +129,7 @@ def waiting_processes(file):
 
 
 def table(env, *, seed, env_kwargs, until=None):
-    return Table(made(env, env_kwargs), seed, until)
+    return Table(make_batch(env, env_kwargs), seed, until)
 
 
 def still(env, *, seed, env_kwargs):
@@ -172,18 +172,18 @@ class LearnsAndOnlyPredicts(OnlyPredicts):
 
 
 def learns_and_only_predicts(env, *, seed, env_kwargs):
-    return LearnsAndOnlyPredicts(Table(made(env, env_kwargs), seed))
+    return LearnsAndOnlyPredicts(Table(make_batch(env, env_kwargs), seed))
 
 
 class Counts(Learner):
     """A user's own contestant, whose figures are what JSON cannot hold."""
 
-    def written(self):
+    def count_sequences(self):
         return {"sequences": {self.model.rounds * N}}
 
 
 def counts_in_sets(env, *, seed, env_kwargs):
-    return Counts(Table(made(env, env_kwargs), seed), env_kwargs)
+    return Counts(Table(make_batch(env, env_kwargs), seed), env_kwargs)
 
 
 # ---------------------------------------------------------------- what goes wrong
@@ -192,10 +192,6 @@ def counts_in_sets(env, *, seed, env_kwargs):
 def raises(env, *, seed, env_kwargs):
     print("about to break")
     raise RuntimeError("my agent is broken")
-
-
-def raises_two_lines(env, *, seed, env_kwargs):
-    raise RuntimeError("Error(s) in loading state_dict:\n\tsize mismatch")
 
 
 class Breaking(Table):
@@ -208,7 +204,7 @@ class Breaking(Table):
 
 
 def breaks(env, *, seed, env_kwargs):
-    return Breaking(made(env, env_kwargs), seed)
+    return Breaking(make_batch(env, env_kwargs), seed)
 
 
 def exits(env, *, seed, env_kwargs):
