@@ -170,8 +170,11 @@ def pick(metrics: tuple[Metric, ...], *keys: str) -> tuple[Metric, ...]:
     return tuple(known[key] for key in keys)
 
 
+TERMS = {"melody": MELODY_TERMS, "molecule": MOLECULE_TERMS}
 # what the main table of a suite shows of each domain
-MELODY_HEADLINE = pick(TABLE_1, "excessively_repeated", "starts_with_tonic", "leaps_resolved", "in_motif")
-MOLECULE_HEADLINE = pick(
-    (*MOLECULE_SETS, *DISTINCT_MEANS), "valid", "unique", "novelty", "distinct_mean_qed", "internal_diversity_1"
-)
+HEADLINES = {
+    "melody": pick(TABLE_1, "excessively_repeated", "starts_with_tonic", "leaps_resolved", "in_motif"),
+    "molecule": pick(
+        (*MOLECULE_SETS, *DISTINCT_MEANS), "valid", "unique", "novelty", "distinct_mean_qed", "internal_diversity_1"
+    ),
+}

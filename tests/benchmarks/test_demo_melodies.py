@@ -17,8 +17,7 @@ from agents import PsiLearning
 from agents.baselines import FixedPolicy
 from agents.sb3.budget import SecondsBudget
 from agents.evaluate import evaluate
-from benchmarks.demo import Settings, commands
-from benchmarks.demo_learning import LearningCurve
+from benchmarks.demo import LearningCurve, Melodies, Settings, commands
 from benchmarks.report.demo_page import MELODY_OBJECTIVE
 from benchmarks.report.metrics import MELODY_TERMS, TABLE_1, Metric
 from benchmarks.report.tables import column_table, format_text
@@ -168,8 +167,8 @@ def test_ctrl_c_ends_the_learning_and_the_report_is_still_written(tmp_path, prio
         ("--n-molecules", "1", "--n-molecules must be at least 2"),
         ("--molecule-prior", "melody", "needs an end token"),
         ("--molecule-prior", "no such prior", "No prior 'no such prior'"),
-        ("--workers", "-1", "--workers must not be negative"),
-        ("--seed", "-1", "--seed must not be negative"),
+        ("--workers", "-1", "--workers must be at least 0"),
+        ("--seed", "-1", "--seed must be at least 0"),
         ("--prior", "no such prior", "No prior 'no such prior'"),
     ],
 )
@@ -197,9 +196,9 @@ def test_a_short_demo_is_short_in_both_parts():
 
 
 def test_paper_is_the_papers_temperature_discount_and_targets():
-    ours, papers = Settings(Path("x")), Settings(Path("x"), paper=True)
-    assert (ours.c, ours.gamma, ours.lam) == (2.0, 1.0, None)
-    assert (papers.c, papers.gamma, papers.lam) == (0.5, 0.5, 0.0)
+    ours, papers = (Melodies(Settings(Path("x"), paper=paper)).agent for paper in (False, True))
+    assert (ours.c, ours.settings["gamma"], ours.settings["lam"]) == (2.0, 1.0, None)
+    assert (papers.c, papers.settings["gamma"], papers.settings["lam"]) == (0.5, 0.5, 0.0)
     assert Settings(Path("a b"), paper=True).command == (
         "python -m benchmarks demo --out 'a b' --seed 0 --seconds 60 --n 10000 --prior melody --min-distinct 0.995"
         " --paper --molecule-seconds 60 --n-molecules 2000 --molecule-prior smiles"

@@ -18,8 +18,7 @@ from agents import PsiLearning
 from agents.__main__ import main as agents
 from agents.baselines import FixedPolicy
 from agents.evaluate import evaluate
-from benchmarks.demo import rank_distinct, take_middle
-from benchmarks.demo_learning import LearningCurve
+from benchmarks.demo import LearningCurve, rank_distinct, take_middle
 from benchmarks.report.demo_page import MOLECULE_OBJECTIVE, render_demo
 from benchmarks.report.metrics import MOLECULE_SETS, MOLECULE_TERMS, PROPERTIES, PROPERTY_MEANS
 from seqtutor_envs.melody.vocab import MELODY_VOCAB

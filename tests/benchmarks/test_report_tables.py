@@ -10,13 +10,14 @@ import pytest
 from toys.result_toys import EXACT, MELODY, exact, frontier, melodies, molecules, result
 
 from benchmarks.experiment import Experiment
-from benchmarks.report import answers, metrics, overview
-from benchmarks.report.data import Arm, Results, Task, fronts, gaps_over_tasks, pair_by_seed, run_row
+from benchmarks.report import answers, metrics, render
+from benchmarks.report.data import (
+    Arm, Results, Task, fronts, gaps_over_tasks, pair_by_seed, run_row, shared_environments, short_task_names,
+)
+from benchmarks.report.drawing import assign_styles
 from benchmarks.report.metrics import Metric
-from benchmarks.report.names import shared_environments, short_task_names
 from benchmarks.report.plots import mean_curve
-from benchmarks.report.sections import sections
-from benchmarks.report.style import assign_styles
+from benchmarks.report.sections import make_sections
 from benchmarks.report.tables import aggregate_table, best_of, improvement_table, main_tables
 from benchmarks.report.statistics import Interval
 
@@ -44,7 +45,7 @@ def task(*arms):
 def cells(table, label):
     """The row of a label, by the column's title."""
     row = next(row for row in table.rows if label in [cell.text for cell in row[: table.names]])
-    return dict(zip([one.title for one in table.heads], row))
+    return dict(zip([one.text for one in table.heads], row))
 
 
 def test_a_mean_and_its_interval_are_those_of_a_plain_bootstrap():
@@ -69,7 +70,7 @@ def test_the_main_table_holds_every_arms_means():
             assert row[title].order == pytest.approx(sum(one["metrics"][key] for one in of_label) / len(of_label))
     order = [row[2].order for row in table.rows]
     assert order == sorted(order, reverse=True)
-    assert table.heads[table.sorted_by].title == "J"
+    assert table.heads[table.sorted_by].text == "J"
 
 
 def test_the_best_is_marked_only_where_it_is_apart_from_every_other():
@@ -216,7 +217,7 @@ def test_a_label_that_lacks_a_task_is_not_compared_over_tasks():
     partial = replace(findings, results=kept)
     found, left_out = gaps_over_tasks(partial.tasks)
     assert [one.label for one in found] == ["prior", "Ψ", "PG"] and left_out == ["G"]
-    section = next(one for one in sections(partial, assign_styles(partial.arms)) if one.anchor == "gap")
+    section = next(one for one in make_sections(partial, assign_styles(partial.arms)) if one.anchor == "gap")
     assert any("not compared: G." in remark for remark in section.remarks)
 
 
@@ -275,7 +276,7 @@ def test_the_frontier_has_a_line_for_each_label_by_rising_c():
 
 def test_sections_appear_where_their_data_are():
     def anchors(findings):
-        return [section.anchor for section in sections(findings, assign_styles(findings.arms))]
+        return [section.anchor for section in make_sections(findings, assign_styles(findings.arms))]
 
     assert anchors(melodies()) == ["wins", "learning", "terms", "table-1", "samples"]
     assert anchors(exact()) == ["wins", "gap", "learning"]
@@ -298,15 +299,16 @@ def test_what_is_doubtful_is_said_first():
         ["Slow."],
     ]
     warned = [one | {"warnings": text} for one, text in zip(findings.results, texts)]
-    said = overview.warnings(replace(findings, results=warned))
+    said = render.list_warnings(replace(findings, results=warned))
     assert said[0].startswith("2 runs warned, each with its own numbers: Only 43%") and said[1] == "1 run warned: Slow."
-    said = " ".join(overview.notices(findings))
+    said = " ".join(render.list_notices(findings))
     assert "1 of 5 experiments failed" in said and "1 of 5 experiments have not run" in said
     assert "commit" not in said and "warned" not in said
     first, second, *rest = melodies().results
     first = first | {"git": {"commit": "f" * 40, "dirty": True}, "warnings": ["Few are distinct."]}
     second = second | {"machine": {"cpu": "Another", "cores": 8}}
-    said = " ".join(overview.notices(replace(melodies(), results=[first, second, *rest], notes=["a.json is damaged"])))
+    mixed = replace(melodies(), results=[first, second, *rest], notes=["a.json is damaged"])
+    said = " ".join(render.list_notices(mixed))
     for words in (
         "a.json is damaged",
         "2 commits",
