@@ -353,7 +353,10 @@ class Molecules:
             "agent": _describe_agent(agent),
             "training": training,
             "metrics": {"prior": before, "tutor": after},
-            "not_valid": {writer: count_reasons(some) for writer, some in self.molecules.items()},
+            "not_valid": {
+                writer: dict(Counter(one["reason"] for one in some if one["reason"]).most_common())
+                for writer, some in self.molecules.items()
+            },
             "distinct": len(ranked),
             "shown": {
                 "top": ranked[:SHOWN],
@@ -414,11 +417,6 @@ def take_middle(ranked: Sequence[Molecule], n: int) -> list[Molecule]:
     """Return the n in the middle."""
     start = max(0, (len(ranked) - n) // 2)
     return list(ranked[start : start + n])
-
-
-def count_reasons(molecules: Sequence[Molecule]) -> dict[str, int]:
-    """Count why strings are no molecules, by reason."""
-    return dict(Counter(molecule["reason"] for molecule in molecules if molecule["reason"]).most_common())
 
 
 def count_distributions(writers: Mapping[str, Sequence[Molecule]]) -> dict[str, Any]:

@@ -342,14 +342,7 @@ def short_task_names(experiments: Iterable[Experiment]) -> dict[str, str]:
     if len(tasks) < 2 or any(one.group for one in tasks.values()) or len({one.env for one in tasks.values()}) > 1:
         return unchanged
     varied = varied_keys([one.env_kwargs for one in tasks.values()])
-    values = {
-        task: {name: _value(one.env_kwargs[name]) if name in one.env_kwargs else "default" for name in varied}
-        for task, one in tasks.items()
-    }
-    short = {
-        task: ", ".join(f"{'task ' * (name == 'seed')}{name}={text}" for name, text in of.items())
-        for task, of in values.items()
-    }
+    short = {task: ", ".join(_keyword(one.env_kwargs, name) for name in varied) for task, one in tasks.items()}
     return short if len(set(short.values())) == len(tasks) else unchanged
 
 
@@ -379,6 +372,10 @@ def varied_keys(contents: Sequence[Mapping[str, Any]]) -> list[str]:
     """List the keys whose values are not the same everywhere."""
     keys = dict.fromkeys(key for one in contents for key in one)
     return [key for key in keys if len({repr(one.get(key)) for one in contents}) > 1]
+
+
+def _keyword(keywords: Mapping[str, Any], name: str) -> str:
+    return f"{'task ' * (name == 'seed')}{name}={_value(keywords[name]) if name in keywords else 'default'}"
 
 
 def _value(value: Any) -> str:

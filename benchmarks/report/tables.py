@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -16,11 +16,6 @@ from benchmarks.report.statistics import Interval, Statistic, apart, interval, i
 
 FEW_TASKS = 3  # up to so many have a table each; more share one
 SIGN_TEST = 6  # pairs, the fewest of which all on one side have a two-sided p below .05 (2 / 2^6 = .03)
-GOODNESS: Mapping[str, Callable[[float], float]] = {
-    "higher": lambda value: value,
-    "lower": lambda value: -value,
-    "near 0": lambda value: -abs(value),
-}
 STATISTICS: Mapping[str, Statistic] = {"mean": mean, "IQM": iqm}
 
 
@@ -67,9 +62,9 @@ def best_of(metric: Metric, intervals: Sequence[Interval]) -> int | None:
     None also for a metric without a better direction, for a single agent, and for a best one with a single run.
     """
     known = [k for k, one in enumerate(intervals) if math.isfinite(one.value)]
-    if metric.better not in GOODNESS or len(known) < 2:
+    if not metric.better or len(known) < 2:
         return None
-    first = max(known, key=lambda k: GOODNESS[metric.better](intervals[k].value))
+    first = max(known, key=lambda k: metric.rate(intervals[k].value))
     if intervals[first].n < 2:
         return None  # a point: nothing says how well another run would do
     compared = [_distance(one) if metric.better == "near 0" else one for one in intervals]

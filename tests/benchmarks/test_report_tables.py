@@ -18,7 +18,7 @@ from benchmarks.report.drawing import assign_styles
 from benchmarks.report.metrics import Metric
 from benchmarks.report.plots import mean_curve
 from benchmarks.report.sections import make_sections
-from benchmarks.report.tables import aggregate_table, best_of, improvement_table, main_tables
+from benchmarks.report.tables import aggregate_table, best_of, column_table, format_text, improvement_table, main_tables
 from benchmarks.report.statistics import Interval
 
 NAN = float("nan")
@@ -333,21 +333,38 @@ def test_labels_look_different():
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "text"),
+    ("metric", "texts"),
     [
-        ("gap", 0.00213, "0.0021"),
-        ("gap", 12.34, "12"),
-        ("gap", -0.0051, "−0.0051"),
-        ("gap", -0.0000081, "−0.00001"),
-        ("gap", 0.0, "0"),
-        ("timesteps", 870_400.0, "870,400"),
-        ("learning_cpu", 14.13, "14.1 s"),
-        ("learning_cpu", 1234.0, "1,234 s"),
-        ("j", -42.44, "−42.4"),
-        ("j", -0.001, "0.00"),
-        ("j", float("nan"), "–"),
+        (metrics.GAP, {0.00213: "0.0021", 12.34: "12", -0.0051: "−0.0051", -0.0000081: "−0.00001", 0.0: "0"}),
+        (metrics.TOKENS, {870_400.0: "870,400"}),
+        (metrics.CPU, {14.13: "14.1 s", 1234.0: "1,234 s"}),
+        (metrics.J, {-42.44: "−42.4", -0.001: "0.00", -0.5: "−0.50", 9.996: "10.0", 9.99: "9.99", NAN: "–", None: "–"}),
+        (Metric("s", "S", percent=True), {0.0002: "0.02%", 0.287: "28.7%", 1.0: "100.0%"}),
     ],
 )
-def test_numbers_as_they_are_written(key, value, text):
-    known = {one.key: one for one in (metrics.J, metrics.GAP, *metrics.COSTS)}
-    assert known[key].format(value) == text
+def test_numbers_as_they_are_written(metric, texts):
+    assert {value: metric.format(value) for value in texts} == texts
+
+
+def test_standard_errors_as_they_are_written():
+    assert HIGHER.format_error({"x": 1.0, "x_se": 0.126}) == "± 0.13"
+    assert HIGHER.format_error({"x_se": NAN}) == HIGHER.format_error({"x_se": 1e-6}) == ""
+
+
+def test_as_good_follows_the_direction():
+    assert HIGHER.is_as_good(0.3, 0.3) and HIGHER.is_as_good(0.4, 0.3) and not HIGHER.is_as_good(0.2, 0.3)
+    assert LOWER.is_as_good(0.3, 0.3) and LOWER.is_as_good(0.2, 0.3) and not LOWER.is_as_good(0.4, 0.3)
+    assert NEAR.is_as_good(-0.12, 0.0) and not NEAR.is_as_good(0.13, 0.5)
+    assert not any(metric.is_as_good(NAN, 0.5) for metric in (HIGHER, LOWER, NEAR))
+
+
+def test_a_text_table_by_hand():
+    rows = (Metric("a", "First", "", "higher", percent=True), Metric("b", "Second one", "", ""), Metric("c", "Absent"))
+    columns = {"prior": {"a": 0.5, "b": -1.0, "b_se": 0.25}, "paper": {"a": 0.051}}
+    assert format_text(column_table("Title", rows, columns)).splitlines() == [
+        "Title",
+        "-" * len("            better         prior  paper"),
+        "            better         prior  paper",
+        "First       higher         50.0%  5.10%",
+        "Second one          −1.00 ± 0.25      –",
+    ]
