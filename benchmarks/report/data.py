@@ -85,7 +85,8 @@ class Results:
         curves = dict(tuple(self.curves.groupby("id"))) if len(self.curves) else {}
         runs = self.runs.assign(variant=[reseeded(one, 0).id for one in experiments])
         arms: dict[str, list[Arm]] = {}
-        for (task, label), group in runs.groupby(["task", "label"], sort=False):
+        for key, group in runs.groupby(["task", "label"], sort=False):
+            task, label = map(str, key)
             variants = [members.sort_values("seed") for _, members in group.groupby("variant", sort=False)]
             suffixes = describe_differences([members["experiment"].iloc[0] for members in variants])
             for members, suffix in zip(variants, suffixes):
@@ -144,7 +145,7 @@ class Arm:
     @cached_property
     def numbers(self) -> pd.DataFrame:
         """Metrics and times by seed; NaN where a run has no finite number."""
-        columns = [name for name in self.runs if name == "timesteps" or name.startswith(("metrics.", "time."))]
+        columns = [name for name in map(str, self.runs) if name.startswith(("timesteps", "metrics.", "time."))]
         frame = self.runs.set_index("seed")[columns].rename(columns=lambda name: name.partition(".")[2] or name)
         frame = frame.apply(pd.to_numeric, errors="coerce").astype(float)
         return frame.where(np.isfinite(frame))
@@ -225,7 +226,7 @@ def gaps_over_tasks(tasks: Sequence[Task]) -> tuple[list[Gaps], list[str]]:
     made, absent = [], []
     for label in dict.fromkeys(arm.label for task in exact for arm in task.arms):
         own = [arm for task in exact for arm in task.arms if arm.label == label and len(arm.values("gap"))]
-        gaps = [arm.values("gap").to_numpy() for arm in own]
+        gaps = [np.asarray(arm.values("gap"), np.float64) for arm in own]
         closed = [1 - gap / zeros[arm.task] for gap, arm in zip(gaps, own)] if known else None
         if len(own) == len(exact):
             made.append(Gaps(label, gaps, any(arm.learns for arm in own), closed))
@@ -259,7 +260,7 @@ def pair_by_seed(x: Arm, y: Arm, key: str) -> tuple[Scores, Scores]:
     elif not y.learns and len(right) == 1:
         right = pd.Series(right.iloc[0], index=left.index)
     common = left.index.intersection(right.index).sort_values()
-    return left[common].to_numpy(float), right[common].to_numpy(float)
+    return np.asarray(left[common], np.float64), np.asarray(right[common], np.float64)
 
 
 def curve_points(curve: pd.DataFrame, key: str, clock: str) -> Scores:
@@ -360,7 +361,7 @@ def shared_environments(experiments: Iterable[Experiment]) -> list[str]:
 
 def describe_differences(experiments: Sequence[Experiment]) -> list[str]:
     """Describe how each of several configurations differs from the others, " (steps=1000)"; "" for a single one."""
-    flat = [pd.json_normalize({**asdict(one), "seed": 0}).iloc[0].to_dict() for one in experiments]
+    flat: Any = [pd.json_normalize({**asdict(one), "seed": 0}).iloc[0].to_dict() for one in experiments]
     varied = varied_keys(flat)
     texts = [
         ", ".join(f"{key.rpartition('.')[2]}={one[key]}" for key in varied if one.get(key) is not None) for one in flat

@@ -177,7 +177,8 @@ def _gap_axis(ax: Axes, members: Sequence[Gaps]) -> tuple[float, float]:
     decades = [10.0**k for k in range(low, high + 1)]
     ax.set_xscale("log")
     ax.set_xlim(decades[0], decades[-1])
-    ax.set_xticks(decades, [f"{decade:.5f}".rstrip("0").rstrip(".") for decade in decades])
+    labels = [f"{decade:.5f}".rstrip("0").rstrip(".") for decade in decades]
+    ax.set_xticks(decades, [text if len(labels) < 6 or k % 2 == 0 else "" for k, text in enumerate(labels)])
     ax.set_xticks([], minor=True)
     return decades[0], decades[-1]
 

@@ -136,13 +136,14 @@ def list_facts(results: Results) -> dict[str, str]:
     finished = sorted(str(one["finished"])[:16].replace("T", " ") for one in files if one.get("finished"))
     wall = sum((one.get("time") or {}).get("total_wall") or 0 for one in files)
     budget = f"learned for {' or '.join(budgets)}, " if budgets else ""
-    packages = {name: runs[name].dropna().astype(str).unique() for name in runs if name.startswith("versions.")}
+    names = [name for name in map(str, runs) if name.startswith("versions.")]
+    packages = {name.partition(".")[2]: runs[name].dropna().astype(str).unique() for name in names}
     lines = {
         "Environment": "; ".join(shared_environments(ran)),
         "Budget": f"{budget}evaluated on {' or '.join(sizes)} sequences each" if sizes else "",
         "Seeds": ", ".join(map(str, sorted({one.seed for one in ran}))),
         "Machine": "; ".join(_machines(files)),
-        "Versions": ", ".join(f"{name[9:]} {' or '.join(found)}" for name, found in packages.items() if len(found)),
+        "Versions": ", ".join(f"{name} {' or '.join(found)}" for name, found in packages.items() if len(found)),
         "Code": ", ".join(dict.fromkeys(one["git"]["commit"][:7] for one in files if one.get("git"))),
         "Finished": " to ".join(dict.fromkeys(finished[:1] + finished[-1:])) + " UTC" if finished else "",
         "Total time": f"{wall / 60:,.1f} minutes of experiments, added up" if wall else "",
