@@ -10,10 +10,12 @@ import math
 import os
 import platform
 import shlex
+import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,11 +23,13 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from stable_baselines3.common.callbacks import BaseCallback
+from tqdm import tqdm
 
 from agents import PsiLearning
 from agents.baselines import FixedPolicy
 from agents.evaluate import evaluate
-from benchmarks.demo_learning import fine_tune
+from agents.sb3.budget import NO_LIMIT, SecondsBudget
 from benchmarks.domains import MELODY, SMILES
 from benchmarks.report.demo_page import SHOWN, learning_curve_png, part_tables, render_demo, summary_table
 from benchmarks.report.metrics import PROPERTIES
@@ -41,8 +45,7 @@ from seqtutor_envs.melody.render import piano_roll, render_ansi
 from seqtutor_envs.melody.task import MelodyTask
 from seqtutor_envs.prior import load_prior
 from seqtutor_envs.smiles import SmilesTask, chem
-from seqtutor_envs.smiles.chem import drawing
-from seqtutor_envs.smiles.chem import descriptors
+from seqtutor_envs.smiles.chem import descriptors, drawing
 from seqtutor_envs.smiles.metrics import reference
 from seqtutor_envs.smiles.runs.export import csv_text
 
@@ -52,6 +55,8 @@ SAMPLE_RATE = 12_000  # Hz: the highest partial of the highest note is 5.9 kHz
 ROLL_SIZE, ROLL_AXES, ROLL_DPI = (5.0, 2.5), (0.065, 0.1, 0.922, 0.875), 140  # inches; shares; note names are legible
 IN_SDF = 100  # of the tutor's best molecules
 THIS = "this page"
+OUR_C, PAPER_C = 2.0, 0.5  # temperature of the melodies
+CURVE_POINTS = 150
 
 Molecule = dict[str, Any]  # a string, why it is no molecule ("" if it is one), and its metrics
 
@@ -93,12 +98,10 @@ class Settings:
         for option, seconds in (("--seconds", self.seconds), ("--molecule-seconds", self.molecule_seconds)):
             if seconds is not None and not 0 < seconds < math.inf:
                 raise ValueError(f"{option} must be above 0, not {seconds:g}.")
-        for option, n in (("--n", self.n), ("--n-molecules", self.n_molecules)):
-            if n is not None and n < 2:
-                raise ValueError(f"{option} must be at least 2, so that there are standard errors, not {n}.")
-        for option, value in (("--seed", self.seed), ("--workers", self.workers)):
-            if value is not None and value < 0:
-                raise ValueError(f"{option} must not be negative, as {value} is.")
+        least = {"n": 2, "n_molecules": 2, "seed": 0, "workers": 0}  # two, so that there are standard errors
+        for name, value in ((name, getattr(self, name)) for name in least):
+            if value is not None and value < least[name]:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least {least[name]}, not {value}.")
         if not 0 <= self.min_distinct <= 1:
             raise ValueError(f"--min-distinct is a share, 0 to 1, not {self.min_distinct:g}.")
 
@@ -106,21 +109,6 @@ class Settings:
     def parts(self) -> tuple[str, ...]:
         """The PARTS that are wanted."""
         return PARTS if self.only is None else (self.only,)
-
-    @property
-    def c(self) -> float:
-        """Temperature of the melodies: the environment's default, or the paper's."""
-        return 0.5 if self.paper else 2.0
-
-    @property
-    def gamma(self) -> float:
-        """Discount of the melodies: the agents' default, or the paper's."""
-        return 0.5 if self.paper else 1.0
-
-    @property
-    def lam(self) -> float | None:
-        """None, the agent's default, or the paper's one-step targets: with the default, c = .5 ends in one loop."""
-        return 0.0 if self.paper else None
 
     @property
     def seconds_of_molecules(self) -> float:
@@ -131,11 +119,6 @@ class Settings:
     def evaluated_molecules(self) -> int:
         """Molecules of an evaluation: fewer than melodies, unless given."""
         return max(2, self.n // MOLECULE_COST) if self.n_molecules is None else self.n_molecules
-
-    @property
-    def scoring_workers(self) -> int:
-        """Scoring processes: one for each core; none on a single core, which this process fills itself."""
-        return scoring_processes() if self.workers is None else self.workers
 
     @property
     def command(self) -> str:
@@ -161,11 +144,13 @@ def demonstrate(settings: Settings) -> None:
     # bad priors and an unusable folder are errors before the work
     parts = {name: (Melodies if name == "melodies" else Molecules)(settings) for name in settings.parts}
     settings.out.mkdir(parents=True, exist_ok=True)
+    packages = ["torch", "numpy", "gymnasium", "stable-baselines3", "numba", *["rdkit"] * ("molecules" in parts)]
+    versions = {"seqtutor": installed("seqtutor") or __version__, "python": platform.python_version()}
     results: dict[str, Any] = {
         "commands": commands(settings),
         "settings": {**asdict(settings), "out": str(settings.out)},
         **{name: part.run() for name, part in parts.items()},
-        "versions": versions(settings),
+        "versions": {**versions, **{name: installed(name) for name in packages}},
     }
     results["wall_seconds"] = time.perf_counter() - begin  # without writing the files, a few seconds
     results = finite(results)
@@ -200,14 +185,6 @@ def commands(settings: Settings) -> dict[str, str]:
     return lines
 
 
-def versions(settings: Settings) -> dict[str, str | None]:
-    """List the versions of the packages that the demonstration uses."""
-    names = ["torch", "numpy", "gymnasium", "stable-baselines3", "numba"]
-    names += ["rdkit"] if "molecules" in settings.parts else []
-    packages = {name: installed(name) for name in names}
-    return {"seqtutor": installed("seqtutor") or __version__, "python": platform.python_version(), **packages}
-
-
 def write_files(out: Path, results: Mapping[str, Any], parts: Mapping[str, Melodies | Molecules]) -> None:
     """Write all files into `out`. They are made in a folder within it, then moved: Ctrl-C leaves no half of one."""
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=out) as folder:
@@ -226,6 +203,75 @@ def write_files(out: Path, results: Mapping[str, Any], parts: Mapping[str, Melod
             os.replace(path, target)
 
 
+def fine_tune(
+    agent: PsiLearning, seconds: float, min_distinct: float = 0.0, clock: Callable[[], float] = time.process_time
+) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """Learn for `seconds` of the clock, until sequences begin to repeat, or until Ctrl-C.
+
+    Returns facts about the training, and the learning curve.
+    """
+    budget = SecondsBudget(seconds, clock)
+    recorder = LearningCurve(budget, min_distinct)
+    interrupted = False
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            agent.learn(NO_LIMIT, callback=[budget, recorder])
+        except KeyboardInterrupt:
+            interrupted = True
+            early = f"Interrupted after {budget.spent:.0f} of {seconds:g} s"
+            print(f"{early}; the report is about what was learned so far.", file=sys.stderr)
+    messages = [str(warning.message) for warning in caught]
+    for message in messages:
+        print(f"Note: {message}", file=sys.stderr)
+    facts: dict[str, Any] = {"seconds": budget.spent, "timesteps": agent.num_timesteps, "rounds": agent.rounds}
+    facts |= {"asked_seconds": seconds, "n_envs": agent.n_envs}
+    facts |= {"interrupted": interrupted, "repeating": recorder.repeating, "warnings": messages}
+    return facts, recorder.points
+
+
+class LearningCurve(BaseCallback):
+    """Record the training metrics (`SequenceAgent.training_figures`), with a progress bar in seconds.
+
+    Args:
+        budget: ends the learning; listed before this callback, so that its seconds are up to date.
+        min_distinct: the learning ends early if a smaller share of the newest sequences is distinct.
+    """
+
+    def __init__(self, budget: SecondsBudget, min_distinct: float = 0.0) -> None:
+        super().__init__()
+        self.budget, self.min_distinct = budget, min_distinct
+        self.repeating = False
+        self.points: list[dict[str, float]] = []
+
+    def _on_training_start(self) -> None:
+        self.bar = tqdm(
+            total=self.budget.seconds,
+            desc="Psi-learning",
+            bar_format="{desc} {percentage:3.0f}%|{bar:24}| {n:.0f} of {total:.0f} s{postfix}",
+        )
+
+    def _on_step(self) -> bool:
+        spent = self.budget.spent
+        if spent - (self.points[-1]["seconds"] if self.points else 0.0) >= self.budget.seconds / CURVE_POINTS:
+            self._record()
+            self.repeating = self.points[-1]["distinct"] < self.min_distinct
+        self.bar.update(min(spent, self.budget.seconds) - self.bar.n)
+        return not self.repeating
+
+    def _on_training_end(self) -> None:
+        if not self.points or self.points[-1]["seconds"] < self.budget.spent:
+            self._record()
+        self.bar.close()
+
+    def _record(self) -> None:
+        agent: Any = self.model
+        found = agent.training_figures()
+        self.points.append({"seconds": self.budget.spent, "timesteps": agent.num_timesteps, **found})
+        text = f"J {found['j']:.1f}, return {found['task_return']:.3g}, KL {found['kl']:.1f}"
+        self.bar.set_postfix_str(text, refresh=False)
+
+
 class Melodies:
     """The shipped note RNN, and what Psi-learning makes of it under the nine rules.
 
@@ -234,9 +280,10 @@ class Melodies:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.keywords: dict[str, Any] = {"c": settings.c, "prior": settings.prior}
-        options: dict[str, Any] = {"gamma": settings.gamma, "lam": settings.lam, "env_kwargs": self.keywords}
-        self.agent = PsiLearning(MELODY, seed=settings.seed, **options)
+        self.keywords: dict[str, Any] = {"c": PAPER_C if settings.paper else OUR_C, "prior": settings.prior}
+        # with the agent's default lam, the paper's c = .5 ends in one loop
+        options: dict[str, Any] = {"gamma": 0.5, "lam": 0.0} if settings.paper else {}
+        self.agent = PsiLearning(MELODY, seed=settings.seed, env_kwargs=self.keywords, **options)
 
     def run(self) -> dict[str, Any]:
         """Evaluate the prior, learn, evaluate the tutor; returns all results."""
@@ -249,7 +296,7 @@ class Melodies:
         after = evaluate(self.agent, MELODY, settings.n, settings.seed, **self.keywords)
         return {
             "n": settings.n,
-            "c": settings.c,
+            "c": self.agent.c,
             "agent": _describe_agent(self.agent),
             "training": training,
             "metrics": {"prior": before, "tutor": after, "paper_psi": PAPER_TABLE_1["Psi"]},
@@ -291,7 +338,9 @@ class Molecules:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        keywords: dict[str, Any] = {"prior": settings.molecule_prior, "workers": settings.scoring_workers}
+        # a process for each core; none on a single core, which this process fills itself
+        self.workers = scoring_processes() if settings.workers is None else settings.workers
+        keywords: dict[str, Any] = {"prior": settings.molecule_prior, "workers": self.workers}
         self.agent = PsiLearning(SMILES, seed=settings.seed, env_kwargs=keywords)
         self.molecules: dict[str, list[Molecule]] = {}
 
@@ -314,11 +363,14 @@ class Molecules:
         return {
             "n": n,
             "c": agent.c,
-            "workers": settings.scoring_workers,
+            "workers": self.workers,
             "agent": _describe_agent(agent),
             "training": training,
             "metrics": {"prior": before, "tutor": after},
-            "not_valid": {writer: count_reasons(some) for writer, some in self.molecules.items()},
+            "not_valid": {
+                writer: dict(Counter(one["reason"] for one in some if one["reason"]).most_common())
+                for writer, some in self.molecules.items()
+            },
             "distinct": len(ranked),
             "shown": {
                 "top": ranked[:SHOWN],
@@ -379,11 +431,6 @@ def take_middle(ranked: Sequence[Molecule], n: int) -> list[Molecule]:
     """Return the n in the middle."""
     start = max(0, (len(ranked) - n) // 2)
     return list(ranked[start : start + n])
-
-
-def count_reasons(molecules: Sequence[Molecule]) -> dict[str, int]:
-    """Count why strings are no molecules, by reason."""
-    return dict(Counter(molecule["reason"] for molecule in molecules if molecule["reason"]).most_common())
 
 
 def count_distributions(writers: Mapping[str, Sequence[Molecule]]) -> dict[str, Any]:

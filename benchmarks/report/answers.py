@@ -7,21 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from benchmarks.report import metrics
-from benchmarks.report.data import Arm, Task, gaps_over_tasks
+from benchmarks.report.data import Arm, Task, curve_points, gaps_over_tasks
 from benchmarks.report.metrics import Metric
-from benchmarks.report.tables import FEW_TASKS, best_of
 from benchmarks.report.statistics import apart, interval, mean
+from benchmarks.report.tables import FEW_TASKS, best_of
 from seqtutor_envs.melody.metrics import PAPER_TABLE_1
 
 SOME = 2  # rivals that a sentence names
 NEAR = 0.9  # of the way from the prior's J to the best one that counts as nearly there
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3g}".replace("-", "−")
 
 
 def _name_some(texts: Sequence[str]) -> str:
@@ -33,52 +28,43 @@ def who_wins(tasks: Sequence[Task]) -> str:
     """Say whose J is highest and apart from all others', by task."""
     if not tasks:
         return "No experiment has finished yet."
+    found = {task.name: _rank(task) for task in tasks}
     if len(tasks) == 1:
-        return _winner(tasks[0])
+        return found[tasks[0].name][1]
     if len(tasks) <= FEW_TASKS:
-        return "\n".join(f"{task.name}: {_winner(task)}" for task in tasks)
-    won: dict[str, list[str]] = {}
-    for task in tasks:
-        if (label := _rank(task)[1]) is not None:
-            won.setdefault(label, []).append(task.name)
-    counted = sum(map(len, won.values()))
-    if not counted:
+        return "\n".join(f"{name}: {text}" for name, (_, text) in found.items())
+    won = pd.Series({name: label for name, (label, _) in found.items() if label is not None}, dtype=object)
+    if won.empty:
         return f"On none of {len(tasks)} tasks is one agent’s J apart from all others’."
-    ranked = sorted(won.items(), key=lambda one: -len(one[1]))
     names = [
-        f"{label} on {len(some)}" + (f" ({', '.join(some)})" if len(some) <= 2 * FEW_TASKS else "")
-        for label, some in ranked
+        f"{label} on {n}" + (f" ({', '.join(won.index[won == label])})" if n <= 2 * FEW_TASKS else "")
+        for label, n in won.value_counts().items()
     ]
-    rest = f" On {len(tasks) - counted} none is." if counted < len(tasks) else ""
-    return f"One agent’s J is apart from all others’ on {counted} of {len(tasks)} tasks: {'; '.join(names)}.{rest}"
+    rest = f" On {len(tasks) - len(won)} none is." if len(won) < len(tasks) else ""
+    return f"One agent’s J is apart from all others’ on {len(won)} of {len(tasks)} tasks: {'; '.join(names)}.{rest}"
 
 
-def _rank(task: Task) -> tuple[Metric, str | None, list[Arm]]:
-    """Return what agents are ranked by, the label that wins (None if none does), and all arms that have the metric."""
+def _rank(task: Task) -> tuple[str | None, str]:
+    """Return the label whose J (else return) is apart from all others' as the best, and a sentence about it."""
     metric = metrics.J if task.has("j") else task.return_metric
     known = [arm for arm in task.arms if len(arm.values(metric.key))]
+    if not known:
+        return None, f"{metric.title} is not known for any agent."
     best = best_of(metric, [arm.compared_interval(metric.key) for arm in known])
-    ranked = sorted(known, key=lambda arm: -arm.interval(metric.key).value)
-    return metric, None if best is None else known[best].label, ranked
-
-
-def _winner(task: Task) -> str:
-    metric, label, ranked = _rank(task)
-    texts = {arm.label: f"{arm.label} {metric.format_interval(arm.interval(metric.key))}" for arm in ranked}
+    texts = {arm.label: metric.format_interval(arm.interval(metric.key)) for arm in known}
     unknown = [arm.label for arm in task.arms if arm.label not in texts]
     rest = f" Unknown for {', '.join(unknown)}." if unknown else ""
-    if not ranked:
-        return f"{metric.title} is not known for any agent."
-    first, *others = ranked
-    value = f"{metric.title}, {metric.format_interval(first.interval(metric.key))}"
+    first, *others = sorted(known, key=lambda arm: -arm.interval(metric.key).value)
+    rivals = [f"{arm.label} {texts[arm.label]}" for arm in others]
     if not others:
-        return f"Only one agent has a {metric.title}: {texts[first.label]}.{rest}"
-    if label is not None:
+        return None, f"Only one agent has a {metric.title}: {first.label} {texts[first.label]}.{rest}"
+    value = f"{first.label} has the highest {metric.title}, {texts[first.label]}"
+    if best is not None:
         value += f" over {n} runs" if (n := first.interval(metric.key).n) > 1 else ""
-        return f"{label} has the highest {value}, apart from all others’; next {texts[others[0].label]}.{rest}"
+        return known[best].label, f"{value}, apart from all others’; next {rivals[0]}.{rest}"
     own = first.compared_interval(metric.key)
-    rivals = [texts[one.label] for one in others if not apart(own, one.compared_interval(metric.key))]
-    return f"No clear winner: {first.label} has the highest {value}, but not apart from {_name_some(rivals)}.{rest}"
+    near = [text for text, arm in zip(rivals, others) if not apart(own, arm.compared_interval(metric.key))]
+    return None, f"No clear winner: {value}, but not apart from {_name_some(near)}.{rest}"
 
 
 def how_far(tasks: Sequence[Task]) -> str:
@@ -108,10 +94,17 @@ def _fastest(task: Task) -> str:
     if goal is None:
         return "J is not known while learning."
     unit = "tokens" if task.clock == "timesteps" else "s"
-    reached = {arm.label: _crossings(arm, goal, task.clock) for arm in task.arms if arm.learns and arm.curves}
+    reached = {}  # label -> by run the tokens or seconds after which J is first at the goal; NaN if it never is
+    for arm in (arm for arm in task.arms if arm.learns and arm.curves):
+        points = [curve_points(curve, "j", task.clock) for curve in arm.curves]
+        reached[arm.label] = np.array([next((x for x, j in one.tolist() if j >= goal), math.nan) for one in points])
     some = [label for label, places in reached.items() if np.isfinite(places).any()]
     some.sort(key=lambda label: (-np.isfinite(reached[label]).mean(), np.nanmean(reached[label])))  # most, soonest
-    texts = [_reached(label, reached[label], unit) for label in some]
+    texts = []
+    for label in some:
+        places, count = reached[label], int(np.isfinite(reached[label]).sum())
+        mean_place = f"{label} after {places.mean():,.0f} {unit}" + " on average" * (len(places) > 1)
+        texts.append(mean_place if count == len(places) else f"{label} in {count} of {len(places)} runs")
     never = [label for label in reached if label not in some]
     texts += [f"no run of {' or '.join(never) if len(never) <= FEW_TASKS else f'the other {len(never)}'}"] * bool(never)
     level = f"{goal:.1f}".replace("-", "−")
@@ -127,25 +120,6 @@ def _near_best(task: Task) -> float | None:
         return None
     low = float(np.median(starts)) if task.prior is None else task.prior.interval("j").value
     return low + NEAR * (max(ends) - low)
-
-
-def _crossings(arm: Arm, goal: float, clock: str) -> NDArray[np.float64]:
-    """Return the tokens or seconds after which each run's J is first at the goal; NaN if it never is."""
-    points = [curve_points(curve, "j", clock) for curve in arm.curves]
-    return np.array([next((place for place, j in one.tolist() if j >= goal), math.nan) for one in points])
-
-
-def _reached(label: str, places: NDArray[np.float64], unit: str) -> str:
-    count = int(np.isfinite(places).sum())
-    if count < len(places):
-        return f"{label} in {count} of {len(places)} runs"
-    return f"{label} after {places.mean():,.0f} {unit}" + (" on average" if len(places) > 1 else "")
-
-
-def curve_points(curve: pd.DataFrame, key: str, clock: str) -> NDArray[np.float64]:
-    """Return the known points of a metric's curve [K, 2]: tokens or seconds, and value."""
-    known = curve[[clock, key]].dropna() if {clock, key} <= set(curve) else pd.DataFrame()
-    return known.to_numpy(dtype=np.float64).reshape(-1, 2)
 
 
 def what_return_costs(lines: Mapping[str, list[Arm]], metric: Metric) -> str:
@@ -164,11 +138,12 @@ def which_terms(task: Task, terms: Sequence[Metric]) -> str:
     if prior is None or not paid:
         return "Means of each term, with intervals."
     best = max(paid, key=lambda arm: arm.interval("task_return").value)
-    gains = {one.title: best.interval(one.key).value - prior.interval(one.key).value for one in terms}
-    first = max(gains, key=lambda title: np.nan_to_num(gains[title], nan=-math.inf))
-    total = best.interval("task_return").value - prior.interval("task_return").value
-    earns = f"{best.label} has the highest return: {_signed(total)} compared with the prior."
-    return f"{earns} The term that gains most is “{first}” ({_signed(gains[first])})."
+    titles = {one.key: one.title for one in terms}
+    gains = {key: best.interval(key).value - prior.interval(key).value for key in ("task_return", *titles)}
+    texts = {key: f"{gain:+.3g}".replace("-", "−") for key, gain in gains.items()}
+    first = max(titles, key=lambda key: np.nan_to_num(gains[key], nan=-math.inf))
+    earns = f"{best.label} has the highest return: {texts['task_return']} compared with the prior."
+    return f"{earns} The term that gains most is “{titles[first]}” ({texts[first]})."
 
 
 def beside_the_paper(task: Task) -> str:

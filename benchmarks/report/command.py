@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from benchmarks.suites import RESULTS, find_suite
-from seqtutor_envs.files import write_atomically
+from seqtutor_envs.files import replacing, write_atomically
+
+if TYPE_CHECKING:
+    from benchmarks.report.data import Results
+
+OBJECTS = ("experiment", "samples")  # columns of `Results.runs` that hold Python objects
+NO_PYARROW = "Parquet needs pyarrow: pip install pyarrow, or write --csv."
 
 
 def report(
@@ -34,7 +40,8 @@ def report(
         parquet: the same as Parquet (pip install pyarrow).
         pictures: the plots as PNG files.
     """
-    from benchmarks.report.data import load_results, suite_of_folder  # pandas is slow to import
+    from benchmarks.report import render  # pandas and matplotlib are slow to import
+    from benchmarks.report.data import load_results, suite_of_folder
 
     if not suite and out is None:
         raise ValueError("Name a suite, or a folder of results by --out.")
@@ -44,30 +51,39 @@ def report(
     for note in results.notes:
         print(note, file=sys.stderr)
     if not results.results and not results.failures:
-        if not suite:
-            raise FileNotFoundError(f"No results in {folder}: `python -m benchmarks run SUITE --out {folder}`.")
+        what, again = (f" of {found.name}", suite) if suite else ("", "SUITE")
         given = f" --out {out}" if out else ""
-        raise FileNotFoundError(f"No results of {found.name} in {folder}: `python -m benchmarks run {suite}{given}`.")
-    target, contents = to or folder, dict[str, bytes]()
+        raise FileNotFoundError(f"No results{what} in {folder}: `python -m benchmarks run {again}{given}`.")
+    contents = dict[str, bytes]()
     if html or not (markdown or csv or parquet or pictures):
-        from benchmarks.report.render import render_page
-
-        contents["report.html"] = render_page(results).encode()
+        contents["report.html"] = render.render_page(results).encode()
     if markdown:
-        from benchmarks.report.markdown import render_markdown
-
-        contents["report.md"] = render_markdown(results).encode()
+        contents["report.md"] = render.render_markdown(results).encode()
     if pictures:
-        from benchmarks.report.render import render_pictures
-
-        contents |= {f"{name}.png": content for name, content in render_pictures(results).items()}
+        contents |= {f"{name}.png": content for name, content in render.render_pictures(results).items()}
+    target = to or folder
     for name, content in contents.items():
         write_atomically(target / name, content)
         print(target / name)
-    if csv or parquet:
-        from benchmarks.report import export
+    for name in (name for name, wanted in (("csv", csv), ("parquet", parquet)) if wanted):
+        export(results, target / f"results.{name}")
+        print(target / f"results.{name}")
 
-        for name, wanted, write in (("csv", csv, export.write_csv), ("parquet", parquet, export.write_parquet)):
-            if wanted:
-                write(results, target / f"results.{name}")
-                print(target / f"results.{name}")
+
+def export(results: Results, path: Path) -> None:
+    """Write `results.csv` or `results.parquet`, a row for each experiment, and beside it the learning curves.
+
+    Raises ImportError with one line if Parquet is wanted and pyarrow is not installed.
+    """
+    curves = path.with_name(f"{path.stem}-curves{path.suffix}")
+    for target, frame in ((path, results.runs.drop(columns=list(OBJECTS), errors="ignore")), (curves, results.curves)):
+        if path.suffix == ".csv":
+            write_atomically(target, frame.to_csv(index=False, lineterminator="\n").encode())
+            continue
+        # whole numbers would give a metric another type from one suite to the next
+        numeric = [name for name in frame if str(name).startswith(("metrics.", "time."))]
+        try:
+            with replacing(target) as temporary:
+                frame.astype(dict.fromkeys(numeric, float)).to_parquet(temporary, engine="pyarrow", index=False)
+        except ImportError:
+            raise ImportError(NO_PYARROW) from None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.runner import results as files
 from benchmarks.experiment import Experiment
 from benchmarks.report.metrics import RETURN, SCORE, Metric
-from benchmarks.report.names import describe_differences, short_task_names
 from benchmarks.report.statistics import Interval, interval, mean
+from benchmarks.runner import results as files
 from benchmarks.suites import Suite
 
 Scores = NDArray[np.float64]  # [runs]
 NO_KL = 1e-3  # nats; an agent that does not learn and is no further from the prior than this is the prior
-NUMBERS = {"timesteps": "timesteps", "learning_cpu": "time.learning_cpu", "learning_wall": "time.learning_wall"}
-OBJECTS = ("experiment", "samples")  # columns of `runs` that hold Python objects; they are not exported
 
 
 @dataclass(frozen=True)
@@ -58,10 +55,9 @@ class Results:
     @cached_property
     def runs(self) -> pd.DataFrame:
         """One row for each result, in the suite's order, labelled as the suite labels it now."""
-        place = {one.id: (k, one) for k, one in enumerate(self.experiments)}
-        unknown = len(place)
-        ordered = sorted(self.results, key=lambda one: place.get(one["id"], (unknown,))[0])
-        rows = [run_row(place[one["id"]][1] if one["id"] in place else _experiment(one), one) for one in ordered]
+        known = {one.id: (k, one) for k, one in enumerate(self.experiments)}
+        found = [(*known.get(one["id"], (len(known), Experiment.of(one["experiment"]))), one) for one in self.results]
+        rows = [run_row(experiment, one) for _, experiment, one in sorted(found, key=lambda row: row[0])]
         return pd.DataFrame(rows, dtype=object)  # as objects, so that whole numbers stay whole beside missing ones
 
     @cached_property
@@ -148,10 +144,9 @@ class Arm:
 
     @cached_property
     def numbers(self) -> pd.DataFrame:
-        """Metrics and costs by seed; NaN where a run has no finite number."""
-        names = {column: key for key, column in NUMBERS.items()}
-        names |= {name: name.removeprefix("metrics.") for name in map(str, self.runs) if name.startswith("metrics.")}
-        frame = self.runs.set_index("seed")[[name for name in names if name in self.runs]].rename(columns=names)
+        """Metrics and times by seed; NaN where a run has no finite number."""
+        columns = [name for name in map(str, self.runs) if name.startswith(("timesteps", "metrics.", "time."))]
+        frame = self.runs.set_index("seed")[columns].rename(columns=lambda name: name.partition(".")[2] or name)
         frame = frame.apply(pd.to_numeric, errors="coerce").astype(float)
         return frame.where(np.isfinite(frame))
 
@@ -180,14 +175,10 @@ class Task:
         return any(len(arm.values(key)) for arm in self.arms)
 
     @cached_property
-    def is_melody(self) -> bool:
-        """Whether results hold the metrics of melodies."""
-        return self.has("excessively_repeated")
-
-    @cached_property
-    def is_molecule(self) -> bool:
-        """Whether results hold the metrics of molecules."""
-        return self.has("internal_diversity_1") or self.has("mean_qed")
+    def domain(self) -> str:
+        """The kind of task by the metrics that its results hold: "melody", "molecule", or "" for others."""
+        keys = {"excessively_repeated": "melody", "internal_diversity_1": "molecule", "mean_qed": "molecule"}
+        return next((name for key, name in keys.items() if self.has(key)), "")
 
     @cached_property
     def is_exact(self) -> bool:
@@ -195,15 +186,9 @@ class Task:
         return self.has("gap")
 
     @property
-    def domain(self) -> str:
-        """The kind of task, followed by a blank; "" if it is unknown."""
-        kinds = {"melody ": self.is_melody, "molecule ": self.is_molecule, "exact ": self.is_exact}
-        return next((name for name, known in kinds.items() if known), "")
-
-    @property
     def return_metric(self) -> Metric:
         """R as this domain calls and formats it."""
-        return SCORE if self.is_molecule else RETURN
+        return SCORE if self.domain == "molecule" else RETURN
 
     @cached_property
     def prior(self) -> Arm | None:
@@ -237,26 +222,23 @@ def gaps_over_tasks(tasks: Sequence[Task]) -> tuple[list[Gaps], list[str]]:
     """Collect the gaps of every label that has one in every exact task, and name the labels that have not."""
     exact = [task for task in tasks if task.is_exact]
     zeros = {task.name: float(task.prior.values("gap").mean()) for task in exact if task.prior is not None}
-    labels = dict.fromkeys(arm.label for task in exact for arm in task.arms)
-    made = []
-    for label in labels:
+    known = len(zeros) == len(exact) and all(zeros.values())
+    made, absent = [], []
+    for label in dict.fromkeys(arm.label for task in exact for arm in task.arms):
         own = [arm for task in exact for arm in task.arms if arm.label == label and len(arm.values("gap"))]
+        gaps = [np.asarray(arm.values("gap"), np.float64) for arm in own]
+        closed = [1 - gap / zeros[arm.task] for gap, arm in zip(gaps, own)] if known else None
         if len(own) == len(exact):
-            gaps = [np.asarray(arm.values("gap"), dtype=np.float64) for arm in own]
-            known = len(zeros) == len(exact) and all(zeros.values())
-            closed: list[Scores] | None = None
-            if known:
-                closed = [1 - gap / zeros[arm.task] for gap, arm in zip(gaps, own)]
             made.append(Gaps(label, gaps, any(arm.learns for arm in own), closed))
-    return made, [label for label in labels if label not in {one.label for one in made}]
+        else:
+            absent.append(label)
+    return made, absent
 
 
 @lru_cache(maxsize=100_000)  # tables, plots and answers ask for the same ones
 def mean_interval(values: tuple[float, ...]) -> Interval:
     """Compute the mean with its 95% interval: NaN ends for one value, all NaN for none."""
-    if not values:
-        return Interval(math.nan, math.nan, math.nan, 0)
-    return interval(mean, [np.array(values)])
+    return interval(mean, [np.array(values)]) if values else Interval(math.nan, math.nan, math.nan, 0)
 
 
 def point_if_fixed(found: Interval, learns: bool) -> Interval:
@@ -278,7 +260,13 @@ def pair_by_seed(x: Arm, y: Arm, key: str) -> tuple[Scores, Scores]:
     elif not y.learns and len(right) == 1:
         right = pd.Series(right.iloc[0], index=left.index)
     common = left.index.intersection(right.index).sort_values()
-    return np.asarray(left[common], dtype=np.float64), np.asarray(right[common], dtype=np.float64)
+    return np.asarray(left[common], np.float64), np.asarray(right[common], np.float64)
+
+
+def curve_points(curve: pd.DataFrame, key: str, clock: str) -> Scores:
+    """Return the known points of a metric's curve [K, 2]: tokens or seconds, and value."""
+    known = curve[[clock, key]].dropna() if {clock, key} <= set(curve) else pd.DataFrame()
+    return known.to_numpy(dtype=np.float64).reshape(-1, 2)
 
 
 def fronts(tasks: Sequence[Task]) -> dict[str, dict[str, list[Arm]]]:
@@ -286,49 +274,39 @@ def fronts(tasks: Sequence[Task]) -> dict[str, dict[str, list[Arm]]]:
 
     Only labels with two temperatures or more are kept, and not the prior, whose KL is 0 at every c.
     """
-    found: dict[str, dict[str, dict[float, Arm]]] = {}
+    found: dict[tuple[str, str], dict[float, Arm]] = {}
     for arm in (arm for task in tasks for arm in task.arms):
         if arm.c is not None and len(arm.values("kl")) and len(arm.values("task_return")):
-            found.setdefault(_without_c(arm), {}).setdefault(arm.label, {})[arm.c] = arm
-    kept = {
-        where: {
-            label: [by_c[c] for c in sorted(by_c)]
-            for label, by_c in lines.items()
-            if len(by_c) > 1 and not all(arm.is_prior for arm in by_c.values())
-        }
-        for where, lines in found.items()
-    }
-    return {where: lines for where, lines in kept.items() if lines}
-
-
-def _without_c(arm: Arm) -> str:
-    one = arm.experiments[0]
-    rest = [f"{name}={json.dumps(value)}" for name, value in sorted(one.env_kwargs.items()) if name != "c"]
-    return one.env + (f" ({', '.join(rest)})" if rest else "")
+            one = arm.experiments[0]
+            rest = [f"{name}={json.dumps(value)}" for name, value in sorted(one.env_kwargs.items()) if name != "c"]
+            where = one.env + (f" ({', '.join(rest)})" if rest else "")
+            found.setdefault((where, arm.label), {})[arm.c] = arm
+    lines: dict[str, dict[str, list[Arm]]] = {}
+    for (where, label), by_c in found.items():
+        if len(by_c) > 1 and not all(arm.is_prior for arm in by_c.values()):
+            lines.setdefault(where, {})[label] = [by_c[c] for c in sorted(by_c)]
+    return lines
 
 
 def load_results(suite: Suite, folder: Path, source: str = "") -> Results:
     """Read the suite's result files in a folder; damaged files are left out with a note."""
-    done: list[dict[str, Any]] = []
-    failures: list[dict[str, Any]] = []
+    found = Results(suite.name, suite.question, suite.experiments, [], source=source)
     missing: list[Experiment] = []
-    notes: list[str] = []
     for one in suite.experiments:
-        found = None
-        for path, kind in ((files.result_path(folder, one), done), (files.failure_path(folder, one), failures)):
+        paths = (files.result_path(folder, one), found.results), (files.failure_path(folder, one), found.failures)
+        for path, kind in paths:
             try:
-                found = files.read(path, one)
-                kind.append(found)
+                kind.append(files.read(path, one))
                 break
             except FileNotFoundError:
                 continue
             except files.Damaged as error:
-                notes.append(f"{error}: left out; `run` repeats it.")
-        if found is None:
+                found.notes.append(f"{error}: left out; `run` repeats it.")
+        else:
             missing.append(one)
     if others := files.find_other_files(folder, suite.experiments):
-        notes.append(f"{len(others)} result files in {folder} are not of this suite's experiments: left out.")
-    return Results(suite.name, suite.question, suite.experiments, done, failures, tuple(missing), notes, source)
+        found.notes.append(f"{len(others)} result files in {folder} are not of this suite's experiments: left out.")
+    return replace(found, missing=tuple(missing))
 
 
 def suite_of_folder(folder: Path) -> Suite:
@@ -339,22 +317,67 @@ def suite_of_folder(folder: Path) -> Suite:
             content = files.read(path)
         except files.Damaged:
             continue  # `load_results` notes it
-        found.setdefault(content["id"], _experiment(content))
+        found.setdefault(content["id"], Experiment.of(content["experiment"]))
     return Suite(folder.resolve().name, "", tuple(found.values()))
-
-
-def _experiment(content: Mapping[str, Any]) -> Experiment:
-    return Experiment.of(content["experiment"])
 
 
 def run_row(one: Experiment, result: Mapping[str, Any]) -> dict[str, Any]:
     """Flatten a result into a row of `Results.runs`."""
     row = {"id": one.id, "task": one.task, "label": one.name, "seed": one.seed, "env": one.env, "agent": one.agent}
-    row |= {"env_kwargs": json.dumps(one.env_kwargs, sort_keys=True)}
-    row |= {"agent_kwargs": json.dumps(one.agent_kwargs, sort_keys=True)}
+    row |= {name: json.dumps(getattr(one, name), sort_keys=True) for name in ("env_kwargs", "agent_kwargs")}
     row |= {"steps": one.steps, "seconds": one.seconds, "n": one.n}
     row |= {name: result.get(name) for name in ("c", "timesteps", "peak_memory_mib")}
     for name in ("metrics", "time", "machine", "git", "versions"):
         row |= {f"{name}.{key}": value for key, value in (result.get(name) or {}).items()}
     row |= {"warnings": " | ".join(result.get("warnings") or ()), "finished": result.get("finished")}
     return row | {"experiment": one, "samples": result.get("samples")}
+
+
+def short_task_names(experiments: Iterable[Experiment]) -> dict[str, str]:
+    """Map each task to a name without what all tasks share, "c=0.5".
+
+    Tasks keep their names if they are named groups or of several environments. "task seed=0" is not a learning seed.
+    """
+    tasks = {one.task: one for one in experiments}
+    unchanged = {task: task for task in tasks}
+    if len(tasks) < 2 or any(one.group for one in tasks.values()) or len({one.env for one in tasks.values()}) > 1:
+        return unchanged
+    varied = varied_keys([one.env_kwargs for one in tasks.values()])
+    short = {task: ", ".join(_keyword(one.env_kwargs, name) for name in varied) for task, one in tasks.items()}
+    return short if len(set(short.values())) == len(tasks) else unchanged
+
+
+def shared_environments(experiments: Iterable[Experiment]) -> list[str]:
+    """List each environment with the keywords that all its tasks share."""
+    by_env: dict[str, list[Mapping[str, Any]]] = {}
+    for one in experiments:
+        by_env.setdefault(one.env, []).append(one.env_kwargs)
+    names = []
+    for env, keywords in by_env.items():
+        shared = sorted(set(keywords[0]) - set(varied_keys(keywords)))
+        names.append(env + f" ({', '.join(f'{name}={_value(keywords[0][name])}' for name in shared)})" * bool(shared))
+    return names
+
+
+def describe_differences(experiments: Sequence[Experiment]) -> list[str]:
+    """Describe how each of several configurations differs from the others, " (steps=1000)"; "" for a single one."""
+    flat: Any = [pd.json_normalize({**asdict(one), "seed": 0}).iloc[0].to_dict() for one in experiments]
+    varied = varied_keys(flat)
+    texts = [
+        ", ".join(f"{key.rpartition('.')[2]}={one[key]}" for key in varied if one.get(key) is not None) for one in flat
+    ]
+    return [f" ({text})" if text else "" for text in texts]
+
+
+def varied_keys(contents: Sequence[Mapping[str, Any]]) -> list[str]:
+    """List the keys whose values are not the same everywhere."""
+    keys = dict.fromkeys(key for one in contents for key in one)
+    return [key for key in keys if len({repr(one.get(key)) for one in contents}) > 1]
+
+
+def _keyword(keywords: Mapping[str, Any], name: str) -> str:
+    return f"{'task ' * (name == 'seed')}{name}={_value(keywords[name]) if name in keywords else 'default'}"
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from benchmarks.report.statistics import Interval
 
@@ -78,13 +80,17 @@ class Metric:
         error, digits = values.get(f"{self.key}_se") or 0.0, 2 if self.digits is None else self.digits
         return f"± {error:.{digits}f}" if error >= 0.5 * 10**-digits else ""
 
+    def rate(self, value: float) -> float:
+        """Return a number that is higher for a better value."""
+        return -abs(value) if self.better == "near 0" else -value if self.better == "lower" else value
+
     def is_as_good(self, value: float | None, other: float | None) -> bool:
         """Return whether `value` is at least as good as `other`, or within NEAR_ZERO. False for None and NaN."""
         if value is None or other is None:
             return False
         if self.better == "near 0":
             return abs(value) <= NEAR_ZERO
-        return value >= other if self.better == "higher" else value <= other
+        return self.rate(value) >= self.rate(other)
 
 
 J = Metric("j", "J", "the objective: E[R / c] − KL, in nats", "higher")
@@ -103,64 +109,13 @@ WALL = Metric("learning_wall", "Clock", "seconds of learning, wall clock", style
 COSTS = (TOKENS, CPU, WALL)
 WINS = Metric("", "Wins", percent=True, digits=0)
 
-TABLE_1 = (
-    Metric("excessively_repeated", "Excessively repeated", "steps that repeat a token too often", "lower", True,
-           short="Repeated"),
-    Metric("not_in_key", "Not in key", "steps that play a note outside C major", "lower", True),
-    Metric("starts_with_tonic", "Starts with tonic", "melodies that begin on middle C", "higher", True,
-           short="Tonic start"),
-    Metric("leaps_resolved", "Leaps resolved", "of leaps (a fifth or more) resolved or doubled", "higher", True),
-    Metric("unique_maximum", "Unique maximum", "melodies that touch their highest note once", "higher", True),
-    Metric("unique_minimum", "Unique minimum", "melodies that touch their lowest note once", "higher", True),
-    Metric("in_motif", "In a motif", "steps at which the last eight hold three or more pitches", "higher", True),
-    Metric("in_repeated_motif", "In a repeated motif", "steps at which such a motif is heard again", "higher", True),
-    Metric("autocorrelation_1", "Autocorrelation, lag 1", "similarity of neighbouring steps", "near 0"),
-    Metric("autocorrelation_2", "Autocorrelation, lag 2", "similarity of steps two apart", "near 0"),
-    Metric("autocorrelation_3", "Autocorrelation, lag 3", "similarity of steps three apart", "near 0"),
-)
-MELODY_TERMS = (
-    Metric("term_key", "Key", "−1 for a note outside C major", "higher"),
-    Metric("term_tonic", "Tonic", "+3 for middle C at the start and at the close, and for letting it ring", "higher"),
-    Metric("term_repetition", "Repetition", "−100 for a token repeated too often", "higher"),
-    Metric("term_autocorrelation", "Autocorrelation", "−3 |r| for each of three lags with |r| above .15", "higher"),
-    Metric("term_motif", "Motif", "+3 and more at steps whose last eight hold three or more pitches", "higher"),
-    Metric("term_repeated_motif", "Repeated motif", "+4 and more where such a motif is heard again", "higher"),
-    Metric("term_interval", "Interval", "rewards steps, thirds, fourths, fifths; punishes over an octave", "higher"),
-    Metric("term_leap", "Leap", "+5 for a leap resolved, −5 for one doubled", "higher"),
-    Metric("term_unique_extremes", "Unique extremes", "+3 each for a highest and a lowest note heard once", "higher"),
-)
-MOLECULE_TERMS = (
-    Metric("term_valid", "Valid", "RDKit reads it: one piece, carbon, usual elements, no radical", "higher", True),
-    Metric("term_qed", "Drug-likeness", "QED: size, polarity, rings … as in oral drugs", "higher", digits=3),
-    Metric("term_logp", "logP in range", "1 if logP, oil over water, is 1 to 4, else less", "higher", digits=3),
-    Metric("term_sa", "Easy to make", "by SA, hardness of synthesis: 1 up to SA 2, 0 at 6", "higher", digits=3),
-    Metric("term_ring", "Small rings", "1 if no ring has more than six atoms", "higher", digits=3),
-)
-MOLECULE_SETS = (
-    Metric("valid", "Valid", "strings that RDKit reads as a molecule", "higher", True),
-    Metric("unique", "Unique", "different molecules among the valid ones", "higher", True),
-    Metric("novelty", "Novel", "different molecules that are not in the training data", percent=True),
-    Metric("internal_diversity_1", "Internal diversity", "1 − mean similarity of two of them", "higher", digits=3,
-           short="Diversity"),
-    Metric("scaffold_diversity", "Scaffold diversity", "ring systems for each different molecule", "higher", digits=3),
-    Metric("filters", "Passes filters", "valid ones without groups that chemists avoid (MCF, PAINS)", "higher", True),
-)
-PROPERTY_MEANS = (
-    Metric("mean_qed", "QED", "drug-likeness, 0 to 1", "higher", digits=3),
-    Metric("mean_logp", "logP", "oil over water, as a power of ten", digits=2),
-    Metric("mean_sa", "SA", "hardness of synthesis, 1 easy to 10 hard", "lower", digits=2),
-    Metric("mean_mw", "MW", "molecular weight, in daltons", digits=1),
-    Metric("mean_ring_penalty", "Ring penalty", "atoms beyond six of the largest ring", "lower", digits=3),
+_groups = tomllib.loads(Path(__file__).with_name("metrics.toml").read_text(encoding="utf-8"))
+TABLE_1, MELODY_TERMS, MOLECULE_TERMS, MOLECULE_SETS, PROPERTY_MEANS, PROPERTIES = (
+    tuple(Metric(**row) for row in _groups[name])
+    for name in ("table_1", "melody_terms", "molecule_terms", "molecule_sets", "property_means", "properties")
 )
 DISTINCT_MEANS = tuple(
     replace(one, key=f"distinct_{one.key}", title=f"{one.title}, distinct", short=one.title) for one in PROPERTY_MEANS
-)
-# properties of one molecule: drawn as distributions, and listed under each molecule
-PROPERTIES = (
-    Metric("logp", "logP", "oil over water", digits=1),
-    Metric("sa", "SA", "hardness of synthesis", digits=1),
-    Metric("qed", "QED", "drug-likeness", digits=2),
-    Metric("mw", "MW", "weight in daltons", digits=0),
 )
 
 
@@ -170,8 +125,11 @@ def pick(metrics: tuple[Metric, ...], *keys: str) -> tuple[Metric, ...]:
     return tuple(known[key] for key in keys)
 
 
+TERMS = {"melody": MELODY_TERMS, "molecule": MOLECULE_TERMS}
 # what the main table of a suite shows of each domain
-MELODY_HEADLINE = pick(TABLE_1, "excessively_repeated", "starts_with_tonic", "leaps_resolved", "in_motif")
-MOLECULE_HEADLINE = pick(
-    (*MOLECULE_SETS, *DISTINCT_MEANS), "valid", "unique", "novelty", "distinct_mean_qed", "internal_diversity_1"
-)
+HEADLINES = {
+    "melody": pick(TABLE_1, "excessively_repeated", "starts_with_tonic", "leaps_resolved", "in_motif"),
+    "molecule": pick(
+        (*MOLECULE_SETS, *DISTINCT_MEANS), "valid", "unique", "novelty", "distinct_mean_qed", "internal_diversity_1"
+    ),
+}

@@ -1,9 +1,11 @@
-"""From results to self-contained HTML pages by Jinja2 templates; all text is escaped. Plots as PNG files."""
+"""From results to a self-contained HTML page, Markdown and PNG files; the text of both is in Jinja2 templates."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,29 +13,31 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.experiment import Experiment
-from benchmarks.report import overview
-from benchmarks.report.cards import Card, card_groups
-from benchmarks.report.data import Results
-from benchmarks.report.drawing import render_png, render_svg
-from benchmarks.report.piano_rolls import grids, piano_roll
-from benchmarks.report.sections import sections
-from benchmarks.report.style import assign_styles, css_variables
-from benchmarks.report.tables import ARROWS
+from benchmarks.report.data import Results, shared_environments
+from benchmarks.report.drawing import VARIABLES, assign_styles, render_png, render_svg
+from benchmarks.report.samples import card_groups
+from benchmarks.report.sections import make_sections
+from seqtutor_envs.melody.notes import HIGHEST_PITCH, LOWEST_PITCH, segments
+from seqtutor_envs.melody.render import C_MAJOR, render_ansi
 
 THREE_COLUMNS = ("terms", "learning")  # sections with three plots a row in their PNG file
+MOST_WARNINGS = 5
+NUMBER = re.compile(r"\d[\d,.]*")  # warnings that differ in numbers alone are one
 
 
 @cache
 def _environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
+        autoescape=lambda name: name != "suite.md.j2",  # which escapes what Markdown would interpret
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"svg": render_svg, "roll": piano_roll, "json": lambda value: json.dumps(value, ensure_ascii=False)}
-    made.globals |= {"arrows": ARROWS, "light": css_variables(False), "dark": css_variables(True)}
+    made.filters |= {"svg": render_svg, "segments": segments, "notes": render_ansi, "md": escape_markdown}
+    made.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+    made.globals |= {"arrows": {"higher": "↑", "lower": "↓", "near 0": "→ 0"}, "variables": VARIABLES}
+    made.globals |= {"c_major": C_MAJOR, "lowest": LOWEST_PITCH, "highest": HIGHEST_PITCH}
     return made
 
 
@@ -42,46 +46,106 @@ def render_template(name: str, **context: Any) -> str:
     return _environment().get_template(name).render(**context)
 
 
-def card_grids(cards: Iterable[Card]) -> str:
-    """Draw the lines behind all piano rolls of these cards."""
-    return grids(len(card.tokens) for card in cards if card.tokens)
+def escape_markdown(text: str) -> str:
+    """Escape what Markdown would interpret, and put the text on one line."""
+    return re.sub(r"([\\`*_\[\]|])", r"\\\1", " ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def render_page(results: Results) -> str:
-    """Render the report of a suite."""
+    """Render the report of a suite as a page."""
     looks = assign_styles(results.arms)
-    groups = card_groups(results.tasks, looks)
-    failures = [
-        {
-            "experiment": Experiment.of(one["experiment"]),
-            "reason": one.get("reason") or "No reason is known.",
-            "log": one.get("log") or "It printed nothing.",
-        }
-        for one in results.failures
-    ]
-    return render_template(
-        "suite.html.j2",
-        title=f"{results.name}: benchmark suite",
-        results=results,
-        counts=overview.counts(results),
-        notices=overview.notices(results),
-        facts=overview.facts(results),
-        definitions=overview.DEFINITIONS,
-        sections=sections(results, looks),
-        styles=looks,
-        card_groups=groups,
-        grids=card_grids(card for group in groups for row in group.rows for card in row),
-        failures=failures,
-    )
+    failures = [{**one, "experiment": Experiment.of(one["experiment"])} for one in results.failures]
+    context = {"card_groups": card_groups(results.tasks, looks), "failures": failures}
+    return render_template("suite.html.j2", title=f"{results.name}: benchmark suite", **_describe(results), **context)
+
+
+def render_markdown(results: Results) -> str:
+    """Render the report's text and tables in Markdown, with n and intervals; plots and sound are the page's."""
+    return re.sub(r"\n{3,}", "\n\n", render_template("suite.md.j2", **_describe(results))).strip() + "\n"
 
 
 def render_pictures(results: Results) -> dict[str, bytes]:
     """Draw the plots of each section that has any as a PNG file; returns name -> bytes."""
     looks = assign_styles(results.arms)
-    pictures = {}
-    for section in sections(results, looks):
-        plots = [plot for block in section.blocks for plot in block.plots]
-        if plots:
-            columns = 3 if section.anchor in THREE_COLUMNS else 2
-            pictures[section.anchor] = render_png(plots, looks, columns)
-    return pictures
+    sections = make_sections(results, looks)
+    plots = {one.anchor: [plot for block in one.blocks for plot in block.plots] for one in sections}
+    return {name: render_png(some, looks, 2 + (name in THREE_COLUMNS)) for name, some in plots.items() if some}
+
+
+def _describe(results: Results) -> dict[str, Any]:
+    """Return what both templates show."""
+    counts = {"done": len(results.results), "failed": len(results.failures), "missing": len(results.missing)}
+    looks = assign_styles(results.arms)
+    told = {"notices": list_notices(results), "facts": list_facts(results), "sections": make_sections(results, looks)}
+    return {"results": results, "counts": counts, "styles": looks, **told}
+
+
+def list_notices(results: Results) -> list[str]:
+    """List what is doubtful: failures, missing runs, code or machines that differ, warnings."""
+    lines, of = list(results.notes), len(results.experiments)
+    if results.failures:
+        lines.append(f"{len(results.failures)} of {of} experiments failed; the reasons are below.")
+    if results.missing:
+        lines.append(f"{len(results.missing)} of {of} experiments have not run: this report is about those that have.")
+    states = [state for one in results.results if (state := one.get("git"))]
+    commits = Counter(state["commit"][:7] for state in states)
+    if len(commits) > 1:
+        names = ", ".join(f"{commit} ({n})" for commit, n in commits.most_common())
+        lines.append(f"The results come from {len(commits)} commits: {names}. They may not be comparable.")
+    if dirty := sum(bool(state.get("dirty")) for state in states):
+        lines.append(f"{_number(dirty, 'result')} came from code that was changed since its commit.")
+    if (kinds := len(_machines(results.results))) > 1:
+        lines.append(f"The results come from {kinds} kinds of machine: seconds cannot be compared.")
+    return lines + list_warnings(results)
+
+
+def list_warnings(results: Results) -> list[str]:
+    """List the agents' warnings with the number of runs that warned, the most frequent first."""
+    found: dict[str, list[str]] = {}
+    for one in results.results:
+        for alike, text in {NUMBER.sub("#", text): text for text in one.get("warnings") or ()}.items():
+            found.setdefault(alike, []).append(text)
+    lines = []
+    for texts in sorted(found.values(), key=len, reverse=True)[:MOST_WARNINGS]:
+        differ = ", each with its own numbers" if len(set(texts)) > 1 else ""
+        lines.append(f"{_number(len(texts), 'run')} warned{differ}: {texts[0]}")
+    rest = len(found) - MOST_WARNINGS
+    return lines + [f"The result files hold {_number(rest, 'other warning')}."] * (rest > 0)
+
+
+def _number(n: int, noun: str) -> str:
+    return f"{n} {noun}" + "s" * (n != 1)
+
+
+def _machines(results: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Describe each kind of machine, without its name."""
+    found = []
+    for one in (result.get("machine") or {} for result in results):
+        cores, memory = one.get("cores"), one.get("memory_gib")
+        parts = [one.get("cpu"), cores and _number(cores, "core"), memory and f"{memory:.0f} GiB", one.get("os")]
+        found.append(", ".join(filter(None, parts)))
+    return list(dict.fromkeys(filter(None, found)))
+
+
+def list_facts(results: Results) -> dict[str, str]:
+    """Describe budgets, seeds, machines, versions and times, each in a line."""
+    files, runs = results.results, results.runs
+    ran = [one for arm in results.arms for one in arm.experiments]
+    budgets = dict.fromkeys(one.budget for arm in results.arms if arm.learns for one in arm.experiments)
+    sizes = dict.fromkeys(f"{one.n:,}" for one in ran)
+    finished = sorted(str(one["finished"])[:16].replace("T", " ") for one in files if one.get("finished"))
+    wall = sum((one.get("time") or {}).get("total_wall") or 0 for one in files)
+    budget = f"learned for {' or '.join(budgets)}, " if budgets else ""
+    names = [name for name in map(str, runs) if name.startswith("versions.")]
+    packages = {name.partition(".")[2]: runs[name].dropna().astype(str).unique() for name in names}
+    lines = {
+        "Environment": "; ".join(shared_environments(ran)),
+        "Budget": f"{budget}evaluated on {' or '.join(sizes)} sequences each" if sizes else "",
+        "Seeds": ", ".join(map(str, sorted({one.seed for one in ran}))),
+        "Machine": "; ".join(_machines(files)),
+        "Versions": ", ".join(f"{name} {' or '.join(found)}" for name, found in packages.items() if len(found)),
+        "Code": ", ".join(dict.fromkeys(one["git"]["commit"][:7] for one in files if one.get("git"))),
+        "Finished": " to ".join(dict.fromkeys(finished[:1] + finished[-1:])) + " UTC" if finished else "",
+        "Total time": f"{wall / 60:,.1f} minutes of experiments, added up" if wall else "",
+    }
+    return {name: text for name, text in lines.items() if text}

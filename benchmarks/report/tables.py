@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 from tabulate import tabulate
 
 from benchmarks.report import metrics
@@ -15,31 +16,15 @@ from benchmarks.report.statistics import Interval, Statistic, apart, interval, i
 
 FEW_TASKS = 3  # up to so many have a table each; more share one
 SIGN_TEST = 6  # pairs, the fewest of which all on one side have a two-sided p below .05 (2 / 2^6 = .03)
-ARROWS = {"higher": "↑", "lower": "↓", "near 0": "→ 0"}
-GOODNESS: Mapping[str, Callable[[float], float]] = {
-    "higher": lambda value: value,
-    "lower": lambda value: -value,
-    "near 0": lambda value: -abs(value),
-}
-COSTS = {one.key for one in metrics.COSTS}
 STATISTICS: Mapping[str, Statistic] = {"mean": mean, "IQM": iqm}
 
 
 @dataclass(frozen=True)
-class Head:
-    """The head of a column; `better` is a direction of `Metric.better`."""
-
-    title: str
-    meaning: str = ""
-    better: str = ""
-
-
-@dataclass(frozen=True)
 class Cell:
-    """One number or name.
+    """One number or name, or the head of a column.
 
     Attributes:
-        text, under: what stands in it, and smaller beneath it.
+        text, under: what stands in it, and smaller beneath it (of a sorted column's head: what is shown on hovering).
         order: what the column is sorted by; None comes last.
         best: whether it is marked.
         arm: the label whose colour it has.
@@ -64,8 +49,8 @@ class Table:
     """
 
     caption: str
-    heads: tuple[Head, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    heads: Sequence[Cell]
+    rows: Sequence[Sequence[Cell]]
     names: int = 1
     sorts: bool = False
     sorted_by: int | None = None
@@ -77,22 +62,19 @@ def best_of(metric: Metric, intervals: Sequence[Interval]) -> int | None:
     None also for a metric without a better direction, for a single agent, and for a best one with a single run.
     """
     known = [k for k, one in enumerate(intervals) if math.isfinite(one.value)]
-    if metric.better not in GOODNESS or len(known) < 2:
+    if not metric.better or len(known) < 2:
         return None
-    first = max(known, key=lambda k: GOODNESS[metric.better](intervals[k].value))
+    first = max(known, key=lambda k: metric.rate(intervals[k].value))
     if intervals[first].n < 2:
         return None  # a point: nothing says how well another run would do
-    rest = [_distance(metric, intervals[k]) for k in known if k != first]
-    return first if all(apart(_distance(metric, intervals[first]), other) for other in rest) else None
+    compared = [_distance(one) if metric.better == "near 0" else one for one in intervals]
+    return first if all(apart(compared[first], compared[k]) for k in known if k != first) else None
 
 
-def _distance(metric: Metric, one: Interval) -> Interval:
-    """Turn an interval into one of distances from 0 if the value nearest to 0 is best."""
-    if metric.better != "near 0":
-        return one
-    low, high = abs(one.low), abs(one.high)
-    nearest = 0.0 if one.low <= 0 <= one.high else min(low, high)
-    return Interval(abs(one.value), nearest if math.isfinite(low) else low, max(low, high), one.n)
+def _distance(one: Interval) -> Interval:
+    """Turn an interval into one of distances from 0."""
+    low, high = sorted((abs(one.low), abs(one.high)))
+    return Interval(abs(one.value), 0.0 if one.low <= 0 <= one.high else low, high, one.n)
 
 
 def metric_cells(
@@ -100,17 +82,14 @@ def metric_cells(
 ) -> list[Cell]:
     """Make the cells of one metric: the mean over its interval, the best one marked."""
     best = best_of(metric, [point_if_fixed(one, learn) for one, learn in zip(intervals, learns)])
-    return [_metric_cell(metric, one, n, best == k) for k, (one, n) in enumerate(zip(intervals, runs))]
-
-
-def _metric_cell(metric: Metric, found: Interval, runs: int, best: bool) -> Cell:
-    if found.n == 0:
-        return Cell("–", "" if metric.key in COSTS else "not known")
-    under = metric.format_bounds(found) or ("one run" if found.n == 1 else "one run a task")
-    if metric.key in COSTS and not found.high > found.low:
-        under = ""  # a budget that is the same for all runs
-    under += f", n = {found.n}" if 1 < found.n < runs else ""
-    return Cell(metric.format(found.value), under, found.value, best)
+    is_cost, cells = metric in metrics.COSTS, []
+    for k, (one, n) in enumerate(zip(intervals, runs)):
+        under = metric.format_bounds(one) or ("one run" if one.n == 1 else "one run a task" if one.n else "not known")
+        if is_cost and not one.high > one.low:
+            under = ""  # a budget that is the same for all runs
+        under += f", n = {one.n}" if 1 < one.n < n else ""
+        cells.append(Cell(metric.format(one.value), under, one.value if one.n else None, best == k))
+    return cells
 
 
 def _arm_cells(metric: Metric, arms: Sequence[Arm]) -> list[Cell]:
@@ -118,13 +97,20 @@ def _arm_cells(metric: Metric, arms: Sequence[Arm]) -> list[Cell]:
     return metric_cells(metric, [arm.interval(metric.key) for arm in arms], [arm.learns for arm in arms], runs)
 
 
+def _name(label: str) -> Cell:
+    return Cell(label, order=label, arm=label)
+
+
+def _count(n: int) -> Cell:
+    return Cell(str(n), order=n)
+
+
 def headline(task: Task) -> list[Metric]:
     """List the metrics of the main table that any run has."""
     exact = (metrics.EXACT_J, metrics.GAP, metrics.KL, task.return_metric)
     always = exact if task.is_exact else (metrics.J, metrics.KL, task.return_metric, metrics.DISTINCT)
-    domain = metrics.MELODY_HEADLINE * task.is_melody + metrics.MOLECULE_HEADLINE * task.is_molecule
-    costs = (metrics.TOKENS, metrics.WALL if task.is_molecule else metrics.CPU)
-    return [one for one in (*always, *domain, *costs) if task.has(one.key)]
+    costs = (metrics.TOKENS, metrics.WALL if task.domain == "molecule" else metrics.CPU)
+    return [one for one in (*always, *metrics.HEADLINES.get(task.domain, ()), *costs) if task.has(one.key)]
 
 
 def main_tables(tasks: Sequence[Task]) -> list[Table]:
@@ -133,59 +119,63 @@ def main_tables(tasks: Sequence[Task]) -> list[Table]:
         return [_main_table(f"{task.name}: mean over seeds, 95% interval", [task], False) for task in tasks]
     alike: dict[str, list[Task]] = {}
     for task in tasks:
-        alike.setdefault(task.domain, []).append(task)
-    return [_main_table(f"All {name}tasks: mean over seeds, 95% interval", some, True) for name, some in alike.items()]
+        alike.setdefault(task.domain or ("exact" if task.is_exact else ""), []).append(task)
+    kinds = {f"{domain} tasks".strip(): some for domain, some in alike.items()}
+    return [_main_table(f"All {kind}: mean over seeds, 95% interval", some, True) for kind, some in kinds.items()]
 
 
 def _main_table(caption: str, tasks: Sequence[Task], named: bool) -> Table:
-    shown = headline(Task("", [arm for task in tasks for arm in task.arms]))
-    names = [Head("Agent"), *([Head("Task")] if named else [])]
-    heads = (*names, Head("Seeds", "runs"), *(Head(one.short or one.title, one.meaning, one.better) for one in shown))
-    rows = tuple(row for task in tasks for row in _main_rows(task, shown, named))
-    return Table(caption, heads, rows, len(names), True, None if named or not shown else len(names) + 1)
+    shown, names = headline(Task("", [arm for task in tasks for arm in task.arms])), 1 + named
+    heads = [Cell("Agent"), *[Cell("Task")] * named, Cell("Seeds", "runs")]
+    heads += [Cell(one.short or one.title, one.meaning, better=one.better) for one in shown]
+    rows: list[Sequence[Cell]] = []
+    for task in tasks:
+        columns = [[_name(arm.label) for arm in task.arms], [Cell(task.name, order=task.name)] * len(task.arms)]
+        columns += [[_count(len(arm.runs)) for arm in task.arms], *(_arm_cells(one, task.arms) for one in shown)]
+        found = list(zip(*(columns if named else columns[:1] + columns[2:])))
+        rows += _sort(found, names + 1) if shown else found  # the highest first metric first
+    return Table(caption, heads, rows, names, True, None if named or not shown else names + 1)
 
 
-def _main_rows(task: Task, shown: Sequence[Metric], named: bool) -> list[tuple[Cell, ...]]:
-    """Make the rows of one task, the highest first metric first."""
-    names = [
-        (Cell(arm.label, order=arm.label, arm=arm.label), *([Cell(task.name, order=task.name)] if named else []),
-         Cell(str(len(arm.runs)), order=len(arm.runs)))
-        for arm in task.arms
-    ]
-    columns = [_arm_cells(one, task.arms) for one in shown]
-    rows = [(*name, *(column[k] for column in columns)) for k, name in enumerate(names)]
-    return sorted(rows, key=lambda row: _falling(row[-len(shown)])) if shown else rows
-
-
-def _falling(one: Cell) -> float:
-    return -one.order if isinstance(one.order, float) else math.inf
+def _sort(rows: Sequence[Sequence[Cell]], column: int, ascending: bool = False) -> list[Sequence[Cell]]:
+    """Sort rows by a column; unknown values come last."""
+    order = pd.Series([row[column].order for row in rows], dtype=float)
+    return [rows[k] for k in order.sort_values(ascending=ascending, kind="stable").index]
 
 
 def metric_table(caption: str, arms: Sequence[Arm], shown: Sequence[Metric], paper: Mapping[str, Values] = {}) -> Table:
     """Make a table with a row for each metric, a column for each arm, and the paper's columns beside them."""
     known = [one for one in shown if any(len(arm.values(one.key)) for arm in arms)]
-    rows = tuple(
-        (name_cell(one), *_arm_cells(one, arms), *(Cell(one.format(column.get(one.key))) for column in paper.values()))
+    rows = [
+        [_metric_name(one), *_arm_cells(one, arms), *(Cell(one.format(of.get(one.key))) for of in paper.values())]
         for one in known
-    )
-    counts = ["1 run" if len(arm.runs) == 1 else f"{len(arm.runs)} runs" for arm in arms]
-    heads = [Head(arm.label, count) for arm, count in zip(arms, counts)]
-    return Table(caption, (Head("Metric"), *heads, *(Head(name) for name in paper)), rows)
+    ]
+    heads = [Cell(arm.label, f"{len(arm.runs)} run{'s' * (len(arm.runs) != 1)}") for arm in arms]
+    return Table(caption, [Cell("Metric"), *heads, *map(Cell, paper)], rows)
 
 
-def name_cell(metric: Metric) -> Cell:
-    """Make the cell that names a metric's row."""
+def column_table(caption: str, shown: Sequence[Metric], columns: Mapping[str, Values]) -> Table:
+    """Make a table of metrics by columns of single results, with standard errors.
+
+    Metrics that no column has are left out: novelty, for one, takes a prior that names its training data.
+    """
+    rows = [
+        [_metric_name(one), *(Cell(one.format(of.get(one.key)), one.format_error(of)) for of in columns.values())]
+        for one in shown if any(one.key in values for values in columns.values())
+    ]
+    return Table(caption, [Cell("Metric"), *map(Cell, columns)], rows)
+
+
+def _metric_name(metric: Metric) -> Cell:
     return Cell(metric.title, metric.meaning, better=metric.better)
 
 
 def improvement_table(task: Task) -> Table | None:
     """Make a table of how often a row's agent has a higher J than a column's; None with fewer than two agents."""
     known = [arm for arm in task.arms if len(arm.values("j"))]
-    if len(known) < 2:
-        return None
-    rows = tuple((Cell(x.label, arm=x.label), *(_improvement_cell(x, y) for y in known)) for x in known)
+    rows = [[Cell(x.label, arm=x.label), *(_improvement_cell(x, y) for y in known)] for x in known]
     caption = f"{task.name}: probability that the row’s J is higher than the column’s"
-    return Table(caption, (Head("Agent"), *(Head(y.label) for y in known)), rows)
+    return Table(caption, [Cell("Agent"), *(Cell(y.label) for y in known)], rows) if len(known) > 1 else None
 
 
 def _improvement_cell(x: Arm, y: Arm) -> Cell:
@@ -206,44 +196,24 @@ def aggregate_table(tasks: Sequence[Task]) -> Table | None:
     (found, _), count = gaps_over_tasks(tasks), sum(task.is_exact for task in tasks)
     if not found or count < 2:
         return None
-    heads, columns = [Head("Agent"), Head("Runs", "in all tasks")], []
-    scores = {metrics.GAP: [one.gaps for one in found]}
-    if all(one.closed for one in found):
-        scores[metrics.CLOSED] = [one.closed or [] for one in found]
-    for metric, of_labels in scores.items():
-        for name, statistic in STATISTICS.items():
-            heads.append(Head(f"{metric.title}, {name}", metric.meaning, metric.better))
+    heads = [Cell("Agent"), Cell("Runs", "in all tasks")]
+    columns = [[_name(one.label) for one in found], [_count(sum(map(len, one.gaps))) for one in found]]
+    closed = [one.closed for one in found if one.closed]
+    for metric, of_labels in ((metrics.GAP, [one.gaps for one in found]), (metrics.CLOSED, closed)):
+        for name, statistic in STATISTICS.items() if of_labels else ():
+            heads.append(Cell(f"{metric.title}, {name}", metric.meaning, better=metric.better))
             intervals = [interval(statistic, one) for one in of_labels]
             columns.append(metric_cells(metric, intervals, [one.learns for one in found], [one.n for one in intervals]))
-    runs = [sum(map(len, one.gaps)) for one in found]
-    names = [(Cell(one.label, order=one.label, arm=one.label), Cell(str(n), order=n)) for one, n in zip(found, runs)]
-    rows = [(*name, *cells) for name, cells in zip(names, zip(*columns))]
-    rows.sort(key=lambda row: float(row[2].order or 0.0))
     caption = f"Over {count} tasks: 95% intervals of the stratified bootstrap"
-    return Table(caption, tuple(heads), tuple(rows), sorts=True, sorted_by=2)
-
-
-def column_table(caption: str, shown: Sequence[Metric], columns: Mapping[str, Values]) -> Table:
-    """Make a table of metrics by columns of single results, with standard errors.
-
-    Metrics that no column has are left out: novelty, for one, takes a prior that names its training data.
-    """
-    known = [one for one in shown if any(one.key in values for values in columns.values())]
-    rows = tuple(
-        (name_cell(one), *(Cell(one.format(of.get(one.key)), one.format_error(of)) for of in columns.values()))
-        for one in known
-    )
-    return Table(caption, (Head("Metric"), *map(Head, columns)), rows)
+    return Table(caption, heads, _sort(list(zip(*columns)), 2, ascending=True), sorts=True, sorted_by=2)
 
 
 def format_text(table: Table) -> str:
     """Format a table of metrics as aligned text, with a column that says which direction is better."""
-    rows = [
-        [name.text, name.better, *(f"{cell.text} {cell.under}".rstrip() for cell in cells)]
-        for name, *cells in table.rows
-    ]
-    heads = ["", "better", *(head.title for head in table.heads[1:])]
-    align = ("left", "left", *["right"] * (len(heads) - 2))
-    lines = tabulate([heads, *rows], tablefmt="plain", colalign=align, disable_numparse=True).splitlines()
-    lines = [line.rstrip() for line in lines]
-    return "\n".join([table.caption, "-" * max(map(len, [table.caption, *lines])), *lines])
+    lines = [["", "better", *(head.text for head in table.heads[1:])]]
+    for name, *cells in table.rows:
+        lines.append([name.text, name.better, *(f"{cell.text} {cell.under}".rstrip() for cell in cells)])
+    align = ("left", "left", *["right"] * (len(lines[0]) - 2))
+    text = tabulate(lines, tablefmt="plain", colalign=align, disable_numparse=True)
+    rows = [line.rstrip() for line in text.splitlines()]
+    return "\n".join([table.caption, "-" * max(map(len, [table.caption, *rows])), *rows])

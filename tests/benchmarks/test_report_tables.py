@@ -10,14 +10,15 @@ import pytest
 from toys.result_toys import EXACT, MELODY, exact, frontier, melodies, molecules, result
 
 from benchmarks.experiment import Experiment
-from benchmarks.report import answers, metrics, overview
-from benchmarks.report.data import Arm, Results, Task, fronts, gaps_over_tasks, pair_by_seed, run_row
+from benchmarks.report import answers, metrics, render
+from benchmarks.report.data import (
+    Arm, Results, Task, fronts, gaps_over_tasks, pair_by_seed, run_row, shared_environments, short_task_names,
+)
+from benchmarks.report.drawing import assign_styles
 from benchmarks.report.metrics import Metric
-from benchmarks.report.names import shared_environments, short_task_names
 from benchmarks.report.plots import mean_curve
-from benchmarks.report.sections import sections
-from benchmarks.report.style import assign_styles
-from benchmarks.report.tables import aggregate_table, best_of, improvement_table, main_tables
+from benchmarks.report.sections import make_sections
+from benchmarks.report.tables import aggregate_table, best_of, column_table, format_text, improvement_table, main_tables
 from benchmarks.report.statistics import Interval
 
 NAN = float("nan")
@@ -44,7 +45,7 @@ def task(*arms):
 def cells(table, label):
     """The row of a label, by the column's title."""
     row = next(row for row in table.rows if label in [cell.text for cell in row[: table.names]])
-    return dict(zip([one.title for one in table.heads], row))
+    return dict(zip([one.text for one in table.heads], row))
 
 
 def test_a_mean_and_its_interval_are_those_of_a_plain_bootstrap():
@@ -69,7 +70,7 @@ def test_the_main_table_holds_every_arms_means():
             assert row[title].order == pytest.approx(sum(one["metrics"][key] for one in of_label) / len(of_label))
     order = [row[2].order for row in table.rows]
     assert order == sorted(order, reverse=True)
-    assert table.heads[table.sorted_by].title == "J"
+    assert table.heads[table.sorted_by].text == "J"
 
 
 def test_the_best_is_marked_only_where_it_is_apart_from_every_other():
@@ -216,7 +217,7 @@ def test_a_label_that_lacks_a_task_is_not_compared_over_tasks():
     partial = replace(findings, results=kept)
     found, left_out = gaps_over_tasks(partial.tasks)
     assert [one.label for one in found] == ["prior", "Ψ", "PG"] and left_out == ["G"]
-    section = next(one for one in sections(partial, assign_styles(partial.arms)) if one.anchor == "gap")
+    section = next(one for one in make_sections(partial, assign_styles(partial.arms)) if one.anchor == "gap")
     assert any("not compared: G." in remark for remark in section.remarks)
 
 
@@ -275,7 +276,7 @@ def test_the_frontier_has_a_line_for_each_label_by_rising_c():
 
 def test_sections_appear_where_their_data_are():
     def anchors(findings):
-        return [section.anchor for section in sections(findings, assign_styles(findings.arms))]
+        return [section.anchor for section in make_sections(findings, assign_styles(findings.arms))]
 
     assert anchors(melodies()) == ["wins", "learning", "terms", "table-1", "samples"]
     assert anchors(exact()) == ["wins", "gap", "learning"]
@@ -298,15 +299,16 @@ def test_what_is_doubtful_is_said_first():
         ["Slow."],
     ]
     warned = [one | {"warnings": text} for one, text in zip(findings.results, texts)]
-    said = overview.warnings(replace(findings, results=warned))
+    said = render.list_warnings(replace(findings, results=warned))
     assert said[0].startswith("2 runs warned, each with its own numbers: Only 43%") and said[1] == "1 run warned: Slow."
-    said = " ".join(overview.notices(findings))
+    said = " ".join(render.list_notices(findings))
     assert "1 of 5 experiments failed" in said and "1 of 5 experiments have not run" in said
     assert "commit" not in said and "warned" not in said
     first, second, *rest = melodies().results
     first = first | {"git": {"commit": "f" * 40, "dirty": True}, "warnings": ["Few are distinct."]}
     second = second | {"machine": {"cpu": "Another", "cores": 8}}
-    said = " ".join(overview.notices(replace(melodies(), results=[first, second, *rest], notes=["a.json is damaged"])))
+    mixed = replace(melodies(), results=[first, second, *rest], notes=["a.json is damaged"])
+    said = " ".join(render.list_notices(mixed))
     for words in (
         "a.json is damaged",
         "2 commits",
@@ -331,21 +333,38 @@ def test_labels_look_different():
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "text"),
+    ("metric", "texts"),
     [
-        ("gap", 0.00213, "0.0021"),
-        ("gap", 12.34, "12"),
-        ("gap", -0.0051, "−0.0051"),
-        ("gap", -0.0000081, "−0.00001"),
-        ("gap", 0.0, "0"),
-        ("timesteps", 870_400.0, "870,400"),
-        ("learning_cpu", 14.13, "14.1 s"),
-        ("learning_cpu", 1234.0, "1,234 s"),
-        ("j", -42.44, "−42.4"),
-        ("j", -0.001, "0.00"),
-        ("j", float("nan"), "–"),
+        (metrics.GAP, {0.00213: "0.0021", 12.34: "12", -0.0051: "−0.0051", -0.0000081: "−0.00001", 0.0: "0"}),
+        (metrics.TOKENS, {870_400.0: "870,400"}),
+        (metrics.CPU, {14.13: "14.1 s", 1234.0: "1,234 s"}),
+        (metrics.J, {-42.44: "−42.4", -0.001: "0.00", -0.5: "−0.50", 9.996: "10.0", 9.99: "9.99", NAN: "–", None: "–"}),
+        (Metric("s", "S", percent=True), {0.0002: "0.02%", 0.287: "28.7%", 1.0: "100.0%"}),
     ],
 )
-def test_numbers_as_they_are_written(key, value, text):
-    known = {one.key: one for one in (metrics.J, metrics.GAP, *metrics.COSTS)}
-    assert known[key].format(value) == text
+def test_numbers_as_they_are_written(metric, texts):
+    assert {value: metric.format(value) for value in texts} == texts
+
+
+def test_standard_errors_as_they_are_written():
+    assert HIGHER.format_error({"x": 1.0, "x_se": 0.126}) == "± 0.13"
+    assert HIGHER.format_error({"x_se": NAN}) == HIGHER.format_error({"x_se": 1e-6}) == ""
+
+
+def test_as_good_follows_the_direction():
+    assert HIGHER.is_as_good(0.3, 0.3) and HIGHER.is_as_good(0.4, 0.3) and not HIGHER.is_as_good(0.2, 0.3)
+    assert LOWER.is_as_good(0.3, 0.3) and LOWER.is_as_good(0.2, 0.3) and not LOWER.is_as_good(0.4, 0.3)
+    assert NEAR.is_as_good(-0.12, 0.0) and not NEAR.is_as_good(0.13, 0.5)
+    assert not any(metric.is_as_good(NAN, 0.5) for metric in (HIGHER, LOWER, NEAR))
+
+
+def test_a_text_table_by_hand():
+    rows = (Metric("a", "First", "", "higher", percent=True), Metric("b", "Second one", "", ""), Metric("c", "Absent"))
+    columns = {"prior": {"a": 0.5, "b": -1.0, "b_se": 0.25}, "paper": {"a": 0.051}}
+    assert format_text(column_table("Title", rows, columns)).splitlines() == [
+        "Title",
+        "-" * len("            better         prior  paper"),
+        "            better         prior  paper",
+        "First       higher         50.0%  5.10%",
+        "Second one          −1.00 ± 0.25      –",
+    ]

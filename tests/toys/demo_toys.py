@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -65,3 +66,22 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text.append(data)
+
+
+def ids(parsed):
+    """The ids of a page's elements."""
+    return [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
+
+
+def assert_fetches_nothing(source):
+    """Assert that a page is whole, asks the network for nothing, and links only to what it holds; returns it parsed."""
+    parsed = Page(source)
+    assert parsed.open == []
+    assert not re.search(r"https?:|@import|url\((?!#)", source.replace("http://www.w3.org", ""))
+    assert not [tag for tag, _ in parsed.tags if tag in ("iframe", "object", "embed", "base")]
+    keys = ("src", "href", "xlink:href")
+    linked = [attributes[key] for _, attributes in parsed.tags for key in keys if key in attributes]
+    assert all(text.startswith(("#", "data:")) for text in linked)
+    assert {text[1:] for text in linked if text.startswith("#")} <= set(ids(parsed))
+    assert len(ids(parsed)) == len(set(ids(parsed)))
+    return parsed

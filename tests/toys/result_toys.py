@@ -13,23 +13,11 @@ from seqtutor_envs.melody.metrics import PAPER_TABLE_1
 MELODY, EXACT, SMILES = "SeqTutor-Melody-v0", "SeqTutor-Exact-v0", "SeqTutor-SMILES-v0"
 PRIOR = "agents.baselines:PriorSampler"
 LABELS = {"prior": PRIOR, "Ψ": "agents:PsiLearning", "G": "agents:GLearning", "PG": "agents.baselines:PolicyGradient"}
-RULES = (
-    "key",
-    "tonic",
-    "repetition",
-    "autocorrelation",
-    "motif",
-    "repeated_motif",
-    "interval",
-    "leap",
-    "unique_extremes",
-)
+RULES = "key tonic repetition autocorrelation motif repeated_motif interval leap unique_extremes".split()
+SHARES = "starts_with_tonic leaps_resolved unique_maximum unique_minimum in_motif in_repeated_motif".split()
 STRINGS = (
-    "CC(=O)Oc1ccccc1C(=O)O",
-    "CN1C=NC2=C1C(=O)N(C(=O)N2C)C",
-    "CC(C)Cc1ccc(cc1)C(C)C(=O)O",
-    "c1ccc(cc1",
-    "O=C(O)c1ccccc1",
+    "CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C", "CC(C)Cc1ccc(cc1)C(C)C(=O)O",
+    "c1ccc(cc1", "O=C(O)c1ccccc1",
 )
 # of each label: J, KL, R; those of PG lie within G's spread
 MELODIES = {"prior": (-42.4, 0.0, -84.8), "Ψ": (61.4, 33.2, 189.2), "G": (39.8, 11.1, 101.8), "PG": (41.0, 27.7, 137.4)}
@@ -62,17 +50,8 @@ def result(experiment, metrics, *, curve=(), samples=(), c=2.0, cpu=60.0, **more
 
 def failure(experiment, reason="killed by signal 9 (out of memory?)", log="step 1\nstep 2\n"):
     """A failure file's content."""
-    return {
-        "id": experiment.id,
-        "experiment": asdict(experiment),
-        "reason": reason,
-        "log": log,
-        "seconds": 12.0,
-        "versions": {},
-        "git": None,
-        "machine": {},
-        "finished": "2026-11-26T16:00:00+00:00",
-    }
+    facts = {"reason": reason, "log": log, "seconds": 12.0, "finished": "2026-11-26T16:00:00+00:00"}
+    return {"id": experiment.id, "experiment": asdict(experiment), **facts, "versions": {}, "git": None, "machine": {}}
 
 
 def rising(start, end, steps, rng, points=12):
@@ -81,17 +60,8 @@ def rising(start, end, steps, rng, points=12):
     for k in range(points):
         share = 1 - np.exp(-4 * k / (points - 1))
         j, kl, earned = (float(a + share * (b - a) + rng.normal(0, 0.01 * abs(b - a))) for a, b in zip(start, end))
-        made.append(
-            {
-                "timesteps": steps * k // (points - 1),
-                "seconds": 5.0 * k,
-                "j": j,
-                "j_se": 1.0,
-                "kl": kl,
-                "task_return": earned,
-                "distinct": 1.0,
-            }
-        )
+        place = {"timesteps": steps * k // (points - 1), "seconds": 5.0 * k}
+        made.append({**place, "j": j, "j_se": 1.0, "kl": kl, "task_return": earned, "distinct": 1.0})
     return made
 
 
@@ -101,25 +71,17 @@ def melody(rng, tonal=1.0):
     tokens = [14]
     for _ in range(31):
         chance = rng.random()
-        tokens.append(
-            1
-            if chance < 0.4
-            else 0 if chance < 0.45 else int(rng.choice(scale) if rng.random() < tonal else rng.integers(2, 38))
-        )
+        pitch = int(rng.choice(scale) if rng.random() < tonal else rng.integers(2, 38)) if chance >= 0.45 else 0
+        tokens.append(1 if chance < 0.4 else pitch)
     return tokens
 
 
 def melody_samples(rng, tonal, count=8):
-    return [
-        {
-            "tokens": melody(rng, tonal),
-            "sequence": [],
-            "task_return": float(rng.normal(100 * tonal, 9)),
-            "log_p": -44.0,
-            "terms": {},
-        }
-        for _ in range(count)
-    ]
+    def sample():
+        earned = {"tokens": melody(rng, tonal), "task_return": float(rng.normal(100 * tonal, 9))}
+        return {**earned, "sequence": [], "log_p": -44.0, "terms": {}}
+
+    return [sample() for _ in range(count)]
 
 
 def melody_metrics(label, rng):
@@ -127,54 +89,22 @@ def melody_metrics(label, rng):
     j, kl, earned = (mean + SPREAD[label] * float(rng.normal()) * (k != 1) for k, mean in enumerate(MELODIES[label]))
     good = {"prior": 0.2, "Ψ": 0.96, "G": 0.7, "PG": 0.72}[label]
     noise = 0.01 * float(rng.normal()) * (label != "prior")
-    shares = {
-        name: min(max(good + noise, 0.0), 1.0)
-        for name in (
-            "starts_with_tonic",
-            "leaps_resolved",
-            "unique_maximum",
-            "unique_minimum",
-            "in_motif",
-            "in_repeated_motif",
-        )
-    }
     parts = rng.dirichlet(np.full(len(RULES), 3.0)) * earned
-    return {
-        "j": j,
-        "j_se": 0.4,
-        "kl": kl,
-        "kl_se": 0.1,
-        "task_return": earned,
-        "task_return_se": 0.8,
-        "log_p": -44.0,
-        "log_p_per_step": -1.375,
-        "distinct": good,
-        **shares,
-        "excessively_repeated": (1 - good) / 50 * (1 + noise),
-        "not_in_key": (1 - good) / 80,
-        **{f"autocorrelation_{lag}": 0.3 * (-1) ** lag * (1 - good) + noise for lag in (1, 2, 3)},
-        **{f"term_{name}": float(part) for name, part in zip(RULES, parts)},
-    }
+    found = {"j": j, "j_se": 0.4, "kl": kl, "kl_se": 0.1, "task_return": earned, "task_return_se": 0.8}
+    found |= {"log_p": -44.0, "log_p_per_step": -1.375, "distinct": good}
+    found |= {name: min(max(good + noise, 0.0), 1.0) for name in SHARES}
+    found |= {"excessively_repeated": (1 - good) / 50 * (1 + noise), "not_in_key": (1 - good) / 80}
+    found |= {f"autocorrelation_{lag}": 0.3 * (-1) ** lag * (1 - good) + noise for lag in (1, 2, 3)}
+    return found | {f"term_{name}": float(part) for name, part in zip(RULES, parts)}
 
 
 def experiments(env, labels, seeds=3, steps=400_000, n=10_000, **env_kwargs):
     """A label for each agent; the prior, if it is among them, does not learn and runs once."""
     made = []
     for label in labels:
-        if label == "prior":
-            made += expand({"env": env, "env_kwargs": [env_kwargs], "agent": PRIOR, "label": "prior", "n": n})
-        else:
-            made += expand(
-                {
-                    "env": env,
-                    "env_kwargs": [env_kwargs],
-                    "agent": LABELS[label],
-                    "label": label,
-                    "steps": steps,
-                    "n": n,
-                    "seed": range(seeds),
-                }
-            )
+        learns = {} if label == "prior" else {"steps": steps, "seed": range(seeds)}
+        agent = {"agent": LABELS[label], "label": label, "n": n, **learns}
+        made += expand({"env": env, "env_kwargs": [env_kwargs], **agent})
     return tuple(made)
 
 
@@ -202,18 +132,9 @@ def exact(tasks=2, seeds=3):
         top = log_z[one.env_kwargs["seed"]]
         low, high = {"prior": (2.0, 2.0), "Ψ": (0.0003, 0.003), "G": (0.01, 0.09), "PG": (0.02, 0.08)}[one.name]
         gap = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-        found = {
-            "j": top - gap,
-            "j_se": 0.01,
-            "kl": 0.0 if one.name == "prior" else 1.2,
-            "kl_se": 0.01,
-            "task_return": 2.5 - gap,
-            "task_return_se": 0.01,
-            "distinct": 0.01,
-            "log_z": top,
-            "gap": gap,
-            "gap_se": 0.002,
-        }
+        found = {"j": top - gap, "j_se": 0.01, "kl": 0.0 if one.name == "prior" else 1.2, "kl_se": 0.01}
+        found |= {"task_return": 2.5 - gap, "task_return_se": 0.01, "distinct": 0.01}
+        found |= {"log_z": top, "gap": gap, "gap_se": 0.002}
         curve = rising((top - 2.0, 0.0, 0.5), (top - gap, 1.2, 2.5 - gap), one.steps, rng) if one.steps else []
         results.append(result(one, found, curve=curve, c=1.0, cpu=20.0))
     return Results("exact", "How near to the optimum does each agent come?", every, results, source="exact")
@@ -235,9 +156,8 @@ def frontier(cs=(0.5, 1.0, 2.0, 4.0), seeds=3, labels=("prior", "Ψ", "G")):
         end = (found["j"], found["kl"], found["task_return"])
         start = (MELODIES["prior"][2] / c, 0.0, MELODIES["prior"][2])
         curve = rising(start, end, one.steps, rng) if one.steps else []
-        results.append(
-            result(one, found, curve=curve, c=c, samples=melody_samples(rng, 0.5 if one.name == "prior" else 1.0))
-        )
+        samples = melody_samples(rng, 0.5 if one.name == "prior" else 1.0)
+        results.append(result(one, found, curve=curve, c=c, samples=samples))
     return Results("frontier", "What does return cost in KL?", every, results, source="frontier")
 
 
@@ -251,40 +171,16 @@ def molecules(seeds=2):
         high = one.name != "prior"
         earned = (0.86 if high else 0.77) + float(rng.normal(0, 0.003)) * high
         kl = (0.56 + float(rng.normal(0, 0.02))) * high
-        found = {
-            "j": earned / 0.05 - kl,
-            "j_se": 0.02,
-            "kl": kl,
-            "kl_se": 0.01,
-            "task_return": earned,
-            "task_return_se": 0.001,
-            "log_p": -35.0,
-            "log_p_per_step": -0.9,
-            "distinct": 0.998,
-            "valid": 0.964,
-            "unique": 0.998,
-            "unique_1000": 1.0,
-            "novelty": 0.86,
-            "internal_diversity_1": 0.85,
-            "scaffold_diversity": 0.7,
-            "filters": 0.99,
-            **{f"term_{name}": 0.9 + 0.02 * high for name in ("valid", "qed", "logp", "sa", "ring")},
-            **{
-                f"distinct_mean_{name}": value
-                for name, value in {
-                    "qed": 0.80 + 0.05 * high,
-                    "logp": 2.4,
-                    "sa": 2.5,
-                    "mw": 306.0,
-                    "ring_penalty": 0.01,
-                }.items()
-            },
-        }
+        found = {"j": earned / 0.05 - kl, "j_se": 0.02, "kl": kl, "kl_se": 0.01, "distinct": 0.998}
+        found |= {"task_return": earned, "task_return_se": 0.001, "log_p": -35.0, "log_p_per_step": -0.9}
+        found |= {"valid": 0.964, "unique": 0.998, "unique_1000": 1.0, "novelty": 0.86}
+        found |= {"internal_diversity_1": 0.85, "scaffold_diversity": 0.7, "filters": 0.99}
+        found |= {f"term_{name}": 0.9 + 0.02 * high for name in ("valid", "qed", "logp", "sa", "ring")}
+        means = {"qed": 0.80 + 0.05 * high, "logp": 2.4, "sa": 2.5, "mw": 306.0, "ring_penalty": 0.01}
+        found |= {f"distinct_mean_{name}": value for name, value in means.items()}
         curve = rising((15.4, 0.0, 0.77), (found["j"], kl, earned), one.steps, rng) if one.steps else []
-        texts = [
-            {"tokens": [1, 2, 3], "sequence": text, "task_return": 0.8, "log_p": -30.0, "terms": {"qed": 0.7}}
-            for text in STRINGS
-        ]
+        common = {"tokens": [1, 2, 3], "task_return": 0.8, "log_p": -30.0, "terms": {"qed": 0.7}}
+        texts = [{**common, "sequence": text} for text in STRINGS]
         results.append(result(one, found, curve=curve, samples=texts, c=0.05))
     question, ended = "Which agent has the better molecules?", (results, [failure(failed)], (missing,))
     return Results("molecules", question, every, *ended, source="molecules")
