@@ -117,9 +117,11 @@ def folder(tmp_path, monkeypatch):
 def registry_restored():
     """Forgets the ids that a document's code or a module run as a program registers."""
     before = dict(gym.registry)
-    yield
-    gym.registry.clear()
-    gym.registry.update(before)
+    try:
+        yield
+    finally:
+        gym.registry.clear()
+        gym.registry.update(before)
 
 
 @pytest.mark.parametrize(
