@@ -49,9 +49,9 @@ REPLAY = {"learning_starts": 32, "train_freq": 4, "batch_size": 32, "buffer_size
 
 HEAD = """# What trains where
 
-Each cell was tried: a few updates of the library's algorithm in the environment, with observations of that `obs_mode`.
-"trains": parameters changed and are finite. "steps": nothing learns there, and it stepped. A number is the reason why
-not, below: the first line of what was raised.
+Each cell was tried: a few updates of the library's algorithm in the environment, with that `obs_mode`. "trains" means
+that parameters changed and are finite. "steps" means that the wrapper stepped; nothing learns there. A number in
+brackets means that it failed, and names the error below.
 """
 
 

@@ -1,29 +1,51 @@
-"""The documents' code runs as it stands: each section's blocks, in order, in one namespace and one empty folder.
+"""The documents' code runs as it stands; their links, commands and new names exist; the code map has every file.
 
-A line `<!-- not run: reason -->` before a block leaves it out; which ones those are is a test of its own.
+Each section's blocks run in order, in one namespace and one empty folder. A line `<!-- not run: reason -->` before a
+block leaves it out; which ones those are is a test of its own.
 """
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
+from contextlib import contextmanager, redirect_stdout
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import NamedTuple
+from zipfile import ZipFile
 
 import gymnasium as gym
 import pytest
 
+from seqtutor_envs.exact import kl_optimum_policy
+
 ROOT = Path(__file__).parents[1]
 GUIDE, README = ROOT / "docs" / "plug_in_your_agent.md", ROOT / "README.md"
+DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<reason>[^\n]*) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+RUN = ("python", "sh")
+NOT_CODE = ("bibtex",)
 APART = "torchrl"  # importing it sets multiprocessing to spawn
 OPTIONAL = ("sb3_contrib", APART)
-README_TIMESTEPS = ("learn(1_000_000,", "learn(2_048,")  # the README's own number takes half a minute
+SHORTER = {  # what takes minutes as it stands
+    README: [("learn(1_000_000,", "learn(2_048,")],
+    ROOT / "docs" / "molecules.md": [
+        ("prior.sample(10_000,", "prior.sample(300,"),
+        ("most=30_000", "most=300"),
+    ],
+}
+PACKAGES = ("seqtutor_envs", "agents", "benchmarks")
+OTHER_PROGRAMS = ("pytest", "flake8", "mypy", "cProfile")
 
 
 class Block(NamedTuple):
@@ -34,13 +56,14 @@ class Block(NamedTuple):
 
 
 def sections(path):
-    """The document's blocks by the heading that they stand under."""
+    """The document's blocks of code by the heading that they stand under."""
     text, found = path.read_text("utf-8"), {}
     starts = [(match.start(), match[1]) for match in re.finditer(r"^#+ (.*)$", BLOCK.sub(blanked, text), re.M)]
     for match in BLOCK.finditer(text):
         heading = [name for start, name in starts if start < match.start()][-1]
         line = text.count("\n", 0, match.start("code")) + 1
-        found.setdefault(heading, []).append(Block(match["language"], match["code"], line, match["reason"]))
+        if match["language"] not in NOT_CODE:
+            found.setdefault(heading, []).append(Block(match["language"], match["code"], line, match["reason"]))
     return found
 
 
@@ -77,53 +100,173 @@ def imports(library, block):
     return re.search(rf"^(from|import) {library}\b", block.code, re.M) is not None
 
 
-@pytest.mark.parametrize("heading", sections(GUIDE))
-def test_the_guide_runs_as_it_stands(heading, tmp_path, monkeypatch):
-    blocks = sections(GUIDE)[heading]
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder to run in, but for what some sections need; ids that they register are forgotten."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")  # some commands are the checkout's
+    molecules = (ROOT / "tests" / "fixtures" / "molecules.smi").read_text()
+    with ZipFile(tmp_path / "molsets-0.3.1-py3-none-any.whl", "w") as wheel:  # MOSES' has 1.9 million
+        for split in ("train", "test"):
+            wheel.writestr(f"moses/dataset/data/{split}.csv.gz", gzip.compress(f"SMILES\n{molecules}".encode()))
+    monkeypatch.chdir(tmp_path)
+    with registry_restored():
+        yield tmp_path
+
+
+@contextmanager
+def registry_restored():
+    """Forgets the ids that a document's code or a module run as a program registers."""
+    before = dict(gym.registry)
+    try:
+        yield
+    finally:
+        gym.registry.clear()
+        gym.registry.update(before)
+
+
+@pytest.mark.parametrize(
+    "path, heading",
+    [pytest.param(path, name, id=f"{path.stem}: {name}") for path in DOCUMENTS for name in sections(path)],
+)
+def test_a_section_runs_as_it_stands(path, heading, folder):
+    blocks = sections(path)[heading]
     for library in OPTIONAL:
         if any(imports(library, block) for block in blocks):
             pytest.importorskip(library, reason=f"{library} is not installed")
-    (tmp_path / "examples").symlink_to(ROOT / "examples")  # some commands are the checkout's
-    monkeypatch.chdir(tmp_path)
-    run(blocks, GUIDE, tmp_path)
+    for old, new in SHORTER.get(path, ()):
+        blocks = [block._replace(code=block.code.replace(old, new)) for block in blocks]
+    left = run(blocks, path, folder)
+    if path == README:
+        assert left["tokens"].shape[0] == 8 and (folder / "tutor.safetensors").is_file()
+    if "best" in left:  # the guide's divergence from the optimum
+        assert left["kl"] == pytest.approx(kl_optimum_policy(left["best"], left["log_pi"]))
 
 
-def test_the_readme_runs_as_it_stands(tmp_path, monkeypatch):
-    """But for fewer timesteps, and with an optimal agent for the reader's: the divergence that it shows is 0."""
-
-    def my_log_probs(sequences):
-        optimum = gym.make("SeqTutor-Exact-v0", vocab_size=3, length=4, seed=0).unwrapped.solution()
-        known = dict(zip(map(tuple, optimum["sequences"]), optimum["log_probs"]))
-        return [known[tuple(sequence)] for sequence in sequences]
-
-    blocks = [block for blocks in sections(README).values() for block in blocks]
-    assert sum(README_TIMESTEPS[0] in block.code for block in blocks) == 1
-    blocks = [block._replace(code=block.code.replace(*README_TIMESTEPS)) for block in blocks]
-    monkeypatch.chdir(tmp_path)
-    left = run(blocks, README, tmp_path, my_log_probs=my_log_probs)
-    assert left["kl"] == pytest.approx(0, abs=1e-6) and len(left["log_pi"]) == 81
-    assert left["tokens"].shape[0] == 8 and (tmp_path / "tutor.safetensors").is_file()
+@pytest.mark.parametrize("path", SHORTER)
+def test_what_is_made_shorter_stands_there_once(path):
+    assert [path.read_text("utf-8").count(old) for old, _ in SHORTER[path]] == [1] * len(SHORTER[path])
 
 
 def test_hardly_anything_is_left_out():
-    left_out = {heading for heading, blocks in sections(GUIDE).items() for block in blocks if block.reason is not None}
-    assert left_out == {"RLlib"}
+    left_out = {
+        (path.name, heading)
+        for path in DOCUMENTS
+        for heading, blocks in sections(path).items()
+        for block in blocks
+        if block.reason is not None
+    }
+    assert left_out == {(GUIDE.name, "RLlib")}
 
 
-@pytest.mark.parametrize("path", [GUIDE, README])
-def test_every_block_is_found(path):
+def test_every_block_is_found():
     """None has a language that nothing runs."""
-    found = [block for blocks in sections(path).values() for block in blocks]
-    assert len(found) == path.read_text("utf-8").count("```") / 2 > 0
-    assert {block.language for block in found} <= {"python", "sh"}
+    for path in DOCUMENTS:
+        text = path.read_text("utf-8")
+        languages = [match["language"] for match in BLOCK.finditer(text)]
+        assert len(languages) == text.count("```") / 2, path.name
+        assert set(languages) <= {*RUN, *NOT_CODE}, path.name
+    assert sections(README) and len(sections(GUIDE)) > 10
 
 
-def test_links_lead_somewhere():
-    text = GUIDE.read_text("utf-8")
-    headings = {re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-") for name in sections(GUIDE)}
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
-        assert target.strip("#") in headings if target.startswith("#") else (GUIDE.parent / target).is_file(), target
+# -- links ------------------------------------------------------------------------------------------------------------
 
+
+def anchors(path):
+    """The anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", BLOCK.sub(blanked, path.read_text("utf-8")), re.M)
+    return {re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-") for name in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", BLOCK.sub(blanked, path.read_text("utf-8"))):
+        name, _, anchor = target.partition("#")
+        linked = (path.parent / name).resolve() if name else path
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+
+def commands(text):
+    """The words after `python -m` of every command line in a document's blocks, indented lines and inline code."""
+    blocks = [match["code"] for match in BLOCK.finditer(text) if match["language"] == "sh"]
+    text = BLOCK.sub(blanked, text)
+    lines = "\n".join(re.findall(r"^ {4}(.*)$", text, re.M) + blocks).replace("\\\n", " ").splitlines()
+    inline = re.findall(r"`([^`]+)`", re.sub(r"^ {4}.*$", "", text, flags=re.M))
+    for line in [*lines, *inline]:
+        for part in line.split("&&"):
+            _, found, command = part.partition("python -m ")
+            if found:
+                yield shlex.split(command, comments=True)
+
+
+@cache
+def options_of(module, command):
+    """The options that `python -m module command --help` shows. Fails the test if there is no such command."""
+    shown = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(shown), registry_restored():
+        patch.setenv("COLUMNS", "200")
+        patch.setattr("sys.argv", [module, *filter(None, [command]), "--help"])
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as ended:
+            assert not ended.code, f"python -m {module} {command} does not exist"
+    return set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", shown.getvalue()))
+
+
+def options_in(words):
+    return {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+def test_command_lines_exist(path):
+    for module, *words in commands(path.read_text("utf-8")):
+        if module in OTHER_PROGRAMS:
+            continue
+        assert find_spec(module), f"python -m {module}"
+        if module.split(".")[0] in PACKAGES and words:
+            unknown = options_in(words) - options_of(module, words[0])
+            assert not unknown, f"python -m {shlex.join([module, *words])}: no {unknown}"
+
+
+def test_commands_are_found_wherever_they_stand():
+    text = "Say `python -m a b\n--c`, or\n\n    x && python -m d e --f 1 \\\n      --g='h i'   # python\n\n"
+    text += "```sh\npython -m j\n```\n"
+    assert sorted(commands(text)) == [["a", "b", "--c"], ["d", "e", "--f", "1", "--g=h i"], ["j"]]
+    assert options_in(["e", "--f", "-1", "--g=h i", "-n"]) == {"--f", "--g", "-n"}
+
+
+def test_new_names_of_the_change_log_can_be_imported():
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    new = [name for _, cell in rows for name in re.findall(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`", cell)]
+    assert len(new) > 30
+    for name in new:
+        resolve_name(name)
+
+
+# -- the map ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_code_map_has_every_file():
+    """Under its folder's heading, or by its whole path."""
+    text = (ROOT / "docs" / "code_map.md").read_text("utf-8")
+    mapped, folder = set(), None
+    for line in text.splitlines():
+        if line.startswith("#"):
+            folder = line.strip("# ")
+        first = line.split("|")[1] if line.startswith("| `") else line if folder == "Old import paths" else ""
+        inside = re.fullmatch(rf"({'|'.join(PACKAGES)})/[\w/]*", folder or "")
+        names = re.findall(r"`([\w/]+\.py)`", first)
+        mapped.update(f"{folder}{name}" if inside and "/" not in name else name for name in names)
+    mapped = {name for name in mapped if name.split("/")[0] in PACKAGES}
+    files = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    assert mapped - files == set(), "the map names files that are not there"
+    assert {name for name in files - mapped if not name.endswith("__init__.py")} == set(), "files that the map lacks"
+
+
+# -- the test's own tools ---------------------------------------------------------------------------------------------
 
 DOCUMENT = """# A
 ```python
