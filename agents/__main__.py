@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agents.train.checkpoints import AGENT_FILE, recover, saved_task
-from agents.evaluate.load import agent_classes, agent_file, ours
+from agents.train.checkpoints import AGENT_FILE, recover, find_saved_task
+from agents.evaluate.load import find_agent_file, get_agent_classes, load_ours
 from agents.envs import get_vector_class
-from agents.task_options import check_format, task_options
+from agents.task_options import check_format, find_task_options
 from seqtutor_envs import checks
 from seqtutor_envs.command import json_object, one_thread, report_errors, run, warnings_in_one_line
 from seqtutor_envs.files import finite, write_atomically
@@ -82,7 +82,7 @@ def train(
     recover(out)
     if resume:
         with warnings_in_one_line():
-            learner = ours(out / AGENT_FILE, options.resumed_kwargs(), device=device)
+            learner = load_ours(out / AGENT_FILE, options.resumed_kwargs(), device=device)
     elif (out / AGENT_FILE).exists():
         raise ValueError(f"{out / AGENT_FILE} exists: add --resume to go on with it, or choose another --out.")
     else:
@@ -94,7 +94,7 @@ def train(
         kwargs |= without_none(c=c, term_weights=weights) | options.env_kwargs()
         further = without_none(**chosen) | json_object(settings, "--settings")
         try:
-            learner = agent_classes()[agent](env, seed=seed, device=device, env_kwargs=kwargs, **further)
+            learner = get_agent_classes()[agent](env, seed=seed, device=device, env_kwargs=kwargs, **further)
         except TypeError as error:
             if isinstance(error, ValueError):  # says all in one line
                 raise
@@ -200,7 +200,7 @@ def load_with_env(
     from agents.evaluate import sb3_zips
 
     zipped = sb3_zips.find_zip(path)
-    file = agent_file(path) if zipped is None else zipped
+    file = find_agent_file(path) if zipped is None else zipped
     if zipped is not None:
         known = sb3_zips.identify_algorithm(zipped)  # before anything else, for it says what is wrong with the file
         if env is None:
@@ -219,7 +219,7 @@ def load_with_env(
 def load_to_evaluate(file: Path) -> Any:
     """Load the agent in a file of ours, to sample from, without a budget that was to learn with."""
     with warnings_in_one_line():
-        return ours(file, saved_task(file).run_options().train.evaluation_kwargs())
+        return load_ours(file, find_saved_task(file).run_options().train.evaluation_kwargs())
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"train": train, "sample": sample, "evaluate": evaluate}
@@ -235,7 +235,7 @@ def main(args: list[str] | None = None) -> None:
     if argv and argv[0] in COMMANDS:
         own = inspect.signature(COMMANDS[argv[0]]).parameters
         with report_errors(PROGRAM):
-            commands[argv[0]] = functools.partial(commands[argv[0]], options=task_options(argv, own)())
+            commands[argv[0]] = functools.partial(commands[argv[0]], options=find_task_options(argv, own)())
     commands["train"] = functools.partial(commands["train"], command=shlex.join([*PROGRAM.split(), *argv]))
     run(commands, PROGRAM, args)
 

@@ -173,7 +173,7 @@ class SequenceAgent(SB3Model, ABC):
         return self.task is not None and self.task.spent
 
     def _log(self, statistics: Mapping[str, float], bar: Any) -> None:
-        metrics = self.training_figures()
+        metrics = self.training_metrics()
         shown = {"J": metrics["j"], "return": metrics["task_return"], "KL": metrics["kl"]}
         bar.set_postfix({name: f"{value:.1f}" for name, value in shown.items()})
         for group, entries in (("rollout", metrics), ("train", statistics)):
@@ -189,7 +189,7 @@ class SequenceAgent(SB3Model, ABC):
         possible = self.horizon * np.log(len(self.prior.vocab))
         self._recent.warn_of_collapse(metrics["distinct"], self.num_timesteps, possible)
 
-    def training_figures(self) -> dict[str, float]:
+    def training_metrics(self) -> dict[str, float]:
         """Return means over the newest sequences, as generated while learning: see figures.Recent."""
         return self._recent.metrics()
 

@@ -22,14 +22,14 @@ from seqtutor_envs.prior import Prior, RecurrentPrior, weights_sha256
 Agent = TypeVar("Agent")  # a SequenceAgent, which stands above this file
 
 
-def agent_path(path: str | os.PathLike[str]) -> Path:
+def resolve_agent_path(path: str | os.PathLike[str]) -> Path:
     """Return PATH.safetensors. The .zip that stable-baselines3's CheckpointCallback appends is dropped: it is none."""
     return safetensors_path(os.fspath(path).removesuffix(".zip"))
 
 
 def save(agent: Any, path: str | os.PathLike[str]) -> Path:
     """Write an agent's file: see SequenceAgent.save."""
-    target = agent_path(path)
+    target = resolve_agent_path(path)
     facts = {
         "agent": type(agent).__name__,
         "settings": agent.settings,
@@ -39,7 +39,7 @@ def save(agent: Any, path: str | os.PathLike[str]) -> Path:
         "num_timesteps": agent.learned_timesteps,
         "rounds": agent.rounds,
         "rng": agent.rng.bit_generator.state,
-        "prior_sha256": prior_sha256(agent.prior),
+        "prior_sha256": hash_prior(agent.prior),
         "versions": {name: installed(name) for name in ("seqtutor", "torch", "numpy")},
     }
     arrays = agent.state_arrays()
@@ -58,7 +58,7 @@ def load(
 ) -> Agent:
     """Load an agent's file: see SequenceAgent.load. `not_kept` are arguments of the constructor that files lack."""
     arrays, facts = read(cls, path)
-    target, recipe = agent_path(path), facts["env"]
+    target, recipe = resolve_agent_path(path), facts["env"]
     settings = dict(facts["settings"])
     device = find_device(not_kept["device"])
     if settings.get("precision") == "bfloat16" and resolve_precision("auto", device) != "bfloat16":
@@ -76,7 +76,7 @@ def load(
         n_envs = None  # a batch has its own number
     made_in = {"env": env, "env_kwargs": dict(env_kwargs or {}) or None, "n_envs": n_envs, "seed": facts["seed"]}
     agent: Any = cls(**made_in, **settings, **not_kept)
-    if facts.get("prior_sha256") != prior_sha256(agent.prior):
+    if facts.get("prior_sha256") != hash_prior(agent.prior):
         raise ValueError(f"{target} was trained from another prior than the one given here: pass that one.")
     try:
         agent.load_state_arrays(arrays)
@@ -98,7 +98,7 @@ def read(cls: type[Any], path: str | os.PathLike[str]) -> tuple[dict[str, Any], 
         FileNotFoundError: there is no such file.
         ValueError: it holds no agent of `cls`.
     """
-    target = agent_path(path)
+    target = resolve_agent_path(path)
     if not target.is_file():
         raise FileNotFoundError(f"No agent at {target}.")
     arrays, facts = load_arrays(target)
@@ -109,7 +109,7 @@ def read(cls: type[Any], path: str | os.PathLike[str]) -> tuple[dict[str, Any], 
     return arrays, facts
 
 
-def prior_sha256(prior: Prior) -> str | None:
+def hash_prior(prior: Prior) -> str | None:
     """Hash a recurrent prior's weights; return None for any other prior."""
     inner = prior.inner if isinstance(prior, MaskedPrior) else prior
     return weights_sha256(inner.weights) if isinstance(inner, RecurrentPrior) else None

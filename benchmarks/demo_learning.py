@@ -45,7 +45,7 @@ def fine_tune(
 
 
 class LearningCurve(BaseCallback):
-    """Record the training metrics (`SequenceAgent.training_figures`), with a progress bar in seconds.
+    """Record the training metrics (`SequenceAgent.training_metrics`), with a progress bar in seconds.
 
     Args:
         budget: ends the learning; listed before this callback, so that its seconds are up to date.
@@ -80,7 +80,7 @@ class LearningCurve(BaseCallback):
 
     def _record(self) -> None:
         agent: Any = self.model
-        found = agent.training_figures()
+        found = agent.training_metrics()
         self.points.append({"seconds": self.budget.spent, "timesteps": agent.num_timesteps, **found})
         text = f"J {found['j']:.1f}, return {found['task_return']:.3g}, KL {found['kl']:.1f}"
         self.bar.set_postfix_str(text, refresh=False)

@@ -109,7 +109,7 @@ class SB3Model:
             "sequences": (self.n_envs, other.num_envs),
             "tokens": (self.prior.vocab.tokens, prior.vocab.tokens),
             "length": (self.horizon, task.length if task is not None else prior.length),
-            "prior": (saving.prior_sha256(self.prior), saving.prior_sha256(prior)),
+            "prior": (saving.hash_prior(self.prior), saving.hash_prior(prior)),
         }
         for name, (own, others) in facts.items():
             if own != others:

@@ -106,7 +106,7 @@ def recover(folder: Path) -> None:
     """
     waiting, agent_file = folder / NEXT_FILE, folder / AGENT_FILE
     saved = [file for file in (waiting, agent_file) if file.is_file()]
-    log = saved_task(saved[0]).run_log() if saved else RunLog
+    log = find_saved_task(saved[0]).run_log() if saved else RunLog
     for name in (AGENT_FILE, NEXT_FILE, RECORD_FILE, *log.files):
         for half_written in folder.glob(f".{name}.*"):
             half_written.unlink()
@@ -118,7 +118,7 @@ def recover(folder: Path) -> None:
         waiting.unlink()
 
 
-def saved_task(file: Path) -> type[Task]:
+def find_saved_task(file: Path) -> type[Task]:
     """Return the class of the task, by the environment's id, that the agent in a file has learned."""
     recipe = read_facts(file).get("env")
     return Task if recipe is None else get_vector_class(recipe["id"]).task_type

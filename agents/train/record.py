@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agents.saving import prior_sha256
+from agents.saving import hash_prior
 from seqtutor_envs.command import versions
 from seqtutor_envs.files import finite, write_atomically
 from seqtutor_envs.task import RunLog
@@ -50,7 +50,7 @@ class Record:
             "n_envs": agent.n_envs,
             "seed": agent.seed,
             "c": agent.c,
-            "prior_sha256": prior_sha256(agent.prior),
+            "prior_sha256": hash_prior(agent.prior),
             "objective": None,  # a log of the task's own may say
         }
         self.sessions = [*self.earlier.get("sessions", []), self.session]

@@ -188,7 +188,7 @@ def test_figures_of_the_log_are_those_of_the_sequences(env):
     solution = gym.make(EXACT).unwrapped.solution()
     index = [int("".join(map(str, row)), 3) for row in tape.rounds[0].tokens]
     returns, log_p = solution["task_returns"][index].mean(), solution["prior_log_probs"][index].mean()
-    figures = agent.training_figures()
+    figures = agent.training_metrics()
     expected = {"task_return": returns, "term_prefix": returns, "log_p": log_p, "ep_rew_mean": returns + log_p}
     expected |= {"ep_len_mean": 4.0, "distinct": len(set(index)) / N}
     assert {name: figures[name] for name in expected} == pytest.approx(expected, abs=1e-5)
@@ -196,7 +196,7 @@ def test_figures_of_the_log_are_those_of_the_sequences(env):
 
 def test_without_step_infos_there_are_no_terms():
     agent = made(PsiLearning, make_vec_env(EXACT, N)).learn(64)
-    assert not [name for name in agent.training_figures() if name.startswith("term_")]
+    assert not [name for name in agent.training_metrics() if name.startswith("term_")]
 
 
 def test_learn_prints_unless_a_logger_was_set(capsys):
@@ -258,7 +258,7 @@ def test_set_env_goes_on_in_an_environment_with_another_temperature(agent_class)
     agent.set_env(gym.make_vec(EXACT, num_envs=N, c=0.5))
     assert agent.get_env().c == agent.c == 0.5
     agent.learn(64, reset_num_timesteps=False)
-    figures = agent.training_figures()
+    figures = agent.training_metrics()
     assert figures["j"] == pytest.approx(figures["task_return"] / 0.5 - figures["kl"], abs=1e-4)
     agent.set_env(EXACT)
     assert agent.get_env().num_envs == N and agent.c == 1.0

@@ -207,7 +207,7 @@ def test_what_is_logged(tmp_path):
     assert {"rollout/j", "rollout/kl", "rollout/task_return", "rollout/distinct", "train/loss"} <= set(names)
     assert len(lines) == 3, "every ten rounds"
     last = dict(zip(names, map(float, lines[-1].split(","))))
-    figures = agent.training_figures()
+    figures = agent.training_metrics()
     assert last["rollout/j"] == pytest.approx(figures["j"])
     assert figures["j"] == pytest.approx(figures["task_return"] / agent.c - figures["kl"])
 
@@ -215,7 +215,7 @@ def test_what_is_logged(tmp_path):
 def test_training_figures_are_those_of_the_sequences():
     """J of the first rounds is the prior's E[R/c], its KL 0."""
     agent = made(PsiLearning, sung_batch(256, end=None), learning_rate=1e-12).learn(256 * 6 * 4)
-    figures = agent.training_figures()
+    figures = agent.training_metrics()
     tokens, _ = agent.prior.sample(20_000, seed=9)
     expected = (tokens == 0).sum(1)
     error = expected.std() / 1024**0.5
