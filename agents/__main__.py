@@ -176,15 +176,14 @@ def evaluate(
     agent, env_id, kwargs, kept_at = load_with_env(path, env, given, trust, algorithm)
     evaluate_further = options.evaluator()
     with closing(evaluation.make_env(agent, env_id, n, kwargs)) as batch:
-        tokens, lengths, log_probs = evaluation.sample_sequences(agent, batch, n, seed)
-        metrics = evaluation.compute_metrics(batch, tokens, lengths, log_probs)
-        further = evaluate_further(batch.task, tokens, lengths)
-    metrics |= further.metrics
+        samples = evaluation.sample_sequences(agent, batch, n, seed)
+        further = evaluate_further(batch.task, samples.tokens, samples.lengths)
+        metrics = {**evaluation.compute_metrics(batch, samples), **further.metrics}
     for name, value in metrics.items():
         if not name.endswith("_se"):
             error = metrics.get(f"{name}_se")
             print(f"{name:28} {value:12.4f}" + (f" ± {error:.4f}" if error is not None else ""))
-    if log_probs is None:
+    if samples.log_probs is None:
         print(f"{'kl, j':28} {'unknown':>12} {agent_checks.explain_missing_log_pi(agent)}")
     for line in further.lines:
         print(line)

@@ -64,6 +64,7 @@ class SequenceAgent(SB3Model, ABC):
         batch, recipe = make_batch(env, n_envs, env_kwargs)
         self._attach_env(batch, recipe, prior)
         self.diversity = make_diversity(self.task, diversity, self.c)
+        self.memories = {} if self.diversity is None else {"diversity": self.diversity}
         self.set_random_seed(seed)
         self.verbose, self.tensorboard_log = verbose, tensorboard_log
         self.num_timesteps = self.learned_timesteps = self.rounds = 0
@@ -271,7 +272,8 @@ class SequenceAgent(SB3Model, ABC):
             UserWarning: the agent learned in bfloat16, which this device does not have: it goes on in float32.
         """
         not_kept = {"prior": prior, "device": device, "verbose": verbose, "tensorboard_log": tensorboard_log}
-        return saving.load(cls, path, env, env_kwargs, not_kept)
+        loaded: Self = saving.load(cls, path, env, env_kwargs, not_kept)
+        return loaded
 
 
 def feed_prefixes(policy: Policy, prefixes: NDArray[np.int64], state: State) -> State:

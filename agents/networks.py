@@ -98,13 +98,6 @@ class ValueNetwork(nn.Module):
         logits = logits.masked_fill(prior_log_probs <= LOG_PROB_FLOOR, FORBIDDEN)
         return logits.log_softmax(-1), hidden
 
-    def raise_values(self, nats: Tensor) -> None:
-        """Add a constant, a tensor [], to v."""
-        bias = self.state_value[-1].bias
-        assert isinstance(bias, Tensor)
-        with torch.no_grad():
-            bias += nats
-
     def values(self, tokens: Tensor, prior_log_probs: Tensor, with_v: bool = True) -> Tensor:
         """Compute Q, Psi or G [B, T, V]; without v if only their differences within a step are needed."""
         if with_v:
@@ -127,8 +120,9 @@ def start_at_mean(networks: Iterable[ValueNetwork], error: Tensor, mask: Tensor)
         mask: 1 within the sequences, 0 after them, [B, T].
     """
     distance = (error * mask).sum() / mask.sum()
-    for network in networks:
-        network.raise_values(distance)
+    with torch.no_grad():  # in place: a CUDA graph reads the bias where it lay when it was recorded
+        for network in networks:
+            network.state_value[-1].bias += distance  # type: ignore[operator]
     return distance
 
 

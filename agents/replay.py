@@ -5,6 +5,7 @@ B sequences, T steps, V tokens.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -65,17 +66,12 @@ class Replay:
     def __init__(self, capacity: int, horizon: int, vocab_size: int) -> None:
         self.capacity = capacity
         self.size = self.position = 0
-        self.arrays: dict[str, NDArray[Any]] = {
-            "tokens": np.zeros((capacity, horizon), np.int64),
-            "lengths": np.zeros(capacity, np.int64),
-            "task_rewards": np.zeros((capacity, horizon), np.float32),
-            "prior_log_probs": np.zeros((capacity, horizon, vocab_size), np.float32),
-        }
+        self.stored = make_empty_sequences(capacity, horizon, vocab_size)
 
     def add(self, sequences: Sequences) -> None:
         """Store the sequences; if there are more than `capacity`, the last ones."""
         rows = (self.position + np.arange(len(sequences.lengths))) % self.capacity
-        for array, new in zip(self.arrays.values(), sequences.arrays(), strict=True):
+        for array, new in zip(self.stored.arrays(), sequences.arrays(), strict=True):
             array[rows[-self.capacity :]] = new[-self.capacity :]
         self.position = int(rows[-1] + 1) % self.capacity
         self.size = min(self.size + len(rows), self.capacity)
@@ -83,4 +79,15 @@ class Replay:
     def sample(self, batch_size: int, rng: np.random.Generator) -> Sequences:
         """Sample `batch_size` sequences without replacement (all, if fewer are stored), cut to the longest of them."""
         rows = rng.permutation(self.size)[:batch_size]
-        return Sequences(**{name: array[rows] for name, array in self.arrays.items()}).cut()
+        return Sequences(*(array[rows] for array in self.stored.arrays())).cut()
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what is stored, for a checkpoint."""
+        stored = {name: array[: self.size] for name, array in vars(self.stored).items()}
+        return stored | {"counters": np.array([self.size, self.position])}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Put back what `arrays` returned."""
+        self.size, self.position = arrays["counters"].tolist()
+        for name, array in vars(self.stored).items():
+            array[: self.size] = arrays[name]

@@ -9,17 +9,15 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from agents.envs import is_batched
 from agents.networks import find_device
 from seqtutor_envs.command import installed
-from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
+from seqtutor_envs.files import load_arrays, safetensors_path, save_arrays
 from seqtutor_envs.prior.masking import MaskedPrior
 from seqtutor_envs.prior.network import resolve_precision
 from seqtutor_envs.prior import Prior, RecurrentPrior, weights_sha256
-
-Agent = TypeVar("Agent")  # a SequenceAgent, which stands above this file
 
 
 def resolve_agent_path(path: str | os.PathLike[str]) -> Path:
@@ -42,20 +40,13 @@ def save(agent: Any, path: str | os.PathLike[str]) -> Path:
         "prior_sha256": hash_prior(agent.prior),
         "versions": {name: installed(name) for name in ("seqtutor", "torch", "numpy")},
     }
-    arrays = agent.state_arrays()
-    if agent.diversity is not None:
-        arrays |= with_prefix("diversity", agent.diversity.arrays())
-    save_arrays(target, arrays, facts)
+    save_arrays(target, agent.state_arrays(), facts)
     return target
 
 
 def load(
-    cls: type[Agent],
-    path: str | os.PathLike[str],
-    env: Any,
-    env_kwargs: Mapping[str, Any] | None,
-    not_kept: Mapping[str, Any],
-) -> Agent:
+    cls: Any, path: str | os.PathLike[str], env: Any, env_kwargs: Mapping[str, Any] | None, not_kept: Mapping[str, Any]
+) -> Any:
     """Load an agent's file: see SequenceAgent.load. `not_kept` are arguments of the constructor that files lack."""
     arrays, facts = read(cls, path)
     target, recipe = resolve_agent_path(path), facts["env"]
@@ -65,30 +56,25 @@ def load(
         settings["precision"] = "float32"
         there = f"this torch cannot train an LSTM so on this {device.type.upper()}"
         warnings.warn(f"{target} learned with bfloat16 products, and {there}: it goes on with float32.", stacklevel=3)
-    n_envs: int | None = facts["n_envs"]
     if env is None and recipe is None:
         raise ValueError(
             f"{target} was trained in an environment that no id makes again (own task or prior): pass env=..."
         )
     if env is None:
         env, env_kwargs = recipe["id"], {**recipe["kwargs"], **(env_kwargs or {})}
-    elif is_batched(env):
-        n_envs = None  # a batch has its own number
-    made_in = {"env": env, "env_kwargs": dict(env_kwargs or {}) or None, "n_envs": n_envs, "seed": facts["seed"]}
-    agent: Any = cls(**made_in, **settings, **not_kept)
+    n_envs = None if is_batched(env) else facts["n_envs"]  # a batch has its own number
+    kwargs = dict(env_kwargs or {}) or None
+    agent = cls(env=env, env_kwargs=kwargs, n_envs=n_envs, seed=facts["seed"], **settings, **not_kept)
     if facts.get("prior_sha256") != hash_prior(agent.prior):
         raise ValueError(f"{target} was trained from another prior than the one given here: pass that one.")
     try:
         agent.load_state_arrays(arrays)
-        if agent.diversity is not None:
-            agent.diversity.restore(of_prefix("diversity", arrays))
     except (RuntimeError, ValueError, KeyError) as error:  # torch's, numpy's, a missing name's
         raise ValueError(f"{target} does not fit this environment: its tokens, length or prior differ.") from error
     agent.num_timesteps = agent.learned_timesteps = facts["num_timesteps"]
     agent.rounds = facts["rounds"]
     agent.rng.bit_generator.state = facts["rng"]
-    loaded: Agent = agent
-    return loaded
+    return agent
 
 
 def read(cls: type[Any], path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:

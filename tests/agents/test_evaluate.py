@@ -14,7 +14,7 @@ from stable_baselines3 import PPO
 
 from agents import PsiLearning
 from agents.baselines import FixedPolicy, UniformPolicy
-from agents.evaluate import evaluate, roll_out, sample_sequences
+from agents.evaluate.evaluation import evaluate, roll_out, sample_sequences
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.exact import kl_policy_optimum, objective
 from seqtutor_envs.sb3 import make_vec_env
