@@ -32,7 +32,7 @@ from seqtutor_envs.prior import Prior, State, token_log_probs
 
 
 class SequenceAgent(SB3Model, ABC):
-    """An agent that is a sequence model: sampling, prediction and log pi rest on `policy()`, a Prior over tokens.
+    """Learn, act and be saved as a sequence model: sampling, prediction and log pi rest on `policy()`, a Prior.
 
     Subclasses implement `policy`, `collect` and `improve`. See `Tutor` for the arguments.
 
@@ -104,8 +104,8 @@ class SequenceAgent(SB3Model, ABC):
             total_timesteps: tokens to learn from.
             callback: as in stable-baselines3. A rollout is collected and learned from at once, then told to callbacks
                 step by step: `n_calls` counts steps of all environments together, `locals` are those of
-                `steps.iterate_steps`. Whatever they save at any step holds the whole rollout, so that it can be
-                continued exactly.
+                `callback_steps.iterate_steps`. Whatever they save at any step holds the whole rollout, so that
+                learning can go on from it exactly.
             log_interval: rollouts between two entries of the log (`logger`). An entry has stable-baselines3's
                 rollout/ep_rew_mean, ep_len_mean, time/... and train/..., and rollout/j, kl, log_p, task_return,
                 distinct and term_<name>: means over the newest 1,024 sequences or so.
@@ -127,6 +127,7 @@ class SequenceAgent(SB3Model, ABC):
         try:
             with defer_interrupt() as interrupted:
                 while self.num_timesteps < total_timesteps and not self._is_spent():
+                    # no callback, no hook: nobody is told of the single steps, which would take time
                     statistics, goes_on = self._learn_from_rollout(None if callback is None else hook)
                     bar.update(self.num_timesteps - begun - bar.n)
                     if self.rounds % log_interval == 0:
@@ -149,7 +150,7 @@ class SequenceAgent(SB3Model, ABC):
         if not self._is_spent():  # else some sequences may have no score
             adjusted = sequences if self.diversity is None else self.diversity.lower_rewards(sequences)
             statistics = self.improve(adjusted)
-        self._policy, self.newest = None, sequences
+        self._policy, self.newest = None, sequences  # the weights have changed
         self.rounds += 1
         self.learned_timesteps += int(sequences.lengths.sum())
         self._recent.add(sequences, log_policy, self.rollouts.terms)
@@ -191,7 +192,7 @@ class SequenceAgent(SB3Model, ABC):
         self._recent.warn_of_collapse(metrics["distinct"], self.num_timesteps, possible)
 
     def training_metrics(self) -> dict[str, float]:
-        """Return means over the newest sequences, as generated while learning: see figures.Recent."""
+        """Return means over the newest sequences, as generated while learning: see training_metrics.Recent."""
         return self._recent.metrics()
 
     # ---------------------------------------------------------------- acting

@@ -1,4 +1,4 @@
-"""What the tutors are compared with: the prior itself, uniform tokens, and a plain KL-controlled policy gradient.
+"""Baselines for the tutors: a fixed policy (the prior), uniform tokens, and a plain KL-controlled policy gradient.
 
 B sequences, T steps.
 """
@@ -25,7 +25,7 @@ from seqtutor_envs.vocab import TokenVocab
 
 
 class UniformPolicy(Prior):
-    """Every token equally likely at every step."""
+    """Give every token the same probability at every step."""
 
     def __init__(self, vocab: TokenVocab, length: int) -> None:
         self.vocab, self.length = vocab, length
@@ -38,7 +38,7 @@ class UniformPolicy(Prior):
 
 
 class FixedPolicy:
-    """A sequence model as an agent that does not learn: `sample` and `log_prob`, which is what `evaluate` needs."""
+    """Wrap a sequence model as an agent that does not learn: `sample` and `log_prob` are all that `evaluate` needs."""
 
     def __init__(self, policy: Prior, length: int) -> None:
         self.policy, self.length = policy, length
@@ -53,7 +53,7 @@ class FixedPolicy:
 
 
 class PolicyGradient(SequenceAgent):
-    """A plain KL-controlled policy gradient: advantage actor-critic on r_T/c + log p - log pi.
+    """Learn by a plain KL-controlled policy gradient: advantage actor-critic on r_T/c + log p - log pi.
 
     It is the rival of the soft-Q agents, given the same network, core and time. It has no replay and no target network,
     and normalises advantages over the rollout. Its defaults were tuned on melodies, like those of the soft-Q agents.
@@ -112,6 +112,7 @@ class PolicyGradient(SequenceAgent):
         mask, discount = within(batch.lengths, horizon), discounts(batch.lengths, horizon, self.settings["gamma"])
         log_policy, values = self.network(batch.tokens, batch.prior_log_probs)
         log_taken = taken(log_policy, batch.tokens)
+        # detached: log pi counts in the reward as a number, and has its gradient from the policy's loss
         reward = (batch.task_rewards + taken(batch.prior_log_probs, batch.tokens) - log_taken).detach()
         if not self.optimizer.state:  # as the tutors' v, it starts at the mean return instead of 0
             returns = (reward * mask).flip(1).cumsum(1).flip(1)

@@ -73,7 +73,7 @@ class ValueNetwork(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device of the weights, on which the arguments of `forward` must be."""
+        """Return the device of the weights, on which the arguments of `forward` must be."""
         return self.core.head.weight.device
 
     def forward(self, tokens: Tensor, prior_log_probs: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,6 +84,7 @@ class ValueNetwork(nn.Module):
             prior_log_probs: [B, T, V], not weighted.
         """
         log_policy, hidden = self._log_policy(tokens, prior_log_probs)
+        # v's errors of a hundred nats would pull the core off the prior: see the class
         features = hidden.detach() if self.shielded else hidden
         return log_policy, self.state_value(features).squeeze(-1)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Sequences as tensors on one device."""
+    """Hold sequences as tensors on one device."""
 
     tokens: Tensor  # [B, T]
     lengths: Tensor  # [B]
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Sequences:
-    """B finished sequences. What lies after a length is filler: token 0, reward 0."""
+    """Hold B finished sequences. What lies after a length is filler: token 0, reward 0."""
 
     tokens: NDArray[np.int64]  # [B, T]
     lengths: NDArray[np.int64]  # [B]
@@ -43,6 +43,7 @@ class Sequences:
 
     def cut(self) -> Sequences:
         """Cut off the steps that no sequence reaches: [B, T'] in place of [B, T]."""
+        # networks step through every column: those that no sequence reaches cost time and change nothing
         within = slice(int(self.lengths.max()))
         tokens, rewards = self.tokens[:, within], self.task_rewards[:, within]
         return Sequences(tokens, self.lengths, rewards, self.prior_log_probs[:, within])
@@ -56,7 +57,7 @@ def make_empty_sequences(n: int, horizon: int, vocab_size: int) -> Sequences:
 
 
 class Replay:
-    """The newest `capacity` sequences; the oldest make room.
+    """Keep the newest `capacity` sequences; the oldest make room.
 
     Args:
         capacity: in sequences.

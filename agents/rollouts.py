@@ -29,7 +29,7 @@ Terms = dict[str, NDArray[np.float64]]  # raw terms [N] by name
 
 
 class Rollouts:
-    """Collects one complete sequence from each environment.
+    """Collect one complete sequence from each environment.
 
     Fast path: if `env` is a SeqTutor vector environment without wrappers, sample all tokens here and ask the task for
     the rewards once. Sequences that have ended cost nothing more, and expensive scores come in one batch.

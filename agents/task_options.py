@@ -1,4 +1,4 @@
-"""Finds the options that a task adds to a command line of `python -m agents`."""
+"""Find the options that a task adds to a command line of `python -m agents`."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ LONG_DEFAULTS: dict[str, Any] = dict(
 
 
 class Tutor(SequenceAgent):
-    """A recurrent soft-Q agent over whole sequences; use one of its subclasses.
+    """Learn values of whole sequences with a recurrent network; use one of the subclasses.
 
     Args:
         env: an id or a single env of ours (becomes a native batch of `n_envs`), a native vector env or an SB3 VecEnv
@@ -163,7 +163,7 @@ class Tutor(SequenceAgent):
 
 
 class QLearning(Tutor):
-    """Q-learning with log-prior augmentation (eq. 5).
+    """Learn by Q-learning with log-prior augmentation (eq. 5).
 
     Greedy with epsilon while it learns, softmax(Q) afterwards: a heuristic, since Q has no entropy term.
     """
@@ -172,19 +172,19 @@ class QLearning(Tutor):
 
 
 class PsiLearning(Tutor):
-    """Generalised Psi-learning (eq. 9); the policy is softmax(Psi)."""
+    """Learn by generalised Psi-learning (eq. 9); the policy is softmax(Psi)."""
 
     objective_name = "psi"
 
 
 class GLearning(Tutor):
-    """G-learning (eq. 11); the policy is softmax(log p + G)."""
+    """Learn by G-learning (eq. 11); the policy is softmax(log p + G)."""
 
     objective_name = "g"
 
 
 class RLOnly(QLearning):
-    """Ablation: QLearning without the prior in rewards and values; its network still starts from the prior's weights.
+    """Learn as QLearning without the prior in rewards and values, an ablation; the network still starts as the prior.
 
     Its arguments are QLearning's, but prior_weight can only be 0.
     """

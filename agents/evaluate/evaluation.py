@@ -35,7 +35,7 @@ PARALLEL = 256  # sequences generated at once by an agent that has no `sample`
 
 
 class Samples(NamedTuple):
-    """n sequences of an agent."""
+    """Hold n sequences of an agent."""
 
     tokens: NDArray[np.int64]  # [n, T]
     lengths: NDArray[np.int64]  # [n]

@@ -25,7 +25,7 @@ Flags = NDArray[np.bool_]
 
 
 class LogPolicy(ABC):
-    """An agent that gives log pi of every token before one is chosen.
+    """Give log pi of every token before one is chosen.
 
     A policy of your own that has a memory is evaluated as a subclass of this; one without is simpler as a function.
     """
@@ -70,7 +70,7 @@ def find_log_policy(agent: Any) -> LogPolicy | None:
 
 
 class PolicyRows(LogPolicy):
-    """Rows of an ActorCriticPolicy: PPO's, A2C's, TRPO's, MaskablePPO's, RecurrentPPO's.
+    """Give the rows of an ActorCriticPolicy: PPO's, A2C's, TRPO's, MaskablePPO's, RecurrentPPO's.
 
     MaskablePPO's are under the environment's masks: a forbidden token has probability 0. The others know no masks, and
     a forbidden token is the environment's own error. RecurrentPPO's state is that of the actor's LSTM, two tensors
@@ -111,7 +111,7 @@ class PolicyRows(LogPolicy):
 
 
 class GreedyRows(PolicyRows):
-    """DQN's and QRDQN's epsilon-greedy policy: epsilon / V for every token, and 1 - epsilon for the best one besides.
+    """Give the rows of DQN's and QRDQN's epsilon-greedy policy: epsilon / V each, and 1 - epsilon more for the best.
 
     epsilon is the model's present `exploration_rate`, as in its `predict` (which draws once for a whole batch whether
     to explore; here every sequence draws for itself). A policy that is passed without its model is greedy.
@@ -132,7 +132,7 @@ class GreedyRows(PolicyRows):
 
 
 class UserRows(LogPolicy):
-    """A policy of the user's own: a LogPolicy, or a function from observations of N sequences to probabilities [N, V].
+    """Give the rows of a user's LogPolicy, or of a function from observations of N sequences to probabilities [N, V].
 
     The function gets observations in the environment's obs_mode and returns an array or a torch tensor. It has no
     state: a policy that depends on more than the last token reads obs_mode "prefix". `step` raises ValueError if rows
@@ -187,7 +187,7 @@ def _check_shape(rows: Rows, n: int, what: str) -> None:
 
 
 class Predictor:
-    """An agent that gives actions only, by its `predict`. Raises ValueError if that cannot be called."""
+    """Ask an agent that gives actions only, by its `predict`. Raise ValueError if that cannot be called."""
 
     def __init__(self, agent: Any) -> None:
         self.agent, self.normalise = agent, find_normaliser(agent)

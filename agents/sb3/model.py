@@ -38,7 +38,7 @@ from seqtutor_envs.task import Task
 
 
 class SB3Model:
-    """Environment, logger, parameters and seed of an agent.
+    """Hold an agent's environment, logger, parameters and seed.
 
     Attributes:
         trained: attribute of each module and optimiser that is learned -> the prefix of its arrays in files.
@@ -72,12 +72,12 @@ class SB3Model:
 
     @property
     def observation_space(self) -> gym.Space[Any]:
-        """The observation space of one sequence."""
+        """Return the observation space of one sequence."""
         return self._space("observation_space")
 
     @property
     def action_space(self) -> gym.Space[Any]:
-        """The action space of one sequence."""
+        """Return the action space of one sequence."""
         return self._space("action_space")
 
     def _space(self, name: str) -> gym.Space[Any]:
@@ -129,7 +129,7 @@ class SB3Model:
 
     @property
     def logger(self) -> Logger:
-        """The logger of stable-baselines3; silent until `learn` or `set_logger`."""
+        """Return the logger of stable-baselines3; silent until `learn` or `set_logger`."""
         if self._logger is None:
             self._logger = Logger(folder=None, output_formats=[])
         return self._logger

@@ -223,15 +223,6 @@ def test_the_optimum_has_no_gap(kind):
     np.testing.assert_allclose(log_probs, expected, atol=1e-6)
 
 
-def test_a_function_of_the_prefix_has_the_enumerations_j():
-    solution, rng = exact().solution(), np.random.default_rng(0)
-    log_pi = np.log(rng.dirichlet(np.full(27, 0.5)))
-    figures = evaluate(Tabled(solution["sequences"], log_pi), EXACT, 4000, env_kwargs=KWARGS, obs_mode="prefix")
-    assert within(figures, "j", objective(solution, log_pi))
-    assert within(figures, "gap", kl_policy_optimum(solution, log_pi))
-    assert within(figures, "task_return", float(np.exp(log_pi) @ solution["task_returns"]))
-
-
 def test_the_seed_alone_decides_what_a_function_writes():
     before = np.random.get_state()[1].tolist()
     first = evaluate(uniform, EXACT, 300, 1, KWARGS)

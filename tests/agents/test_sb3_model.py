@@ -16,10 +16,8 @@ from stable_baselines3.common.callbacks import (
     BaseCallback,
     CallbackList,
     CheckpointCallback,
-    EvalCallback,
     ProgressBarCallback,
     StopTrainingOnMaxEpisodes,
-    StopTrainingOnRewardThreshold,
 )
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
@@ -116,19 +114,15 @@ def test_what_a_callback_saves_at_any_step_learns_on_to_the_same_bits(agent_clas
     files = sorted(tmp_path.iterdir(), key=lambda path: int(path.name.split("_")[1]))
     assert [path.name for path in files] == ["at_112_steps.safetensors", "at_224_steps.safetensors"]
     for path, whole in zip(files, (128, 256)):
-        resumed = agent_class.load(path)
+        resumed = agent_class.load(path.with_suffix(".zip"))  # as stable-baselines3 would have named it
         assert resumed.num_timesteps == whole
         assert_same_agents(resumed.learn(320 - whole, reset_num_timesteps=False), agent)
 
 
-def test_stopping_callbacks():
+def test_a_callback_that_counts_episodes_stops_learning():
     agent = made(PsiLearning, EXACT, n_envs=N)
     agent.learn(10_000, callback=StopTrainingOnMaxEpisodes(max_episodes=2))
     assert agent.rounds == 2, "stable-baselines3 counts this many in each environment"
-    threshold = StopTrainingOnRewardThreshold(-1e6)
-    judge = EvalCallback(make_vec_env(EXACT, 4), threshold, n_eval_episodes=8, eval_freq=4, verbose=0, warn=False)
-    agent.learn(10_000, callback=judge)
-    assert agent.rounds == 1 and judge.best_mean_reward > -1e6
 
 
 @pytest.mark.filterwarnings("ignore:rich is experimental")

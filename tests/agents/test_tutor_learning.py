@@ -16,13 +16,11 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from toys.recurrent_toys import random_prior
 from stable_baselines3.common.callbacks import (
     BaseCallback,
-    CheckpointCallback,
     EvalCallback,
     EveryNTimesteps,
     StopTrainingOnRewardThreshold,
 )
 from stable_baselines3.common.env_util import make_vec_env as dummy_vec_env
-from stable_baselines3.common.logger import configure
 
 from agents import GLearning, PsiLearning, QLearning
 from agents.baselines import PolicyGradient
@@ -97,13 +95,6 @@ def test_an_id_a_single_env_and_a_batch_are_the_same_to_an_agent():
     assert_same_agents(by_id, made(PsiLearning, gym.make_vec(EXACT, num_envs=8, **kwargs)).learn(200))
 
 
-@pytest.mark.parametrize("env", [lambda: gym.make_vec(EXACT, num_envs=3), lambda: make_vec_env(EXACT, 3)])
-def test_n_envs_with_a_ready_made_batch_is_an_error(env):
-    with pytest.raises(ValueError, match="leave out n_envs"):
-        PsiLearning(env(), n_envs=3)
-    assert PsiLearning(env()).n_envs == 3
-
-
 def test_an_environment_without_a_prior_takes_the_one_given():
     class Unprincipled(gym.vector.VectorWrapper):
         prior = task = property(lambda self: self.no_such_attribute)
@@ -167,17 +158,6 @@ def test_callbacks_are_stable_baselines3s(tmp_path):
     assert agent.rounds == 1
 
 
-def test_checkpoints_can_be_continued_exactly(tmp_path):
-    agent = made(GLearning, EXACT, n_envs=N)
-    agent.learn(640, callback=CheckpointCallback(save_freq=15, save_path=str(tmp_path), name_prefix="g"))
-    files = sorted(path.name for path in tmp_path.iterdir())
-    assert files == ["g_240_steps.safetensors", "g_480_steps.safetensors"]
-    resumed = GLearning.load(tmp_path / "g_240_steps.zip")
-    assert resumed.num_timesteps == 256, "what is saved within a round holds all of it"
-    resumed.learn(640 - 256, reset_num_timesteps=False)
-    assert_same_agents(resumed, agent)
-
-
 def test_eval_callback_judges_and_keeps_the_best(tmp_path):
     agent = made(PsiLearning, make_vec_env(EXACT, N))
     judge = EvalCallback(
@@ -195,21 +175,6 @@ def test_eval_callback_judges_and_keeps_the_best(tmp_path):
     assert np.load(tmp_path / "evaluations.npz")["results"].shape == (1, 4)
     best = PsiLearning.load(tmp_path / "best" / "best_model", make_vec_env(EXACT, N))
     assert_same_agents(best, agent)
-
-
-def test_what_is_logged(tmp_path):
-    agent = made(PsiLearning, EXACT, n_envs=N)
-    agent.set_logger(configure(str(tmp_path), ["csv"]))
-    agent.learn(64 * 20)
-    agent.logger.close()
-    lines = (tmp_path / "progress.csv").read_text().splitlines()
-    names = lines[0].split(",")
-    assert {"rollout/j", "rollout/kl", "rollout/task_return", "rollout/distinct", "train/loss"} <= set(names)
-    assert len(lines) == 3, "every ten rounds"
-    last = dict(zip(names, map(float, lines[-1].split(","))))
-    figures = agent.training_metrics()
-    assert last["rollout/j"] == pytest.approx(figures["j"])
-    assert figures["j"] == pytest.approx(figures["task_return"] / agent.c - figures["kl"])
 
 
 def test_training_figures_are_those_of_the_sequences():
