@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agents.train.checkpoints import AGENT_FILE, recover, saved_task
-from agents.evaluate.load import agent_classes, agent_file, ours
+from agents.train.checkpoints import AGENT_FILE, recover, find_saved_task
+from agents.evaluate.load import find_agent_file, get_agent_classes, load_ours
 from agents.envs import get_vector_class
-from agents.task_options import check_format, task_options
+from agents.task_options import check_format, find_task_options
 from seqtutor_envs import checks
 from seqtutor_envs.command import json_object, one_thread, report_errors, run, warnings_in_one_line
 from seqtutor_envs.files import finite, write_atomically
@@ -82,7 +82,7 @@ def train(
     recover(out)
     if resume:
         with warnings_in_one_line():
-            learner = ours(out / AGENT_FILE, options.resumed_kwargs(), device=device)
+            learner = load_ours(out / AGENT_FILE, options.resumed_kwargs(), device=device)
     elif (out / AGENT_FILE).exists():
         raise ValueError(f"{out / AGENT_FILE} exists: add --resume to go on with it, or choose another --out.")
     else:
@@ -94,7 +94,7 @@ def train(
         kwargs |= without_none(c=c, term_weights=weights) | options.env_kwargs()
         further = without_none(**chosen) | json_object(settings, "--settings")
         try:
-            learner = agent_classes()[agent](env, seed=seed, device=device, env_kwargs=kwargs, **further)
+            learner = get_agent_classes()[agent](env, seed=seed, device=device, env_kwargs=kwargs, **further)
         except TypeError as error:
             if isinstance(error, ValueError):  # says all in one line
                 raise
@@ -176,15 +176,14 @@ def evaluate(
     agent, env_id, kwargs, kept_at = load_with_env(path, env, given, trust, algorithm)
     evaluate_further = options.evaluator()
     with closing(evaluation.make_env(agent, env_id, n, kwargs)) as batch:
-        tokens, lengths, log_probs = evaluation.sample_sequences(agent, batch, n, seed)
-        metrics = evaluation.compute_metrics(batch, tokens, lengths, log_probs)
-        further = evaluate_further(batch.task, tokens, lengths)
-    metrics |= further.metrics
+        samples = evaluation.sample_sequences(agent, batch, n, seed)
+        further = evaluate_further(batch.task, samples.tokens, samples.lengths)
+        metrics = {**evaluation.compute_metrics(batch, samples), **further.metrics}
     for name, value in metrics.items():
         if not name.endswith("_se"):
             error = metrics.get(f"{name}_se")
             print(f"{name:28} {value:12.4f}" + (f" ± {error:.4f}" if error is not None else ""))
-    if log_probs is None:
+    if samples.log_probs is None:
         print(f"{'kl, j':28} {'unknown':>12} {agent_checks.explain_missing_log_pi(agent)}")
     for line in further.lines:
         print(line)
@@ -200,7 +199,7 @@ def load_with_env(
     from agents.evaluate import sb3_zips
 
     zipped = sb3_zips.find_zip(path)
-    file = agent_file(path) if zipped is None else zipped
+    file = find_agent_file(path) if zipped is None else zipped
     if zipped is not None:
         known = sb3_zips.identify_algorithm(zipped)  # before anything else, for it says what is wrong with the file
         if env is None:
@@ -219,7 +218,7 @@ def load_with_env(
 def load_to_evaluate(file: Path) -> Any:
     """Load the agent in a file of ours, to sample from, without a budget that was to learn with."""
     with warnings_in_one_line():
-        return ours(file, saved_task(file).run_options().train.evaluation_kwargs())
+        return load_ours(file, find_saved_task(file).run_options().train.evaluation_kwargs())
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"train": train, "sample": sample, "evaluate": evaluate}
@@ -235,7 +234,7 @@ def main(args: list[str] | None = None) -> None:
     if argv and argv[0] in COMMANDS:
         own = inspect.signature(COMMANDS[argv[0]]).parameters
         with report_errors(PROGRAM):
-            commands[argv[0]] = functools.partial(commands[argv[0]], options=task_options(argv, own)())
+            commands[argv[0]] = functools.partial(commands[argv[0]], options=find_task_options(argv, own)())
     commands["train"] = functools.partial(commands["train"], command=shlex.join([*PROGRAM.split(), *argv]))
     run(commands, PROGRAM, args)
 

@@ -32,7 +32,7 @@ from seqtutor_envs.prior import Prior, State, token_log_probs
 
 
 class SequenceAgent(SB3Model, ABC):
-    """An agent that is a sequence model: sampling, prediction and log pi rest on `policy()`, a Prior over tokens.
+    """Learn, act and be saved as a sequence model: sampling, prediction and log pi rest on `policy()`, a Prior.
 
     Subclasses implement `policy`, `collect` and `improve`. See `Tutor` for the arguments.
 
@@ -64,6 +64,7 @@ class SequenceAgent(SB3Model, ABC):
         batch, recipe = make_batch(env, n_envs, env_kwargs)
         self._attach_env(batch, recipe, prior)
         self.diversity = make_diversity(self.task, diversity, self.c)
+        self.memories = {} if self.diversity is None else {"diversity": self.diversity}
         self.set_random_seed(seed)
         self.verbose, self.tensorboard_log = verbose, tensorboard_log
         self.num_timesteps = self.learned_timesteps = self.rounds = 0
@@ -103,8 +104,8 @@ class SequenceAgent(SB3Model, ABC):
             total_timesteps: tokens to learn from.
             callback: as in stable-baselines3. A rollout is collected and learned from at once, then told to callbacks
                 step by step: `n_calls` counts steps of all environments together, `locals` are those of
-                `steps.iterate_steps`. Whatever they save at any step holds the whole rollout, so that it can be
-                continued exactly.
+                `callback_steps.iterate_steps`. Whatever they save at any step holds the whole rollout, so that
+                learning can go on from it exactly.
             log_interval: rollouts between two entries of the log (`logger`). An entry has stable-baselines3's
                 rollout/ep_rew_mean, ep_len_mean, time/... and train/..., and rollout/j, kl, log_p, task_return,
                 distinct and term_<name>: means over the newest 1,024 sequences or so.
@@ -126,6 +127,7 @@ class SequenceAgent(SB3Model, ABC):
         try:
             with defer_interrupt() as interrupted:
                 while self.num_timesteps < total_timesteps and not self._is_spent():
+                    # no callback, no hook: nobody is told of the single steps, which would take time
                     statistics, goes_on = self._learn_from_rollout(None if callback is None else hook)
                     bar.update(self.num_timesteps - begun - bar.n)
                     if self.rounds % log_interval == 0:
@@ -148,32 +150,29 @@ class SequenceAgent(SB3Model, ABC):
         if not self._is_spent():  # else some sequences may have no score
             adjusted = sequences if self.diversity is None else self.diversity.lower_rewards(sequences)
             statistics = self.improve(adjusted)
-        self._policy, self.newest = None, sequences
+        self._policy, self.newest = None, sequences  # the weights have changed
         self.rounds += 1
         self.learned_timesteps += int(sequences.lengths.sum())
         self._recent.add(sequences, log_policy, self.rollouts.terms)
+        goes_on = True
         try:
-            goes_on = hook is None or self._tell_steps(hook, sequences)
+            for step in iterate_steps(sequences, self._began[0]) if hook is not None else ():
+                self.num_timesteps += step["num_writing"]
+                hook.update_locals(step)
+                goes_on = hook.on_step()
+                if not goes_on:
+                    break
         finally:
             self.num_timesteps = self.learned_timesteps
         if hook is not None:
             hook.on_rollout_end()
         return statistics, goes_on
 
-    def _tell_steps(self, hook: BaseCallback, sequences: Sequences) -> bool:
-        """Tell callbacks of a rollout, step by step; return whether they let learning go on."""
-        for step in iterate_steps(sequences, self._began[0]):
-            self.num_timesteps += step["num_writing"]
-            hook.update_locals(step)
-            if not hook.on_step():
-                return False
-        return True
-
     def _is_spent(self) -> bool:
         return self.task is not None and self.task.spent
 
     def _log(self, statistics: Mapping[str, float], bar: Any) -> None:
-        metrics = self.training_figures()
+        metrics = self.training_metrics()
         shown = {"J": metrics["j"], "return": metrics["task_return"], "KL": metrics["kl"]}
         bar.set_postfix({name: f"{value:.1f}" for name, value in shown.items()})
         for group, entries in (("rollout", metrics), ("train", statistics)):
@@ -189,8 +188,8 @@ class SequenceAgent(SB3Model, ABC):
         possible = self.horizon * np.log(len(self.prior.vocab))
         self._recent.warn_of_collapse(metrics["distinct"], self.num_timesteps, possible)
 
-    def training_figures(self) -> dict[str, float]:
-        """Return means over the newest sequences, as generated while learning: see figures.Recent."""
+    def training_metrics(self) -> dict[str, float]:
+        """Return means over the newest sequences, as generated while learning: see training_metrics.Recent."""
         return self._recent.metrics()
 
     # ---------------------------------------------------------------- acting
@@ -271,7 +270,8 @@ class SequenceAgent(SB3Model, ABC):
             UserWarning: the agent learned in bfloat16, which this device does not have: it goes on in float32.
         """
         not_kept = {"prior": prior, "device": device, "verbose": verbose, "tensorboard_log": tensorboard_log}
-        return saving.load(cls, path, env, env_kwargs, not_kept)
+        loaded: Self = saving.load(cls, path, env, env_kwargs, not_kept)
+        return loaded
 
 
 def feed_prefixes(policy: Policy, prefixes: NDArray[np.int64], state: State) -> State:

@@ -1,4 +1,4 @@
-"""What the tutors are compared with: the prior itself, uniform tokens, and a plain KL-controlled policy gradient.
+"""Baselines for the tutors: a fixed policy (the prior), uniform tokens, and a plain KL-controlled policy gradient.
 
 B sequences, T steps.
 """
@@ -6,7 +6,6 @@ B sequences, T steps.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from seqtutor_envs.vocab import TokenVocab
 
 
 class UniformPolicy(Prior):
-    """Every token equally likely at every step."""
+    """Give every token the same probability at every step."""
 
     def __init__(self, vocab: TokenVocab, length: int) -> None:
         self.vocab, self.length = vocab, length
@@ -39,7 +38,7 @@ class UniformPolicy(Prior):
 
 
 class FixedPolicy:
-    """A sequence model as an agent that does not learn: `sample` and `log_prob`, which is what `evaluate` needs."""
+    """Wrap a sequence model as an agent that does not learn: `sample` and `log_prob` are all that `evaluate` needs."""
 
     def __init__(self, policy: Prior, length: int) -> None:
         self.policy, self.length = policy, length
@@ -53,27 +52,19 @@ class FixedPolicy:
         return token_log_probs(self.policy.log_probs(tokens, lengths), tokens, lengths).sum(axis=1)
 
 
-@dataclass(frozen=True)
-class GradientSettings:
-    """How the policy gradient learns. Its values were tuned on melodies, like those of the soft-Q agents."""
-
-    gamma: float = 1.0
-    lam: float = 0.95  # of generalised advantage estimation
-    learning_rate: float = 1e-3  # Adam; J of melodies after 20 s of one core is 34 nats, with 5e-4 30
-    value_weight: float = 0.5  # of the value loss
-    max_grad_norm: float = 1.0  # global
-    anneal: bool = False  # lets the learning rate fall linearly to 0 over the timesteps that `learn` is asked for
-
-
 class PolicyGradient(SequenceAgent):
-    """A plain KL-controlled policy gradient: advantage actor-critic on r_T/c + log p - log pi.
+    """Learn by a plain KL-controlled policy gradient: advantage actor-critic on r_T/c + log p - log pi.
 
     It is the rival of the soft-Q agents, given the same network, core and time. It has no replay and no target network,
-    and normalises advantages over the rollout.
+    and normalises advantages over the rollout. Its defaults were tuned on melodies, like those of the soft-Q agents.
 
     Args:
         env, seed, n_envs, prior, diversity, device, verbose, tensorboard_log, env_kwargs: as for the tutors.
-        gamma, lam, learning_rate, value_weight, max_grad_norm, anneal: see GradientSettings.
+        gamma, lam: discount, and lambda of generalised advantage estimation.
+        learning_rate: of Adam; J of melodies after 20 s of one core is 34 nats with 1e-3, 30 with 5e-4.
+        value_weight: factor on the value loss.
+        max_grad_norm: of all gradients together.
+        anneal: True lets the learning rate fall linearly to 0 over the timesteps that `learn` is asked for.
     """
 
     trained = {"network": "network", "optimizer": "adam"}
@@ -85,34 +76,29 @@ class PolicyGradient(SequenceAgent):
         seed: int = 0,
         n_envs: int | None = None,
         prior: Prior | str | None = None,
-        gamma: float = GradientSettings.gamma,
-        lam: float = GradientSettings.lam,
-        learning_rate: float = GradientSettings.learning_rate,
-        value_weight: float = GradientSettings.value_weight,
-        max_grad_norm: float = GradientSettings.max_grad_norm,
-        anneal: bool = GradientSettings.anneal,
+        gamma: float = 1.0,
+        lam: float = 0.95,
+        learning_rate: float = 1e-3,
+        value_weight: float = 0.5,
+        max_grad_norm: float = 1.0,
+        anneal: bool = False,
         diversity: Mapping[str, Any] | bool | None = None,
         device: str = "cpu",
         verbose: int = 0,
         tensorboard_log: str | None = None,
         env_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        self.hyper = GradientSettings(
-            gamma=gamma,
-            lam=lam,
-            learning_rate=learning_rate,
-            value_weight=value_weight,
-            max_grad_norm=max_grad_norm,
-            anneal=anneal,
-        )
+        settings = {
+            "gamma": gamma, "lam": lam, "learning_rate": learning_rate, "value_weight": value_weight,
+            "max_grad_norm": max_grad_norm, "anneal": anneal, "diversity": diversity,
+        }  # fmt: skip
         super().__init__(
             env, seed=seed, n_envs=n_envs, prior=prior, diversity=diversity, device=device, verbose=verbose,
-            tensorboard_log=tensorboard_log, env_kwargs=env_kwargs,
-            settings={**asdict(self.hyper), "diversity": diversity},
+            tensorboard_log=tensorboard_log, env_kwargs=env_kwargs, settings=settings,
         )  # fmt: skip
         generator = torch.Generator().manual_seed(seed)
         self.network = ValueNetwork(self.prior, residual=False, prior_weight=1.0, generator=generator).to(self.device)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), self.hyper.learning_rate)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), learning_rate)
 
     def policy(self) -> Policy:
         return Policy(self.network, self.prior, self.horizon)
@@ -123,24 +109,25 @@ class PolicyGradient(SequenceAgent):
     def improve(self, sequences: Sequences) -> dict[str, float]:
         batch = sequences.cut().tensors(self.device)
         horizon = batch.tokens.shape[1]
-        mask, discount = within(batch.lengths, horizon), discounts(batch.lengths, horizon, self.hyper.gamma)
+        mask, discount = within(batch.lengths, horizon), discounts(batch.lengths, horizon, self.settings["gamma"])
         log_policy, values = self.network(batch.tokens, batch.prior_log_probs)
         log_taken = taken(log_policy, batch.tokens)
+        # detached: log pi counts in the reward as a number, and has its gradient from the policy's loss
         reward = (batch.task_rewards + taken(batch.prior_log_probs, batch.tokens) - log_taken).detach()
         if not self.optimizer.state:  # as the tutors' v, it starts at the mean return instead of 0
             returns = (reward * mask).flip(1).cumsum(1).flip(1)
             values = values + start_at_mean([self.network], returns - values.detach(), mask)
-        advantage = estimate_advantage(reward, values.detach(), discount, self.hyper.lam) * mask
+        advantage = estimate_advantage(reward, values.detach(), discount, self.settings["lam"]) * mask
         value_loss = ((advantage + values.detach() - values) ** 2 * mask).sum() / mask.sum()
         mean = advantage.sum() / mask.sum()
         spread = (((advantage - mean) ** 2 * mask).sum() / mask.sum()).sqrt()
         policy_loss = -((advantage - mean) / (spread + 1e-8) * log_taken * mask).sum() / mask.sum()
-        if self.hyper.anneal:
+        if self.settings["anneal"]:
             left = 1.0 - self.num_timesteps / self.total_timesteps
-            self.optimizer.param_groups[0]["lr"] = self.hyper.learning_rate * left
+            self.optimizer.param_groups[0]["lr"] = self.settings["learning_rate"] * left
         self.optimizer.zero_grad()
-        (policy_loss + self.hyper.value_weight * value_loss).backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.hyper.max_grad_norm)
+        (policy_loss + self.settings["value_weight"] * value_loss).backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings["max_grad_norm"])
         self.optimizer.step()
         return {
             "policy_loss": float(policy_loss.detach()),

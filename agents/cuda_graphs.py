@@ -34,7 +34,7 @@ STEP_MULTIPLE = 8  # batches are padded to a multiple of so many steps, since ev
 
 
 class Recording(NamedTuple):
-    """A graph, and the memory that it reads from and writes to."""
+    """Hold a graph, and the memory that it reads from and writes to."""
 
     graph: torch.cuda.CUDAGraph
     inputs: tuple[Tensor, ...]
@@ -42,7 +42,7 @@ class Recording(NamedTuple):
 
 
 class GraphedFunction:
-    """Calls a function of tensors that returns a tuple of tensors; on a GPU, from the fourth call on, as a CUDA graph.
+    """Call a function of tensors that returns a tuple of tensors; on a GPU, from the fourth call on, as a CUDA graph.
 
     Every call does the function's work once. The first calls with arguments of some shapes run as they are, the next
     one is recorded (which runs nothing) and replayed, and the later ones are replayed. If more than MOST_GRAPHS shapes
@@ -192,7 +192,7 @@ def cut_at_end(
 
 
 class GraphedSampler:
-    """Samples rollouts with a network on its device; on a GPU, a whole rollout is one CUDA graph.
+    """Sample rollouts with a network on its device; on a GPU, a whole rollout is one CUDA graph.
 
     Args:
         network: its weights count as they are at each call; it must not be moved to another device.

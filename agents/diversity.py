@@ -1,4 +1,4 @@
-"""A memory of generated sequences: what was generated before is learned from at a lower reward. Off by default.
+"""Diversity: a memory of generated sequences, which lowers the reward of what was generated before. Off by default.
 
 It belongs to the agent, not to the task: a reward that depends on history would break `terms`, files and J, which stay
 the task's.
@@ -20,7 +20,7 @@ from seqtutor_envs.task import Task
 
 @dataclass(frozen=True)
 class DiversitySettings:
-    """How strictly (ours; the bucket and the lowest score as in REINVENT's scaffold filters, Blaschke et al. 2020)."""
+    """Set how strict the memory is (ours; bucket and lowest score as in REINVENT's filters, Blaschke et al. 2020)."""
 
     seen: float = 0.5  # share of the task reward that a sequence loses for each time it was seen before, up to all
     bucket_size: int = 25  # sequences of one kind (molecules of one Murcko scaffold) that are paid; 0: no limit
@@ -34,7 +34,7 @@ class DiversitySettings:
 
 
 class Diversity:
-    """Counts sequences and their kinds by the task's `identities`.
+    """Count sequences and their kinds by the task's `identities`.
 
     Args:
         task: gives the identities.
@@ -57,6 +57,7 @@ class Diversity:
         return replace(sequences, task_rewards=sequences.task_rewards * share[:, None])
 
     def _share(self, name: str, kind: str, task_return: float) -> float:
+        # the share a sequence keeps: less for each time it was seen, none once its kind's bucket is full
         key, times = hash64(name), self.seen.get(hash64(name), 0)
         self.seen[key] = times + 1
         share = max(0.0, 1.0 - self.settings.seen * times)

@@ -20,7 +20,7 @@ from seqtutor_envs.prior.network import resolve_precision
 
 @dataclass(frozen=True)
 class LearnerSettings:
-    """How values are regressed on their targets."""
+    """Set how values are regressed on their targets."""
 
     gamma: float = 1.0
     lam: float = 0.0
@@ -52,7 +52,7 @@ class LearnerSettings:
 
 
 class SoftQLearner:
-    """Online and target network, optimiser, and `update(batch)`.
+    """Regress the online network's values on targets: two networks, an optimiser, and `update(batch)`.
 
     On a GPU an update is a CUDA graph (cuda_graphs.py). A graph reads weights, moments and learning rates where they
     lay when it was recorded, so all of them are changed in place.
@@ -109,6 +109,7 @@ class SoftQLearner:
         """
         mask = within(batch.lengths, batch.tokens.shape[1])
         online = self.network.values(batch.tokens, batch.prior_log_probs)
+        # detached: a target is a number to regress on, so no gradient flows through the choice of actions either
         y = self._targets(batch, online.detach(), self._target_values(batch, online))
         chosen = taken(online, batch.tokens)
         if self.settings.huber is None:

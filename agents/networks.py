@@ -73,7 +73,7 @@ class ValueNetwork(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device of the weights, on which the arguments of `forward` must be."""
+        """Return the device of the weights, on which the arguments of `forward` must be."""
         return self.core.head.weight.device
 
     def forward(self, tokens: Tensor, prior_log_probs: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,6 +84,7 @@ class ValueNetwork(nn.Module):
             prior_log_probs: [B, T, V], not weighted.
         """
         log_policy, hidden = self._log_policy(tokens, prior_log_probs)
+        # v's errors of a hundred nats would pull the core off the prior: see the class
         features = hidden.detach() if self.shielded else hidden
         return log_policy, self.state_value(features).squeeze(-1)
 
@@ -97,13 +98,6 @@ class ValueNetwork(nn.Module):
             logits = logits + self.prior_weight * prior_log_probs
         logits = logits.masked_fill(prior_log_probs <= LOG_PROB_FLOOR, FORBIDDEN)
         return logits.log_softmax(-1), hidden
-
-    def raise_values(self, nats: Tensor) -> None:
-        """Add a constant, a tensor [], to v."""
-        bias = self.state_value[-1].bias
-        assert isinstance(bias, Tensor)
-        with torch.no_grad():
-            bias += nats
 
     def values(self, tokens: Tensor, prior_log_probs: Tensor, with_v: bool = True) -> Tensor:
         """Compute Q, Psi or G [B, T, V]; without v if only their differences within a step are needed."""
@@ -127,8 +121,9 @@ def start_at_mean(networks: Iterable[ValueNetwork], error: Tensor, mask: Tensor)
         mask: 1 within the sequences, 0 after them, [B, T].
     """
     distance = (error * mask).sum() / mask.sum()
-    for network in networks:
-        network.raise_values(distance)
+    with torch.no_grad():  # in place: a CUDA graph reads the bias where it lay when it was recorded
+        for network in networks:
+            network.state_value[-1].bias += distance  # type: ignore[operator]
     return distance
 
 

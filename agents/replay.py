@@ -5,6 +5,7 @@ B sequences, T steps, V tokens.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Sequences as tensors on one device."""
+    """Hold sequences as tensors on one device."""
 
     tokens: Tensor  # [B, T]
     lengths: Tensor  # [B]
@@ -25,7 +26,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Sequences:
-    """B finished sequences. What lies after a length is filler: token 0, reward 0."""
+    """Hold B finished sequences. What lies after a length is filler: token 0, reward 0."""
 
     tokens: NDArray[np.int64]  # [B, T]
     lengths: NDArray[np.int64]  # [B]
@@ -42,6 +43,7 @@ class Sequences:
 
     def cut(self) -> Sequences:
         """Cut off the steps that no sequence reaches: [B, T'] in place of [B, T]."""
+        # networks step through every column: those that no sequence reaches cost time and change nothing
         within = slice(int(self.lengths.max()))
         tokens, rewards = self.tokens[:, within], self.task_rewards[:, within]
         return Sequences(tokens, self.lengths, rewards, self.prior_log_probs[:, within])
@@ -55,7 +57,7 @@ def make_empty_sequences(n: int, horizon: int, vocab_size: int) -> Sequences:
 
 
 class Replay:
-    """The newest `capacity` sequences; the oldest make room.
+    """Keep the newest `capacity` sequences; the oldest make room.
 
     Args:
         capacity: in sequences.
@@ -65,17 +67,12 @@ class Replay:
     def __init__(self, capacity: int, horizon: int, vocab_size: int) -> None:
         self.capacity = capacity
         self.size = self.position = 0
-        self.arrays: dict[str, NDArray[Any]] = {
-            "tokens": np.zeros((capacity, horizon), np.int64),
-            "lengths": np.zeros(capacity, np.int64),
-            "task_rewards": np.zeros((capacity, horizon), np.float32),
-            "prior_log_probs": np.zeros((capacity, horizon, vocab_size), np.float32),
-        }
+        self.stored = make_empty_sequences(capacity, horizon, vocab_size)
 
     def add(self, sequences: Sequences) -> None:
         """Store the sequences; if there are more than `capacity`, the last ones."""
         rows = (self.position + np.arange(len(sequences.lengths))) % self.capacity
-        for array, new in zip(self.arrays.values(), sequences.arrays(), strict=True):
+        for array, new in zip(self.stored.arrays(), sequences.arrays(), strict=True):
             array[rows[-self.capacity :]] = new[-self.capacity :]
         self.position = int(rows[-1] + 1) % self.capacity
         self.size = min(self.size + len(rows), self.capacity)
@@ -83,4 +80,15 @@ class Replay:
     def sample(self, batch_size: int, rng: np.random.Generator) -> Sequences:
         """Sample `batch_size` sequences without replacement (all, if fewer are stored), cut to the longest of them."""
         rows = rng.permutation(self.size)[:batch_size]
-        return Sequences(**{name: array[rows] for name, array in self.arrays.items()}).cut()
+        return Sequences(*(array[rows] for array in self.stored.arrays())).cut()
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what is stored, for a checkpoint."""
+        stored = {name: array[: self.size] for name, array in vars(self.stored).items()}
+        return stored | {"counters": np.array([self.size, self.position])}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Put back what `arrays` returned."""
+        self.size, self.position = arrays["counters"].tolist()
+        for name, array in vars(self.stored).items():
+            array[: self.size] = arrays[name]

@@ -29,7 +29,7 @@ Terms = dict[str, NDArray[np.float64]]  # raw terms [N] by name
 
 
 class Rollouts:
-    """Collects one complete sequence from each environment.
+    """Collect one complete sequence from each environment.
 
     Fast path: if `env` is a SeqTutor vector environment without wrappers, sample all tokens here and ask the task for
     the rewards once. Sequences that have ended cost nothing more, and expensive scores come in one batch.
@@ -77,7 +77,11 @@ class Rollouts:
         if sampler is None:
             sequences, log_policy = self._sample(self._native, policy, rng, epsilon)
         else:
-            sequences, log_policy = self._sample_on_gpu(self._native, sampler, rng)
+            sequences, log_policy = sampler.sample(self.num_envs, self.horizon, rng)
+            # a whole rollout is one call: the task hears of the ended sequences when all are complete
+            ended = sequences.tokens[np.arange(self.num_envs), sequences.lengths - 1] == self.prior.vocab.end
+            if ended.any():
+                self._native.task.announce(sequences.tokens[ended], sequences.lengths[ended])
         rewards, self.terms = compute_task_rewards(self._native, sequences)
         return replace(sequences, task_rewards=rewards), log_policy
 
@@ -123,17 +127,6 @@ class Rollouts:
             self._gpu_sampler = GraphedSampler(policy.network, self.prior)
         return self._gpu_sampler
 
-    def _sample_on_gpu(
-        self, env: SequenceTutorVectorEnv, sampler: GraphedSampler, rng: np.random.Generator
-    ) -> Rollout:
-        """As `_sample`, but the task is told of the sequences that ended when all are complete."""
-        sequences, log_policy = sampler.sample(self.num_envs, self.horizon, rng)
-        tokens, lengths = sequences.tokens, sequences.lengths
-        ended = tokens[np.arange(len(tokens)), lengths - 1] == self.prior.vocab.end
-        if ended.any():
-            env.task.announce(tokens[ended], lengths[ended])
-        return sequences, log_policy
-
     # ---------------------------------------------------------------- slow path: step the environment
 
     def _step_env(self, policy: Policy, rng: np.random.Generator, epsilon: float | None) -> Rollout:
@@ -142,7 +135,8 @@ class Rollouts:
         terms: Terms | None = {}
         every, live, over = np.arange(n), np.ones(n, bool), np.zeros(n, bool)
         state, prior_state, last = policy.initial_state(n), self.prior.initial_state(n), np.full(n, vocab.start)
-        infos = self._reset()
+        started: Any = self.env.reset()
+        infos = {} if isinstance(self.env, VecEnv) else started[1]
         informed = self._informed and "prior_log_probs" in infos
         for t in range(self.horizon):
             if informed:
@@ -156,7 +150,11 @@ class Rollouts:
             sequences.tokens[live, t] = last[live]
             sequences.prior_log_probs[live, t] = rows[live]
             sequences.task_rewards[live, t] = (rewards - rows[every, last])[live]
-            terms = add_terms(terms, read_terms(infos), live)
+            shown = read_terms(infos)
+            if terms is None or shown is None:
+                terms = None  # one step that shows none is enough
+            else:
+                terms = {name: terms.get(name, 0.0) + np.where(live, values, 0.0) for name, values in shown.items()}
             log_policy[live] += policy_rows[every, last][live]
             sequences.lengths[live & done] = t + 1
             live &= ~done
@@ -172,12 +170,6 @@ class Rollouts:
             over = done
         self.terms = terms
         return sequences, log_policy
-
-    def _reset(self) -> Any:
-        if isinstance(self.env, VecEnv):
-            self.env.reset()
-            return {}
-        return self.env.reset()[1]
 
     def _step(self, actions: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_], Any]:
         infos: Any
@@ -228,13 +220,6 @@ def read_terms(infos: Any) -> Terms | None:
     shown = [part["terms"] for part in (infos, infos.get("final_info", {})) if "terms" in part]
     names = [name for name in (shown[0] if shown else ()) if not name.startswith("_")]
     return {name: sum((part[name] for part in shown), np.zeros(())) for name in names} or None
-
-
-def add_terms(sums: Terms | None, new: Terms | None, live: NDArray[np.bool_]) -> Terms | None:
-    """Add the terms of one more step for the sequences of `live` [N]; None once a step shows none."""
-    if sums is None or new is None:
-        return None
-    return {name: sums.get(name, 0.0) + np.where(live, values, 0.0) for name, values in new.items()}
 
 
 def restart_states(model: Prior, state: State, fresh: NDArray[np.bool_]) -> State:

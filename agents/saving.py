@@ -9,27 +9,25 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from agents.envs import is_batched
 from agents.networks import find_device
 from seqtutor_envs.command import installed
-from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
+from seqtutor_envs.files import load_arrays, safetensors_path, save_arrays
 from seqtutor_envs.prior.masking import MaskedPrior
 from seqtutor_envs.prior.network import resolve_precision
 from seqtutor_envs.prior import Prior, RecurrentPrior, weights_sha256
 
-Agent = TypeVar("Agent")  # a SequenceAgent, which stands above this file
 
-
-def agent_path(path: str | os.PathLike[str]) -> Path:
+def resolve_agent_path(path: str | os.PathLike[str]) -> Path:
     """Return PATH.safetensors. The .zip that stable-baselines3's CheckpointCallback appends is dropped: it is none."""
     return safetensors_path(os.fspath(path).removesuffix(".zip"))
 
 
 def save(agent: Any, path: str | os.PathLike[str]) -> Path:
     """Write an agent's file: see SequenceAgent.save."""
-    target = agent_path(path)
+    target = resolve_agent_path(path)
     facts = {
         "agent": type(agent).__name__,
         "settings": agent.settings,
@@ -39,56 +37,44 @@ def save(agent: Any, path: str | os.PathLike[str]) -> Path:
         "num_timesteps": agent.learned_timesteps,
         "rounds": agent.rounds,
         "rng": agent.rng.bit_generator.state,
-        "prior_sha256": prior_sha256(agent.prior),
+        "prior_sha256": hash_prior(agent.prior),
         "versions": {name: installed(name) for name in ("seqtutor", "torch", "numpy")},
     }
-    arrays = agent.state_arrays()
-    if agent.diversity is not None:
-        arrays |= with_prefix("diversity", agent.diversity.arrays())
-    save_arrays(target, arrays, facts)
+    save_arrays(target, agent.state_arrays(), facts)
     return target
 
 
 def load(
-    cls: type[Agent],
-    path: str | os.PathLike[str],
-    env: Any,
-    env_kwargs: Mapping[str, Any] | None,
-    not_kept: Mapping[str, Any],
-) -> Agent:
+    cls: Any, path: str | os.PathLike[str], env: Any, env_kwargs: Mapping[str, Any] | None, not_kept: Mapping[str, Any]
+) -> Any:
     """Load an agent's file: see SequenceAgent.load. `not_kept` are arguments of the constructor that files lack."""
     arrays, facts = read(cls, path)
-    target, recipe = agent_path(path), facts["env"]
+    target, recipe = resolve_agent_path(path), facts["env"]
     settings = dict(facts["settings"])
     device = find_device(not_kept["device"])
     if settings.get("precision") == "bfloat16" and resolve_precision("auto", device) != "bfloat16":
         settings["precision"] = "float32"
         there = f"this torch cannot train an LSTM so on this {device.type.upper()}"
         warnings.warn(f"{target} learned with bfloat16 products, and {there}: it goes on with float32.", stacklevel=3)
-    n_envs: int | None = facts["n_envs"]
     if env is None and recipe is None:
         raise ValueError(
             f"{target} was trained in an environment that no id makes again (own task or prior): pass env=..."
         )
     if env is None:
         env, env_kwargs = recipe["id"], {**recipe["kwargs"], **(env_kwargs or {})}
-    elif is_batched(env):
-        n_envs = None  # a batch has its own number
-    made_in = {"env": env, "env_kwargs": dict(env_kwargs or {}) or None, "n_envs": n_envs, "seed": facts["seed"]}
-    agent: Any = cls(**made_in, **settings, **not_kept)
-    if facts.get("prior_sha256") != prior_sha256(agent.prior):
+    n_envs = None if is_batched(env) else facts["n_envs"]  # a batch has its own number
+    kwargs = dict(env_kwargs or {}) or None
+    agent = cls(env=env, env_kwargs=kwargs, n_envs=n_envs, seed=facts["seed"], **settings, **not_kept)
+    if facts.get("prior_sha256") != hash_prior(agent.prior):
         raise ValueError(f"{target} was trained from another prior than the one given here: pass that one.")
     try:
         agent.load_state_arrays(arrays)
-        if agent.diversity is not None:
-            agent.diversity.restore(of_prefix("diversity", arrays))
     except (RuntimeError, ValueError, KeyError) as error:  # torch's, numpy's, a missing name's
         raise ValueError(f"{target} does not fit this environment: its tokens, length or prior differ.") from error
     agent.num_timesteps = agent.learned_timesteps = facts["num_timesteps"]
     agent.rounds = facts["rounds"]
     agent.rng.bit_generator.state = facts["rng"]
-    loaded: Agent = agent
-    return loaded
+    return agent
 
 
 def read(cls: type[Any], path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -98,7 +84,7 @@ def read(cls: type[Any], path: str | os.PathLike[str]) -> tuple[dict[str, Any], 
         FileNotFoundError: there is no such file.
         ValueError: it holds no agent of `cls`.
     """
-    target = agent_path(path)
+    target = resolve_agent_path(path)
     if not target.is_file():
         raise FileNotFoundError(f"No agent at {target}.")
     arrays, facts = load_arrays(target)
@@ -109,7 +95,7 @@ def read(cls: type[Any], path: str | os.PathLike[str]) -> tuple[dict[str, Any], 
     return arrays, facts
 
 
-def prior_sha256(prior: Prior) -> str | None:
+def hash_prior(prior: Prior) -> str | None:
     """Hash a recurrent prior's weights; return None for any other prior."""
     inner = prior.inner if isinstance(prior, MaskedPrior) else prior
     return weights_sha256(inner.weights) if isinstance(inner, RecurrentPrior) else None

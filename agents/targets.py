@@ -120,7 +120,7 @@ Target = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Objective:
-    """What differs between the paper's three agents.
+    """Hold what differs between the paper's three agents.
 
     Attributes:
         target: the regression target, one of the functions above.

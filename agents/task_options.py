@@ -1,4 +1,4 @@
-"""Finds the options that a task adds to a command line of `python -m agents`."""
+"""Find the options that a task adds to a command line of `python -m agents`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import gymnasium
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
-from agents.train.checkpoints import saved_task
-from agents.evaluate.load import agent_file
+from agents.train.checkpoints import find_saved_task
+from agents.evaluate.load import find_agent_file
 from agents.envs import get_vector_class
 from seqtutor_envs.task import SampleOptions, Task
 
 
-def task_options(argv: list[str], own: Iterable[str]) -> type[Any]:
+def find_task_options(argv: list[str], own: Iterable[str]) -> type[Any]:
     """Return the options class that the environment or agent on a command line adds to its command, argv[0].
 
     A command line that names neither gets those of all our environments together, so that --help shows them.
@@ -28,9 +28,9 @@ def task_options(argv: list[str], own: Iterable[str]) -> type[Any]:
     Raises:
         ValueError: an option is another environment's.
     """
-    command, task = argv[0], named_task(argv[1:])
+    command, task = argv[0], find_task(argv[1:])
     if task is None:
-        kinds = {getattr(other.run_options(), command) for other in our_tasks()}
+        kinds = {getattr(other.run_options(), command) for other in load_our_tasks()}
         bases = sorted(kinds, key=lambda kind: (-len(kind.__mro__), kind.__name__))
         return dataclass(frozen=True)(type("Options", tuple(bases), {}))
     options: type[Any] = getattr(task.run_options(), command)
@@ -49,7 +49,7 @@ def check_format(options: SampleOptions) -> None:
 
 def refuse_other(command: str, option: str, has: Callable[[type[Any]], bool]) -> None:
     """Raise ValueError if one of our environments adds options to a command that have what is asked for."""
-    for task in our_tasks():
+    for task in load_our_tasks():
         if has(getattr(task.run_options(), command)):
             raise ValueError(f"{option} is for agents that write {task.writes}.")
 
@@ -59,7 +59,7 @@ def field_names(options: type[Any]) -> set[str]:
     return {field.name for field in fields(options)}
 
 
-def named_task(texts: list[str]) -> type[Task] | None:
+def find_task(texts: list[str]) -> type[Task] | None:
     """Return the task class of the environment's id among words of a command line, else of the agent's path; or None.
 
     A word is an id if it is registered, or has a module before it and a version after it, as module:Name-v0.
@@ -70,12 +70,12 @@ def named_task(texts: list[str]) -> type[Task] | None:
         if name in gymnasium.registry or module and re.search(r"-v\d+$", name):
             return get_vector_class(word).task_type
     for word in words:
-        if not word.startswith("{") and agent_file(Path(word)).is_file():  # JSON may be too long for a path
-            return saved_task(agent_file(Path(word)))
+        if not word.startswith("{") and find_agent_file(Path(word)).is_file():  # JSON may be too long for a path
+            return find_saved_task(find_agent_file(Path(word)))
     return None
 
 
-def our_tasks() -> Iterator[type[Task]]:
+def load_our_tasks() -> Iterator[type[Task]]:
     """Load the task classes of this library's environments."""
     for env_id, spec in gymnasium.registry.items():
         if str(spec.vector_entry_point).startswith("seqtutor_envs."):

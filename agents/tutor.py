@@ -7,14 +7,12 @@ sequences.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import fields
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from agents.base import SequenceAgent
 from agents.envs import AnyEnv
@@ -24,46 +22,27 @@ from agents.replay import Replay, Sequences
 from agents.rollouts import Rollout
 from agents.targets import OBJECTIVES
 from seqtutor_envs import checks
-from seqtutor_envs.files import of_prefix, with_prefix
 from seqtutor_envs.prior.network import adam_steps
 from seqtutor_envs.prior import Prior
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """The arguments of a tutor that the user leaves None."""
-
-    lam: float
-    learning_rate: float
-    value_rate: float
-    batch_size: int
-    buffer_size: int
-    updates_per_round: int
 
 
 # One set of values does not serve both. In a task of a few tokens a policy soon leaves sequences that it needs, so it
 # must replay them: with 1,024 sequences in the replay instead of 8,192, KL to the enumerated optimum stays at .06 nats
 # instead of .001. Long sequences are learned best from the newest rollout alone, along their whole length: J of
 # melodies after 20 s is 33.6 nats with lam 1, 32.7 with .95, 19 with .7, and 31.1 if three rollouts in four are old.
-SHORT = 16  # tokens; up to this horizon the first set holds
-SHORT_DEFAULTS = Defaults(
+SHORT = 16  # tokens; up to this horizon the first set of values stands for an argument that is None
+SHORT_DEFAULTS: dict[str, Any] = dict(
     lam=0.0, learning_rate=3e-3, value_rate=1.0, batch_size=128, buffer_size=8192, updates_per_round=4
 )
 # v, whose gradient stays out of the core, may learn faster: J of QED at c = .02 after 1,000,000 tokens of molecules is
 # 41.45 nats with 5, 40.98 with 1; the prior's is 38.6
-LONG_DEFAULTS = Defaults(
+LONG_DEFAULTS: dict[str, Any] = dict(
     lam=1.0, learning_rate=1e-3, value_rate=5.0, batch_size=64, buffer_size=64, updates_per_round=1
 )
 
 
-def choose_defaults(horizon: int, greedy: bool) -> Defaults:
-    """Choose the defaults for a horizon, and for Q-learning, whose targets have one step only."""
-    defaults = SHORT_DEFAULTS if horizon <= SHORT else LONG_DEFAULTS
-    return replace(defaults, lam=0.0) if greedy else defaults
-
-
 class Tutor(SequenceAgent):
-    """A recurrent soft-Q agent over whole sequences; use one of its subclasses.
+    """Learn values of whole sequences with a recurrent network; use one of the subclasses.
 
     Args:
         env: an id or a single env of ours (becomes a native batch of `n_envs`), a native vector env or an SB3 VecEnv
@@ -137,34 +116,24 @@ class Tutor(SequenceAgent):
             env, seed=seed, n_envs=n_envs, prior=prior, diversity=diversity, device=device, verbose=verbose,
             tensorboard_log=tensorboard_log, env_kwargs=env_kwargs, settings=settings,
         )  # fmt: skip
-        defaults = asdict(choose_defaults(self.horizon, objective.greedy))
-        given = {name: settings[name] for name in defaults if settings[name] is not None}
-        chosen: dict[str, Any] = defaults | given
+        defaults = SHORT_DEFAULTS if self.horizon <= SHORT else LONG_DEFAULTS
+        if objective.greedy:
+            defaults = defaults | {"lam": 0.0}  # Q-learning has one-step targets only
+            if lam:
+                raise ValueError(f"Q-learning has one-step targets only: lam must be 0, not {lam}.")
+        chosen = settings | {name: value for name, value in defaults.items() if settings[name] is None}
         for name in ("batch_size", "buffer_size", "updates_per_round"):
             checks.positive_integer(name, chosen[name])
-        if objective.greedy and chosen["lam"] > 0.0:
-            raise ValueError(f"Q-learning has one-step targets only: lam must be 0, not {lam}.")
         generator = torch.Generator().manual_seed(seed)
         network = ValueNetwork(self.prior, objective.residual, prior_weight, generator, head).to(self.device)
-        learner_settings = LearnerSettings(
-            gamma=gamma,
-            lam=chosen["lam"],
-            learning_rate=chosen["learning_rate"],
-            value_rate=chosen["value_rate"],
-            tau=tau,
-            max_grad_norm=max_grad_norm,
-            precision=precision,
-            huber=huber,
-            double=double,
-        )
-        self.learner = SoftQLearner(network, objective, learner_settings)
+        learning = {field.name: chosen[field.name] for field in fields(LearnerSettings)}
+        self.learner = SoftQLearner(network, objective, LearnerSettings(**learning))
         self.replay = Replay(max(chosen["buffer_size"], self.n_envs), self.horizon, len(self.prior.vocab))
+        self.memories = {"replay": self.replay, **self.memories}
         self.batch_size: int = max(chosen["batch_size"], self.n_envs) if batch_size is None else batch_size
         self.updates_per_round: int = chosen["updates_per_round"]
         # every update then is about the newest rollout as a whole, in which order does not matter
         self._whole_rollout = self.updates_per_round == 1 and self.n_envs == self.replay.capacity <= self.batch_size
-        self.anneal = anneal
-        self._epsilon = (epsilon_start, epsilon_end, epsilon_steps)
 
     def policy(self) -> Policy:
         return Policy(self.learner.network, self.prior, self.horizon)
@@ -175,13 +144,13 @@ class Tutor(SequenceAgent):
 
     def epsilon(self) -> float:
         """Return the present share of uniform tokens, of an agent that is greedy while it learns."""
-        start, end, steps = self._epsilon
-        reached = self.num_timesteps / (steps or self.total_timesteps / 2)
-        return start + (end - start) * min(1.0, reached)
+        start, end = self.settings["epsilon_start"], self.settings["epsilon_end"]
+        reached = self.num_timesteps / (self.settings["epsilon_steps"] or self.total_timesteps / 2)
+        return float(start + (end - start) * min(1.0, reached))
 
     def improve(self, sequences: Sequences) -> dict[str, float]:
         self.replay.add(sequences)
-        if self.anneal:
+        if self.settings["anneal"]:
             self.learner.set_progress(self.num_timesteps / self.total_timesteps)
         if self._whole_rollout:
             statistics = [self.learner.update(sequences.cut())]
@@ -192,22 +161,9 @@ class Tutor(SequenceAgent):
         optimizer = self.learner.optimizer
         return means | {"learning_rate": float(optimizer.param_groups[0]["lr"]), "n_updates": adam_steps(optimizer)}
 
-    def state_arrays(self) -> dict[str, NDArray[Any]]:
-        replay = self.replay
-        stored = {name: array[: replay.size] for name, array in replay.arrays.items()}
-        stored["counters"] = np.array([replay.size, replay.position])
-        return super().state_arrays() | with_prefix("replay", stored)
-
-    def load_state_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        super().load_state_arrays(arrays)
-        stored = of_prefix("replay", arrays)
-        self.replay.size, self.replay.position = (int(number) for number in stored["counters"])
-        for name, array in self.replay.arrays.items():
-            array[: self.replay.size] = stored[name]
-
 
 class QLearning(Tutor):
-    """Q-learning with log-prior augmentation (eq. 5).
+    """Learn by Q-learning with log-prior augmentation (eq. 5).
 
     Greedy with epsilon while it learns, softmax(Q) afterwards: a heuristic, since Q has no entropy term.
     """
@@ -216,29 +172,61 @@ class QLearning(Tutor):
 
 
 class PsiLearning(Tutor):
-    """Generalised Psi-learning (eq. 9); the policy is softmax(Psi)."""
+    """Learn by generalised Psi-learning (eq. 9); the policy is softmax(Psi)."""
 
     objective_name = "psi"
 
 
 class GLearning(Tutor):
-    """G-learning (eq. 11); the policy is softmax(log p + G)."""
+    """Learn by G-learning (eq. 11); the policy is softmax(log p + G)."""
 
     objective_name = "g"
 
 
 class RLOnly(QLearning):
-    """Ablation: QLearning without the prior in rewards and values; its network still starts from the prior's weights.
+    """Learn as QLearning without the prior in rewards and values, an ablation; the network still starts as the prior.
 
     Its arguments are QLearning's, but prior_weight can only be 0.
     """
 
-    def __init__(self, env: AnyEnv, *, prior_weight: float = 0.0, **others: Any) -> None:
+    def __init__(
+        self,
+        env: AnyEnv,
+        *,
+        seed: int = 0,
+        n_envs: int | None = None,
+        prior: Prior | str | None = None,
+        gamma: float = LearnerSettings.gamma,
+        lam: float | None = None,
+        prior_weight: float = 0.0,
+        learning_rate: float | None = None,
+        value_rate: float | None = None,
+        anneal: bool = False,
+        tau: float = LearnerSettings.tau,
+        max_grad_norm: float = LearnerSettings.max_grad_norm,
+        huber: float | None = LearnerSettings.huber,
+        double: bool = LearnerSettings.double,
+        head: str | None = None,
+        precision: str = LearnerSettings.precision,
+        batch_size: int | None = None,
+        buffer_size: int | None = None,
+        updates_per_round: int | None = None,
+        epsilon_start: float = 1.0,
+        epsilon_end: float = 0.1,
+        epsilon_steps: int | None = None,
+        diversity: Mapping[str, Any] | bool | None = None,
+        device: str = "cpu",
+        verbose: int = 0,
+        tensorboard_log: str | None = None,
+        env_kwargs: dict[str, Any] | None = None,
+    ) -> None:
         if prior_weight != 0.0:
             raise ValueError("RLOnly has prior_weight 0; use QLearning to keep a share of the prior.")
-        super().__init__(env, prior_weight=0.0, **others)
-
-    # help() shows all arguments of a tutor, without a second list of their defaults
-    _parameters = dict(inspect.signature(Tutor.__init__).parameters)
-    _parameters["prior_weight"] = _parameters["prior_weight"].replace(default=0.0)
-    __init__.__signature__ = inspect.Signature(list(_parameters.values()))  # type: ignore[attr-defined]
+        super().__init__(
+            env, seed=seed, n_envs=n_envs, prior=prior, gamma=gamma, lam=lam, prior_weight=prior_weight,
+            learning_rate=learning_rate, value_rate=value_rate, anneal=anneal, tau=tau, max_grad_norm=max_grad_norm,
+            huber=huber, double=double, head=head, precision=precision, batch_size=batch_size,
+            buffer_size=buffer_size, updates_per_round=updates_per_round, epsilon_start=epsilon_start,
+            epsilon_end=epsilon_end, epsilon_steps=epsilon_steps, diversity=diversity, device=device, verbose=verbose,
+            tensorboard_log=tensorboard_log, env_kwargs=env_kwargs,
+        )  # fmt: skip

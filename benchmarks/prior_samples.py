@@ -17,7 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
-from agents.saving import prior_sha256
+from agents.saving import hash_prior
 from seqtutor_envs.command import installed
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.files import hash_bytes, load_arrays, save_arrays
@@ -111,7 +111,7 @@ def make_batch(env_id: str, env_kwargs: Mapping[str, Any]) -> SequenceTutorVecto
 def describe_source(env: SequenceTutorVectorEnv, env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Collect what decides which samples and returns there are."""
     asked = {name: value for name, value in env_kwargs.items() if name not in INDIFFERENT}
-    return {"env": env_id, "env_kwargs": asked, "prior": prior_sha256(env.prior), "rdkit": installed("rdkit")}
+    return {"env": env_id, "env_kwargs": asked, "prior": hash_prior(env.prior), "rdkit": installed("rdkit")}
 
 
 def name_sequences(task: Task, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[str]:

@@ -50,11 +50,11 @@ class Args:
     max_grad_norm: float = 0.5
     hidden_size: int = 128
     judged: int = 1000
-    """sequences for the verdict at the end; 0: none"""
+    """sequences of the evaluation at the end; 0: none"""
 
 
 class Agent(nn.Module):
-    """Token and step are embedded and added, an LSTM remembers them, the mask takes forbidden tokens out."""
+    """Embed token and step, remember them with an LSTM, and take forbidden tokens out with the mask."""
 
     def __init__(self, observations: gym.spaces.Dict, hidden_size: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Agent(nn.Module):
         return torch.zeros(n, self.lstm.hidden_size), torch.zeros(n, self.lstm.hidden_size)
 
     def forward(self, obs: Tensors, start: torch.Tensor, state: State) -> tuple[Categorical, torch.Tensor, State]:
-        """Policy and values [T, N] of T steps, the state after them; `start` [T, N] is 1 where a sequence begins."""
+        """Compute policy and values [T, N] of T steps, and the state after them; `start` [T, N] is 1 at a begin."""
         hidden = []
         for x, going in zip(self.token(obs["token"]) + self.step(obs["step"]), 1.0 - start[..., None]):
             state = self.lstm(x, (going * state[0], going * state[1]))
@@ -79,13 +79,14 @@ class Agent(nn.Module):
 
 
 def one_step(observation: dict[str, np.ndarray]) -> Tensors:
-    """[N, ...] as [T, N, ...] with T = 1."""
+    """Return [N, ...] as [T, N, ...] with T = 1."""
     return {key: torch.as_tensor(values)[None] for key, values in observation.items()}
 
 
 def train(args: Args) -> Agent:
+    """Train the agent, and return it."""
     torch.manual_seed(args.seed)
-    # In SAME_STEP the step that ends a sequence already returns the start of the next one, so every step writes a token
+    # In SAME_STEP the step that ends a sequence already returns the start of the next one, so every step adds a token
     # and none must be kept out of the loss. In NEXT_STEP a reset takes a step, whose action counts for nothing.
     envs = gym.make_vec(
         args.env_id, num_envs=args.num_envs, obs_mode="dict", autoreset_mode="SameStep", infos="end", **args.env_kwargs
@@ -148,8 +149,8 @@ def train(args: Args) -> Agent:
     return agent
 
 
-class Judged(LogPolicy):
-    """The agent as the judge asks it: for rows of log pi, token by token."""
+class AgentRows(LogPolicy):
+    """Give `evaluate` rows of log pi, token by token."""
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
@@ -167,5 +168,5 @@ if __name__ == "__main__":
     agent = train(args)
     if args.judged:
         env_kwargs = {**args.env_kwargs, "obs_mode": "dict"}
-        verdict = evaluate(Judged(agent), args.env_id, n=args.judged, seed=args.seed, env_kwargs=env_kwargs)
-        print({name: round(verdict[name], 3) for name in ("j", "j_se", "kl", "task_return", "distinct")})
+        metrics = evaluate(AgentRows(agent), args.env_id, n=args.judged, seed=args.seed, env_kwargs=env_kwargs)
+        print({name: round(metrics[name], 3) for name in ("j", "j_se", "kl", "task_return", "distinct")})

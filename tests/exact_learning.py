@@ -1,4 +1,4 @@
-"""Learning on exact tasks, judged by the enumerated optimum: what the tests' short form and the full form share.
+"""Learn exact tasks and compare with the enumerated optimum: what the tests' short form and the full form share.
 
 `python -m tests.exact_learning` runs the full form, ten minutes of one core: two tasks, three seeds, 250,000 timesteps
 each of Psi-, G- and Q-learning with their defaults.
@@ -26,36 +26,31 @@ FULL_BOUND = 0.005  # nats
 
 
 def trained(agent_class: type[Tutor], env_kwargs: dict[str, Any], seed: int, timesteps: int, **settings: Any) -> Tutor:
-    """An agent with default settings, gamma 1 and 64 environments, after so many timesteps."""
+    """Train an agent with default settings, gamma 1 and 64 environments, after so many timesteps."""
     agent = agent_class(EXACT, seed=seed, n_envs=NUM_ENVS, gamma=1.0, env_kwargs=env_kwargs, **settings)
     return agent.learn(timesteps)
 
 
-def final_kl(agent_class: type[Tutor], env_kwargs: dict[str, Any], seed: int, timesteps: int, **settings: Any) -> float:
-    """KL(optimum || policy) in nats at the end of learning, over all sequences."""
-    return policy_kl(trained(agent_class, env_kwargs, seed, timesteps, **settings), env_kwargs)
-
-
 def exact(env_kwargs: dict[str, Any]) -> ExactEnv:
-    """The environment itself."""
+    """Make the environment itself."""
     return gym.make(EXACT, **env_kwargs).unwrapped  # type: ignore[return-value]
 
 
 def policy_kl(agent: Tutor, env_kwargs: dict[str, Any]) -> float:
-    """KL(optimum || policy) in nats of the agent as it is."""
+    """Compute KL(optimum || policy) in nats of the agent as it is."""
     solution = exact(env_kwargs).solution()
     return kl_optimum_policy(solution, agent.log_prob(solution["sequences"]))
 
 
 def best_sequence(env_kwargs: dict[str, Any]) -> list[int]:
-    """The sequence with the largest sum of log p + r_T / c, which Q-learning's greedy policy writes at its optimum."""
+    """Find the sequence with the largest sum of log p + r_T / c: the greedy one at Q-learning's optimum."""
     solution = exact(env_kwargs).solution()
     returns = solution["prior_log_probs"] + solution["task_returns"] / solution["c"]
     return solution["sequences"][int(returns.argmax())].tolist()
 
 
 def greedy_rollout(agent: Tutor, env_kwargs: dict[str, Any]) -> list[int]:
-    """The sequence that the agent writes step by step in a single environment, deterministically."""
+    """Generate the agent's sequence step by step in a single environment, deterministically."""
     env = gym.make(EXACT, **env_kwargs)
     observation, _ = env.reset()
     tokens: list[int] = []
@@ -69,7 +64,7 @@ def greedy_rollout(agent: Tutor, env_kwargs: dict[str, Any]) -> list[int]:
 
 
 def main() -> None:
-    """Prints one line for each agent, task and seed; exit status 1 where one misses the bound."""
+    """Print one line for each agent, task and seed; exit with status 1 if one misses the bound."""
     missed = 0
     for agent_class in (PsiLearning, GLearning, QLearning):
         for env_kwargs in TASKS:

@@ -24,7 +24,7 @@ import torch
 from stable_baselines3.common.logger import Logger
 
 import seqtutor_envs
-from agents.evaluate.load import agent_classes
+from agents.evaluate.load import get_agent_classes
 from seqtutor_envs.command import installed
 from seqtutor_envs.files import write_atomically
 from seqtutor_envs.sb3 import make_vec_env
@@ -81,7 +81,7 @@ def check_learns(model, timesteps):
 
 
 def train_ours(name, env_id, obs_mode):
-    agent = agent_classes()[name](env_id, n_envs=N_ENVS, env_kwargs={"obs_mode": obs_mode})
+    agent = get_agent_classes()[name](env_id, n_envs=N_ENVS, env_kwargs={"obs_mode": obs_mode})
     check_learns(agent, 3 * N_ENVS * agent.horizon)
 
 

@@ -127,6 +127,22 @@ def test_names_that_may_move_are_still_where_they_were(module, name):
     assert found(module, name) is not None
 
 
+MOVED = {
+    "agents.features": "agents.sb3.one_hot_prefix",
+    "agents.guide": "agents.sb3.prior_guide",
+    "agents.outside": "agents.evaluate.policies",
+    "agents.budget": "agents.sb3.budget",
+}
+
+
+@pytest.mark.parametrize("old, new", MOVED.items())
+def test_moved_names_are_the_same_objects_and_say_where_they_went(old, new):
+    for name in MAY_MOVE[old]:
+        with pytest.warns(DeprecationWarning, match=f"{old} goes in 0.3: import {name} from {new}"):
+            moved = getattr(importlib.import_module(old), name)
+        assert moved is getattr(importlib.import_module(new), name)
+
+
 @pytest.mark.parametrize("module", RUNNABLE)
 def test_modules_that_are_run_are_there(module):
     spec = importlib.util.find_spec(module)

@@ -25,8 +25,7 @@ from numpy.typing import NDArray
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
 from agents.evaluate import checks as agent_checks
-from agents.evaluate import load
-from agents.evaluate import policies
+from agents.evaluate import load, policies
 from seqtutor_envs import checks
 from seqtutor_envs.prior.recurrent_step import sample_tokens
 from seqtutor_envs.env import SequenceTutorVectorEnv
@@ -36,7 +35,7 @@ PARALLEL = 256  # sequences generated at once by an agent that has no `sample`
 
 
 class Samples(NamedTuple):
-    """n sequences of an agent."""
+    """Hold n sequences of an agent."""
 
     tokens: NDArray[np.int64]  # [n, T]
     lengths: NDArray[np.int64]  # [n]
@@ -85,7 +84,7 @@ def evaluate_in_env(env: SequenceTutorVectorEnv, agent: Any, n: int, seed: int) 
     samples = sample_sequences(agent, env, n, seed)
     if samples.log_probs is None:
         warnings.warn(f"No KL and no J: {agent_checks.explain_missing_log_pi(agent)}", stacklevel=3)
-    return compute_metrics(env, samples.tokens, samples.lengths, samples.log_probs), samples
+    return compute_metrics(env, samples), samples
 
 
 def make_env(agent: Any, env_id: str, n: int, kwargs: Mapping[str, Any]) -> SequenceTutorVectorEnv:
@@ -163,14 +162,9 @@ def roll_out(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Samp
     return Samples(tokens, lengths, None if isinstance(policy, policies.Predictor) else log_probs.T.reshape(-1)[:n])
 
 
-def compute_metrics(
-    env: SequenceTutorVectorEnv,
-    tokens: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    log_probs: NDArray[np.float64] | None,
-) -> dict[str, float]:
-    """Compute what `evaluate` returns, of sequences [n, T], their lengths [n] and log pi [n]."""
-    row = evaluate_samples(env.task, tokens, lengths, env.prior, log_probs, env.c)
+def compute_metrics(env: SequenceTutorVectorEnv, samples: Samples) -> dict[str, float]:
+    """Compute what `evaluate` returns."""
+    row = evaluate_samples(env.task, samples.tokens, samples.lengths, env.prior, samples.log_probs, env.c)
     if hasattr(env, "solution"):
         try:
             row["log_z"] = env.solution()["log_z"]

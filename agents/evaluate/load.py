@@ -12,7 +12,7 @@ from agents.train.checkpoints import AGENT_FILE, read_facts
 from seqtutor_envs.files import safetensors_path
 
 
-def agent_classes() -> dict[str, Any]:
+def get_agent_classes() -> dict[str, Any]:
     """Return our agents' classes by what the commands call them."""
     from agents import GLearning, PsiLearning, QLearning, RLOnly
     from agents.baselines import PolicyGradient
@@ -28,23 +28,23 @@ def load(path: str | os.PathLike[str], trust: bool = False) -> Any:
     """
     path = Path(path)
     zipped = sb3_zips.find_zip(path)
-    return ours(agent_file(path)) if zipped is None else sb3_zips.load_zip(zipped, trust)
+    return load_ours(find_agent_file(path)) if zipped is None else sb3_zips.load_zip(zipped, trust)
 
 
-def agent_file(path: Path) -> Path:
+def find_agent_file(path: Path) -> Path:
     """Return the file of our agent that a user names by its folder, or by its file with or without .safetensors."""
     file = safetensors_path(path)
     return file if file.is_file() and not path.is_dir() else path / AGENT_FILE
 
 
-def ours(file: Path, env_kwargs: Mapping[str, Any] | None = None, **further: Any) -> Any:
+def load_ours(file: Path, env_kwargs: Mapping[str, Any] | None = None, **further: Any) -> Any:
     """Load the agent that our `save` wrote to a file, whatever its class.
 
     Args:
         env_kwargs: keywords of the environment that differ from the saved ones.
         further: arguments of the constructor that a file does not keep.
     """
-    known = {one.__name__: one for one in agent_classes().values()}
+    known = {one.__name__: one for one in get_agent_classes().values()}
     facts = read_facts(file)
     if facts.get("agent") not in known:
         raise ValueError(f"{file} holds no agent of this library.")

@@ -25,7 +25,7 @@ Flags = NDArray[np.bool_]
 
 
 class LogPolicy(ABC):
-    """An agent that gives log pi of every token before one is chosen.
+    """Give log pi of every token before one is chosen.
 
     A policy of your own that has a memory is evaluated as a subclass of this; one without is simpler as a function.
     """
@@ -59,27 +59,22 @@ def find_log_policy(agent: Any) -> LogPolicy | None:
     if not hasattr(agent, "predict"):
         return UserRows(agent) if callable(agent) else None
     policy: Any = getattr(agent, "policy", agent)
-    if not _predicts_as_a_library(agent, policy):
+    if not isinstance(policy, BasePolicy):
+        return None
+    predicting = (agent.predict, policy.predict, policy._predict)
+    if not all(method.__module__.split(".")[0] in LIBRARIES for method in predicting):
         return None
     if hasattr(policy, "q_net") or hasattr(policy, "quantile_net"):
         return GreedyRows(agent, policy)
-    if not hasattr(policy, "get_distribution"):
-        return None
-    takes = inspect.signature(policy.get_distribution).parameters
-    kind = RecurrentRows if "lstm_states" in takes else MaskableRows if "action_masks" in takes else PolicyRows
-    return kind(agent, policy)
-
-
-def _predicts_as_a_library(agent: Any, policy: Any) -> bool:
-    """Return whether nothing of the user's own stands between the policy and the actions."""
-    if not isinstance(policy, BasePolicy):
-        return False
-    predicting = (agent.predict, policy.predict, policy._predict)
-    return all(method.__module__.split(".")[0] in LIBRARIES for method in predicting)
+    return PolicyRows(agent, policy) if hasattr(policy, "get_distribution") else None
 
 
 class PolicyRows(LogPolicy):
-    """ActorCriticPolicy's: PPO, A2C, TRPO. It knows no masks: a forbidden token is the environment's own error.
+    """Give the rows of an ActorCriticPolicy: PPO's, A2C's, TRPO's, MaskablePPO's, RecurrentPPO's.
+
+    MaskablePPO's are under the environment's masks: a forbidden token has probability 0. The others know no masks, and
+    a forbidden token is the environment's own error. RecurrentPPO's state is that of the actor's LSTM, two tensors
+    [layers, N, hidden].
 
     Args:
         agent: the model, or the policy itself. Observations are normalised as it learned from them.
@@ -102,30 +97,21 @@ class PolicyRows(LogPolicy):
 
     def logits(self, observation: Any, state: Any, start: Any, masks: Any) -> tuple[torch.Tensor, Any]:
         """Return log pi [N, V] up to a constant for each row, and the state for the next call."""
-        return self.policy.get_distribution(observation).distribution.logits, state
-
-
-class MaskableRows(PolicyRows):
-    """MaskablePPO's, under the environment's masks: a forbidden token has probability 0."""
-
-    def logits(self, observation: Any, state: Any, start: Any, masks: Any) -> tuple[torch.Tensor, Any]:
-        return self.policy.get_distribution(observation, masks).distribution.logits, state
-
-
-class RecurrentRows(PolicyRows):
-    """RecurrentPPO's. The state is that of the actor's LSTM, two tensors [layers, N, hidden]."""
-
-    def logits(self, observation: Any, state: Any, start: Any, masks: Any) -> tuple[torch.Tensor, Any]:
-        if state is None:
-            layers, _, hidden = self.policy.lstm_hidden_state_shape
-            state = (torch.zeros(layers, len(start), hidden, device=self.policy.device),) * 2
-        starts = torch.as_tensor(start, dtype=torch.float32, device=self.policy.device)
-        distribution, state = self.policy.get_distribution(observation, state, starts)
+        takes = inspect.signature(self.policy.get_distribution).parameters
+        if "lstm_states" in takes:
+            if state is None:
+                layers, _, hidden = self.policy.lstm_hidden_state_shape
+                state = (torch.zeros(layers, len(start), hidden, device=self.policy.device),) * 2
+            starts = torch.as_tensor(start, dtype=torch.float32, device=self.policy.device)
+            distribution, state = self.policy.get_distribution(observation, state, starts)
+        else:
+            further = {"action_masks": masks} if "action_masks" in takes else {}
+            distribution = self.policy.get_distribution(observation, **further)
         return distribution.distribution.logits, state
 
 
 class GreedyRows(PolicyRows):
-    """DQN's and QRDQN's epsilon-greedy policy: epsilon / V for every token, and 1 - epsilon for the best one besides.
+    """Give the rows of DQN's and QRDQN's epsilon-greedy policy: epsilon / V each, and 1 - epsilon more for the best.
 
     epsilon is the model's present `exploration_rate`, as in its `predict` (which draws once for a whole batch whether
     to explore; here every sequence draws for itself). A policy that is passed without its model is greedy.
@@ -146,7 +132,7 @@ class GreedyRows(PolicyRows):
 
 
 class UserRows(LogPolicy):
-    """A policy of the user's own: a LogPolicy, or a function from observations of N sequences to probabilities [N, V].
+    """Give the rows of a user's LogPolicy, or of a function from observations of N sequences to probabilities [N, V].
 
     The function gets observations in the environment's obs_mode and returns an array or a torch tensor. It has no
     state: a policy that depends on more than the last token reads obs_mode "prefix". `step` raises ValueError if rows
@@ -201,7 +187,7 @@ def _check_shape(rows: Rows, n: int, what: str) -> None:
 
 
 class Predictor:
-    """An agent that gives actions only, by its `predict`. Raises ValueError if that cannot be called."""
+    """Ask an agent that gives actions only, by its `predict`. Raise ValueError if that cannot be called."""
 
     def __init__(self, agent: Any) -> None:
         self.agent, self.normalise = agent, find_normaliser(agent)

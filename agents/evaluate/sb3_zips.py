@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from seqtutor_envs.files import import_by_name
+from seqtutor_envs.files import import_by_name, one_line
 
 # keys that only this algorithm's data has, the first that fits; PPO's kin is told apart below
 SIGNS = (
@@ -93,10 +93,8 @@ def load_zip(path: str | os.PathLike[str], trust: bool, algorithm: str | None = 
     except Exception as error:  # unpickling can raise anything
         with zipfile.ZipFile(path) as archive:
             wrote = archive.read("_stable_baselines3_version").decode().strip()
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(
-            f"{path}, saved by stable-baselines3 {wrote}, cannot be loaded as {name.split(':')[1]} ({reason[:200]})."
-        ) from error
+        what = f"{path}, saved by stable-baselines3 {wrote}, cannot be loaded as {name.split(':')[1]}"
+        raise ValueError(f"{what} ({one_line(error)[:200]}).") from error
 
 
 def import_class(name: str) -> Any:
@@ -124,18 +122,13 @@ def _read_zip(path: Path) -> tuple[dict[str, Any], bytes]:
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-            if damaged is not None:
-                raise zipfile.BadZipFile(f"{damaged} is not as it was written")
             if min((member.header_offset for member in archive.infolist()), default=0):
                 raise zipfile.BadZipFile("its end is missing")  # what was read is weights, themselves a zip within it
             data, weights = json.loads(archive.read("data")), archive.read("policy.pth")
             archive.getinfo("_stable_baselines3_version")
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        what = "is no zip"
-        if _begins_as_zip(path):
-            what = f"is a damaged zip, perhaps cut short ({error}): save or copy it again"
-        raise ValueError(f"{path} {what}.") from None
+        damage = f"is a damaged zip, perhaps cut short ({error}): save or copy it again"
+        raise ValueError(f"{path} {damage if _begins_as_zip(path) else 'is no zip'}.") from None
     except (KeyError, ValueError, RuntimeError, NotImplementedError):  # the last two: encrypted, unknown compression
         data, weights = None, b""
     if not isinstance(data, dict):

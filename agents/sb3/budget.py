@@ -11,7 +11,7 @@ NO_LIMIT = 10**12  # timesteps that no budget of seconds reaches
 
 
 class SecondsBudget(BaseCallback):
-    """Stops `learn` at the end of the round in which `seconds` of the clock are spent.
+    """Stop `learn` at the end of the round in which `seconds` of the clock are spent.
 
     Args:
         seconds: how many.
@@ -25,6 +25,7 @@ class SecondsBudget(BaseCallback):
         self.seconds, self.clock, self.spent = seconds, clock, 0.0
 
     def _on_training_start(self) -> None:
+        # what earlier calls of `learn` spent counts, so that a run in parts has one budget
         self._begin = self.clock() - self.spent
 
     def _on_step(self) -> bool:

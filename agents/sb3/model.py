@@ -38,14 +38,16 @@ from seqtutor_envs.task import Task
 
 
 class SB3Model:
-    """Environment, logger, parameters and seed of an agent.
+    """Hold an agent's environment, logger, parameters and seed.
 
     Attributes:
         trained: attribute of each module and optimiser that is learned -> the prefix of its arrays in files.
+        memories: prefix in files -> what else learning goes on from, with `arrays` and `restore`: replay, diversity.
     """
 
     trained: ClassVar[dict[str, str]]
     diversity: Diversity | None
+    memories: dict[str, Any]
     verbose: int
     tensorboard_log: str | None
     _logger: Logger | None = None
@@ -70,12 +72,12 @@ class SB3Model:
 
     @property
     def observation_space(self) -> gym.Space[Any]:
-        """The observation space of one sequence."""
+        """Return the observation space of one sequence."""
         return self._space("observation_space")
 
     @property
     def action_space(self) -> gym.Space[Any]:
-        """The action space of one sequence."""
+        """Return the action space of one sequence."""
         return self._space("action_space")
 
     def _space(self, name: str) -> gym.Space[Any]:
@@ -109,7 +111,7 @@ class SB3Model:
             "sequences": (self.n_envs, other.num_envs),
             "tokens": (self.prior.vocab.tokens, prior.vocab.tokens),
             "length": (self.horizon, task.length if task is not None else prior.length),
-            "prior": (saving.prior_sha256(self.prior), saving.prior_sha256(prior)),
+            "prior": (saving.hash_prior(self.prior), saving.hash_prior(prior)),
         }
         for name, (own, others) in facts.items():
             if own != others:
@@ -127,7 +129,7 @@ class SB3Model:
 
     @property
     def logger(self) -> Logger:
-        """The logger of stable-baselines3; silent until `learn` or `set_logger`."""
+        """Return the logger of stable-baselines3; silent until `learn` or `set_logger`."""
         if self._logger is None:
             self._logger = Logger(folder=None, output_formats=[])
         return self._logger
@@ -162,7 +164,7 @@ class SB3Model:
         """
         if not isinstance(load_path_or_dict, Mapping):
             arrays, _ = saving.read(type(self), load_path_or_dict)
-            SB3Model.load_state_arrays(self, arrays)  # a tutor's own also loads its replay
+            self._load_trained(arrays)
             return
         unknown = set(load_path_or_dict) - set(self.trained)
         missing = set(self.trained) - set(load_path_or_dict) if exact_match else set()
@@ -189,10 +191,17 @@ class SB3Model:
             part = attrgetter(attribute)(self)
             found = module_arrays(part) if isinstance(part, torch.nn.Module) else adam_arrays(part)
             arrays |= with_prefix(prefix, found)
+        for prefix, memory in self.memories.items():
+            arrays |= with_prefix(prefix, memory.arrays())
         return arrays
 
     def load_state_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Put back what `state_arrays` returned."""
+        self._load_trained(arrays)
+        for prefix, memory in self.memories.items():
+            memory.restore(of_prefix(prefix, arrays))
+
+    def _load_trained(self, arrays: dict[str, NDArray[Any]]) -> None:
         for attribute, prefix in self.trained.items():
             part = attrgetter(attribute)(self)
             if isinstance(part, torch.nn.Module):

@@ -28,7 +28,6 @@ from agents.envs import get_env_attribute
 from agents.networks import VALUE_CELLS
 from seqtutor_envs import checks
 from seqtutor_envs.prior import Prior, RecurrentPrior, load_prior
-from seqtutor_envs.task import Task
 from seqtutor_envs.wrappers import penalty_weight
 
 RECURRENT = "RecurrentPPO of sb3-contrib (pip install sb3-contrib) with policy_kwargs=recurrent_policy_kwargs(prior)"
@@ -163,24 +162,22 @@ def start_as_prior(model: Any, prior: str | os.PathLike[str] | Prior | None = No
     task = None if env is None else get_env_attribute(env, "task")
     if task is not None:
         checks.same_vocabulary(task, lstm)
-        if _forbids_tokens(task):
+        nothing_yet = np.full((1, task.length), task.vocab.start)
+        if task.action_mask(nothing_yet, np.zeros(1, np.int64)) is not None:  # None says that all are allowed
             raise ValueError(f"{type(task).__name__} forbids tokens, and RecurrentPPO has no masks to heed it.")
     policy: Any = getattr(model, "policy", None)
     _check_shape(policy, lstm)
     columns = _find_token_columns(policy, lstm)
-    with torch.no_grad():
-        for core in (policy.lstm_actor, policy.lstm_critic):
-            for name, parameter in () if core is None else core.named_parameters():
-                weights = torch.from_numpy(lstm.weights[f"rnn.{name}"])
-                if name == "weight_ih_l0":
-                    parameter.zero_()
-                    parameter[:, columns] = weights.to(parameter)
-                else:
-                    parameter.copy_(weights)
-        policy.action_net.weight.copy_(torch.from_numpy(lstm.weights["head.weight"]))
-        policy.action_net.bias.copy_(torch.from_numpy(lstm.weights["head.bias"]))
-        policy.value_net.weight.zero_()
-        policy.value_net.bias.zero_()
+    weights = {name: torch.from_numpy(array) for name, array in lstm.weights.items()}
+    core = {name.removeprefix("rnn."): tensor for name, tensor in weights.items() if name.startswith("rnn.")}
+    inputs = torch.zeros_like(policy.lstm_actor.weight_ih_l0, device="cpu")
+    inputs[:, columns] = core["weight_ih_l0"]  # what else the LSTM reads counts for nothing at first
+    for module in (policy.lstm_actor, policy.lstm_critic):
+        if module is not None:  # a shared LSTM leaves the critic none
+            module.load_state_dict(core | {"weight_ih_l0": inputs})
+    policy.action_net.load_state_dict({name: weights[f"head.{name}"] for name in ("weight", "bias")})
+    for parameter in policy.value_net.parameters():
+        nn.init.zeros_(parameter)
 
 
 def _load_lstm_prior(prior: str | os.PathLike[str] | Prior) -> RecurrentPrior:
@@ -191,12 +188,6 @@ def _load_lstm_prior(prior: str | os.PathLike[str] | Prior) -> RecurrentPrior:
     if loaded.cell != "lstm":
         raise ValueError(f"RecurrentPPO is an LSTM, this prior a {loaded.cell.upper()}: pretrain one with cell='lstm'.")
     return loaded
-
-
-def _forbids_tokens(task: Task) -> bool:
-    """Return whether the task has a mask of allowed tokens for the first step; None would say that all are allowed."""
-    nothing_yet = np.full((1, task.length), task.vocab.start)
-    return task.action_mask(nothing_yet, np.zeros(1, np.int64)) is not None
 
 
 def _find_token_columns(policy: Any, prior: RecurrentPrior) -> slice:

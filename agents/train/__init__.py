@@ -1,1 +1,1 @@
-"""One run of `python -m agents train`: its folder, its checkpoints and its record."""
+"""Run `python -m agents train`: the run's folder, its checkpoints and its record."""

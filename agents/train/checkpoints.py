@@ -1,23 +1,89 @@
-"""Keeps a run on disk as of its last checkpoint: the agent, its task's log, its record. A kill never harms them."""
+"""Keep a run on disk as of its last checkpoint: the agent, its task's log, its record. A kill never harms them."""
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.train.record import RECORD_FILE, Record
 from agents.envs import get_vector_class
-from seqtutor_envs.files import load_arrays
+from agents.saving import hash_prior
+from seqtutor_envs.command import versions
+from seqtutor_envs.files import finite, load_arrays, write_atomically
 from seqtutor_envs.task import Round, RunLog, Task
 
 AGENT_FILE = "agent.safetensors"
+RECORD_FILE = "run.json"
 NEXT_FILE = "agent-next.safetensors"  # the agent of a checkpoint whose log is not committed yet
 SHARE = 20  # writing takes at most one part in so many of the time
+
+
+class Record:
+    """Keep run.json: what a run was, so that it can be told from its folder alone, and made again.
+
+    Each `learn` is a session: command line, versions, when it started and ended (null of one that was killed), from and
+    to which timestep. The record of an agent that goes on keeps the sessions before.
+
+    Args:
+        folder: of the agent's file.
+        agent: what learns.
+        command: the command line.
+
+    Attributes:
+        earlier: the record of the sessions before; empty for a new run.
+
+    Raises:
+        ValueError: somebody else wrote the file.
+    """
+
+    def __init__(self, folder: Path, agent: Any, command: str = "") -> None:
+        self.path, self.agent = folder / RECORD_FILE, agent
+        self.earlier: dict[str, Any] = {}
+        if agent.num_timesteps and self.path.is_file():
+            try:
+                self.earlier = dict(json.loads(self.path.read_text()))
+            except (ValueError, TypeError):
+                raise ValueError(f"{self.path} is no record of a run: move it away to go on.") from None
+        now = agent.num_timesteps
+        self.session: dict[str, Any] = {"command": command, "started": format_now(), "ended": None}
+        self.session |= {"from_timestep": now, "to_timestep": now, "versions": versions()}
+
+    def write(self, log: RunLog, *, final: bool = True) -> None:
+        """Bring the file up to date.
+
+        Args:
+            log: of the run, whose facts are added.
+            final: whether the session ends here.
+        """
+        agent, recipe = self.agent, self.agent.recipe or {"id": None, "kwargs": None}
+        self.session |= {"to_timestep": agent.num_timesteps, "ended": format_now() if final else None}
+        facts = {
+            "id": recipe["id"],
+            "env_kwargs": recipe["kwargs"],
+            "agent": type(agent).__name__,
+            "settings": agent.settings,
+            "n_envs": agent.n_envs,
+            "seed": agent.seed,
+            "c": agent.c,
+            "prior_sha256": hash_prior(agent.prior),
+            "objective": None,  # a log of the task's own may say
+            "num_timesteps": agent.num_timesteps,
+            "rounds": agent.rounds,
+            **log.facts(),
+            "sessions": [*self.earlier.get("sessions", []), self.session],
+        }
+        write_atomically(self.path, (json.dumps(finite(facts), indent=1) + "\n").encode())
+
+
+def format_now() -> str:
+    """Return the time in UTC in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class Checkpoints(BaseCallback):
@@ -38,12 +104,7 @@ class Checkpoints(BaseCallback):
     """
 
     def __init__(
-        self,
-        folder: Path,
-        record: Record,
-        log: RunLog,
-        seconds: float = 60.0,
-        clock: Callable[[], float] = time.monotonic,
+        self, folder: Path, record: Record, log: RunLog, seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         if not seconds > 0:
             raise ValueError(f"The seconds between checkpoints must be above 0, not {seconds!r}.")
@@ -106,7 +167,7 @@ def recover(folder: Path) -> None:
     """
     waiting, agent_file = folder / NEXT_FILE, folder / AGENT_FILE
     saved = [file for file in (waiting, agent_file) if file.is_file()]
-    log = saved_task(saved[0]).run_log() if saved else RunLog
+    log = find_saved_task(saved[0]).run_log() if saved else RunLog
     for name in (AGENT_FILE, NEXT_FILE, RECORD_FILE, *log.files):
         for half_written in folder.glob(f".{name}.*"):
             half_written.unlink()
@@ -118,7 +179,7 @@ def recover(folder: Path) -> None:
         waiting.unlink()
 
 
-def saved_task(file: Path) -> type[Task]:
+def find_saved_task(file: Path) -> type[Task]:
     """Return the class of the task, by the environment's id, that the agent in a file has learned."""
     recipe = read_facts(file).get("env")
     return Task if recipe is None else get_vector_class(recipe["id"]).task_type

@@ -1,4 +1,4 @@
-"""Runs one `train`: an agent learns, and a folder keeps what came of it."""
+"""Run one `train`: an agent learns, and a folder keeps what came of it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import Any
 
 from stable_baselines3.common.logger import Logger, make_output_format
 
-from agents.train.checkpoints import AGENT_FILE, Checkpoints
-from agents.train.record import Record
+from agents.train.checkpoints import AGENT_FILE, Checkpoints, Record
 from seqtutor_envs.command import warnings_in_one_line
-from seqtutor_envs.task import RunLog
 
 
 def run(agent: Any, folder: Path, *, steps: int, checkpoint_seconds: float, command: str = "") -> None:
@@ -47,7 +45,9 @@ def run(agent: Any, folder: Path, *, steps: int, checkpoint_seconds: float, comm
         agent.logger.close()
         agent.env.close()
         if checkpoints.kept is not None:
-            print_results(agent, folder, checkpoints.kept, log)
+            print(f"{folder / AGENT_FILE}: {type(agent).__name__} after {checkpoints.kept:,} tokens")
+            for line in log.summary():
+                print(line)
 
 
 def make_logger(folder: Path, num_timesteps: int) -> Logger:
@@ -55,10 +55,3 @@ def make_logger(folder: Path, num_timesteps: int) -> Logger:
     suffix = f"-{num_timesteps}" if num_timesteps else ""
     formats = ["csv", "tensorboard"] if find_spec("tensorboard") is not None else ["csv"]
     return Logger(str(folder), [make_output_format(name, str(folder), suffix) for name in formats])
-
-
-def print_results(agent: Any, folder: Path, kept: int, log: RunLog) -> None:
-    """Print what the folder holds: the agent as of `kept` tokens, and what its log sums up."""
-    print(f"{folder / AGENT_FILE}: {type(agent).__name__} after {kept:,} tokens")
-    for line in log.summary():
-        print(line)

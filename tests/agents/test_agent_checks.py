@@ -9,7 +9,7 @@ from toys.env_toys import ToyTask, toy_prior
 from stable_baselines3 import PPO
 
 from agents import PsiLearning
-from agents.evaluate import evaluate, roll_out
+from agents.evaluate.evaluation import evaluate, roll_out
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.sb3 import make_vec_env
 

@@ -31,21 +31,6 @@ from seqtutor_envs.vocab import TokenVocab
 HAS_GPU = torch.cuda.is_available()
 
 
-def test_on_the_cpu_it_is_the_function_itself():
-    seen = []
-
-    def function(*arguments):
-        seen.append(arguments)
-        return arguments
-
-    x, y = torch.ones(2), torch.ones(3)
-    called = GraphedFunction(function)
-    for _ in range(WARM_UP + 3):
-        outputs = called(x, y)
-        assert outputs is seen[-1] and outputs[0] is x and outputs[1] is y
-    assert len(seen) == WARM_UP + 3
-
-
 @pytest.fixture
 def counting(monkeypatch):
     """A function that adds its argument to a total in place, on a played GPU."""

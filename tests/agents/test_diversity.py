@@ -93,7 +93,7 @@ def test_wrong_settings_are_named():
 def test_an_agent_learns_from_adjusted_rewards_and_reports_the_tasks_own():
     plain, diverse = (agent_of(PsiLearning, sung_batch(), diversity=d).learn(300) for d in (None, {"seen": 1.0}))
     assert diverse.diversity.seen  # something was remembered
-    assert (plain.replay.arrays["task_rewards"] != diverse.replay.arrays["task_rewards"]).any()
+    assert (plain.replay.stored.task_rewards != diverse.replay.stored.task_rewards).any()
     newest = diverse.newest
     again = diverse.task.reward(newest.tokens, newest.lengths) / diverse.c
     np.testing.assert_allclose(newest.task_rewards, again, atol=1e-5)

@@ -26,25 +26,17 @@ def task(request):
 
 
 @pytest.fixture(scope="module")
-def psi(task):
-    return trained(PsiLearning, task, 0, TIMESTEPS)
+def agents(task):
+    return [trained(agent_class, task, 0, TIMESTEPS) for agent_class in (PsiLearning, GLearning)]
 
 
-@pytest.fixture(scope="module")
-def g(task):
-    return trained(GLearning, task, 0, TIMESTEPS)
+def test_psi_and_g_learning_find_the_optimum(agents, task):
+    assert max(policy_kl(agent, task) for agent in agents) < BOUND
 
 
-def test_psi_learning_finds_the_optimum(psi, task):
-    assert policy_kl(psi, task) < BOUND
-
-
-def test_g_learning_finds_the_optimum(g, task):
-    assert policy_kl(g, task) < BOUND
-
-
-def test_psi_equals_log_prior_plus_g(psi, g, task):
+def test_psi_equals_log_prior_plus_g(agents, task):
     """Both networks against each other and against the enumerated soft values, where the optimum goes."""
+    psi, g = agents
     solution = exact(task).solution()
     often = solution["log_probs"] > np.log(0.03)
     assert often.sum() > 4

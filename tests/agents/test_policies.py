@@ -17,7 +17,7 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import VecNormalize
 
 from agents import PsiLearning
-from agents.evaluate import evaluate, sample_sequences
+from agents.evaluate.evaluation import evaluate, sample_sequences
 from agents.evaluate.policies import LogPolicy, Predictor, find_log_policy
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
 

@@ -6,8 +6,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from toys.env_toys import AUTORESET_MODES, ToyTask, toy_prior
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from toys.agent_toys import KINDS, single_toy, toy_batch
+from toys.env_toys import ToyTask, toy_prior
 from stable_baselines3.common.env_util import make_vec_env as dummy_vec_env
 
 from agents.envs import get_env_attribute, make_batch
@@ -15,23 +15,15 @@ from agents.networks import FORBIDDEN, Policy, ValueNetwork
 from agents.rollouts import Rollouts, choose_tokens
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, mask_prior
-from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
+from seqtutor_envs.sb3 import make_vec_env
 
 N = 16
 TASKS = {"open": ToyTask(), "masked": ToyTask(masked=True)}  # of lengths 1 to 5
 PRIORS = {"open": toy_prior(), "masked": toy_prior(impossible=False)}
 
 
-def native(task="open", mode="NextStep", **kwargs):
-    return SequenceTutorVectorEnv(TASKS[task], PRIORS[task], num_envs=N, c=2.0, autoreset_mode=mode, **kwargs)
-
-
-def singles(task="open"):
-    return [lambda: SequenceTutorEnv(TASKS[task], PRIORS[task], c=2.0) for _ in range(N)]
-
-
-def synced(task, mode):
-    return SyncVectorEnv(singles(task), autoreset_mode=AutoresetMode(mode))
+def native(task="open", **kwargs):
+    return toy_batch(N, task == "masked", c=2.0, **kwargs)
 
 
 def collected(env, task="open", residual=False, epsilon=None, rounds=2):
@@ -43,25 +35,14 @@ def collected(env, task="open", residual=False, epsilon=None, rounds=2):
     return [rollouts.collect(policy, rng, epsilon) for _ in range(rounds)]
 
 
-KINDS = {
-    **{f"native {mode}": lambda task, mode=mode: native(task, mode) for mode in AUTORESET_MODES},
-    **{
-        f"native {mode}, few infos": lambda task, mode=mode: native(task, mode, infos="end") for mode in AUTORESET_MODES
-    },
-    **{f"SyncVectorEnv {mode}": lambda task, mode=mode: synced(task, mode) for mode in AUTORESET_MODES},
-    "SB3, native": lambda task: SB3VecEnv(native(task, "SameStep", infos="end")),
-    "SB3, DummyVecEnv": lambda task: dummy_vec_env(singles(task)[0], n_envs=N),
-}
-
-
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("residual", [False, True], ids=["psi", "g"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_environment_gives_the_same_rounds(kind, residual, task):
     """Sequences end at different steps; meanwhile those that are over get no forbidden token, which is an error."""
-    expected = collected(native(task, "SameStep"), task, residual)
+    expected = collected(native(task, autoreset_mode="SameStep"), task, residual)
     assert len(set(expected[0][0].lengths)) >= 4
-    found = collected(KINDS[kind](task), task, residual)
+    found = collected(KINDS[kind](masked=task == "masked", c=2.0), task, residual)
     for (sequences, log_policy), (other, other_log_policy) in zip(expected, found):
         np.testing.assert_array_equal(sequences.tokens, other.tokens)
         np.testing.assert_array_equal(sequences.lengths, other.lengths)
@@ -79,7 +60,7 @@ def test_a_round_is_what_a_walk_through_single_environments_says(task):
         5,
     )
     for i in range(N):
-        env = SequenceTutorEnv(TASKS[task], PRIORS[task], c=2.0)
+        env = single_toy(task == "masked", c=2.0)
         observation, info = env.reset()
         state, over, log_pi = policy.initial_state(1), False, 0.0
         for t in range(sequences.lengths[i]):

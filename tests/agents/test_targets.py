@@ -24,32 +24,21 @@ VALUES = torch.tensor([[[9.0, -9.0], [0.0, LN3]]])
 DISCOUNT = torch.tensor([[0.5, 0.0]])
 
 
-def expect(target: Tensor, *values: float) -> None:
-    torch.testing.assert_close(target, torch.tensor([values]))
-
-
-def test_q_by_hand():
-    expect(q_target(REWARD, LOG_P, ACTIONS, VALUES, DISCOUNT), -LN2 + 3.0 + 0.5 * LN3, -LN3 - 1.0)
-
-
-def test_psi_by_hand():
-    expect(psi_target(REWARD, LOG_P, ACTIONS, VALUES, DISCOUNT), -LN2 + 3.0 + 0.5 * 2 * LN2, -LN3 - 1.0)
-
-
-def test_g_by_hand():
-    # log( 1/3 e^0 + 2/3 e^(ln 3) ) = log(1/3 + 2) = log(7/3); no log p of the action itself
-    expect(g_target(REWARD, LOG_P, ACTIONS, VALUES, DISCOUNT), 3.0 + 0.5 * math.log(7 / 3), -1.0)
-
-
-def test_psi_along_the_whole_sequence_by_hand():
-    # y_1 = -ln 3 - 1; log pi(a_1 = 0|s_1) = 0 - ln 4; y_0 = -ln 2 + 3 + 1/2 (y_1 + ln 4)
-    y_1 = -LN3 - 1.0
-    expect(psi_target(REWARD, LOG_P, ACTIONS, VALUES, DISCOUNT, lam=1.0), -LN2 + 3.0 + 0.5 * (y_1 + 2 * LN2), y_1)
-
-
-def test_g_along_the_whole_sequence_by_hand():
-    # log pi(a_1 = 0|s_1) = -ln 3 + 0 - log(7/3); y_0 = 3 + 1/2 ( y_1 + log p - log pi ) = 3 + 1/2 ( -1 + log(7/3) )
-    expect(g_target(REWARD, LOG_P, ACTIONS, VALUES, DISCOUNT, lam=1.0), 3.0 + 0.5 * (-1.0 + math.log(7 / 3)), -1.0)
+@pytest.mark.parametrize(
+    "target, lam, expected",
+    [
+        (q_target, 0.0, [-LN2 + 3.0 + 0.5 * LN3, -LN3 - 1.0]),
+        (psi_target, 0.0, [-LN2 + 3.0 + 0.5 * 2 * LN2, -LN3 - 1.0]),
+        # log( 1/3 e^0 + 2/3 e^(ln 3) ) = log(1/3 + 2) = log(7/3); no log p of the action itself
+        (g_target, 0.0, [3.0 + 0.5 * math.log(7 / 3), -1.0]),
+        # along the whole sequence: y_1 = -ln 3 - 1; log pi(a_1 = 0|s_1) = 0 - ln 4; y_0 = -ln 2 + 3 + 1/2 (y_1 + ln 4)
+        (psi_target, 1.0, [-LN2 + 3.0 + 0.5 * (-LN3 - 1.0 + 2 * LN2), -LN3 - 1.0]),
+        # log pi(a_1 = 0|s_1) = -ln 3 + 0 - log(7/3); y_0 = 3 + 1/2 ( y_1 + log p - log pi ) = 3 + 1/2 ( -1 + log(7/3) )
+        (g_target, 1.0, [3.0 + 0.5 * (-1.0 + math.log(7 / 3)), -1.0]),
+    ],
+)
+def test_targets_by_hand(target, lam, expected):
+    torch.testing.assert_close(target(REWARD, LOG_P, ACTIONS, VALUES, DISCOUNT, lam), torch.tensor([expected]))
 
 
 @pytest.mark.parametrize("lam", [0.3, 1.0])

@@ -173,7 +173,6 @@ def test_a_temperature_of_zero_and_no_samples_are_mistakes(tmp_path, capsys):
     train(tmp_path, steps=64)
     assert "above 0" in refused(capsys, "sample", tmp_path, "--temperature", "0")
     assert "at least 1" in refused(capsys, "sample", tmp_path, "-n", "0")
-    assert "at least 1" in refused(capsys, "evaluate", tmp_path, "-n", "0")
 
 
 def test_midi_of_what_is_no_melody_is_a_mistake(tmp_path, capsys):

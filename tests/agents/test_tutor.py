@@ -73,17 +73,6 @@ def test_samples_are_legal_and_reproducible(agent):
         assert mask is None or mask[np.arange(going.sum()), tokens[going, t]].all()
 
 
-def test_deterministic_prediction_is_the_best_token_at_every_step(agent):
-    tokens, _ = agent.sample(3, seed=0)
-    policy = agent.policy()
-    state, own, observation = None, policy.initial_state(3), np.full(3, agent.prior.vocab.start)
-    for t in range(2):
-        actions, state = agent.predict(observation, state, np.full(3, t == 0), deterministic=True)
-        rows, own = policy.step(observation, own)
-        np.testing.assert_array_equal(actions, rows.argmax(axis=1))
-        observation = actions
-
-
 def test_frequencies_of_samples_are_the_probabilities():
     """Chi-square over the 81 sequences of the exact task; level .001, seeds fixed."""
     agent = made(PsiLearning, EXACT, n_envs=16).learn(2000)
@@ -254,15 +243,6 @@ def test_every_argument_stands_in_the_signature_and_files_keep_those_that_shape_
     settings = agent_class(EXACT).settings
     assert list(settings) == [name for name in parameters if name not in apart]
     assert settings == {name: parameters[name].default for name in settings}
-
-
-def test_an_environment_without_a_prior_needs_one():
-    class Bare(gym.vector.VectorEnv):
-        num_envs, metadata = 2, {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}
-        single_action_space = gym.spaces.Discrete(3)
-
-    with pytest.raises(ValueError, match="prior=..."):
-        PsiLearning(Bare())
 
 
 def test_q_learning_refuses_multi_step_returns():

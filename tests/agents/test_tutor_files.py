@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from toys.agent_toys import AGENTS, EXACT, assert_same_agents, made, sung_batch, toy_batch
 
-from agents import GLearning, PsiLearning, QLearning
+from agents import GLearning, PsiLearning
 from agents.baselines import PolicyGradient
 from seqtutor_envs.sb3 import make_vec_env
 
@@ -29,16 +29,6 @@ def test_a_loaded_agent_learns_on_to_the_same_bits(agent_class, env, tmp_path):
     for one in (agent, loaded):
         one.learn(250, reset_num_timesteps=False)
     assert_same_agents(loaded, agent)
-
-
-@pytest.mark.parametrize("agent_class", AGENTS)
-def test_learning_in_two_parts_is_learning_in_one(agent_class, tmp_path):
-    """Where the exploration of Q is given its own steps, whatever `learn` is asked for."""
-    settings = {"epsilon_steps": 300} if issubclass(agent_class, QLearning) else {}
-    whole = made(agent_class, EXACT, n_envs=N, **settings).learn(512)
-    part = made(agent_class, EXACT, n_envs=N, **settings).learn(192)
-    part.save(tmp_path / "agent")
-    assert_same_agents(agent_class.load(tmp_path / "agent").learn(320, reset_num_timesteps=False), whole)
 
 
 @pytest.mark.parametrize("agent_class", AGENTS)
@@ -120,14 +110,11 @@ def test_a_file_that_is_none_is_refused(tmp_path):
     refused(ValueError, "was not written by this library", PsiLearning, tmp_path / "text")
     (tmp_path / "pickle.safetensors").write_bytes(pickle.dumps({"agent": "PsiLearning"}))
     refused(ValueError, "was not written by this library", PsiLearning, tmp_path / "pickle")
-    prior = sung_batch().prior.save(tmp_path / "prior")
-    refused(ValueError, "no agent", PsiLearning, prior)
-
-
-def test_a_truncated_file_is_refused(tmp_path):
     path = made(PsiLearning, EXACT, n_envs=4).save(tmp_path / "agent")
     path.write_bytes(path.read_bytes()[:-1000])
     refused(ValueError, "damaged", PsiLearning, path)
+    prior = sung_batch().prior.save(tmp_path / "prior")
+    refused(ValueError, "no agent", PsiLearning, prior)
 
 
 @pytest.mark.parametrize("env", [toy_batch, lambda: make_vec_env(EXACT, N), lambda: gym.make_vec(EXACT, num_envs=N)])

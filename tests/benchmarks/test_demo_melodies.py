@@ -208,7 +208,7 @@ def test_fine_tuning_ends_where_melodies_begin_to_repeat(distinct, goes_on):
     class Agent:
         num_timesteps = 1
 
-        def training_figures(self):
+        def training_metrics(self):
             return {"j": 0.0, "kl": 0.0, "task_return": 0.0, "distinct": distinct}
 
     budget = SecondsBudget(60.0)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
-from toys.env_toys import ToyTask, toy_prior
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from stable_baselines3.common.env_util import make_vec_env as dummy_vec_env
+from toys.env_toys import AUTORESET_MODES, ToyTask, toy_prior
 from toys.recurrent_toys import random_prior
 
 from agents import GLearning, PsiLearning, QLearning, RLOnly
 from agents.baselines import PolicyGradient
-from seqtutor_envs.env import SequenceTutorVectorEnv
+from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
+from seqtutor_envs.sb3 import SB3VecEnv
 from seqtutor_envs.task import Task
 
 EXACT = "SeqTutor-Exact-v0"
@@ -37,10 +42,30 @@ class SungWithoutRepeats(Sung):
         return mask
 
 
-def toy_batch(num_envs=16, masked=False, **kwargs):
+def toy_batch(num_envs=16, masked=False, c=1.0, **kwargs):
     """A native batch of variable length (a table as prior, so that networks start afresh)."""
     prior = toy_prior(impossible=not masked)
-    return SequenceTutorVectorEnv(ToyTask(masked=masked), prior, num_envs=num_envs, c=1.0, **kwargs)
+    return SequenceTutorVectorEnv(ToyTask(masked=masked), prior, num_envs=num_envs, c=c, **kwargs)
+
+
+def single_toy(masked=False, c=1.0, **kwargs):
+    """One environment as those of `toy_batch`."""
+    return SequenceTutorEnv(ToyTask(masked=masked), toy_prior(impossible=not masked), c=c, **kwargs)
+
+
+def synced_toys(mode="NextStep", **kwargs):
+    return SyncVectorEnv([partial(single_toy, **kwargs)] * 16, autoreset_mode=AutoresetMode(mode))
+
+
+KINDS = {  # every kind of environment of 16 toy sequences, as a function of `masked` and `c`
+    **{f"native {mode}": partial(toy_batch, autoreset_mode=mode) for mode in AUTORESET_MODES},
+    **{f"native {mode}, few infos": partial(toy_batch, autoreset_mode=mode, infos="end") for mode in AUTORESET_MODES},
+    **{f"SyncVectorEnv {mode}": partial(synced_toys, mode) for mode in AUTORESET_MODES},
+    "SB3, native": lambda **kwargs: SB3VecEnv(toy_batch(autoreset_mode="SameStep", infos="end", **kwargs)),
+    "SB3, DummyVecEnv": lambda **kwargs: dummy_vec_env(partial(single_toy, **kwargs), n_envs=16),
+    "prefix": partial(toy_batch, obs_mode="prefix"),
+    "dict": partial(synced_toys, obs_mode="dict"),
+}
 
 
 def sung_batch(num_envs=16, masked=False, cell="lstm", end=4, length=6, **kwargs):
