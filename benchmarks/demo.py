@@ -44,7 +44,7 @@ from seqtutor_envs.smiles import SmilesTask, chem
 from seqtutor_envs.smiles.chem import drawing
 from seqtutor_envs.smiles.chem import descriptors
 from seqtutor_envs.smiles.metrics import reference
-from seqtutor_envs.smiles.runs.export import csv_text
+from seqtutor_envs.smiles.runs.export import format_csv
 
 PARTS = ("melodies", "molecules")  # in the order in which they are shown
 MOLECULE_COST = 5  # melodies that are evaluated in the time of one molecule: RDKit takes 1.5 ms a molecule
@@ -343,7 +343,7 @@ class Molecules:
         self.agent.save(folder / "agent")
         (folder / "learning_curve.png").write_bytes(learning_curve_png("molecules", results))
         rows = [{"writer": writer, **molecule} for writer, some in self.molecules.items() for molecule in some]
-        (folder / "molecules.csv").write_text(csv_text(rows), encoding="utf-8", newline="")
+        (folder / "molecules.csv").write_text(format_csv(rows), encoding="utf-8", newline="")
         best = rank_distinct(self.molecules["tutor"])[:IN_SDF]
         (folder / "top.sdf").write_text(drawing.sdf(best), encoding="utf-8")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from seqtutor_envs.checks import one_of, positive_integer
 from seqtutor_envs.prior import load_prior, padded
-from seqtutor_envs.smiles.chem.checks import CHECKS, ELEMENTS, checked_names
+from seqtutor_envs.smiles.chem.checks import CHECKS, ELEMENTS, check_names
 from seqtutor_envs.smiles.chem.constraints import Constraints
 from seqtutor_envs.smiles.objective import Objective
 from seqtutor_envs.smiles.rewards import DENSE_PROPERTIES, FROM_PROPERTY, MOLECULE_TERMS, PREFIX_TERMS, prefix_terms
@@ -92,7 +92,7 @@ class SmilesTask(Task):
         self.weights = self._shares(weights, soft and len(self.constraints) > 0)
         self.properties = self._needed()
         default = () if self.shaping else CHECKS
-        asked = checked_names(default if checks is None else checks, elements)
+        asked = check_names(default if checks is None else checks, elements)
         self.scorer = Scorer(ScoreSpec(self.properties, *asked, self.constraints, not soft), workers, score_timeout)
         self.known = known
         self.counts: Counter[str] = Counter()
@@ -258,10 +258,10 @@ class SmilesTask(Task):
 
         Both "" if it is invalid.
         """
-        from seqtutor_envs.smiles.chem.comparison import scaffold_of
+        from seqtutor_envs.smiles.chem.comparison import find_scaffold
 
         names = [score.canonical or "" for score in self.scorer(self.smiles(*self._checked(tokens, lengths)))]
-        return [(name, scaffold_of(name) if name else "") for name in names]
+        return [(name, find_scaffold(name) if name else "") for name in names]
 
     def metrics(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None

@@ -8,7 +8,7 @@ from seqtutor_envs.smiles.chem.molecule import (
     alerts,
     canonical,
     canonical_of,
-    checked_strings,
+    check_strings,
     parse,
     properties,
 )
@@ -19,7 +19,7 @@ __all__ = [
     "alerts",
     "canonical",
     "canonical_of",
-    "checked_strings",
+    "check_strings",
     "parse",
     "properties",
 ]

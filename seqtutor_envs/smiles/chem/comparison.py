@@ -42,7 +42,7 @@ def scaffold(mol: Chem.Mol) -> tuple[str, int]:
     return Chem.MolToSmiles(core), core.GetRingInfo().NumRings()
 
 
-def scaffold_of(smiles: str) -> str:
+def find_scaffold(smiles: str) -> str:
     """Return the `scaffold` of a molecule by its SMILES, "" where it has no rings or cannot be read."""
     mol = parse(smiles)
     if mol is None:
@@ -56,7 +56,7 @@ def fragments(mol: Chem.Mol) -> list[str]:
     return Chem.MolToSmiles(Chem.FragmentOnBRICSBonds(mol)).split(".")
 
 
-def failed_filter(mol: Chem.Mol) -> str:
+def find_failed_filter(mol: Chem.Mol) -> str:
     """Name which of MOSES' filters a molecule fails first, "" if it passes.
 
     Names are "ring", "charge", "element", "MCF1" and the like, "PAINS".

@@ -58,7 +58,7 @@ def properties(smiles: Iterable[str]) -> dict[str, NDArray[Any]]:
     Raises:
         TypeError: one string instead of several, or something else than strings.
     """
-    strings = checked_strings(smiles)
+    strings = check_strings(smiles)
     table: dict[str, NDArray[Any]] = {"valid": np.zeros(len(strings), np.bool_)}
     table |= {name: np.full(len(strings), np.nan) for name in PROPERTIES}
     table["canonical"] = np.full(len(strings), None, np.object_)
@@ -80,7 +80,7 @@ def alerts(smiles: Iterable[str], catalogs: Sequence[str] = ("PAINS", "BRENK")) 
         TypeError: one string instead of several, or something else than strings.
         ValueError: a catalogue that RDKit does not have; the error lists those it has.
     """
-    strings = checked_strings(smiles)
+    strings = check_strings(smiles)
     if isinstance(catalogs, str):
         raise TypeError(f"catalogs must be several names, such as [{catalogs!r}], not one string.")
     searched = [(name, _catalog(name)) for name in catalogs]
@@ -93,7 +93,7 @@ def alerts(smiles: Iterable[str], catalogs: Sequence[str] = ("PAINS", "BRENK")) 
     ]
 
 
-def checked_strings(smiles: Iterable[str]) -> list[str]:
+def check_strings(smiles: Iterable[str]) -> list[str]:
     """Raise TypeError, naming the first that is none, unless `smiles` are several strings."""
     if isinstance(smiles, (str, bytes)):
         raise TypeError(f"SMILES come as a list, such as [{smiles!r}], not as one string.")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from seqtutor_envs.smiles.corpus.corpus import Corpus, Rules, counted, read, sha256_of
+from seqtutor_envs.smiles.corpus.corpus import MoleculeCorpus, Rules, format_counts, read_corpus, sha256_of
 
 __all__ = [
-    "Corpus",
+    "MoleculeCorpus",
     "Rules",
-    "counted",
-    "read",
+    "format_counts",
+    "read_corpus",
     "sha256_of",
 ]

@@ -63,7 +63,7 @@ class Rare(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Corpus:
+class MoleculeCorpus:
     """M molecules.
 
     Attributes:
@@ -117,7 +117,7 @@ class Corpus:
         save_arrays(path, arrays, facts)
 
     @classmethod
-    def load(cls, path: Path, made_from: Mapping[str, Any]) -> Corpus | None:
+    def load(cls, path: Path, made_from: Mapping[str, Any]) -> MoleculeCorpus | None:
         """Read what `save` wrote; None if there is nothing, or made from something else or by another version."""
         try:
             arrays, facts = load_arrays(path)
@@ -135,14 +135,14 @@ class _Skipped(ValueError):
     """A record that is left out: the reason, and what more there is to say."""
 
 
-def read(
+def read_corpus(
     records: Iterable[Record],
     rules: Rules = Rules(),
     vocab: TokenVocab | None = None,
     bloom: BloomFilter | None = None,
     total: int | None = None,
     progress: bool = False,
-) -> Corpus:
+) -> MoleculeCorpus:
     """Make a corpus from the records of a file; about 13 s for 100,000, most of it RDKit's.
 
     A record is left out, counted by its reason and named if it is one of the first, where it is empty, is not SMILES
@@ -238,16 +238,16 @@ class _Taken:
                 self.first_lines[token] = line
         return [self.ids[token] for token in tokens] + [self.end]
 
-    def corpus(self) -> Corpus:
+    def corpus(self) -> MoleculeCorpus:
         """Return all that was taken, its vocabulary in order. Raise ValueError if that is nothing."""
         if not self.texts:
-            raise ValueError(f"no molecule in {self.records} records: {counted(self.skipped) or 'it is empty'}")
+            raise ValueError(f"no molecule in {self.records} records: {format_counts(self.skipped) or 'it is empty'}")
         vocab = self.vocab or smiles_vocab(self.ids)
         places = {token: i for i, token in enumerate(vocab.tokens)}
         kind: type[np.unsignedinteger[Any]] = np.uint8 if len(vocab) <= 256 else np.uint16
         tokens = np.array([places[token] for token in self.ids], kind)[np.frombuffer(self.tokens, np.uint16)]
         offsets = np.frombuffer(self.offsets, np.int64)
-        return Corpus(
+        return MoleculeCorpus(
             tokens=tokens,
             offsets=offsets,
             hashes=np.array(self.hashes, np.uint32),
@@ -259,11 +259,11 @@ class _Taken:
             changes={name: self.changes[name] for name in (*CHANGES, "unchanged")}
             if self.rules.standardize == "parent"
             else {},
-            rare=_rare(tokens, offsets, vocab, self.first_lines),
+            rare=_find_rare(tokens, offsets, vocab, self.first_lines),
         )
 
 
-def counted(reasons: Mapping[str, int]) -> str:
+def format_counts(reasons: Mapping[str, int]) -> str:
     """Format reasons with their numbers, in a message."""
     return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
 
@@ -274,7 +274,7 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _rare(
+def _find_rare(
     tokens: NDArray[Any], offsets: NDArray[np.int64], vocab: TokenVocab, first_lines: Mapping[str, int]
 ) -> tuple[Rare, ...]:
     """List, of the tokens that were new, those in few of the molecules."""

@@ -43,7 +43,7 @@ class MoleculeSet:
     """
 
     def __init__(self, smiles: Iterable[str], most: int = 0) -> None:
-        self.strings = chem.checked_strings(smiles)
+        self.strings = chem.check_strings(smiles)
         names: dict[str, str | None] = {}
         places: dict[str, int] = {}
         self._spellings: list[str] = []  # the first one of each molecule, which RDKit surely reads
@@ -117,7 +117,7 @@ class MoleculeSet:
     @cached_property
     def passes_filters(self) -> NDArray[np.bool_]:
         """Return whether each molecule passes MOSES' filters, [M]."""
-        return np.array([not comparison.failed_filter(mol) for mol in self._molecules()], np.bool_)
+        return np.array([not comparison.find_failed_filter(mol) for mol in self._molecules()], np.bool_)
 
     @cached_property
     def chosen(self) -> NDArray[np.int64]:
@@ -148,7 +148,7 @@ def read_smiles(path: str | os.PathLike[str], column: str | None = None, split: 
     if split not in SPLITS:
         raise ValueError(f"MOSES has no split {split!r}; it has {', '.join(SPLITS)}.")
     wheel = str(path).endswith(".whl")
-    found = reading.moses_records(path, split) if wheel else reading.records(path, column)
+    found = reading.read_moses(path, split) if wheel else reading.read_records(path, column)
     return [text for _, text in found if text]
 
 

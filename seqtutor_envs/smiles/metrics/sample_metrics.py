@@ -68,7 +68,7 @@ def table(
         `unique_<k>`: distinct / k among the first k valid ones, or among all where there are fewer (as MOSES);
         `unique`: among all valid ones.
         `internal_diversity_1`, `_2`: similarity.internal_diversity of the valid ones, repetitions included.
-        `filters`: share of the valid ones that pass chem_compare.failed_filter (MOSES' MCF, PAINS and limits).
+        `filters`: share of the valid ones that pass chem_compare.find_failed_filter (MOSES' MCF, PAINS and limits).
         `scaffold_diversity`: distinct Murcko scaffolds / distinct molecules.
         `mean_<property>` over valid ones and `distinct_mean_<property>` over distinct ones: logp, sa (1 easy to 10
         hard), qed, mw (Da), tpsa (square angstrom), ring_penalty (atoms of the largest ring beyond six).

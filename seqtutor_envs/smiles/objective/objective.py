@@ -119,7 +119,7 @@ class Objective:
         """Return the score of each canonical SMILES, in their order; those not in the cache are asked for once."""
         found = {text: self._cache.get(text) for text in dict.fromkeys(smiles)}
         missing = [text for text, known in found.items() if known is None]
-        admitted = self.oracle.admitted(missing)
+        admitted = self.oracle.admit(missing)
         new = [text for text, may in zip(missing, admitted) if may]
         for text, result in zip(new, self._scores(new)):
             found[text] = self._cache[text] = result

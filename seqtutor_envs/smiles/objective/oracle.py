@@ -54,7 +54,7 @@ class OracleCounter:
         """Return whether the budget is used up."""
         return self.budget is not None and self.calls >= self.budget
 
-    def admitted(self, smiles: Sequence[str]) -> list[bool]:
+    def admit(self, smiles: Sequence[str]) -> list[bool]:
         """Return whether each molecule may be scored.
 
         It may if it is known, or if the budget has room for it; first come, first served.
@@ -82,7 +82,7 @@ class OracleCounter:
         The others, and those whose score is not finite, get `invalid_score`.
         """
         scores = dict.fromkeys(smiles, self.invalid_score)
-        admitted = [text for text, may in zip(scores, self.admitted(list(scores))) if may]
+        admitted = [text for text, may in zip(scores, self.admit(list(scores))) if may]
         if admitted:
             values = floats(self.function(admitted), len(admitted))
             finite = np.where(np.isfinite(values), values, self.invalid_score).tolist()

@@ -32,9 +32,9 @@ def export_samples(format: str, agent: Any, tokens: NDArray[np.int64], lengths: 
         return "".join(lines), len(tokens) - len(lines)
     rows = describe(agent, tokens, lengths)
     if format == "csv":
-        return csv_text(rows), 0
+        return format_csv(rows), 0
     valid = [row for row in rows if row["valid"]]
-    return sdf_text(valid), len(rows) - len(valid)
+    return format_sdf(valid), len(rows) - len(valid)
 
 
 def describe(agent: Any, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[dict[str, Any]]:
@@ -61,7 +61,7 @@ def describe(agent: Any, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) 
     ]
 
 
-def csv_text(rows: list[dict[str, Any]]) -> str:
+def format_csv(rows: list[dict[str, Any]]) -> str:
     """Return rows of the same keys as CSV with a header."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -70,7 +70,7 @@ def csv_text(rows: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def sdf_text(records: Iterable[Mapping[str, Any]]) -> str:
+def format_sdf(records: Iterable[Mapping[str, Any]]) -> str:
     """Return records with a "smiles" as an SDF: 2D coordinates, and all that a record holds as tags, to six digits."""
     return drawing.sdf(
         [

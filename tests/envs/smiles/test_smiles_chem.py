@@ -170,31 +170,31 @@ def test_unknown_catalogues_are_one_line_with_the_choices() -> None:
     ],
 )
 def test_the_first_check_that_fails_is_named(smiles: str, failed: str) -> None:
-    assert checks.failed_check(Chem.MolFromSmiles(smiles)) == failed
+    assert checks.find_failed_check(Chem.MolFromSmiles(smiles)) == failed
 
 
 def test_checks_come_in_their_order_and_can_be_switched_off() -> None:
     all_fail = Chem.MolFromSmiles("[Na].*")  # two fragments, a wildcard, a radical, no carbon, another element
     left = list(checks.CHECKS)
     for name in checks.CHECKS:
-        assert checks.failed_check(all_fail, left) == name
+        assert checks.find_failed_check(all_fail, left) == name
         left.remove(name)
-    assert checks.failed_check(all_fail, left) == ""
+    assert checks.find_failed_check(all_fail, left) == ""
 
 
 def test_elements_are_the_users() -> None:
     amine, chloride = Chem.MolFromSmiles("CCN"), Chem.MolFromSmiles("CCCl")
-    assert checks.failed_check(amine, elements=("C", "N")) == ""
-    assert checks.failed_check(chloride, elements=("C", "N")) == "elements"
-    assert checks.failed_check(Chem.MolFromSmiles("[2H]C"), elements=("C",)) == "elements"
+    assert checks.find_failed_check(amine, elements=("C", "N")) == ""
+    assert checks.find_failed_check(chloride, elements=("C", "N")) == "elements"
+    assert checks.find_failed_check(Chem.MolFromSmiles("[2H]C"), elements=("C",)) == "elements"
 
 
 def test_unknown_checks_and_elements_name_the_choices() -> None:
     with pytest.raises(ValueError, match="'fragment'; there are fragments, wildcard"):
-        checks.checked_names(["fragment"], ["C"])
+        checks.check_names(["fragment"], ["C"])
     for symbol in ("Xx", "c", "", "*"):
         with pytest.raises(ValueError, match="no element"):
-            checks.checked_names([], [symbol])
+            checks.check_names([], [symbol])
     with pytest.raises(ValueError, match="several names"):
-        checks.checked_names("carbon", ["C"])
-    assert checks.checked_names(["carbon"], ["C", "Se"]) == (("carbon",), ("C", "Se"))
+        checks.check_names("carbon", ["C"])
+    assert checks.check_names(["carbon"], ["C", "Se"]) == (("carbon",), ("C", "Se"))

@@ -45,12 +45,12 @@ def test_only_distinct_molecules_count() -> None:
 def test_the_function_is_never_asked_for_more_molecules_than_the_budget_has() -> None:
     asked: list[str] = []
     counter = OracleCounter(lambda smiles: asked.extend(smiles) or length(smiles), budget=3, invalid_score=-1)
-    assert counter.admitted(["C", "CC", "C", "CCC", "CCCC", "CC"]) == [True, True, True, True, False, True]
+    assert counter.admit(["C", "CC", "C", "CCC", "CCCC", "CC"]) == [True, True, True, True, False, True]
     assert counter(["C", "CC", "C", "CCC", "CCCC", "CC"]).tolist() == [1, 2, 1, 3, -1, 2]
     assert asked == ["C", "CC", "CCC"] and counter.calls == 3 and counter.spent
     assert counter(["CCCCC"]).tolist() == [-1] and asked == ["C", "CC", "CCC"]
     assert counter(["CC", "CO"]).tolist() == [2, -1] and counter.calls == 3  # a known one may be asked for again
-    assert counter.admitted(["CC", "CO"]) == [True, False]
+    assert counter.admit(["CC", "CO"]) == [True, False]
 
 
 def test_top_is_the_mean_of_the_best() -> None:
