@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,8 +19,8 @@ from seqtutor_envs.prior.fit import Settings, check_checkpoint, fit, options, to
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.smiles.corpus.bloom import SUFFIX, BloomFilter
 from seqtutor_envs.smiles.chem import RDKIT_VERSION, canonical
-from seqtutor_envs.smiles.corpus import MoleculeCorpus, Rules, format_counts, read_corpus, sha256_of
-from seqtutor_envs.smiles.corpus.reading import format_columns, read_columns, read_moses, read_records
+from seqtutor_envs.smiles.corpus import MoleculeCorpus, Rules, format_counts, read_corpus
+from seqtutor_envs.smiles.corpus.reading import Record, format_columns, read_columns, read_moses, read_records
 from seqtutor_envs.smiles.vocab import END, decode
 from seqtutor_envs.vocab import TokenVocab
 
@@ -44,7 +44,6 @@ MOSES_LICENCE = (
     "MOSES: MIT; its molecules are from ZINC's clean leads, free to use but not ours to pass on. "
     "Weights and vocabulary only, no molecules."
 )
-CORPUS_VERSION = 1  # of what a corpus file holds and of how molecules are judged
 
 
 def smiles(
@@ -104,7 +103,6 @@ def smiles(
     command = " ".join(["python -m seqtutor_envs.pretrain smiles", *words])
     card = {**describe_data(data, source, moses is not None, len(validation)), "command": command, "note": note}
     prior = fit(train, validation, data.vocab, out, used, max_length, card, resume, True, measure_validity)
-    corpus_path(out).unlink(missing_ok=True)
     prior.card |= measure_prior(prior, data)
     path = prior.save(out)
     figures, samples = prior.card["validation"], prior.card["samples"]
@@ -118,40 +116,25 @@ def smiles(
 def prepare_corpus(
     source: Path, moses: bool, column: str | None, rules: Rules, vocab: TokenVocab | None, out: Path
 ) -> MoleculeCorpus:
-    """Read the corpus, from the file or, where this command was interrupted, as it was read then.
+    """Read the corpus from the file, and write its Bloom filter beside `out`. Raise ValueError naming the file."""
 
-    It is kept beside `out`, with OUT.bloom, until the training is done. Raises ValueError naming the file.
-    """
-    out.parent.mkdir(parents=True, exist_ok=True)  # before minutes of reading
-    asked = {"moses": moses, "column": column, **asdict(rules), "vocabulary": list(vocab.tokens) if vocab else None}
-    versions = {"rdkit": RDKIT_VERSION, "version": CORPUS_VERSION}
-    made_from = {"sha256": sha256_of(source), **asked, **versions}
-    bloom_path = safetensors_path(out).with_suffix(SUFFIX)
-    kept = MoleculeCorpus.load(corpus_path(out), made_from) if bloom_path.is_file() else None
-    if kept is not None:
-        return kept
-
-    def lines() -> Any:
+    def read_lines() -> Iterator[Record]:
         return read_moses(source) if moses else read_records(source, column)
 
-    total = sum(1 for _ in lines())
+    out.parent.mkdir(parents=True, exist_ok=True)  # before minutes of reading
+    total = sum(1 for _ in read_lines())
     bloom = BloomFilter.sized(max(1, total))
     try:
-        data = read_corpus(lines(), rules, vocab, bloom, total, progress=True)
+        data = read_corpus(read_lines(), rules, vocab, bloom, total, progress=True)
     except ValueError as error:
         header = [] if moses else read_columns(source)
-        raise ValueError(f"{source}: {error}.{f' Its columns are: {format_columns(header)}.' if header else ''}") from None
+        there = f" Its columns are: {format_columns(header)}." if header else ""
+        raise ValueError(f"{source}: {error}.{there}") from None
     if len(data) < 2:
         raise ValueError(f"{source}: only one molecule is usable; training needs another one to validate on.")
     bloom.facts = {"molecules_of": MOSES if moses else source.name, "standardize": rules.standardize}
-    bloom.save(bloom_path)
-    data.save(corpus_path(out), made_from)
+    bloom.save(safetensors_path(out).with_suffix(SUFFIX))
     return data
-
-
-def corpus_path(out: Path) -> Path:
-    """Return where a corpus waits for `--resume`."""
-    return safetensors_path(out).with_suffix(".corpus")
 
 
 def load_vocabulary(prior: str) -> TokenVocab:
@@ -166,7 +149,8 @@ def describe_corpus(data: MoleculeCorpus) -> list[str]:
     """Report what was read, skipped, changed, and which tokens are rare."""
     lines = [f"skipped {example}" for example in data.examples]
     if data.skipped:
-        lines.append(f"skipped {sum(data.skipped.values()):,} of {data.records:,} records: {format_counts(data.skipped)}")
+        skipped = f"skipped {sum(data.skipped.values()):,} of {data.records:,} records"
+        lines.append(f"{skipped}: {format_counts(data.skipped)}")
     if data.changes:
         lines.append(f"standardised: {format_counts(data.changes)}")
     lines += [f"rare token {token} (molecules: {n}), first on line {at}" for token, n, at in data.rare[:MOST_SHOWN]]

@@ -133,7 +133,10 @@ def _reading(path: Path, member: str | None = None) -> Iterator[IO[str]]:
         with open(path, "rb") as file:
             content: IO[bytes] = file
             if member is not None and zipfile.is_zipfile(file):
-                content = _member(path, file, member)
+                archive = zipfile.ZipFile(file)
+                if member not in archive.namelist():
+                    raise ValueError(f"{path} has no {member}: it is not MOSES' wheel (pip download --no-deps molsets).")
+                content = archive.open(member)
             content.seek(0)  # is_zipfile has moved
             zipped = content.read(len(GZIP_MAGIC)) == GZIP_MAGIC
             content.seek(0)
@@ -143,10 +146,3 @@ def _reading(path: Path, member: str | None = None) -> Iterator[IO[str]]:
                 yield lines
     except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
-
-
-def _member(path: Path, file: IO[bytes], member: str) -> IO[bytes]:
-    archive = zipfile.ZipFile(file)
-    if member not in archive.namelist():
-        raise ValueError(f"{path} has no {member}: it is not MOSES' wheel (pip download --no-deps molsets).")
-    return archive.open(member)

@@ -12,7 +12,7 @@ from rdkit import Chem
 
 from seqtutor_envs.smiles.corpus import corpus
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
-from seqtutor_envs.smiles.corpus import MoleculeCorpus, Rules, format_counts, read_corpus
+from seqtutor_envs.smiles.corpus import Rules, format_counts, read_corpus
 from seqtutor_envs.smiles.corpus.reading import MOSES_TRAIN, read_columns, read_moses, read_records
 from seqtutor_envs.smiles.vocab import END, decode, smiles_vocab
 from seqtutor_envs.vocab import TokenVocab
@@ -118,7 +118,8 @@ def test_moses_is_found_in_its_wheel_and_in_its_tables(tmp_path):
 
 def test_what_is_left_out_is_counted_by_reason_and_the_first_of_each_are_named():
     long = "C" * 101
-    data = read_corpus(numbered("CCO", "", "CC O", "C1CC", "CCO", long, "OCC", "C[Xx]", "", "", "", "F/C=C/F", "C|$x$|"))
+    given = ("CCO", "", "CC O", "C1CC", "CCO", long, "OCC", "C[Xx]", "", "", "", "F/C=C/F", "C|$x$|")
+    data = read_corpus(numbered(*given))
     assert texts(data) == ["CCO", "OCC", "F/C=C/F"]  # the same molecule in another spelling is another sequence
     assert data.records == 13
     assert data.skipped == {"empty": 4, "not SMILES": 4, "repeated": 1, "too long": 1}
@@ -234,25 +235,3 @@ def test_known_molecules_are_those_of_the_corpus_in_any_spelling(monkeypatch):
     assert len(data.keys) == len(canonical) < len(data)
     assert bloom.contains(sorted(canonical)).all() and bloom.count == len(data)
     assert not data.known([]).size
-
-
-def test_a_corpus_is_read_again_as_it_was_saved(tmp_path):
-    vocab = TokenVocab(("O", "C", "N", "Cl", END), end=4)
-    path, made_from = tmp_path / "c.corpus", {"sha256": "abc", "column": None, "tokens": list(vocab.tokens)}
-    for data in (
-        read_corpus(numbered("CCO", "CCl", "junk", "CN"), Rules("parent"), vocab),
-        read_corpus(numbered("CC[Se]C", "", *alkanes(12))),
-    ):
-        data.save(path, made_from)
-        again = MoleculeCorpus.load(path, made_from)
-        assert again is not None
-        for name in vars(data):
-            np.testing.assert_array_equal(getattr(again, name), getattr(data, name), err_msg=name)
-        assert (again.vocab, again.skipped, again.examples, again.changes, again.rare) == (
-            data.vocab, data.skipped, data.examples, data.changes, data.rare
-        )
-        assert again.tokens.dtype == data.tokens.dtype
-    assert MoleculeCorpus.load(path, {**made_from, "column": "x"}) is None
-    assert MoleculeCorpus.load(tmp_path / "nothing.corpus", made_from) is None
-    path.write_bytes(b"garbage")
-    assert MoleculeCorpus.load(path, made_from) is None
