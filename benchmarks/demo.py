@@ -328,7 +328,7 @@ class Molecules:
         for i, (text, score) in enumerate(zip(smiles, task.scorer(smiles))):
             known = dict(zip(task.properties, score.values))
             mol = None if score.reason else chem.parse(text)
-            known |= {} if mol is None else {"mw": descriptors.mw(mol)}
+            known |= {} if mol is None else {"mw": descriptors.DESCRIPTORS["mw"](mol)}
             molecule: Molecule = {"number": i + 1, "smiles": text, "reason": score.reason, "canonical": score.canonical}
             molecule["task_return"] = float(sum(task.weights[name] * paid[name][i] for name in paid))
             molecule |= {f"term_{name}": float(paid[name][i]) for name in paid}

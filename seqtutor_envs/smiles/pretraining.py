@@ -200,6 +200,7 @@ def measure_prior(prior: RecurrentPrior, data: MoleculeCorpus) -> dict[str, Any]
 
 def describe_data(data: MoleculeCorpus, source: Path, moses: bool, held_out: int) -> dict[str, Any]:
     """Describe the data: source, licence, split, what was skipped and changed, and what the vocabulary lacks."""
+    missing = ", ".join(list_missing(data.vocab))
     origin = {
         "name": MOSES if moses else source.name,
         "molecules": len(data),
@@ -217,7 +218,7 @@ def describe_data(data: MoleculeCorpus, source: Path, moses: bool, held_out: int
         },
         "skipped": data.skipped,
         "changes": data.changes,
-        "vocabulary_note": f"It writes only what it saw: no {', '.join(list_missing(data.vocab)) or 'token but these'}.",
+        "vocabulary_note": f"It writes only what it saw: no {missing or 'token but these'}.",
         "rdkit": RDKIT_VERSION,
     }
 

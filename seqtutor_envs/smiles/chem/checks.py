@@ -8,8 +8,6 @@ from functools import lru_cache
 from rdkit import Chem
 from rdkit.Chem import rdqueries
 
-__all__ = ["CHECKS", "ELEMENTS", "check_names", "find_failed_check"]
-
 CHECKS = ("fragments", "wildcard", "radical", "carbon", "elements")  # in the order in which they are tried
 ELEMENTS = ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", "I")
 

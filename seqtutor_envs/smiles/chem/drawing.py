@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -24,9 +23,8 @@ MOST_CAPTION_LINES = 6
 PAPER, INK, FAINT = "#ffffff", "#1c2530", "#8793a3"
 BOND_LENGTH, BOND_WIDTH = 40.0, 2.0  # pixels at most: small molecules are not blown up
 
-CELL_WIDTH, CELL_HEIGHT = 260, 220  # of a grid, legend included
-LEGEND_FONT, LEGEND_SHARE = 15, 0.2  # pixels, of a cell's height
-MOST_PIXELS = 16_000  # Cairo's pictures end at 32,767 a side
+CELL_WIDTH, CELL_HEIGHT = 260, 220  # pixels, of an SVG
+LEGEND_SHARE = 0.2  # of its height, left free below the molecule
 
 
 def picture(smiles: str, caption: str | Sequence[str] = ()) -> NDArray[np.uint8]:
@@ -53,39 +51,14 @@ def picture(smiles: str, caption: str | Sequence[str] = ()) -> NDArray[np.uint8]
     return np.array(image, dtype=np.uint8)
 
 
-def grid(smiles: Sequence[str], legends: Sequence[str] = (), columns: int = 4) -> str:
-    """Draw molecules row by row, each above its legend, as SVG; the cell of a string that is no molecule says so.
-
-    Args:
-        legends: one each (may hold line breaks), or none at all.
-
-    Raises:
-        ValueError: no molecules, another number of legends, columns below 1.
-    """
-    return _grid(rdMolDraw2D.MolDraw2DSVG, smiles, legends, columns)
-
-
-def grid_png(smiles: Sequence[str], legends: Sequence[str] = (), columns: int = 4) -> bytes:
-    """Draw as `grid` does, as the bytes of a PNG file.
-
-    Raise ValueError besides if it would have more than 16,000 pixels a side.
-    """
-    width, height = min(columns, len(smiles)) * CELL_WIDTH, math.ceil(len(smiles) / max(columns, 1)) * CELL_HEIGHT
-    if max(width, height) > MOST_PIXELS:
-        raise ValueError(f"A PNG of {width} x {height} pixels is too large; draw fewer molecules, or SVG with grid().")
-    return _grid(rdMolDraw2D.MolDraw2DCairo, smiles, legends, columns)
-
-
-def _grid(kind: Any, smiles: Sequence[str], legends: Sequence[str], columns: int) -> Any:
-    if not smiles or columns < 1 or len(legends) not in (0, len(smiles)):
-        given = f"{len(smiles)} molecules, {len(legends)} legends and {columns} columns"
-        raise ValueError(f"A grid needs molecules, a legend each or none, and at least one column, not {given}.")
-    columns = min(columns, len(smiles))
-    rows = math.ceil(len(smiles) / columns)
-    drawer = kind(columns * CELL_WIDTH, rows * CELL_HEIGHT, CELL_WIDTH, CELL_HEIGHT)
+def svg(smiles: str) -> str:
+    """Draw a molecule as SVG. Raise ValueError if the string is none."""
+    molecule = parse(smiles)
+    if molecule is None:
+        raise ValueError(f"{smiles!r} is no molecule that could be drawn.")
+    drawer = rdMolDraw2D.MolDraw2DSVG(CELL_WIDTH, CELL_HEIGHT, CELL_WIDTH, CELL_HEIGHT)
     _set_options(drawer)
-    cells = [_no_molecule() if mol is None else _flat(mol, True) for mol in map(parse, smiles)]
-    drawer.DrawMolecules(cells, legends=list(legends) or [""] * len(smiles))
+    drawer.DrawMolecules([_flat(molecule, True)], legends=[""])  # an empty legend leaves room below the molecule
     drawer.FinishDrawing()
     return drawer.GetDrawingText()
 
@@ -135,20 +108,13 @@ def _set_options(drawer: Any) -> None:
     options = drawer.drawOptions()
     options.prepareMolsBeforeDrawing = False  # _flat did
     options.fixedBondLength, options.bondLineWidth, options.padding = BOND_LENGTH, BOND_WIDTH, 0.06
-    options.legendFontSize, options.legendFraction = LEGEND_FONT, LEGEND_SHARE
+    options.legendFraction = LEGEND_SHARE
 
 
 def _flat(mol: Chem.Mol, wedge_hydrogens: bool) -> Chem.Mol:
     """Make a copy with 2D coordinates and wedged bonds; in a picture some centres need their hydrogen for that."""
     with rdBase.BlockLogs():
         return rdMolDraw2D.PrepareMolForDrawing(mol, kekulize=_kekulizes(mol), addChiralHs=wedge_hydrogens)
-
-
-def _no_molecule() -> Chem.Mol:
-    """Make what stands in the cell of a string that is no molecule."""
-    words = Chem.MolFromSmiles("*")
-    words.GetAtomWithIdx(0).SetProp("_displayLabel", "no molecule")
-    return _flat(words, False)
 
 
 def _kekulizes(mol: Chem.Mol) -> bool:

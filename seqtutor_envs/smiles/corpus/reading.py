@@ -135,7 +135,8 @@ def _reading(path: Path, member: str | None = None) -> Iterator[IO[str]]:
             if member is not None and zipfile.is_zipfile(file):
                 archive = zipfile.ZipFile(file)
                 if member not in archive.namelist():
-                    raise ValueError(f"{path} has no {member}: it is not MOSES' wheel (pip download --no-deps molsets).")
+                    wheel = "it is not MOSES' wheel (pip download --no-deps molsets)"
+                    raise ValueError(f"{path} has no {member}: {wheel}.")
                 content = archive.open(member)
             content.seek(0)  # is_zipfile has moved
             zipped = content.read(len(GZIP_MAGIC)) == GZIP_MAGIC

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs.smiles import chem
-from seqtutor_envs.smiles.chem import comparison
-from seqtutor_envs.smiles.chem import descriptors
+from seqtutor_envs.smiles.chem import comparison, descriptors
+from seqtutor_envs.smiles.chem.exact_qed import qed
 from seqtutor_envs.smiles.corpus import reading
 
 PROPERTIES = ("logp", "sa", "qed", "mw", "tpsa", "ring_penalty")
@@ -128,7 +128,7 @@ class MoleculeSet:
     @cached_property
     def properties(self) -> dict[str, NDArray[np.float64]]:
         """Return PROPERTIES of the chosen molecules, in the first spelling of each."""
-        rows = [_properties(mol) for mol in self._molecules(self.chosen)]
+        rows = [_compute_properties(mol) for mol in self._molecules(self.chosen)]
         return dict(zip(PROPERTIES, np.array(rows, dtype=np.float64).reshape(len(rows), len(PROPERTIES)).T))
 
     def _molecules(self, which: Iterable[int] | None = None) -> Iterator[Any]:
@@ -152,7 +152,7 @@ def read_smiles(path: str | os.PathLike[str], column: str | None = None, split: 
     return [text for _, text in found if text]
 
 
-def _properties(mol: Any) -> list[float]:
-    logp = descriptors.logp(mol)
-    others = (function(mol) for function in (descriptors.mw, descriptors.tpsa, descriptors.ring_penalty))
-    return [logp, descriptors.sa(mol), descriptors.qed(mol, logp), *others]
+def _compute_properties(mol: Any) -> list[float]:
+    logp = descriptors.logp(mol)  # once: QED takes it over
+    weight, area = descriptors.DESCRIPTORS["mw"](mol), descriptors.DESCRIPTORS["tpsa"](mol)
+    return [logp, descriptors.sa(mol), qed(mol, logp), weight, area, descriptors.ring_penalty(mol)]

@@ -21,8 +21,6 @@ from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 from seqtutor_envs.smiles.metrics.molecule_set import PROPERTIES, MoleculeSet
 from seqtutor_envs.smiles.vocab import encode
 
-__all__ = ["MOSES_CHAR_RNN", "PROPERTIES", "MoleculeSet", "commonest_scaffolds", "nearest", "table"]
-
 N_UNIQUE = (1_000, 10_000)  # MOSES'
 MAX_COMPARED = 10_000  # distinct molecules, all pairs of which take 2 s
 SIMILAR = 0.4  # Tanimoto similarity of Morgan fingerprints, from which two molecules pass for similar
@@ -68,7 +66,7 @@ def table(
         `unique_<k>`: distinct / k among the first k valid ones, or among all where there are fewer (as MOSES);
         `unique`: among all valid ones.
         `internal_diversity_1`, `_2`: similarity.internal_diversity of the valid ones, repetitions included.
-        `filters`: share of the valid ones that pass chem_compare.find_failed_filter (MOSES' MCF, PAINS and limits).
+        `filters`: share of the valid ones that pass MOSES' filters (chem/comparison.py: MCF, PAINS and limits).
         `scaffold_diversity`: distinct Murcko scaffolds / distinct molecules.
         `mean_<property>` over valid ones and `distinct_mean_<property>` over distinct ones: logp, sa (1 easy to 10
         hard), qed, mw (Da), tpsa (square angstrom), ring_penalty (atoms of the largest ring beyond six).

@@ -1,4 +1,4 @@
-"""Keeps the molecules of a training run: a table of the distinct ones on disk, and the files that a chemist opens.
+"""The molecules of a training run: a table of the distinct ones on disk, and the files that a chemist opens.
 
 A molecule is a canonical SMILES. Rows are added after every round and kept at checkpoints, so that the table and the
 agent's file tell of the same moment, and memory stays flat.

@@ -14,8 +14,7 @@ from rdkit.Chem import QED, Crippen
 from rdkit.Contrib.SA_Score import sascorer
 
 from seqtutor_envs.smiles import chem
-from seqtutor_envs.smiles.chem import checks
-from seqtutor_envs.smiles.chem import descriptors
+from seqtutor_envs.smiles.chem import checks, descriptors
 
 DRUGS = [
     "CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C)C(=O)N2C",
@@ -58,7 +57,7 @@ def test_what_is_no_molecule_is_nan_and_says_nothing(smiles: str, capfd: pytest.
     found = chem.properties([smiles])
     assert not found["valid"][0] and found["canonical"][0] is None and chem.parse(smiles) is None
     assert all(math.isnan(found[name][0]) for name in chem.PROPERTIES)
-    assert chem.canonical(smiles) is None and chem.alerts([smiles]) == [[]]
+    assert chem.canonical(smiles) is None
     assert capfd.readouterr() == ("", "")
 
 
@@ -90,10 +89,9 @@ def test_arrays_and_numpy_strings_are_taken() -> None:
 
 @pytest.mark.parametrize("wrong", ["CCO", b"CCO", ["CCO", None], [3.5], [b"C"]])
 def test_what_are_no_strings_is_one_line(wrong: Any) -> None:
-    for function in (chem.properties, chem.alerts):
-        with pytest.raises(TypeError) as error:
-            function(wrong)
-        assert "\n" not in str(error.value) and "SMILES" in str(error.value)
+    with pytest.raises(TypeError) as error:
+        chem.properties(wrong)
+    assert "\n" not in str(error.value) and "SMILES" in str(error.value)
 
 
 def test_what_rdkit_cannot_read_twice_still_has_numbers(capfd: pytest.CaptureFixture[str]) -> None:
@@ -129,32 +127,6 @@ def test_nothing_depends_on_what_was_asked_before() -> None:
         forwards = descriptors.values(one, chem.PROPERTIES) + (chem.canonical_of(one),)
         backwards = (chem.canonical_of(other), *descriptors.values(other, chem.PROPERTIES[::-1]))
         assert forwards == backwards[::-1]
-
-
-# ---------------------------------------------------------------- alerts
-
-
-def test_alerts_by_name() -> None:
-    quinone, chain = "O=C1C=CC(=O)C=C1", "CCCCCCCCCCCC"
-    found = chem.alerts([quinone, chain, "CCO", "C1CC"])
-    assert found == [["PAINS: quinone_A(370)", "BRENK: chinone_1"], ["BRENK: Aliphatic_long_chain"], [], []]
-    assert chem.alerts([quinone], catalogs=["BRENK"]) == [["BRENK: chinone_1"]]
-    assert chem.alerts([quinone], catalogs=()) == [[]]
-
-
-def test_every_catalogue_of_rdkit_is_known() -> None:
-    from rdkit.Chem.FilterCatalog import FilterCatalogParams
-
-    for name in FilterCatalogParams.FilterCatalogs.names:
-        assert all(alert.startswith(f"{name}: ") for alert in chem.alerts(["O=C1C=CC(=O)C=C1"], [name])[0])
-
-
-def test_unknown_catalogues_are_one_line_with_the_choices() -> None:
-    with pytest.raises(ValueError, match="'PAIN'.*PAINS_A.*BRENK.*NIH") as error:
-        chem.alerts(["C"], ["PAIN"])
-    assert "\n" not in str(error.value)
-    with pytest.raises(TypeError, match=r"\['PAINS'\]"):
-        chem.alerts(["C"], "PAINS")
 
 
 # ---------------------------------------------------------------- the task's own checks

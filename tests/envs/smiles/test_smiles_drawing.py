@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
 from rdkit import Chem
 
 from seqtutor_envs.smiles import chem
@@ -49,37 +47,12 @@ def test_pictures_of_different_strings_differ() -> None:
     assert len(set(drawn)) == len(drawn)
 
 
-# ---------------------------------------------------------------- grids
-
-
-def test_grid_has_a_cell_each() -> None:
-    smiles = ["CC(=O)O", "oops", "c1ccccc1", UNKEKULIZABLE, "C[C@H](N)C(=O)O"]
-    drawn = np.asarray(Image.open(BytesIO(drawing.grid_png(smiles, columns=3))).convert("RGB"))
-    width, height = drawing.CELL_WIDTH, drawing.CELL_HEIGHT
-    assert drawn.shape == (2 * height, 3 * width, 3)
-    cells = inked(drawn).reshape(2, height, 3, width).any(axis=(1, 3))
-    assert cells.ravel().tolist() == [True] * 5 + [False]
-    scalable = drawing.grid(smiles, columns=3)
-    assert scalable.lstrip().startswith("<?xml") and f"width='{3 * width}px' height='{2 * height}px'" in scalable
-
-
-def test_legends_are_drawn() -> None:
-    plain, told = drawing.grid_png(["CC"]), drawing.grid_png(["CC"], ["QED 0.37"])
-    below = [inked(np.asarray(Image.open(BytesIO(png)).convert("RGB")))[-60:].any() for png in (plain, told)]
-    assert below == [False, True]
-
-
-@pytest.mark.parametrize("smiles, legends, columns", [([], [], 4), (["C"], ["a", "b"], 4), (["C"], [], 0)])
-def test_grids_that_cannot_be_are_one_line(smiles: list[str], legends: list[str], columns: int) -> None:
-    for draw in (drawing.grid, drawing.grid_png):
-        with pytest.raises(ValueError, match="a legend each or none") as error:
-            draw(smiles, legends, columns)
-        assert "\n" not in str(error.value)
-
-
-def test_a_png_that_would_be_too_large_is_refused() -> None:
-    with pytest.raises(ValueError, match="draw fewer molecules, or SVG"):
-        drawing.grid_png(["C"] * 100, columns=1)
+def test_an_svg_has_one_size_and_needs_a_molecule() -> None:
+    for smiles in ("CC(=O)O", UNKEKULIZABLE, "C[C@H](N)C(=O)O"):
+        drawn = drawing.svg(smiles)
+        assert drawn.lstrip().startswith("<?xml") and "width='260px' height='220px'" in drawn
+    with pytest.raises(ValueError, match="'oops' is no molecule"):
+        drawing.svg("oops")
 
 
 # ---------------------------------------------------------------- SD files
