@@ -19,10 +19,8 @@ def find_failed_check(mol: Chem.Mol, checks: Sequence[str] = CHECKS, elements: S
     `elements`: an atom, other than a wildcard, of another element; the hydrogens that a SMILES does not write are
     always allowed.
     """
-    for name in CHECKS:
-        if name in checks and _FAILS[name](mol, tuple(elements)):
-            return name
-    return ""
+    found = (name for name in CHECKS if name in checks and _FAILS[name](mol, tuple(elements)))
+    return next(found, "")
 
 
 def check_names(checks: Sequence[str], elements: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -45,10 +45,7 @@ def scaffold(mol: Chem.Mol) -> tuple[str, int]:
 def find_scaffold(smiles: str) -> str:
     """Return the `scaffold` of a molecule by its SMILES, "" where it has no rings or cannot be read."""
     mol = parse(smiles)
-    if mol is None:
-        return ""
-    name, rings = scaffold(mol)
-    return name if rings else ""
+    return "" if mol is None else scaffold(mol)[0]
 
 
 def fragments(mol: Chem.Mol) -> list[str]:

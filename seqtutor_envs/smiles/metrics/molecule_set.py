@@ -83,11 +83,6 @@ class MoleculeSet:
     def __len__(self) -> int:
         return len(self.canonical)
 
-    @property
-    def num_valid(self) -> int:
-        """Count how many of the N strings are molecules."""
-        return len(self.spelling)
-
     @cached_property
     def fingerprints(self) -> NDArray[np.uint8]:
         """Compute packed Morgan fingerprints, [M, 128]."""

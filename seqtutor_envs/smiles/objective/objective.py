@@ -88,11 +88,6 @@ class Objective:
         self._range = (math.inf, -math.inf)  # of the final scores so far
         self._warned_below = False
 
-    @property
-    def spent(self) -> bool:
-        """Return whether the oracle budget is used up."""
-        return self.oracle.spent
-
     def record(self) -> dict[str, Any]:
         """Return what a run's record says of it; JSON's types."""
         return {

@@ -189,7 +189,7 @@ class MoleculeLog(RunLog):
             # in the order of the calls; a known molecule is no further call
             for smiles, score in self._db.execute('SELECT smiles, "objective" FROM molecules ORDER BY id'):
                 self.task.objective.oracle.record([smiles], [score])
-            self.task.spent = self.task.objective.spent
+            self.task.spent = self.task.objective.oracle.spent
         self._measure()
 
     @classmethod

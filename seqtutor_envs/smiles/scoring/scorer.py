@@ -136,21 +136,17 @@ class Scorer:
         """Return one score for each string, in their order."""
         smiles = list(smiles)
         begun = self._ahead.take() if self._ahead else {}
-        new = {text: score_from_json(answer) for text, answer in begun.items()}
-        found = dict.fromkeys(smiles, Score(""))
+        found = {text: score_from_json(answer) for text, answer in begun.items()}
         missing = []
-        for text in found:
-            if text in new:
-                found[text] = new[text]
-            else:
+        for text in dict.fromkeys(smiles):
+            if text not in found:
                 try:  # a look-up in Python code: asking whether it is there would double its time
                     found[text] = self._cache[text]
                 except KeyError:
                     missing.append(text)
-        scored = dict(zip(missing, self._score(missing)))
-        found |= scored
-        for text, result in (new | scored).items():
-            self._cache[text] = result
+        found.update(zip(missing, self._score(missing)))
+        for text in (*begun, *missing):
+            self._cache[text] = found[text]
         return [found[text] for text in smiles]
 
     def _score(self, smiles: list[str]) -> list[Score]:

@@ -20,8 +20,8 @@ def inked(picture: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("smiles", ["CC(=O)Oc1ccccc1", "C", "C.C", "*", "c1ccc(", "", UNKEKULIZABLE, "C" * 900 + "("])
-@pytest.mark.parametrize("caption", ["", "QED 0.83", "one\ntwo", ["x" * 300], ["line"] * 20])
-def test_every_string_has_a_picture_of_one_size(smiles: str, caption: str | list[str]) -> None:
+@pytest.mark.parametrize("caption", [[], ["QED 0.83"], ["x" * 300, "two"]])
+def test_every_string_has_a_picture_of_one_size(smiles: str, caption: list[str]) -> None:
     picture = drawing.picture(smiles, caption)
     assert picture.shape == (480, 640, 3) and picture.dtype == np.uint8 and picture.flags.owndata
     ink = inked(picture)
@@ -37,7 +37,7 @@ def test_atoms_have_their_colours_and_text_has_none() -> None:
 
 
 def test_the_caption_stands_below_the_drawing() -> None:
-    bare, one, two = (inked(drawing.picture("CC", caption)) for caption in ("", "QED 0.4", "QED 0.4\nlogP 1.0"))
+    bare, one, two = (inked(drawing.picture("CC", ["QED 0.4", "logP 1.0"][:n])) for n in range(3))
     below = slice(400, 480)
     assert not bare[below].any() and one[below].any() and two[below].sum() > one[below].sum()
 
@@ -77,11 +77,10 @@ def test_sd_files_are_read_back_as_the_same_molecules() -> None:
     assert not conformer.Is3D() and np.ptp(conformer.GetPositions()[:, :2], axis=0).min() > 1
 
 
-def test_tags_and_titles() -> None:
-    record = {"title": " best\nof all ", "smiles": "OCC", "QED": 1 / 3, "times seen": 4, "novel": True}
+def test_tags() -> None:
+    record = {"smiles": "OCC", "QED": 1 / 3, "times seen": 4, "novel": True}
     unknown = {"nothing": None, "nan": math.nan}
     (mol,) = read_back(drawing.sdf([record | unknown | {"note": "a\n\n> b"}]))
-    assert mol.GetProp("_Name") == "best of all"
     tags = mol.GetPropsAsDict(autoConvertStrings=False)
     assert tags == {"smiles": "OCC", "QED": repr(1 / 3), "times seen": "4", "novel": "True", "note": "a > b"}
 
@@ -111,8 +110,6 @@ def test_no_records_are_an_empty_file() -> None:
     "record, told",
     [
         ({"smiles": "C1CC"}, "Record 2 .* 'C1CC'"), ({"qed": 1.0}, "Record 2 .* None"), ({"smiles": 3}, "Record 2"),
-        ({"smiles": "C", "a>b": 1}, "Record 2 .* 'a>b'"), ({"smiles": "C", "": 1}, "Record 2"),
-        ({"smiles": "C", "a\nb": 1}, "Record 2"),
     ],
 )
 def test_records_that_cannot_be_are_named(record: dict[str, object], told: str) -> None:

@@ -256,7 +256,7 @@ def test_scores_below_invalid_score_are_said_once() -> None:
 def test_beyond_the_budget_there_is_a_reason_and_nothing_is_asked() -> None:
     asked: list[str] = []
     objective = Objective(lambda smiles: asked.extend(smiles) or length(smiles), oracle_budget=2, invalid_score=0.5)
-    assert objective(["CCC", "C"]) == [ObjectiveScore(3), ObjectiveScore(1)] and objective.spent
+    assert objective(["CCC", "C"]) == [ObjectiveScore(3), ObjectiveScore(1)] and objective.oracle.spent
     assert objective(["CO", "C"]) == [ObjectiveScore(0.5, "oracle budget"), ObjectiveScore(1)]
     assert asked == ["CCC", "C"] and objective.oracle.calls == 2
 
