@@ -30,7 +30,7 @@ from seqtutor_envs.prior.masking import LOG_PROB_FLOOR
 from seqtutor_envs.prior.fit import Settings, fit
 from seqtutor_envs.prior import Prior, RecurrentPrior, State
 from seqtutor_envs.smiles.env import PREFIX_TEMPERATURE
-from seqtutor_envs.smiles.corpus.reading import moses_records, records
+from seqtutor_envs.smiles.corpus.reading import read_moses, read_records
 from seqtutor_envs.smiles.task import SmilesTask
 from seqtutor_envs.smiles.vocab import END
 from seqtutor_envs.task import Task
@@ -213,7 +213,7 @@ def read_strings(file: Path | None, moses: Path | None, column: str | None, n: i
     """Return at most n random strings of at most LONGEST characters. Raises ValueError if there are fewer than two."""
     if (file is None) == (moses is None):
         raise ValueError("Give one of --file FILE and --moses WHEEL_OR_CSV.")
-    lines = records(file, column) if file is not None else moses_records(moses or "")
+    lines = read_records(file, column) if file is not None else read_moses(moses or "")
     found = [text for _, text in lines if text and len(text) <= LONGEST and text.isascii() and text.isprintable()]
     if len(found) < 2:
         raise ValueError(f"{file or moses} has {len(found)} strings of 1 to {LONGEST} characters: 2 are needed.")

@@ -47,7 +47,7 @@ from seqtutor_envs.prior import load_prior
 from seqtutor_envs.smiles import SmilesTask, chem
 from seqtutor_envs.smiles.chem import descriptors, drawing
 from seqtutor_envs.smiles.metrics import reference
-from seqtutor_envs.smiles.runs.export import csv_text
+from seqtutor_envs.smiles.runs.export import format_csv
 
 PARTS = ("melodies", "molecules")  # in the order in which they are shown
 MOLECULE_COST = 5  # melodies that are evaluated in the time of one molecule: RDKit takes 1.5 ms a molecule
@@ -231,7 +231,7 @@ def fine_tune(
 
 
 class LearningCurve(BaseCallback):
-    """Record the training metrics (`SequenceAgent.training_figures`), with a progress bar in seconds.
+    """Record the training metrics (`SequenceAgent.training_metrics`), with a progress bar in seconds.
 
     Args:
         budget: ends the learning; listed before this callback, so that its seconds are up to date.
@@ -266,7 +266,7 @@ class LearningCurve(BaseCallback):
 
     def _record(self) -> None:
         agent: Any = self.model
-        found = agent.training_figures()
+        found = agent.training_metrics()
         self.points.append({"seconds": self.budget.spent, "timesteps": agent.num_timesteps, **found})
         text = f"J {found['j']:.1f}, return {found['task_return']:.3g}, KL {found['kl']:.1f}"
         self.bar.set_postfix_str(text, refresh=False)
@@ -394,7 +394,7 @@ class Molecules:
         for i, (text, score) in enumerate(zip(smiles, task.scorer(smiles))):
             known = dict(zip(task.properties, score.values))
             mol = None if score.reason else chem.parse(text)
-            known |= {} if mol is None else {"mw": descriptors.mw(mol)}
+            known |= {} if mol is None else {"mw": descriptors.DESCRIPTORS["mw"](mol)}
             molecule: Molecule = {"number": i + 1, "smiles": text, "reason": score.reason, "canonical": score.canonical}
             molecule["task_return"] = float(sum(task.weights[name] * paid[name][i] for name in paid))
             molecule |= {f"term_{name}": float(paid[name][i]) for name in paid}
@@ -409,7 +409,7 @@ class Molecules:
         self.agent.save(folder / "agent")
         (folder / "learning_curve.png").write_bytes(learning_curve_png("molecules", results))
         rows = [{"writer": writer, **molecule} for writer, some in self.molecules.items() for molecule in some]
-        (folder / "molecules.csv").write_text(csv_text(rows), encoding="utf-8", newline="")
+        (folder / "molecules.csv").write_text(format_csv(rows), encoding="utf-8", newline="")
         best = rank_distinct(self.molecules["tutor"])[:IN_SDF]
         (folder / "top.sdf").write_text(drawing.sdf(best), encoding="utf-8")
 

@@ -215,7 +215,7 @@ class SmilesEnv(SequenceTutorEnv):
         super().__init__(asked, model, c=_temperature(c, asked), obs_mode=obs_mode, render_mode=render_mode)
 
 
-def beside(prior: str | os.PathLike[str] | Prior) -> Path | None:
+def find_bloom(prior: str | os.PathLike[str] | Prior) -> Path | None:
     """Find the Bloom filter of a prior's training molecules by the prior's name or path; None if there is none."""
     if not isinstance(prior, (str, os.PathLike)):
         return None
@@ -229,7 +229,7 @@ def _task(
     """Return the user's task or make one of these options; and the prior. Raise ValueError where both are given."""
     model = load_prior(prior)
     if task is None:
-        known = beside(prior) if options["known"] == OF_PRIOR else options["known"]
+        known = find_bloom(prior) if options["known"] == OF_PRIOR else options["known"]
         return SmilesTask(**{**options, "vocab": model.vocab, "known": known}), model
     given = {name: value != DEFAULTS[name] for name, value in options.items()}
     nothing_beside_task({"term_weights" if name == "weights" else name: was for name, was in given.items()})

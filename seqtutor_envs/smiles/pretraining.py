@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,8 +19,8 @@ from seqtutor_envs.prior.fit import Settings, check_checkpoint, fit, options, to
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.smiles.corpus.bloom import SUFFIX, BloomFilter
 from seqtutor_envs.smiles.chem import RDKIT_VERSION, canonical
-from seqtutor_envs.smiles.corpus import Corpus, Rules, counted, read, sha256_of
-from seqtutor_envs.smiles.corpus.reading import columns, moses_records, named, records
+from seqtutor_envs.smiles.corpus import MoleculeCorpus, Rules, format_counts, read_corpus
+from seqtutor_envs.smiles.corpus.reading import Record, format_columns, read_columns, read_moses, read_records
 from seqtutor_envs.smiles.vocab import END, decode
 from seqtutor_envs.vocab import TokenVocab
 
@@ -44,7 +44,6 @@ MOSES_LICENCE = (
     "MOSES: MIT; its molecules are from ZINC's clean leads, free to use but not ours to pass on. "
     "Weights and vocabulary only, no molecules."
 )
-CORPUS_VERSION = 1  # of what a corpus file holds and of how molecules are judged
 
 
 def smiles(
@@ -87,12 +86,12 @@ def smiles(
     check_checkpoint(out, resume)
     used = replace(settings, precision=resolve_precision(settings.precision))  # before minutes of reading
     rules = Rules(standardize, salts, max_length)
-    vocab = None if vocabulary is None else vocabulary_of(vocabulary)
+    vocab = None if vocabulary is None else load_vocabulary(vocabulary)
     try:
-        data = prepared(source, moses is not None, column, rules, vocab, out)
+        data = prepare_corpus(source, moses is not None, column, rules, vocab, out)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("nothing is kept before all molecules are read.") from None
-    for line in report(data):
+    for line in describe_corpus(data):
         print(line)
     print(f"training with {used.precision} products")
 
@@ -102,10 +101,9 @@ def smiles(
     words += [f"--vocabulary {Path(vocabulary).name}"] if vocabulary else []
     words += [*options(rules, Rules()), *options(settings, SETTINGS)]
     command = " ".join(["python -m seqtutor_envs.pretrain smiles", *words])
-    card = {**data_card(data, source, moses is not None, len(validation)), "command": command, "note": note}
-    prior = fit(train, validation, data.vocab, out, used, max_length, card, resume, True, watched)
-    corpus_path(out).unlink(missing_ok=True)
-    prior.card |= measured(prior, data)
+    card = {**describe_data(data, source, moses is not None, len(validation)), "command": command, "note": note}
+    prior = fit(train, validation, data.vocab, out, used, max_length, card, resume, True, measure_validity)
+    prior.card |= measure_prior(prior, data)
     path = prior.save(out)
     figures, samples = prior.card["validation"], prior.card["samples"]
     nll = f"{figures['nll_per_token']:.4f} per token, {figures['nll_per_molecule']:.2f} per molecule"
@@ -115,46 +113,31 @@ def smiles(
     print(f"{samples['molecules']:,} samples: {shares}")
 
 
-def prepared(
+def prepare_corpus(
     source: Path, moses: bool, column: str | None, rules: Rules, vocab: TokenVocab | None, out: Path
-) -> Corpus:
-    """Read the corpus, from the file or, where this command was interrupted, as it was read then.
+) -> MoleculeCorpus:
+    """Read the corpus from the file, and write its Bloom filter beside `out`. Raise ValueError naming the file."""
 
-    It is kept beside `out`, with OUT.bloom, until the training is done. Raises ValueError naming the file.
-    """
+    def read_lines() -> Iterator[Record]:
+        return read_moses(source) if moses else read_records(source, column)
+
     out.parent.mkdir(parents=True, exist_ok=True)  # before minutes of reading
-    asked = {"moses": moses, "column": column, **asdict(rules), "vocabulary": list(vocab.tokens) if vocab else None}
-    versions = {"rdkit": RDKIT_VERSION, "version": CORPUS_VERSION}
-    made_from = {"sha256": sha256_of(source), **asked, **versions}
-    bloom_path = safetensors_path(out).with_suffix(SUFFIX)
-    kept = Corpus.load(corpus_path(out), made_from) if bloom_path.is_file() else None
-    if kept is not None:
-        return kept
-
-    def lines() -> Any:
-        return moses_records(source) if moses else records(source, column)
-
-    total = sum(1 for _ in lines())
+    total = sum(1 for _ in read_lines())
     bloom = BloomFilter.sized(max(1, total))
     try:
-        data = read(lines(), rules, vocab, bloom, total, progress=True)
+        data = read_corpus(read_lines(), rules, vocab, bloom, total, progress=True)
     except ValueError as error:
-        header = [] if moses else columns(source)
-        raise ValueError(f"{source}: {error}.{f' Its columns are: {named(header)}.' if header else ''}") from None
+        header = [] if moses else read_columns(source)
+        there = f" Its columns are: {format_columns(header)}." if header else ""
+        raise ValueError(f"{source}: {error}.{there}") from None
     if len(data) < 2:
         raise ValueError(f"{source}: only one molecule is usable; training needs another one to validate on.")
     bloom.facts = {"molecules_of": MOSES if moses else source.name, "standardize": rules.standardize}
-    bloom.save(bloom_path)
-    data.save(corpus_path(out), made_from)
+    bloom.save(safetensors_path(out).with_suffix(SUFFIX))
     return data
 
 
-def corpus_path(out: Path) -> Path:
-    """Return where a corpus waits for `--resume`."""
-    return safetensors_path(out).with_suffix(".corpus")
-
-
-def vocabulary_of(prior: str) -> TokenVocab:
+def load_vocabulary(prior: str) -> TokenVocab:
     """Return the vocabulary of a SMILES prior. Raise ValueError if it is of something else."""
     vocab = RecurrentPrior.load(prior).vocab
     if vocab.end is None or vocab.tokens[vocab.end] != END:
@@ -162,13 +145,14 @@ def vocabulary_of(prior: str) -> TokenVocab:
     return vocab
 
 
-def report(data: Corpus) -> list[str]:
+def describe_corpus(data: MoleculeCorpus) -> list[str]:
     """Report what was read, skipped, changed, and which tokens are rare."""
     lines = [f"skipped {example}" for example in data.examples]
     if data.skipped:
-        lines.append(f"skipped {sum(data.skipped.values()):,} of {data.records:,} records: {counted(data.skipped)}")
+        skipped = f"skipped {sum(data.skipped.values()):,} of {data.records:,} records"
+        lines.append(f"{skipped}: {format_counts(data.skipped)}")
     if data.changes:
-        lines.append(f"standardised: {counted(data.changes)}")
+        lines.append(f"standardised: {format_counts(data.changes)}")
     lines += [f"rare token {token} (molecules: {n}), first on line {at}" for token, n, at in data.rare[:MOST_SHOWN]]
     if len(data.rare) > MOST_SHOWN:
         lines.append(f"and {len(data.rare) - MOST_SHOWN} more rare tokens")
@@ -176,12 +160,12 @@ def report(data: Corpus) -> list[str]:
     return [*lines, size]
 
 
-def watched(prior: RecurrentPrior) -> dict[str, float]:
+def measure_validity(prior: RecurrentPrior) -> dict[str, float]:
     """Return the share of valid SMILES among a sample."""
-    return {"valid": float(np.mean([smiles is not None for smiles in _sampled(prior, WATCHED)[0]]))}
+    return {"valid": float(np.mean([smiles is not None for smiles in _sample(prior, WATCHED)[0]]))}
 
 
-def measured(prior: RecurrentPrior, data: Corpus) -> dict[str, Any]:
+def measure_prior(prior: RecurrentPrior, data: MoleculeCorpus) -> dict[str, Any]:
     """Measure a trained prior on held-out and sampled molecules for its card; nll in nats, the end token counted.
 
     `unique` is the share of different molecules among the valid samples; `novel` the share of those that are not in the
@@ -191,7 +175,7 @@ def measured(prior: RecurrentPrior, data: Corpus) -> dict[str, Any]:
     losses = token_nll(RecurrentNetwork.from_weights(prior.weights, prior.cell), validation)
     nll = np.concatenate(losses)
     few = len(data.vocab) <= NGRAM_TOKENS
-    written, lengths = _sampled(prior, SAMPLES)
+    written, lengths = _sample(prior, SAMPLES)
     valid = [smiles for smiles in written if smiles is not None]
     distinct = sorted(set(valid))
     return {
@@ -209,18 +193,19 @@ def measured(prior: RecurrentPrior, data: Corpus) -> dict[str, Any]:
             "valid": len(valid) / SAMPLES,
             "unique": len(distinct) / len(valid) if valid else 0.0,
             "novel": float(np.mean(~data.known(distinct))) if distinct else 0.0,
-            "length": _lengths(lengths),
+            "length": _summarise_lengths(lengths),
         },
     }
 
 
-def data_card(data: Corpus, source: Path, moses: bool, held_out: int) -> dict[str, Any]:
+def describe_data(data: MoleculeCorpus, source: Path, moses: bool, held_out: int) -> dict[str, Any]:
     """Describe the data: source, licence, split, what was skipped and changed, and what the vocabulary lacks."""
+    missing = ", ".join(list_missing(data.vocab))
     origin = {
         "name": MOSES if moses else source.name,
         "molecules": len(data),
         "tokens": len(data.tokens),
-        "length": _lengths(np.diff(data.offsets)),
+        "length": _summarise_lengths(np.diff(data.offsets)),
         "licence": MOSES_LICENCE if moses else "the user's own",
     }
     return {
@@ -233,12 +218,12 @@ def data_card(data: Corpus, source: Path, moses: bool, held_out: int) -> dict[st
         },
         "skipped": data.skipped,
         "changes": data.changes,
-        "vocabulary_note": f"It writes only what it saw: no {', '.join(lacking(data.vocab)) or 'token but these'}.",
+        "vocabulary_note": f"It writes only what it saw: no {missing or 'token but these'}.",
         "rdkit": RDKIT_VERSION,
     }
 
 
-def lacking(vocab: TokenVocab) -> list[str]:
+def list_missing(vocab: TokenVocab) -> list[str]:
     """List what of drug-like molecules these tokens cannot write."""
     brackets = [token for token in vocab.tokens if token.startswith("[")]
     bare = [token for token in vocab.tokens if not token.startswith("[")]
@@ -254,12 +239,12 @@ def lacking(vocab: TokenVocab) -> list[str]:
     return [name for name, there in has.items() if not there]
 
 
-def _sampled(prior: RecurrentPrior, n: int) -> tuple[list[str | None], NDArray[np.int64]]:
+def _sample(prior: RecurrentPrior, n: int) -> tuple[list[str | None], NDArray[np.int64]]:
     """Sample n molecules: canonical SMILES, None where one is no molecule, and how many tokens each took."""
     tokens, lengths = prior.sample(n, SEED)
     return [canonical(decode(prior.vocab, row)) for row in tokens.tolist()], lengths
 
 
-def _lengths(lengths: Sequence[int] | NDArray[np.int64]) -> dict[str, float]:
+def _summarise_lengths(lengths: Sequence[int] | NDArray[np.int64]) -> dict[str, float]:
     """Summarise lengths in tokens, the end token counted."""
     return {"min": int(np.min(lengths)), "median": float(np.median(lengths)), "max": int(np.max(lengths))}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from seqtutor_envs.checks import one_of, positive_integer
 from seqtutor_envs.prior import load_prior, padded
-from seqtutor_envs.smiles.chem.checks import CHECKS, ELEMENTS, checked_names
+from seqtutor_envs.smiles.chem.checks import CHECKS, ELEMENTS, check_names
 from seqtutor_envs.smiles.chem.constraints import Constraints
 from seqtutor_envs.smiles.objective import Objective
 from seqtutor_envs.smiles.rewards import DENSE_PROPERTIES, FROM_PROPERTY, MOLECULE_TERMS, PREFIX_TERMS, prefix_terms
@@ -86,13 +86,13 @@ class SmilesTask(Task):
             transform=transform,
             oracle_budget=oracle_budget,
         )
-        self.spent = self.objective is not None and self.objective.spent
         if self.shaping and (self.objective or len(self.constraints)):
             raise ValueError("shaping='prefix' is the authors' reward as it is: leave out objective and constraints.")
         self.weights = self._shares(weights, soft and len(self.constraints) > 0)
-        self.properties = self._needed()
+        terms = [FROM_PROPERTY[name] for name in self.weights if name in FROM_PROPERTY]
+        self.properties = DENSE_PROPERTIES if self.shaping else tuple(name for name, _ in terms)
         default = () if self.shaping else CHECKS
-        asked = checked_names(default if checks is None else checks, elements)
+        asked = check_names(default if checks is None else checks, elements)
         self.scorer = Scorer(ScoreSpec(self.properties, *asked, self.constraints, not soft), workers, score_timeout)
         self.known = known
         self.counts: Counter[str] = Counter()
@@ -112,12 +112,6 @@ class SmilesTask(Task):
         if not total:
             raise ValueError(f"At least one of the weights must be above 0: those of {', '.join(full)}.")
         return {name: weight / total for name, weight in full.items() if weight}
-
-    def _needed(self) -> tuple[str, ...]:
-        """Return the properties that the terms are made of."""
-        if self.shaping:
-            return DENSE_PROPERTIES
-        return tuple(FROM_PROPERTY[name][0] for name in self.weights if name in FROM_PROPERTY)
 
     # ---------------------------------------------------------------- rewards
 
@@ -196,7 +190,7 @@ class SmilesTask(Task):
             elif name in FROM_PROPERTY:
                 needed, worth = FROM_PROPERTY[name]
                 terms[good, k] = worth(values[:, self.properties.index(needed)])
-        self._count(reasons)
+        self.counts.update(reason or "valid" for reason in reasons)
         return terms
 
     def _by_objective(self, scores: Sequence[Score]) -> tuple[NDArray[np.float64], list[str]]:
@@ -207,7 +201,7 @@ class SmilesTask(Task):
         canonical = {n: score.canonical for n, score in enumerate(scores) if score.canonical is not None}
         for n, scored in zip(canonical, self.objective(list(canonical.values()))):
             values[n], reasons[n] = scored
-        self.spent = self.objective.spent
+        self.spent = self.objective.oracle.spent
         return values, reasons
 
     def _dense(
@@ -219,12 +213,9 @@ class SmilesTask(Task):
         table = np.full((len(scores), len(self.properties)), np.nan)
         for n in np.flatnonzero(valid):
             table[n] = scores[n].values
-        self._count([scores[n].reason for n in np.flatnonzero(finished)])
+        self.counts.update(score.reason or "valid" for score, over in zip(scores, finished) if over)
         columns = {name: table[:, k] for k, name in enumerate(self.properties)}
         return prefix_terms(smiles, valid, columns, finished, wrote)
-
-    def _count(self, reasons: Sequence[str]) -> None:
-        self.counts.update(reason or "valid" for reason in reasons)
 
     # ---------------------------------------------------------------- words, pictures, metrics
 
@@ -258,10 +249,10 @@ class SmilesTask(Task):
 
         Both "" if it is invalid.
         """
-        from seqtutor_envs.smiles.chem.comparison import scaffold_of
+        from seqtutor_envs.smiles.chem.comparison import find_scaffold
 
         names = [score.canonical or "" for score in self.scorer(self.smiles(*self._checked(tokens, lengths)))]
-        return [(name, scaffold_of(name) if name else "") for name in names]
+        return [(name, find_scaffold(name) if name else "") for name in names]
 
     def metrics(
         self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None

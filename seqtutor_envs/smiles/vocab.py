@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,18 +26,11 @@ def tokenize(smiles: str) -> list[str]:
     """
     tokens = TOKEN.findall(smiles)
     if sum(map(len, tokens)) != len(smiles):
-        at = next(at for at, token in _expected(smiles, tokens) if not smiles.startswith(token, at))
+        at = 0
+        while match := TOKEN.match(smiles, at):
+            at = match.end()
         raise ValueError(f"{smiles[at]!r} at position {at + 1} of {smiles!r} begins no SMILES token.")
     return tokens
-
-
-def _expected(smiles: str, tokens: list[str]) -> Iterable[tuple[int, str]]:
-    """Yield where each token would begin if there were nothing between them; the last one is what cannot be there."""
-    at = 0
-    for token in tokens:
-        yield at, token
-        at += len(token)
-    yield at, END
 
 
 def smiles_vocab(tokens: Iterable[str]) -> TokenVocab:
@@ -60,9 +54,5 @@ def encode(vocab: TokenVocab, smiles: str) -> NDArray[np.int64]:
 
 def decode(vocab: TokenVocab, ids: Iterable[int]) -> str:
     """Return the SMILES of these ids, up to the end token or to the filler (the start id) of a shorter sequence."""
-    texts: list[str] = []
-    for i in map(int, ids):
-        if i in (vocab.end, vocab.start):
-            break
-        texts.append(vocab.tokens[i])
-    return "".join(texts)
+    until_end = takewhile(lambda i: i not in (vocab.end, vocab.start), map(int, ids))
+    return "".join(vocab.tokens[i] for i in until_end)

@@ -243,7 +243,7 @@ def test_only_ids_of_molecules_keep_a_log_of_molecules():
     [
         (["--objective", "no_such_module:f"], "there is no module no_such_module"),
         (["--objective", "chemist:carbon"], "chemist has no carbon; its functions are: carbons"),
-        (["--objective", "chemist:number"], "is no function"),
+        (["--objective", "chemist:number"], "chemist:number is int"),
         (["--objective", "chemist.py"], "form package.module:name"),
         (["--require", "c1ccc"], "require: 'c1ccc' is no SMARTS"),
         (["--range", "mw=500:200"], "no value lies between"),

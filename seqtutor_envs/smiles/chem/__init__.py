@@ -1,25 +1,8 @@
-"""All of RDKit: validity, properties, structural alerts, comparison and drawing of molecules."""
+"""All of RDKit: validity, properties, constraints, comparison, standardisation and drawing of molecules."""
 
 from __future__ import annotations
 
 from seqtutor_envs.smiles.chem.descriptors import PROPERTIES
-from seqtutor_envs.smiles.chem.molecule import (
-    RDKIT_VERSION,
-    alerts,
-    canonical,
-    canonical_of,
-    checked_strings,
-    parse,
-    properties,
-)
+from seqtutor_envs.smiles.chem.molecule import RDKIT_VERSION, canonical, canonical_of, check_strings, parse, properties
 
-__all__ = [
-    "PROPERTIES",
-    "RDKIT_VERSION",
-    "alerts",
-    "canonical",
-    "canonical_of",
-    "checked_strings",
-    "parse",
-    "properties",
-]
+__all__ = ["PROPERTIES", "RDKIT_VERSION", "canonical", "canonical_of", "check_strings", "parse", "properties"]

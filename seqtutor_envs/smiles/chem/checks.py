@@ -8,26 +8,22 @@ from functools import lru_cache
 from rdkit import Chem
 from rdkit.Chem import rdqueries
 
-__all__ = ["CHECKS", "ELEMENTS", "checked_names", "failed_check"]
-
 CHECKS = ("fragments", "wildcard", "radical", "carbon", "elements")  # in the order in which they are tried
 ELEMENTS = ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Br", "I")
 
 
-def failed_check(mol: Chem.Mol, checks: Sequence[str] = CHECKS, elements: Sequence[str] = ELEMENTS) -> str:
+def find_failed_check(mol: Chem.Mol, checks: Sequence[str] = CHECKS, elements: Sequence[str] = ELEMENTS) -> str:
     """Return the first of CHECKS, in their order, that is among `checks` and fails; "" if there is none.
 
     `fragments`: more than one. `wildcard`: an atom `*`. `radical`: an unpaired electron. `carbon`: none at all.
     `elements`: an atom, other than a wildcard, of another element; the hydrogens that a SMILES does not write are
     always allowed.
     """
-    for name in CHECKS:
-        if name in checks and _FAILS[name](mol, tuple(elements)):
-            return name
-    return ""
+    found = (name for name in CHECKS if name in checks and _FAILS[name](mol, tuple(elements)))
+    return next(found, "")
 
 
-def checked_names(checks: Sequence[str], elements: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def check_names(checks: Sequence[str], elements: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Check both and return them as tuples.
 
     Raise ValueError, with the choices, for a check or an element that there is not.

@@ -42,13 +42,10 @@ def scaffold(mol: Chem.Mol) -> tuple[str, int]:
     return Chem.MolToSmiles(core), core.GetRingInfo().NumRings()
 
 
-def scaffold_of(smiles: str) -> str:
+def find_scaffold(smiles: str) -> str:
     """Return the `scaffold` of a molecule by its SMILES, "" where it has no rings or cannot be read."""
     mol = parse(smiles)
-    if mol is None:
-        return ""
-    name, rings = scaffold(mol)
-    return name if rings else ""
+    return "" if mol is None else scaffold(mol)[0]
 
 
 def fragments(mol: Chem.Mol) -> list[str]:
@@ -56,7 +53,7 @@ def fragments(mol: Chem.Mol) -> list[str]:
     return Chem.MolToSmiles(Chem.FragmentOnBRICSBonds(mol)).split(".")
 
 
-def failed_filter(mol: Chem.Mol) -> str:
+def find_failed_filter(mol: Chem.Mol) -> str:
     """Name which of MOSES' filters a molecule fails first, "" if it passes.
 
     Names are "ring", "charge", "element", "MCF1" and the like, "PAINS".

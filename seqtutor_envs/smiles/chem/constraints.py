@@ -56,8 +56,9 @@ class Constraints:
 
     def unmet(self, mol: Any) -> tuple[str, ...]:
         """Return the names of the constraints that an RDKit molecule does not meet, in the order of `names`."""
-        met = [_matches(mol, smarts) for smarts in self.require]
-        met += [not _matches(mol, smarts) for smarts in self.forbid]
+        # chirality counts where a pattern says it
+        met = [mol.HasSubstructMatch(_pattern(smarts), useChirality=True) for smarts in self.require]
+        met += [not mol.HasSubstructMatch(_pattern(smarts), useChirality=True) for smarts in self.forbid]
         for name, low, high in self.ranges:
             value = DESCRIPTORS[name](mol)
             met.append((low is None or low <= value) and (high is None or value <= high))
@@ -73,7 +74,8 @@ def _patterns(argument: str, smarts: str | Iterable[str]) -> tuple[str, ...]:
     """Return one SMARTS or several as a tuple. Raise ValueError that names the first that is not one."""
     patterns = (smarts,) if isinstance(smarts, str) else tuple(smarts or ())
     for pattern in patterns:
-        if not isinstance(pattern, str) or not _is_smarts(pattern):
+        read = _pattern(pattern) if isinstance(pattern, str) else None
+        if read is None or not read.GetNumAtoms():
             raise ValueError(f"{argument}: {pattern!r} is no SMARTS; c1ccccc1 or [NX3;H2] are.")
     return patterns
 
@@ -100,18 +102,7 @@ def _range_name(name: str, low: float | None, high: float | None) -> str:
     return f"{name} >= {low:g}" if high is None else f"{name} {low:g}..{high:g}"
 
 
-def _is_smarts(text: str) -> bool:
-    """Return whether RDKit reads it as a pattern of at least one atom."""
-    with rdBase.BlockLogs():
-        pattern = _pattern(text)
-    return pattern is not None and pattern.GetNumAtoms() > 0
-
-
-def _matches(mol: Chem.Mol, smarts: str) -> bool:
-    """Return whether `mol` holds the pattern; its chirality counts where the pattern says it."""
-    return bool(mol.HasSubstructMatch(_pattern(smarts), useChirality=True))
-
-
 @lru_cache(maxsize=1024)  # a pattern is read once a process, since a Constraints must stay plain data
 def _pattern(smarts: str) -> Any:
-    return Chem.MolFromSmarts(smarts)
+    with rdBase.BlockLogs():
+        return Chem.MolFromSmarts(smarts)

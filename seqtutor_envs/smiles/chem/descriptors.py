@@ -11,9 +11,6 @@ from rdkit.Chem import rdMolDescriptors
 
 from seqtutor_envs.smiles.chem.exact_qed import qed
 
-__all__ = ["DESCRIPTORS", "PROPERTIES", "charge", "hba", "hbd", "logp", "mw", "qed", "ring_penalty", "rings"]
-__all__ += ["rotatable_bonds", "sa", "tpsa", "values"]
-
 PROPERTIES = ("logp", "sa", "qed", "ring_penalty")
 UNPENALISED_RING = 6  # atoms; rings up to this size cost nothing (the authors' reward)
 
@@ -33,54 +30,15 @@ def ring_penalty(mol: Chem.Mol) -> float:
     return float(max(max(map(len, mol.GetRingInfo().AtomRings()), default=0) - UNPENALISED_RING, 0))
 
 
-def mw(mol: Chem.Mol) -> float:
-    """Return the average molecular weight in g/mol, hydrogens included (Descriptors.MolWt)."""
-    return rdMolDescriptors._CalcMolWt(mol)
-
-
-def tpsa(mol: Chem.Mol) -> float:
-    """Return the topological polar surface area in square Angstrom, of N and O (Ertl, Rohde & Selzer 2000)."""
-    return rdMolDescriptors.CalcTPSA(mol)
-
-
-def hbd(mol: Chem.Mol) -> float:
-    """Count the hydrogen bond donors (CalcNumHBD, which is Lipinski.NumHDonors): N, O with a hydrogen."""
-    return float(rdMolDescriptors.CalcNumHBD(mol))
-
-
-def hba(mol: Chem.Mol) -> float:
-    """Count the hydrogen bond acceptors (CalcNumHBA, which is Lipinski.NumHAcceptors).
-
-    This is neither Lipinski's N + O nor QED's.
-    """
-    return float(rdMolDescriptors.CalcNumHBA(mol))
-
-
-def rotatable_bonds(mol: Chem.Mol) -> float:
-    """Count the rotatable bonds, amide bonds and the like excluded (CalcNumRotatableBonds, strict)."""
-    strict = rdMolDescriptors.NumRotatableBondsOptions.Strict
-    return float(rdMolDescriptors.CalcNumRotatableBonds(mol, strict))
-
-
-def rings(mol: Chem.Mol) -> float:
-    """Count the rings in RingInfo: the smallest set, with its symmetric equivalents (CalcNumRings)."""
-    return float(rdMolDescriptors.CalcNumRings(mol))
-
-
-def charge(mol: Chem.Mol) -> float:
-    """Return the formal charge, of all fragments together."""
-    return float(Chem.GetFormalCharge(mol))
-
-
 DESCRIPTORS: dict[str, Callable[[Chem.Mol], float]] = {
-    "mw": mw,
+    "mw": rdMolDescriptors._CalcMolWt,  # average, g/mol, hydrogens included (Descriptors.MolWt)
     "logp": logp,
-    "tpsa": tpsa,
-    "hbd": hbd,
-    "hba": hba,
-    "rotatable_bonds": rotatable_bonds,
-    "rings": rings,
-    "charge": charge,
+    "tpsa": rdMolDescriptors.CalcTPSA,  # square Angstrom, of N and O (Ertl, Rohde & Selzer 2000)
+    "hbd": rdMolDescriptors.CalcNumHBD,  # N, O with a hydrogen: Lipinski.NumHDonors
+    "hba": rdMolDescriptors.CalcNumHBA,  # Lipinski.NumHAcceptors: neither Lipinski's N + O nor QED's
+    "rotatable_bonds": rdMolDescriptors.CalcNumRotatableBonds,  # strict: amide bonds and the like excluded
+    "rings": rdMolDescriptors.CalcNumRings,  # the smallest set, with its symmetric equivalents
+    "charge": Chem.GetFormalCharge,  # of all fragments together
 }
 
 _SCORES: dict[str, Callable[[Chem.Mol], float]] = {"logp": logp, "sa": sa, "qed": qed, "ring_penalty": ring_penalty}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -20,72 +19,43 @@ from seqtutor_envs.smiles.chem import parse
 FRAME_WIDTH, FRAME_HEIGHT = 640, 480  # pixels, multiples of 16 as video codecs want them; the same for every molecule
 MARGIN, LINE, TEXT_SIZE, SMALLEST_TEXT = 16, 22, 15, 7  # pixels, of the caption
 SMILES_LINE, SMILES_SIZE = 30, 20  # where a SMILES stands in place of the drawing
-MOST_CAPTION_LINES = 6
 PAPER, INK, FAINT = "#ffffff", "#1c2530", "#8793a3"
 BOND_LENGTH, BOND_WIDTH = 40.0, 2.0  # pixels at most: small molecules are not blown up
 
-CELL_WIDTH, CELL_HEIGHT = 260, 220  # of a grid, legend included
-LEGEND_FONT, LEGEND_SHARE = 15, 0.2  # pixels, of a cell's height
-MOST_PIXELS = 16_000  # Cairo's pictures end at 32,767 a side
+CELL_WIDTH, CELL_HEIGHT = 260, 220  # pixels, of an SVG
+LEGEND_SHARE = 0.2  # of its height, left free below the molecule
 
 
-def picture(smiles: str, caption: str | Sequence[str] = ()) -> NDArray[np.uint8]:
-    """Draw a molecule above its caption, its lines as a list or one text.
+def picture(smiles: str, caption: Sequence[str] = ()) -> NDArray[np.uint8]:
+    """Draw a molecule above its caption, a list of lines.
 
     What is no molecule (yet) is written as text.
 
     Returns:
         [480, 640, 3], whatever the molecule, as a video needs it. Lines that are too long are written smaller,
-        then cut; of more than six lines the first six are written.
+        then cut.
     """
-    lines = caption.splitlines() if isinstance(caption, str) else [str(line) for line in caption]
-    lines = lines[:MOST_CAPTION_LINES]
     image = Image.new("RGB", (FRAME_WIDTH, FRAME_HEIGHT), PAPER)
-    top = FRAME_HEIGHT - MARGIN - LINE * len(lines)
+    top = FRAME_HEIGHT - MARGIN - LINE * len(caption)
     molecule = parse(smiles)
     pen = ImageDraw.Draw(image)
     if molecule is None:
         _write_smiles(pen, smiles, top)
     else:
         image.paste(_drawing(molecule, FRAME_WIDTH, top))
-    for n, line in enumerate(lines):
+    for n, line in enumerate(caption):
         _write_line(pen, line, top + n * LINE)
     return np.array(image, dtype=np.uint8)
 
 
-def grid(smiles: Sequence[str], legends: Sequence[str] = (), columns: int = 4) -> str:
-    """Draw molecules row by row, each above its legend, as SVG; the cell of a string that is no molecule says so.
-
-    Args:
-        legends: one each (may hold line breaks), or none at all.
-
-    Raises:
-        ValueError: no molecules, another number of legends, columns below 1.
-    """
-    return _grid(rdMolDraw2D.MolDraw2DSVG, smiles, legends, columns)
-
-
-def grid_png(smiles: Sequence[str], legends: Sequence[str] = (), columns: int = 4) -> bytes:
-    """Draw as `grid` does, as the bytes of a PNG file.
-
-    Raise ValueError besides if it would have more than 16,000 pixels a side.
-    """
-    width, height = min(columns, len(smiles)) * CELL_WIDTH, math.ceil(len(smiles) / max(columns, 1)) * CELL_HEIGHT
-    if max(width, height) > MOST_PIXELS:
-        raise ValueError(f"A PNG of {width} x {height} pixels is too large; draw fewer molecules, or SVG with grid().")
-    return _grid(rdMolDraw2D.MolDraw2DCairo, smiles, legends, columns)
-
-
-def _grid(kind: Any, smiles: Sequence[str], legends: Sequence[str], columns: int) -> Any:
-    if not smiles or columns < 1 or len(legends) not in (0, len(smiles)):
-        given = f"{len(smiles)} molecules, {len(legends)} legends and {columns} columns"
-        raise ValueError(f"A grid needs molecules, a legend each or none, and at least one column, not {given}.")
-    columns = min(columns, len(smiles))
-    rows = math.ceil(len(smiles) / columns)
-    drawer = kind(columns * CELL_WIDTH, rows * CELL_HEIGHT, CELL_WIDTH, CELL_HEIGHT)
+def svg(smiles: str) -> str:
+    """Draw a molecule as SVG. Raise ValueError if the string is none."""
+    molecule = parse(smiles)
+    if molecule is None:
+        raise ValueError(f"{smiles!r} is no molecule that could be drawn.")
+    drawer = rdMolDraw2D.MolDraw2DSVG(CELL_WIDTH, CELL_HEIGHT, CELL_WIDTH, CELL_HEIGHT)
     _set_options(drawer)
-    cells = [_no_molecule() if mol is None else _flat(mol, True) for mol in map(parse, smiles)]
-    drawer.DrawMolecules(cells, legends=list(legends) or [""] * len(smiles))
+    drawer.DrawMolecules([_flat(molecule, True)], legends=[""])  # an empty legend leaves room below the molecule
     drawer.FinishDrawing()
     return drawer.GetDrawingText()
 
@@ -94,11 +64,12 @@ def sdf(records: Sequence[Mapping[str, Any]]) -> str:
     """Write an SD file: molecules with 2D coordinates, their titles and tags. V2000, or V3000 beyond 999 atoms.
 
     Args:
-        records: for each molecule `smiles`, if wanted `title` (default: its number), and whatever else is known; each
-            but the title becomes a tag, `smiles` too. None and NaN are left out, white space is made one blank.
+        records: for each molecule `smiles`, and whatever else is known, by names without <, > or line breaks; each
+            becomes a tag, `smiles` too. The title is the molecule's number. None and NaN are left out, white space is
+            made one blank.
 
     Raises:
-        ValueError: a record without a molecule, or a tag's name that an SD file cannot hold, with the record's number.
+        ValueError: a record without a molecule, with the record's number.
     """
     return "".join(_sd_record(n, record) for n, record in enumerate(records, start=1))
 
@@ -109,18 +80,12 @@ def _sd_record(n: int, record: Mapping[str, Any]) -> str:
     if molecule is None:
         raise ValueError(f"Record {n} of the SD file has no molecule: its 'smiles' is {smiles!r}.")
     flat = _flat(molecule, False)
-    flat.SetProp("_Name", _one_line(record.get("title", n)))
+    flat.SetProp("_Name", str(n))
     lines = [Chem.MolToMolBlock(flat, kekulize=_kekulizes(flat)).rstrip("\n")]
     for name, value in record.items():
-        if name != "title" and value is not None and value == value:  # NaN is not itself
-            if not name or set(name) & set("<>\r\n"):
-                raise ValueError(f"Record {n} of the SD file has a tag {name!r}; a name has no <, > or line breaks.")
-            lines += [f">  <{name}>", _one_line(value), ""]
+        if value is not None and value == value:  # NaN is not itself
+            lines += [f">  <{name}>", " ".join(str(value).split()), ""]
     return "\n".join([*lines, "$$$$", ""])
-
-
-def _one_line(value: Any) -> str:
-    return " ".join(str(value).split())
 
 
 def _drawing(mol: Chem.Mol, width: int, height: int) -> Image.Image:
@@ -135,20 +100,13 @@ def _set_options(drawer: Any) -> None:
     options = drawer.drawOptions()
     options.prepareMolsBeforeDrawing = False  # _flat did
     options.fixedBondLength, options.bondLineWidth, options.padding = BOND_LENGTH, BOND_WIDTH, 0.06
-    options.legendFontSize, options.legendFraction = LEGEND_FONT, LEGEND_SHARE
+    options.legendFraction = LEGEND_SHARE
 
 
 def _flat(mol: Chem.Mol, wedge_hydrogens: bool) -> Chem.Mol:
     """Make a copy with 2D coordinates and wedged bonds; in a picture some centres need their hydrogen for that."""
     with rdBase.BlockLogs():
         return rdMolDraw2D.PrepareMolForDrawing(mol, kekulize=_kekulizes(mol), addChiralHs=wedge_hydrogens)
-
-
-def _no_molecule() -> Chem.Mol:
-    """Make what stands in the cell of a string that is no molecule."""
-    words = Chem.MolFromSmiles("*")
-    words.GetAtomWithIdx(0).SetProp("_displayLabel", "no molecule")
-    return _flat(words, False)
 
 
 def _kekulizes(mol: Chem.Mol) -> bool:

@@ -1,4 +1,4 @@
-"""SMILES in, numbers out, by RDKit: what is a molecule, its properties, its structural alerts.
+"""SMILES in, numbers out, by RDKit: what is a molecule, and its properties.
 
 RDKit logs every string that it cannot read; here those lines are held back, and the user's own logging stays as it is.
 Threads gain nothing from these functions: RDKit holds the interpreter's lock.
@@ -6,18 +6,14 @@ Threads gain nothing from these functions: RDKit holds the interpreter's lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
-from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogParams
 
 from seqtutor_envs.smiles.chem.descriptors import PROPERTIES, values
-
-__all__ = ["PROPERTIES", "RDKIT_VERSION", "alerts", "canonical", "canonical_of", "parse", "properties"]
 
 RDKIT_VERSION: str = rdBase.rdkitVersion
 
@@ -27,7 +23,7 @@ def parse(smiles: str) -> Chem.Mol | None:
 
     Stricter than RDKit, which reads "CCO junk", "CCO\\n" and "\\0CCO" as ethanol and "" as a molecule without atoms: a
     SMILES is printable ASCII without white space, and has at least one atom. Whatever is a molecule to RDKit besides
-    (fragments, radicals, wildcards, any element) is one here; chem_checks is stricter.
+    (fragments, radicals, wildcards, any element) is one here; chem/checks.py is stricter.
     """
     if not smiles or not smiles.isascii() or not smiles.isprintable() or " " in smiles:
         return None
@@ -52,13 +48,13 @@ def properties(smiles: Iterable[str]) -> dict[str, NDArray[Any]]:
 
     Returns:
         `valid` bool (as `parse` has it); `logp`, `sa` (1 easy to 10 hard), `qed` (0..1) and `ring_penalty` (atoms of
-        the largest ring beyond six) float64, as chem_scores defines them; `canonical` str. They are those of the
+        the largest ring beyond six) float64, as chem/descriptors.py has them; `canonical` str. They are those of the
         string as written: the last bits of logP and QED differ between two spellings of a molecule.
 
     Raises:
         TypeError: one string instead of several, or something else than strings.
     """
-    strings = checked_strings(smiles)
+    strings = check_strings(smiles)
     table: dict[str, NDArray[Any]] = {"valid": np.zeros(len(strings), np.bool_)}
     table |= {name: np.full(len(strings), np.nan) for name in PROPERTIES}
     table["canonical"] = np.full(len(strings), None, np.object_)
@@ -71,29 +67,7 @@ def properties(smiles: Iterable[str]) -> dict[str, NDArray[Any]]:
     return table
 
 
-def alerts(smiles: Iterable[str], catalogs: Sequence[str] = ("PAINS", "BRENK")) -> list[list[str]]:
-    """List the structural alerts of N molecules, a list for each: "BRENK: Aliphatic_long_chain", by catalogue.
-
-    An empty list is a molecule without alerts, or a string that is no molecule.
-
-    Raises:
-        TypeError: one string instead of several, or something else than strings.
-        ValueError: a catalogue that RDKit does not have; the error lists those it has.
-    """
-    strings = checked_strings(smiles)
-    if isinstance(catalogs, str):
-        raise TypeError(f"catalogs must be several names, such as [{catalogs!r}], not one string.")
-    searched = [(name, _catalog(name)) for name in catalogs]
-    molecules = (parse(string) for string in strings)
-    return [
-        []
-        if molecule is None
-        else [f"{name}: {m.GetDescription()}" for name, catalog in searched for m in catalog.GetMatches(molecule)]
-        for molecule in molecules
-    ]
-
-
-def checked_strings(smiles: Iterable[str]) -> list[str]:
+def check_strings(smiles: Iterable[str]) -> list[str]:
     """Raise TypeError, naming the first that is none, unless `smiles` are several strings."""
     if isinstance(smiles, (str, bytes)):
         raise TypeError(f"SMILES come as a list, such as [{smiles!r}], not as one string.")
@@ -102,11 +76,3 @@ def checked_strings(smiles: Iterable[str]) -> list[str]:
         if not isinstance(string, str):
             raise TypeError(f"SMILES must be strings; number {n + 1} is {string!r}.")
     return strings
-
-
-@lru_cache(maxsize=None)  # as many as RDKit has
-def _catalog(name: str) -> FilterCatalog:
-    known = FilterCatalogParams.FilterCatalogs.names
-    if name not in known:
-        raise ValueError(f"There is no catalogue {name!r} of alerts; RDKit has {', '.join(known)}.")
-    return FilterCatalog(FilterCatalogParams(known[name]))

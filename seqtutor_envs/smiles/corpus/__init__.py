@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-from seqtutor_envs.smiles.corpus.corpus import Corpus, Rules, counted, read, sha256_of
+from seqtutor_envs.smiles.corpus.corpus import MoleculeCorpus, Rules, format_counts, read_corpus
 
-__all__ = [
-    "Corpus",
-    "Rules",
-    "counted",
-    "read",
-    "sha256_of",
-]
+__all__ = ["MoleculeCorpus", "Rules", "format_counts", "read_corpus"]

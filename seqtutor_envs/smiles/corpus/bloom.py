@@ -58,11 +58,6 @@ class BloomFilter:
         return 8 * len(self._bytes)
 
     @property
-    def num_bytes(self) -> int:
-        """Return the bytes that the bits take; a file has about 500 bytes more."""
-        return len(self._bytes)
-
-    @property
     def false_positive_rate(self) -> float:
         """Estimate the share of unknown strings that `contains` takes for known.
 

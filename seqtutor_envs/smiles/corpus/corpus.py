@@ -6,25 +6,22 @@ standardised: then as RDKit's canonical SMILES of the parent.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import zlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from seqtutor_envs.files import hash64, load_arrays, save_arrays
-from seqtutor_envs.smiles.corpus.bloom import BloomFilter
+from seqtutor_envs.files import hash64
 from seqtutor_envs.smiles.chem import canonical_of, parse
 from seqtutor_envs.smiles.chem.standardize import CHANGES, fragments, parent
+from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 from seqtutor_envs.smiles.corpus.reading import Record
 from seqtutor_envs.smiles.vocab import END, smiles_vocab, tokenize
 from seqtutor_envs.vocab import TokenVocab
@@ -44,7 +41,8 @@ class Rules:
     """Which molecules are taken, and how.
 
     Attributes:
-        standardize: "parent" takes the cleaned-up, largest, neutral fragment (chem_standard) in place of the molecule.
+        standardize: "parent" takes the cleaned-up, largest, neutral fragment (chem/standardize.py) in place of the
+            molecule.
         salts: "skip" leaves out what has more than one fragment in the file.
         max_length: tokens, the end token counted.
     """
@@ -54,7 +52,7 @@ class Rules:
     max_length: int = 100
 
 
-class Rare(NamedTuple):
+class RareToken(NamedTuple):
     """A token in few molecules, and the line of the first."""
 
     token: str
@@ -63,7 +61,7 @@ class Rare(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Corpus:
+class MoleculeCorpus:
     """M molecules.
 
     Attributes:
@@ -76,7 +74,7 @@ class Corpus:
         skipped: reason -> number of records.
         examples: the first few of each reason, ready to be read.
         changes: what standardisation changed -> number of molecules; several may have changed in one.
-        rare: tokens in fewer than RARE molecules.
+        rare: tokens in fewer than RARE molecules, unless the vocabulary was given.
     """
 
     tokens: NDArray[np.unsignedinteger[Any]]
@@ -85,10 +83,10 @@ class Corpus:
     keys: NDArray[np.uint64]
     vocab: TokenVocab
     records: int
-    skipped: dict[str, int] = field(default_factory=dict)
-    examples: tuple[str, ...] = ()
-    changes: dict[str, int] = field(default_factory=dict)
-    rare: tuple[Rare, ...] = ()
+    skipped: dict[str, int]
+    examples: tuple[str, ...]
+    changes: dict[str, int]
+    rare: tuple[RareToken, ...]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -109,40 +107,19 @@ class Corpus:
         """Return whether each of N canonical SMILES is one of these molecules; a wrong yes in 10^13."""
         return np.isin(np.array([hash64(smiles) for smiles in canonical], np.uint64), self.keys)
 
-    def save(self, path: Path, made_from: Mapping[str, Any]) -> None:
-        """Write what `load` reads, with what it was made from."""
-        arrays = {name: getattr(self, name) for name in ("tokens", "offsets", "hashes", "keys")}
-        facts = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in arrays}
-        facts |= {"vocab": self.vocab.tokens, "made_from": dict(made_from)}
-        save_arrays(path, arrays, facts)
-
-    @classmethod
-    def load(cls, path: Path, made_from: Mapping[str, Any]) -> Corpus | None:
-        """Read what `save` wrote; None if there is nothing, or made from something else or by another version."""
-        try:
-            arrays, facts = load_arrays(path)
-        except (OSError, ValueError):
-            return None
-        if facts.pop("made_from", None) != dict(made_from):
-            return None
-        texts, rare = tuple(facts["vocab"]), tuple(Rare(*each) for each in facts["rare"])
-        facts |= {"vocab": TokenVocab(texts, texts.index(END)), "rare": rare, "examples": tuple(facts["examples"])}
-        everything: dict[str, Any] = arrays | facts
-        return cls(**everything)
-
 
 class _Skipped(ValueError):
     """A record that is left out: the reason, and what more there is to say."""
 
 
-def read(
+def read_corpus(
     records: Iterable[Record],
     rules: Rules = Rules(),
     vocab: TokenVocab | None = None,
     bloom: BloomFilter | None = None,
     total: int | None = None,
     progress: bool = False,
-) -> Corpus:
+) -> MoleculeCorpus:
     """Make a corpus from the records of a file; about 13 s for 100,000, most of it RDKit's.
 
     A record is left out, counted by its reason and named if it is one of the first, where it is empty, is not SMILES
@@ -156,30 +133,31 @@ def read(
 
     Raises ValueError if nothing is left; the message counts the reasons.
     """
-    taken = _Taken(rules, vocab)
+    builder = _CorpusBuilder(rules, vocab)
     waiting: list[str] = []
     bar = tqdm(records, desc="reading molecules", total=total, unit="", unit_scale=True, disable=not progress)
     for line, text in bar:
         try:
-            waiting.append(taken.add(line, text))
+            waiting.append(builder.add(line, text))
         except _Skipped as why:
-            taken.skip(line, text, *why.args)
+            builder.skip(line, text, *why.args)
         if bloom is not None and len(waiting) >= KNOWN_AT_ONCE:
             bloom.add(waiting)
             waiting = []
     if bloom is not None:
         bloom.add(waiting)
-    return taken.corpus()
+    return builder.build()
 
 
-class _Taken:
-    """What has been read so far."""
+class _CorpusBuilder:
+    """Collect what has been read so far."""
 
     def __init__(self, rules: Rules, vocab: TokenVocab | None) -> None:
         self.rules, self.vocab = rules, vocab
         self.ids = {token: i for i, token in enumerate(vocab.tokens if vocab else (END,))}  # new ones as they come
-        self.end = self.ids[END]
-        self.first_lines: dict[str, int] = {}
+        self.first_lines: dict[str, int] = {}  # of new tokens
+        self.molecules_with: Counter[str] = Counter()  # a token
+        # arrays, since a list of a billion ids would not fit into memory
         self.tokens, self.offsets, self.hashes, self.keys = array("H"), array("q", [0]), array("L"), array("Q")
         self.texts: set[str] = set()
         self.records = 0
@@ -213,7 +191,14 @@ class _Taken:
             raise _Skipped(TOO_LONG, f"{len(tokens) + 1} tokens with the end, more than {self.rules.max_length}")
         if text in self.texts:
             raise _Skipped(REPEATED)
-        self.tokens.extend(self._ids(line, tokens))
+        new = [token for token in tokens if token not in self.ids]
+        if new and self.vocab is not None:
+            raise _Skipped(UNKNOWN, repr(new[0]))
+        for token in new:
+            self.ids.setdefault(token, len(self.ids))
+            self.first_lines.setdefault(token, line)
+        self.molecules_with.update(set(tokens))
+        self.tokens.extend([self.ids[token] for token in (*tokens, END)])
         self.offsets.append(len(self.tokens))
         self.hashes.append(zlib.crc32(text.encode()))
         self.keys.append(hash64(canonical))
@@ -228,63 +213,29 @@ class _Taken:
             shown = repr(text[:SHOWN]) + ("..." if len(text) > SHOWN else "")
             self.examples.append(f"line {line}: {reason}{f' ({more})' if more else ''}{f': {shown}' if text else ''}")
 
-    def _ids(self, line: int, tokens: list[str]) -> list[int]:
-        """Return the ids of the tokens and the end, new tokens numbered as they come unless the vocabulary is fixed."""
-        for token in tokens:
-            if token not in self.ids:
-                if self.vocab is not None:
-                    raise _Skipped(UNKNOWN, repr(token))
-                self.ids[token] = len(self.ids)
-                self.first_lines[token] = line
-        return [self.ids[token] for token in tokens] + [self.end]
-
-    def corpus(self) -> Corpus:
+    def build(self) -> MoleculeCorpus:
         """Return all that was taken, its vocabulary in order. Raise ValueError if that is nothing."""
         if not self.texts:
-            raise ValueError(f"no molecule in {self.records} records: {counted(self.skipped) or 'it is empty'}")
+            raise ValueError(f"no molecule in {self.records} records: {format_counts(self.skipped) or 'it is empty'}")
         vocab = self.vocab or smiles_vocab(self.ids)
-        places = {token: i for i, token in enumerate(vocab.tokens)}
-        kind: type[np.unsignedinteger[Any]] = np.uint8 if len(vocab) <= 256 else np.uint16
-        tokens = np.array([places[token] for token in self.ids], kind)[np.frombuffer(self.tokens, np.uint16)]
-        offsets = np.frombuffer(self.offsets, np.int64)
-        return Corpus(
-            tokens=tokens,
-            offsets=offsets,
+        # ids were given as tokens came; those of a vocabulary follow the tokens' order
+        ids = np.array([vocab.tokens.index(token) for token in self.ids], np.min_scalar_type(len(vocab) - 1))
+        rare = [RareToken(token, self.molecules_with[token], line) for token, line in self.first_lines.items()]
+        standardised = self.rules.standardize == "parent"
+        return MoleculeCorpus(
+            tokens=ids[np.frombuffer(self.tokens, np.uint16)],
+            offsets=np.frombuffer(self.offsets, np.int64),
             hashes=np.array(self.hashes, np.uint32),
             keys=np.unique(np.frombuffer(self.keys, np.uint64)),
             vocab=vocab,
             records=self.records,
             skipped=dict(self.skipped.most_common()),
             examples=tuple(self.examples),
-            changes={name: self.changes[name] for name in (*CHANGES, "unchanged")}
-            if self.rules.standardize == "parent"
-            else {},
-            rare=_rare(tokens, offsets, vocab, self.first_lines),
+            changes={name: self.changes[name] for name in (*CHANGES, "unchanged")} if standardised else {},
+            rare=tuple(sorted((each for each in rare if each.molecules < RARE), key=lambda each: (*each[1:], each[0]))),
         )
 
 
-def counted(reasons: Mapping[str, int]) -> str:
+def format_counts(reasons: Mapping[str, int]) -> str:
     """Format reasons with their numbers, in a message."""
     return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
-
-
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """Compute the hash of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _rare(
-    tokens: NDArray[Any], offsets: NDArray[np.int64], vocab: TokenVocab, first_lines: Mapping[str, int]
-) -> tuple[Rare, ...]:
-    """List, of the tokens that were new, those in few of the molecules."""
-    times = np.bincount(tokens, minlength=len(vocab))
-    longest = int(np.diff(offsets).max())
-    found = []
-    for token, line in first_lines.items():
-        i = vocab.tokens.index(token)
-        if times[i] < RARE * longest:  # else it is in more molecules, however often in one
-            molecules = len(np.unique(np.searchsorted(offsets, np.flatnonzero(tokens == i), side="right")))
-            if molecules < RARE:
-                found.append(Rare(token, molecules, line))
-    return tuple(sorted(found, key=lambda rare: (rare.molecules, rare.line, rare.token)))

@@ -29,7 +29,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 SHOWN_COLUMNS = 12
 
 
-def records(path: str | os.PathLike[str], column: str | None = None) -> Iterator[Record]:
+def read_records(path: str | os.PathLike[str], column: str | None = None) -> Iterator[Record]:
     """Read the records of a user's file.
 
     A table's header names the column; of any other file the first field of a line counts, what follows white space is
@@ -47,7 +47,7 @@ def records(path: str | os.PathLike[str], column: str | None = None) -> Iterator
         yield from _of_column(path, lines, column) if table else _of_first_field(lines)
 
 
-def moses_records(path: str | os.PathLike[str], split: str = "train") -> Iterator[Record]:
+def read_moses(path: str | os.PathLike[str], split: str = "train") -> Iterator[Record]:
     """Read one of MOSES' sets: from the wheel `molsets`, or its train.csv or dataset_v1.csv, also as .gz.
 
     Args:
@@ -60,7 +60,7 @@ def moses_records(path: str | os.PathLike[str], split: str = "train") -> Iterato
         yield from _of_column(path, lines, None, only=(MOSES_SPLIT, split))
 
 
-def columns(path: str | os.PathLike[str]) -> list[str]:
+def read_columns(path: str | os.PathLike[str]) -> list[str]:
     """Return the columns of a table; none of another file."""
     if not is_table(path):
         return []
@@ -73,7 +73,7 @@ def is_table(path: str | os.PathLike[str]) -> bool:
     return str(path).lower().removesuffix(".gz").endswith(TABLES)
 
 
-def named(names: Iterable[str]) -> str:
+def format_columns(names: Iterable[str]) -> str:
     """Name columns in a message: the first few."""
     names = list(names)
     more = f" and {len(names) - SHOWN_COLUMNS} more" if len(names) > SHOWN_COLUMNS else ""
@@ -96,7 +96,8 @@ def _of_column(
     at = _place(header, column or COLUMN)
     if at is None:
         advice = "name one of them with --column" if column is None else "--column takes one of them"
-        raise ValueError(f"{path} has no column {column or COLUMN!r}; {advice}: {named(header) or 'it is empty'}.")
+        there = format_columns(header) or "it is empty"
+        raise ValueError(f"{path} has no column {column or COLUMN!r}; {advice}: {there}.")
     chosen = None if only is None else _place(header, only[0])
     rows = csv.reader(lines, delimiter=separator)
     while True:
@@ -132,7 +133,11 @@ def _reading(path: Path, member: str | None = None) -> Iterator[IO[str]]:
         with open(path, "rb") as file:
             content: IO[bytes] = file
             if member is not None and zipfile.is_zipfile(file):
-                content = _member(path, file, member)
+                archive = zipfile.ZipFile(file)
+                if member not in archive.namelist():
+                    wheel = "it is not MOSES' wheel (pip download --no-deps molsets)"
+                    raise ValueError(f"{path} has no {member}: {wheel}.")
+                content = archive.open(member)
             content.seek(0)  # is_zipfile has moved
             zipped = content.read(len(GZIP_MAGIC)) == GZIP_MAGIC
             content.seek(0)
@@ -142,10 +147,3 @@ def _reading(path: Path, member: str | None = None) -> Iterator[IO[str]]:
                 yield lines
     except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
-
-
-def _member(path: Path, file: IO[bytes], member: str) -> IO[bytes]:
-    archive = zipfile.ZipFile(file)
-    if member not in archive.namelist():
-        raise ValueError(f"{path} has no {member}: it is not MOSES' wheel (pip download --no-deps molsets).")
-    return archive.open(member)

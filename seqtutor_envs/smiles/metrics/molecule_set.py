@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs.smiles import chem
-from seqtutor_envs.smiles.chem import comparison
-from seqtutor_envs.smiles.chem import descriptors
+from seqtutor_envs.smiles.chem import comparison, descriptors
+from seqtutor_envs.smiles.chem.exact_qed import qed
 from seqtutor_envs.smiles.corpus import reading
 
 PROPERTIES = ("logp", "sa", "qed", "mw", "tpsa", "ring_penalty")
@@ -43,7 +43,7 @@ class MoleculeSet:
     """
 
     def __init__(self, smiles: Iterable[str], most: int = 0) -> None:
-        self.strings = chem.checked_strings(smiles)
+        self.strings = chem.check_strings(smiles)
         names: dict[str, str | None] = {}
         places: dict[str, int] = {}
         self._spellings: list[str] = []  # the first one of each molecule, which RDKit surely reads
@@ -83,11 +83,6 @@ class MoleculeSet:
     def __len__(self) -> int:
         return len(self.canonical)
 
-    @property
-    def num_valid(self) -> int:
-        """Count how many of the N strings are molecules."""
-        return len(self.spelling)
-
     @cached_property
     def fingerprints(self) -> NDArray[np.uint8]:
         """Compute packed Morgan fingerprints, [M, 128]."""
@@ -117,7 +112,7 @@ class MoleculeSet:
     @cached_property
     def passes_filters(self) -> NDArray[np.bool_]:
         """Return whether each molecule passes MOSES' filters, [M]."""
-        return np.array([not comparison.failed_filter(mol) for mol in self._molecules()], np.bool_)
+        return np.array([not comparison.find_failed_filter(mol) for mol in self._molecules()], np.bool_)
 
     @cached_property
     def chosen(self) -> NDArray[np.int64]:
@@ -128,7 +123,7 @@ class MoleculeSet:
     @cached_property
     def properties(self) -> dict[str, NDArray[np.float64]]:
         """Return PROPERTIES of the chosen molecules, in the first spelling of each."""
-        rows = [_properties(mol) for mol in self._molecules(self.chosen)]
+        rows = [_compute_properties(mol) for mol in self._molecules(self.chosen)]
         return dict(zip(PROPERTIES, np.array(rows, dtype=np.float64).reshape(len(rows), len(PROPERTIES)).T))
 
     def _molecules(self, which: Iterable[int] | None = None) -> Iterator[Any]:
@@ -148,11 +143,11 @@ def read_smiles(path: str | os.PathLike[str], column: str | None = None, split: 
     if split not in SPLITS:
         raise ValueError(f"MOSES has no split {split!r}; it has {', '.join(SPLITS)}.")
     wheel = str(path).endswith(".whl")
-    found = reading.moses_records(path, split) if wheel else reading.records(path, column)
+    found = reading.read_moses(path, split) if wheel else reading.read_records(path, column)
     return [text for _, text in found if text]
 
 
-def _properties(mol: Any) -> list[float]:
-    logp = descriptors.logp(mol)
-    others = (function(mol) for function in (descriptors.mw, descriptors.tpsa, descriptors.ring_penalty))
-    return [logp, descriptors.sa(mol), descriptors.qed(mol, logp), *others]
+def _compute_properties(mol: Any) -> list[float]:
+    logp = descriptors.logp(mol)  # once: QED takes it over
+    weight, area = descriptors.DESCRIPTORS["mw"](mol), descriptors.DESCRIPTORS["tpsa"](mol)
+    return [logp, descriptors.sa(mol), qed(mol, logp), weight, area, descriptors.ring_penalty(mol)]

@@ -49,7 +49,11 @@ def make(wheel: Annotated[Path, tyro.conf.Positional], n: int = 20_000, out: Pat
 
 def histograms(values: Mapping[str, NDArray[np.float64] | Sequence[float]]) -> dict[str, list[int]]:
     """Count values in the bins of BINS, of each property; a value beyond them counts in the first or last bin."""
-    return {name: _counts(np.asarray(values[name], dtype=np.float64), edges(name)) for name in BINS}
+    found = {}
+    for name in BINS:
+        limits = edges(name)
+        found[name] = np.histogram(np.clip(values[name], limits[0], limits[-1]), limits)[0].tolist()
+    return found
 
 
 def edges(name: str) -> NDArray[np.float64]:
@@ -62,10 +66,6 @@ def load() -> dict[str, Any]:
     """Read what `make` wrote of the shipped prior's training data."""
     facts: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
     return facts
-
-
-def _counts(values: NDArray[np.float64], edges: NDArray[np.float64]) -> list[int]:
-    return np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0].tolist()
 
 
 if __name__ == "__main__":

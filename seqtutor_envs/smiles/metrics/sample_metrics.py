@@ -21,8 +21,6 @@ from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 from seqtutor_envs.smiles.metrics.molecule_set import PROPERTIES, MoleculeSet
 from seqtutor_envs.smiles.vocab import encode
 
-__all__ = ["MOSES_CHAR_RNN", "PROPERTIES", "MoleculeSet", "commonest_scaffolds", "nearest", "table"]
-
 N_UNIQUE = (1_000, 10_000)  # MOSES'
 MAX_COMPARED = 10_000  # distinct molecules, all pairs of which take 2 s
 SIMILAR = 0.4  # Tanimoto similarity of Morgan fingerprints, from which two molecules pass for similar
@@ -68,7 +66,7 @@ def table(
         `unique_<k>`: distinct / k among the first k valid ones, or among all where there are fewer (as MOSES);
         `unique`: among all valid ones.
         `internal_diversity_1`, `_2`: similarity.internal_diversity of the valid ones, repetitions included.
-        `filters`: share of the valid ones that pass chem_compare.failed_filter (MOSES' MCF, PAINS and limits).
+        `filters`: share of the valid ones that pass MOSES' filters (chem/comparison.py: MCF, PAINS and limits).
         `scaffold_diversity`: distinct Murcko scaffolds / distinct molecules.
         `mean_<property>` over valid ones and `distinct_mean_<property>` over distinct ones: logp, sa (1 easy to 10
         hard), qed, mw (Da), tpsa (square angstrom), ring_penalty (atoms of the largest ring beyond six).
@@ -102,9 +100,12 @@ def table(
         ValueError: log_probs without a prior, or not [N].
     """
     molecules = _set(smiles)
-    row = _variety(molecules, n_unique, max_compared) | _means(molecules)
+    row = _measure_variety(molecules, n_unique, max_compared)
+    values, counts = molecules.properties, molecules.counts[molecules.chosen]
+    row |= {f"mean_{name}": _mean(values[name], counts) for name in PROPERTIES}
+    row |= {f"distinct_mean_{name}": _mean(values[name]) for name in PROPERTIES}
     if novelty is not None:
-        row |= _novelty(molecules, novelty)
+        row |= _measure_novelty(molecules, novelty)
     if reference is not None:
         reference = _set(reference)
         head = molecules.counts[:max_compared]
@@ -112,11 +113,11 @@ def table(
         row["snn"] = _mean(closest, head)
         row["frag"] = cosine(molecules.fragment_counts, reference.fragment_counts)
         row["scaf"] = cosine(molecules.large_scaffold_counts, reference.large_scaffold_counts)
-        row |= {f"wasserstein_{name}": distance for name, distance in _distances(molecules, reference).items()}
+        row |= {f"wasserstein_{name}": distance for name, distance in _measure_distances(molecules, reference).items()}
     if prior_smiles is not None:
-        distances = _distances(molecules, _set(prior_smiles))
+        distances = _measure_distances(molecules, _set(prior_smiles))
         row |= {f"prior_wasserstein_{name}": distance for name, distance in distances.items()}
-    return row | _likelihood(molecules.strings, prior, log_probs)
+    return row | _measure_likelihood(molecules.strings, prior, log_probs)
 
 
 def commonest_scaffolds(smiles: Molecules, k: int = 10) -> list[tuple[str, int]]:
@@ -158,8 +159,8 @@ def _set(smiles: Molecules) -> MoleculeSet:
     return smiles if isinstance(smiles, MoleculeSet) else MoleculeSet(smiles)
 
 
-def _variety(molecules: MoleculeSet, n_unique: Sequence[int], max_compared: int) -> dict[str, float]:
-    n, valid, distinct = len(molecules.strings), molecules.num_valid, len(molecules)
+def _measure_variety(molecules: MoleculeSet, n_unique: Sequence[int], max_compared: int) -> dict[str, float]:
+    n, valid, distinct = len(molecules.strings), len(molecules.spelling), len(molecules)
     row: dict[str, float] = {"valid": valid / n if n else np.nan}
     row |= {"valid_molecules": valid, "distinct_molecules": distinct}
     for k in n_unique:
@@ -174,24 +175,15 @@ def _variety(molecules: MoleculeSet, n_unique: Sequence[int], max_compared: int)
     return row
 
 
-def _means(molecules: MoleculeSet) -> dict[str, float]:
-    values, counts = molecules.properties, molecules.counts[molecules.chosen]
-    row = {f"mean_{name}": _mean(values[name], counts) for name in PROPERTIES}
-    return row | {f"distinct_mean_{name}": _mean(values[name]) for name in PROPERTIES}
-
-
-def _novelty(molecules: MoleculeSet, trained_on: BloomFilter | Molecules) -> dict[str, float]:
+def _measure_novelty(molecules: MoleculeSet, trained_on: BloomFilter | Molecules) -> dict[str, float]:
     if isinstance(trained_on, BloomFilter):
-        known = _mean(trained_on.contains(molecules.canonical))
-        return {
-            "novelty": trained_on.novel_share(known),
-            "novelty_false_positive_rate": trained_on.false_positive_rate,
-        }
+        novel = trained_on.novel_share(_mean(trained_on.contains(molecules.canonical)))
+        return {"novelty": novel, "novelty_false_positive_rate": trained_on.false_positive_rate}
     names = trained_on if isinstance(trained_on, Set) else set(_set(trained_on).canonical)
     return {"novelty": _mean(np.array([name not in names for name in molecules.canonical]))}
 
 
-def _distances(molecules: MoleculeSet, others: MoleculeSet) -> dict[str, float]:
+def _measure_distances(molecules: MoleculeSet, others: MoleculeSet) -> dict[str, float]:
     from scipy.stats import wasserstein_distance
 
     if not len(molecules) or not len(others):
@@ -201,7 +193,7 @@ def _distances(molecules: MoleculeSet, others: MoleculeSet) -> dict[str, float]:
     return {name: float(wasserstein_distance(ours[name], theirs[name], *counts)) for name in PROPERTIES}
 
 
-def _likelihood(strings: Sequence[str], prior: Prior | None, log_probs: Any) -> dict[str, float]:
+def _measure_likelihood(strings: Sequence[str], prior: Prior | None, log_probs: Any) -> dict[str, float]:
     log_pi = None if log_probs is None else np.asarray(log_probs, dtype=np.float64)
     if log_pi is not None and log_pi.shape != (len(strings),):
         raise ValueError(f"log_probs must be log pi of each string, [{len(strings)}], not {list(log_pi.shape)}.")

@@ -1,12 +1,7 @@
-"""The user's own objective: a function from SMILES to scores, its calls, and its transforms."""
+"""The user's own objective: its calls and final scores, the function and the count of its calls, transforms."""
 
 from __future__ import annotations
 
-from seqtutor_envs.smiles.objective.objective import BEYOND_BUDGET, Objective, ObjectiveScore, UnusableObjective
+from seqtutor_envs.smiles.objective.objective import BEYOND_BUDGET, Objective, ObjectiveScore
 
-__all__ = [
-    "BEYOND_BUDGET",
-    "Objective",
-    "ObjectiveScore",
-    "UnusableObjective",
-]
+__all__ = ["BEYOND_BUDGET", "Objective", "ObjectiveScore"]

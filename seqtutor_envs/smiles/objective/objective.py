@@ -17,10 +17,8 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from seqtutor_envs.checks import positive_integer
 from seqtutor_envs.files import one_line
-from seqtutor_envs.smiles.objective import user_function
-from seqtutor_envs.smiles.objective.oracle import OracleCounter
+from seqtutor_envs.smiles.objective import oracle
 from seqtutor_envs.smiles.objective.transforms import Transform
 
 CACHE_SIZE = 50_000  # scores
@@ -37,27 +35,22 @@ class ObjectiveScore(NamedTuple):
     reason: str = ""
 
 
-class UnusableObjective(TypeError, AttributeError, ValueError):
-    """Say in one line why a user's function cannot be an objective; commands report it as any ValueError."""
-
-
 class Objective:
     """A user's function as an objective, higher is better; calls it once for all new molecules of a batch.
 
     Args:
         function: list of canonical SMILES -> as many floats (list, array or tensor; NaN and None where it failed), in
-            the calling process; or its name, "package.module:function"; or an `OracleCounter` around one.
+            the calling process; or its name, "package.module:function".
         invalid_score: final score of an invalid molecule and of one whose score failed.
         minimize: whether lower is better: the sign is turned.
         clip: (lowest, highest) to which raw scores are limited, None for no bound.
         transform: a desirability of raw scores, "sigmoid:low=2,high=5" or {"name": "sigmoid", "low": 2, "high": 5}; see
             transforms.py.
         oracle_budget: number of distinct molecules after which no new one is scored.
-        cache_size: how many scores are kept, those used last.
 
     An exception in the function is answered by asking for its molecules one by one; those that fail are named in a
     warning (the first few), score as invalid and are counted. So are NaN and infinity. What it returns being no list of
-    as many floats is an error at the first call, since no molecule explains it.
+    as many floats is an error at the first call, since no molecule explains it. The last CACHE_SIZE scores are kept.
 
     Attributes:
         path: "package.module:function" of the function.
@@ -65,7 +58,7 @@ class Objective:
         oracle: the OracleCounter, which counts final scores.
         scored, failed: number of molecules that the function was asked for, and of those that failed.
 
-    Raises ValueError, ImportError, AttributeError or TypeError, of one line, where an argument cannot be.
+    Raises ValueError or ImportError, of one line, where an argument cannot be.
     """
 
     def __init__(
@@ -75,43 +68,35 @@ class Objective:
         invalid_score: float = 0.0,
         minimize: bool = False,
         clip: tuple[float | None, float | None] | None = None,
-        transform: str | Mapping[str, Any] | Transform | None = None,
+        transform: str | Mapping[str, Any] | None = None,
         oracle_budget: int | None = None,
-        cache_size: int = CACHE_SIZE,
     ) -> None:
-        self.oracle = _counter(function, oracle_budget)
         self.named = function if isinstance(function, str) else None
-        self.path = self.named or user_function.path_of(self.oracle.function)
-        self.source_hash = user_function.source_hash(self.oracle.function)
-        self.invalid_score = _finite("invalid_score", invalid_score)
-        self.minimize, self.clip = bool(minimize), _ends(clip)
+        self.function: Callable[[list[str]], Any] = oracle.find_function(function)
+        self.path = self.named or oracle.name_function(self.function)
+        self.source_hash = oracle.hash_source(self.function)
+        self.oracle = oracle.OracleCounter(oracle_budget)
+        self.invalid_score = _check_finite("invalid_score", invalid_score)
+        self.minimize, self.clip = bool(minimize), _check_clip(clip)
         self.transform = None if transform is None else Transform.of(transform)
         if self.minimize and self.transform is not None:
             message = "minimize turns the sign of a score, which a transform has no longer: use reverse_sigmoid instead"
             raise ValueError(f"{message} of minimize=True with transform {self.transform.name!r}.")
-        self.cache_size = positive_integer("cache_size", cache_size)
-        self._cache: LRUCache[str, ObjectiveScore] = LRUCache(self.cache_size)
+        self._cache: LRUCache[str, ObjectiveScore] = LRUCache(CACHE_SIZE)
         self.scored = self.failed = 0
         self._returned = False  # whether the function has once returned what it must
         self._range = (math.inf, -math.inf)  # of the final scores so far
         self._warned_below = False
 
-    @property
-    def spent(self) -> bool:
-        """Return whether the oracle budget is used up."""
-        return self.oracle.spent
-
     def record(self) -> dict[str, Any]:
         """Return what a run's record says of it; JSON's types."""
-        clip = None if self.clip is None else list(self.clip)
-        transform = None if self.transform is None else self.transform.as_dict()
         return {
             "path": self.path,
             "source_hash": self.source_hash,
             "invalid_score": self.invalid_score,
             "minimize": self.minimize,
-            "clip": clip,
-            "transform": transform,
+            "clip": None if self.clip is None else list(self.clip),
+            "transform": None if self.transform is None else self.transform.as_dict(),
             "oracle_budget": self.oracle.budget,
         }
 
@@ -119,7 +104,7 @@ class Objective:
         """Return the score of each canonical SMILES, in their order; those not in the cache are asked for once."""
         found = {text: self._cache.get(text) for text in dict.fromkeys(smiles)}
         missing = [text for text, known in found.items() if known is None]
-        admitted = self.oracle.admitted(missing)
+        admitted = self.oracle.admit(missing)
         new = [text for text, may in zip(missing, admitted) if may]
         for text, result in zip(new, self._scores(new)):
             found[text] = self._cache[text] = result
@@ -131,11 +116,10 @@ class Objective:
         if not smiles:
             return []
         raw = self._raw(smiles)
-        if not self._returned and _takes_one(self.oracle.function, smiles[0]):
-            name = self.path.rpartition(":")[2]
-            fix = f"pass lambda batch: [{name}(smiles) for smiles in batch] or the like"
+        if not self._returned and _takes_one(self.function, smiles[0]):
+            fix = f"pass lambda batch: [{self.path.rpartition(':')[2]}(smiles) for smiles in batch] or the like"
             error = f"takes one SMILES, but is called with a list of them; {fix}"
-            raise UnusableObjective(f"The objective {self.path} {error}.")
+            raise oracle.UnusableObjective(f"The objective {self.path} {error}.")
         final = self._final(raw)
         scores = [
             ObjectiveScore(self.invalid_score, FAILED) if math.isnan(value) else ObjectiveScore(value)
@@ -158,10 +142,10 @@ class Objective:
         A batch that fails as a whole is asked for molecule by molecule.
         """
         try:
-            raw = user_function.floats(self.oracle.function(list(smiles)), len(smiles))
+            raw = oracle.convert_scores(self.function(list(smiles)), len(smiles))
         except Exception as error:
-            if isinstance(error, user_function.WrongReturn) and not self._returned:
-                raise UnusableObjective(f"The objective {self.path} {error}") from None
+            if isinstance(error, oracle.WrongReturn) and not self._returned:
+                raise oracle.UnusableObjective(f"The objective {self.path} {error}") from None
             if len(smiles) > 1:
                 return np.concatenate([self._raw([text]) for text in smiles])
             self._failure(smiles[0], f"failed ({one_line(error)})")
@@ -200,52 +184,29 @@ class Objective:
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle a function given by name as its name; any other one as Python does it."""
-        state = self.__dict__ | {"_cache": LRUCache(self.cache_size)}
-        if self.named:
-            state["oracle"] = self.oracle.with_function(None)
-        return state
+        state = self.__dict__ | {"_cache": LRUCache(CACHE_SIZE)}
+        return state | {"function": None} if self.named else state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
         if self.named:
-            self.oracle = self.oracle.with_function(user_function.load(self.named))
+            self.function = oracle.find_function(self.named)
 
 
-def _counter(function: Any, budget: int | None) -> OracleCounter:
-    """Return the counter around a function, its name, or a counter. Raise errors of one line."""
-    if isinstance(function, OracleCounter):
-        if budget is not None and budget != function.budget:
-            raise ValueError(f"oracle_budget={budget}, but the OracleCounter has budget={function.budget}: give one.")
-        return function
-    if isinstance(function, str):
-        try:
-            function = user_function.load(function)
-        except (TypeError, AttributeError) as error:
-            raise UnusableObjective(str(error)) from None
-    if not callable(function):
-        kind = type(function).__name__
-        named = f"or its name, such as {user_function.EXAMPLE}"
-        raise TypeError(f"objective must be a function of a list of SMILES {named}; not {kind}.")
-    if isinstance(function, type):
-        raise TypeError(f"objective must be a function; {function.__name__} is a class, pass an instance of it.")
-    return OracleCounter(function, budget)
-
-
-def _ends(clip: Any) -> tuple[float, float] | None:
+def _check_clip(clip: Any) -> tuple[float, float] | None:
     """Raise ValueError unless `clip` is None or (lowest, highest)."""
     if clip is None:
         return None
     try:
-        low, high = clip
-        ends = (-math.inf if low is None else float(low), math.inf if high is None else float(high))
+        low, high = (inf if end is None else float(end) for end, inf in zip(clip, (-math.inf, math.inf), strict=True))
     except (TypeError, ValueError):
         raise ValueError(f"clip must be (lowest, highest), None for no bound; not {clip!r}.") from None
-    if not ends[0] < ends[1]:
+    if not low < high:
         raise ValueError(f"clip must be (lowest, highest) with lowest below highest, not {clip!r}.")
-    return ends
+    return low, high
 
 
-def _finite(name: str, value: Any) -> float:
+def _check_finite(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise ValueError(f"{name} must be a finite number, not {value!r}.")
     return float(value)

@@ -1,46 +1,101 @@
-"""How many molecules an objective has scored, and how good the best ones were by then."""
+"""The user's function: import it by name, check what it returns, and count the molecules that it scores."""
 
 from __future__ import annotations
 
-import copy
+import functools
+import hashlib
 import heapq
+import inspect
 from array import array
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs.checks import positive_integer
-from seqtutor_envs.files import hash64
-from seqtutor_envs.smiles.objective.user_function import floats
+from seqtutor_envs.files import hash64, import_by_name
 
+EXAMPLE = "my_objective:score for the function score of my_objective.py"
 BEST, EVERY = 10, 100  # PMO's AUC top-10, one point every 100 calls
 
 
-class OracleCounter:
-    """Counts the distinct molecules that an objective function scores, and keeps to a budget of them.
+class UnusableObjective(TypeError, AttributeError, ValueError):
+    """Say in one line why a user's function cannot be an objective; commands report it as any ValueError."""
 
-    Passed as `objective=`, it sees the scores as the agent does: after `minimize`, `clip` and `transform`. Called by
-    itself, it passes the strings on to the function.
+
+class WrongReturn(TypeError):
+    """Say that a function returned something else than one float for each SMILES."""
+
+
+def find_function(function: Callable[..., Any] | str) -> Callable[..., Any]:
+    """Return a user's function, imported if it is a name; modules of the current directory are found too.
+
+    Raises ValueError, ImportError or UnusableObjective, one line each.
+    """
+    try:
+        found = import_by_name(function, EXAMPLE, search_here=True) if isinstance(function, str) else function
+    except AttributeError as error:
+        raise UnusableObjective(str(error)) from None
+    if not callable(found):
+        kind = type(found).__name__
+        wanted = f"objective must be a function of a list of SMILES or its name, such as {EXAMPLE}"
+        raise UnusableObjective(f"{wanted}; {f'{function} is' if isinstance(function, str) else 'not'} {kind}.")
+    if isinstance(found, type):
+        raise UnusableObjective(f"objective must be a function; {found.__name__} is a class, pass an instance of it.")
+    return found
+
+
+def name_function(function: Callable[..., Any]) -> str:
+    """Return a function's "package.module:name"; of a callable object, its class's."""
+    definition = _find_definition(function)
+    return f"{definition.__module__}:{definition.__qualname__}"
+
+
+def hash_source(function: Callable[..., Any]) -> str | None:
+    """Hash the file that a function comes from, else its own source (SHA-256); None where neither can be read."""
+    definition = inspect.unwrap(_find_definition(function))
+    for read in (_read_file, inspect.getsource):
+        try:
+            return hashlib.sha256(read(definition).encode()).hexdigest()
+        except (OSError, TypeError):
+            continue  # TypeError: it is written in C
+    return None
+
+
+def convert_scores(result: Any, n: int) -> NDArray[np.float64]:
+    """Convert what a function returned to float64 [n]; None is NaN. Raise WrongReturn where it is not n numbers."""
+    if hasattr(result, "detach"):  # a torch tensor, which may lie on a GPU and want a gradient
+        result = result.detach().cpu()
+    wanted = f"must return {n} float{'s' * (n != 1)}, one for each SMILES of its list"
+    try:
+        values = np.asarray(result)
+    except ValueError:  # ragged lists
+        values = np.array("?")
+    if values.dtype.kind == "O" and all(value is None or isinstance(value, Real) for value in values.flat):
+        values = values.astype(np.float64)
+    if values.dtype.kind not in "biuf" or values.ndim == 0:
+        text = " ".join(repr(result).split())
+        text = text if len(text) < 60 else text[:57] + "..."
+        raise WrongReturn(f"{wanted}, not {type(result).__name__}: {text}.")
+    if values.shape not in ((n,), (n, 1)):  # a model's output of one column is as clear
+        raise WrongReturn(f"{wanted}, not {type(result).__name__} of shape {list(values.shape)}.")
+    return values.reshape(n).astype(np.float64)
+
+
+class OracleCounter:
+    """Count the distinct molecules that an objective scores, keep to a budget of them, and rank their final scores.
 
     Args:
-        function: list of canonical SMILES -> one float each, higher is better.
         budget: number of distinct molecules after which no new one is scored; None: no limit.
-        invalid_score: where the counter is called by itself, what a molecule beyond the budget gets.
 
     Memory is 70 bytes a molecule: a hash of 64 bits, so that of a million molecules one is mistaken for another with a
     probability of 3e-8, and its score.
     """
 
-    def __init__(
-        self, function: Callable[[list[str]], Any], budget: int | None = None, invalid_score: float = 0.0
-    ) -> None:
-        if not callable(function):
-            raise TypeError(f"OracleCounter wraps a function of a list of SMILES, not {function!r}.")
-        self.function = function
+    def __init__(self, budget: int | None = None) -> None:
         self.budget = None if budget is None else positive_integer("budget", budget)
-        self.invalid_score = float(invalid_score)
         self._scores = array("d")  # of each distinct molecule, in the order of the calls
         self._seen: set[int] = set()  # their hashes
 
@@ -54,19 +109,16 @@ class OracleCounter:
         """Return whether the budget is used up."""
         return self.budget is not None and self.calls >= self.budget
 
-    def admitted(self, smiles: Sequence[str]) -> list[bool]:
-        """Return whether each molecule may be scored.
+    def admit(self, smiles: Sequence[str]) -> list[bool]:
+        """Return whether each of some distinct molecules may be scored.
 
         It may if it is known, or if the budget has room for it; first come, first served.
         """
-        room = None if self.budget is None else self.budget - self.calls
-        new: set[int] = set()
+        room = len(smiles) if self.budget is None else self.budget - self.calls
         answers = []
-        for key in map(hash64, smiles):
-            known = key in self._seen or key in new
-            answers.append(known or room is None or len(new) < room)
-            if answers[-1] and not known:
-                new.add(key)
+        for known in (hash64(text) in self._seen for text in smiles):
+            answers.append(known or room > 0)
+            room -= not known
         return answers
 
     def record(self, smiles: Sequence[str], scores: Sequence[float]) -> None:
@@ -76,39 +128,18 @@ class OracleCounter:
                 self._seen.add(key)
                 self._scores.append(value)
 
-    def __call__(self, smiles: Sequence[str]) -> NDArray[np.float64]:
-        """Ask the function for the scores [n] of the molecules within the budget, distinct ones asked for once.
-
-        The others, and those whose score is not finite, get `invalid_score`.
-        """
-        scores = dict.fromkeys(smiles, self.invalid_score)
-        admitted = [text for text, may in zip(scores, self.admitted(list(scores))) if may]
-        if admitted:
-            values = floats(self.function(admitted), len(admitted))
-            finite = np.where(np.isfinite(values), values, self.invalid_score).tolist()
-            self.record(admitted, finite)
-            scores.update(zip(admitted, finite))
-        return np.array([scores[text] for text in smiles], dtype=np.float64)
-
-    def with_function(self, function: Any) -> OracleCounter:
-        """Return a copy of its counts around another function."""
-        other = copy.copy(self)
-        other.function = function
-        return other
-
     def top(self, k: int) -> float:
         """Return the mean score of the best k molecules, or of all where there are fewer; NaN where there are none."""
-        best = heapq.nlargest(positive_integer("k", k), self._scores)
+        best = heapq.nlargest(k, self._scores)
         return sum(best) / len(best) if best else float("nan")
 
-    def auc(self, k: int = BEST, every: int = EVERY, finish: bool = True) -> float:
+    def auc(self, k: int = BEST, every: int = EVERY) -> float:
         """Compute the area under the curve of the mean of the best k molecules over calls; NaN before the first call.
 
         It is divided by the budget or, without one, by the calls.
 
         As PMO's `top_auc` (Gao et al., "Sample Efficiency Matters", 2022; wenhao-gao/mol_opt): trapezoids from 0 at 0
-        calls, one point every `every` calls and one at the last. With `finish` the curve stays where it is up to the
-        budget; without, calls not made count 0.
+        calls, one point every `every` calls and one at the last. The curve stays where it is up to the budget.
         """
         if not self._scores:
             return float("nan")
@@ -123,6 +154,17 @@ class OracleCounter:
                 mean = sum(heap) / len(heap)
                 area += (calls - at) * (mean + before) / 2
                 before, at = mean, calls
-        if self.budget is not None and finish:
-            area += (self.budget - at) * before
+        area += ((self.budget or at) - at) * before
         return area / (self.budget or at)
+
+
+def _find_definition(function: Callable[..., Any]) -> Any:
+    """Return the function behind partial ones; of a callable object, its class."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function if hasattr(function, "__qualname__") else type(function)
+
+
+def _read_file(definition: Any) -> str:
+    with open(inspect.getsourcefile(definition) or "", encoding="utf-8") as file:
+        return file.read()

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+POSITIVE = ("k", "coef_div", "coef_si", "coef_se", "sigma")  # parameters that must be above 0
 STEEPNESS = 0.5  # of a sigmoid, ours: .003 at `low` and .997 at `high`; REINVENT 4 has no default
 
 
@@ -77,24 +78,22 @@ class Transform:
     parameters: tuple[tuple[str, float], ...]
 
     @classmethod
-    def of(cls, given: str | Mapping[str, Any] | Transform) -> Transform:
+    def of(cls, given: str | Mapping[str, Any]) -> Transform:
         """Make a transform from its text or dictionary.
 
         Raise ValueError that lists the names or parameters there are.
         """
-        if isinstance(given, Transform):
-            return given
         if isinstance(given, str):
             name, _, rest = given.partition(":")
             pairs = [pair.partition("=")[::2] for pair in rest.split(",") if pair.strip()]
             settings: dict[str, Any] = {key.strip(): value.strip() for key, value in pairs}
         elif isinstance(given, Mapping) and "name" in given:
             settings = dict(given)
-            name = settings.pop("name")
+            name = str(settings.pop("name"))
         else:
             example = '"sigmoid:low=2,high=5" or {"name": "sigmoid", "low": 2, "high": 5}'
             raise ValueError(f"transform must be given as {example}, not {given!r}.")
-        return cls(str(name).strip(), _checked(str(name).strip(), settings))
+        return cls(name.strip(), _check_parameters(name.strip(), settings))
 
     def __call__(self, scores: Array) -> Array:
         return TRANSFORMS[self.name](scores, **dict(self.parameters))
@@ -104,33 +103,27 @@ class Transform:
         return {"name": self.name, **dict(self.parameters)}
 
 
-def _checked(name: str, settings: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
-    """Check the parameters of the transform `name`, defaults included. Raise ValueError that says what it takes."""
+def _check_parameters(name: str, settings: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
+    """Return the parameters of the transform `name`, defaults included. Raise ValueError if one is meaningless."""
     if name not in TRANSFORMS:
         raise ValueError(f"No transform is called {name!r}; the transforms are: {', '.join(TRANSFORMS)}.")
-    takes = dict(list(inspect.signature(TRANSFORMS[name]).parameters.items())[1:])
-    full = {key: settings.get(key, parameter.default) for key, parameter in takes.items()}
-    missing = [key for key, value in full.items() if value is inspect.Parameter.empty]
-    unknown = [key for key in settings if key not in takes]
-    if missing or unknown:
-        what = f"{missing[0]!r} is missing" if missing else f"{unknown[0]!r} is none of them"
-        raise ValueError(f"The transform {name} takes {', '.join(takes)}; {what}.")
-    for key, value in full.items():
+    signature = inspect.signature(TRANSFORMS[name])
+    try:
+        bound = signature.bind(np.empty(0), **settings)
+    except TypeError as error:
+        takes = ", ".join(list(signature.parameters)[1:])
+        raise ValueError(f"The transform {name} takes {takes}; {error}.") from None
+    bound.apply_defaults()
+    full: dict[str, float] = {}
+    for key, value in list(bound.arguments.items())[1:]:  # the first are the scores
         try:
             full[key] = float(value)
         except (TypeError, ValueError):
             raise ValueError(f"{key} of the transform {name} must be a number, not {value!r}.") from None
-    return _sensible(name, full)
-
-
-def _sensible(name: str, full: dict[str, float]) -> tuple[tuple[str, float], ...]:
-    """Raise ValueError where a parameter makes the transform meaningless."""
-    bounded = {key: value for key, value in full.items() if name != "step"}
-    for key, value in full.items():
-        if math.isnan(value) or (key in bounded and math.isinf(value)):
-            raise ValueError(f"{key} of the transform {name} must be a finite number, not {value}.")
-        if key in ("k", "coef_div", "coef_si", "coef_se", "sigma") and value <= 0:
-            raise ValueError(f"{key} of the transform {name} must be above 0, not {value:g}.")
+        if not math.isfinite(full[key]) and not (name == "step" and math.isinf(full[key])):
+            raise ValueError(f"{key} of the transform {name} must be a finite number, not {full[key]}.")
+        if key in POSITIVE and full[key] <= 0:
+            raise ValueError(f"{key} of the transform {name} must be above 0, not {full[key]:g}.")
     if "low" in full and not (full["low"] < full["high"] or (name == "step" and full["low"] == full["high"])):
         reverse = "; reverse_sigmoid falls with the score" if name == "sigmoid" else ""
         ends = f"low={full['low']:g} and high={full['high']:g}"

@@ -1,4 +1,4 @@
-"""Keeps the molecules of a training run: a table of the distinct ones on disk, and the files that a chemist opens.
+"""The molecules of a training run: a table of the distinct ones on disk, and the files that a chemist opens.
 
 A molecule is a canonical SMILES. Rows are added after every round and kept at checkpoints, so that the table and the
 agent's file tell of the same moment, and memory stays flat.
@@ -21,7 +21,7 @@ import numpy as np
 from seqtutor_envs.files import replacing, write_atomically
 from seqtutor_envs.prior import token_log_probs
 from seqtutor_envs.smiles.objective import BEYOND_BUDGET
-from seqtutor_envs.smiles.runs.export import sdf_text
+from seqtutor_envs.smiles.runs.export import format_sdf
 from seqtutor_envs.smiles.task import SmilesTask
 from seqtutor_envs.task import Round, RunLog
 
@@ -110,7 +110,7 @@ class MoleculeLog(RunLog):
         """Write molecules.csv.gz, the best first, and top.sdf, each atomically; count the molecules anew."""
         write_csv(self.folder / CSV_FILE, self.columns, self._best())
         best = (dict(zip(self.columns, row)) for row in self._best(TOP))
-        write_atomically(self.folder / SDF_FILE, sdf_text(best).encode())
+        write_atomically(self.folder / SDF_FILE, format_sdf(best).encode())
         self._measure()
 
     def _best(self, limit: int = -1) -> Iterator[tuple[Any, ...]]:
@@ -189,7 +189,7 @@ class MoleculeLog(RunLog):
             # in the order of the calls; a known molecule is no further call
             for smiles, score in self._db.execute('SELECT smiles, "objective" FROM molecules ORDER BY id'):
                 self.task.objective.oracle.record([smiles], [score])
-            self.task.spent = self.task.objective.spent
+            self.task.spent = self.task.objective.oracle.spent
         self._measure()
 
     @classmethod

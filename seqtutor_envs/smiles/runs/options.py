@@ -1,4 +1,4 @@
-"""Defines the options of `python -m agents` for molecules."""
+"""Options of `python -m agents` for molecules: to train, to sample and to evaluate."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import tyro
 from numpy.typing import NDArray
 
 from seqtutor_envs.command import scoring_processes
-from seqtutor_envs.smiles.metrics import MoleculeSet
-from seqtutor_envs.smiles.runs import export
+from seqtutor_envs.smiles.metrics import MoleculeSet, commonest_scaffolds, nearest, table
+from seqtutor_envs.smiles.runs.export import describe_samples, format_csv, format_sdf
 from seqtutor_envs.task import EvaluateOptions, FurtherResults, SampleOptions, TrainOptions
 
+COMPARED = ("snn", "frag", "scaf", "wasserstein")  # how the metrics begin that a reference makes known
 Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
 
@@ -85,10 +86,21 @@ class MoleculeSampleOptions(SampleOptions):
     format: Literal["text", "smi", "csv", "sdf"] = "text"
 
     def export(self, agent: Any, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[str, int]:
-        """Return sequences [n, T] of an agent as `format`, and how many of them it cannot hold."""
+        """Return sequences [n, T] of an agent as `format`, and how many of them it cannot hold.
+
+        `smi`: every non-empty string, valid or not, one `SMILES number` per line. `csv`: one row per sequence. `sdf`:
+        valid molecules only.
+        """
         if self.format == "text":
             return super().export(agent, tokens, lengths)
-        return export.export_samples(self.format, agent, tokens, lengths)
+        if self.format == "smi":
+            lines = [f"{text} {n}\n" for n, text in enumerate(agent.task.smiles(tokens, lengths), start=1) if text]
+            return "".join(lines), len(tokens) - len(lines)
+        rows = describe_samples(agent, tokens, lengths)
+        if self.format == "csv":
+            return format_csv(rows), 0
+        valid = [row for row in rows if row["valid"]]
+        return format_sdf(valid), len(rows) - len(valid)
 
 
 @dataclass(frozen=True)
@@ -102,13 +114,22 @@ class MoleculeEvaluateOptions(EvaluateOptions):
     reference: Path | None = None
 
     def evaluator(self) -> Callable[[Any, NDArray[np.int64], NDArray[np.int64]], FurtherResults]:
-        """Read the reference. Raise FileNotFoundError or ValueError, one line, if it holds no molecules."""
+        """Read the reference, and return a function that compares samples with it and lists their scaffolds.
+
+        Raise FileNotFoundError or ValueError, one line, if the file holds no molecules.
+        """
         reference = None if self.reference is None else MoleculeSet.from_file(self.reference)
 
         def evaluate(task: Any, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> FurtherResults:
-            found = export.evaluate_samples(task.smiles(tokens, lengths), reference)
-            named = {} if reference is None else {"reference": str(self.reference)}
-            return found._replace(facts=named | dict(found.facts))
+            samples = MoleculeSet(task.smiles(tokens, lengths))
+            scaffolds = commonest_scaffolds(samples)
+            facts: dict[str, Any] = {"commonest_scaffolds": scaffolds} if scaffolds else {}
+            lines = tuple(f"{'scaffold':28} {count:12,} {scaffold}" for scaffold, count in scaffolds)
+            if reference is None:
+                return FurtherResults({}, facts, lines)
+            compared = {name: value for name, value in table(samples, reference).items() if name.startswith(COMPARED)}
+            compared |= nearest(samples, reference)
+            return FurtherResults(compared, {"reference": str(self.reference), **facts}, lines)
 
         return evaluate
 

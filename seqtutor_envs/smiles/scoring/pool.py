@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import selectors
 import signal
 import subprocess
 import sys
@@ -20,13 +19,13 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NoReturn
 
 import seqtutor_envs
 
 Answer = Any  # a Score's fields, as JSON gives them back
-Score = Callable[[Sequence[str]], Sequence[Answer]]  # strings -> as many answers, by other processes
 COMMAND = (sys.executable, "-P", "-m", "seqtutor_envs.smiles.scoring.worker")  # -P: not the current directory's modules
 CHUNK = 32  # molecules sent at once, at most; some 30 ms of scoring against .1 ms for the way there and back
 HANG_LIMIT = 600.0  # seconds for a molecule where no timeout is asked for; those of MOSES take .002
@@ -84,14 +83,12 @@ class WorkerPool:
             return []
         batch = _Batch(smiles)
         try:
-            with selectors.DefaultSelector() as selector:
-                while len(self._workers) < self.number:
-                    self._workers.append(_Worker(self.command, self._hello))
-                for worker in self._workers:
-                    selector.register(worker.output, selectors.EVENT_READ, worker)
+            while len(self._workers) < self.number:
+                self._workers.append(_Worker(self.command, self._hello))
+            while batch.open:
+                for worker in self._workers:  # all: there may be work again for one that has been idle
                     self._feed(worker, batch)
-                while batch.open:
-                    self._wait(selector, batch)
+                self._wait(batch)
         except BaseException:
             self.close()  # half a batch is under way: its answers must not be taken for those of the next
             raise
@@ -101,24 +98,17 @@ class WorkerPool:
         """End the workers; the next call starts new ones. Safe to call more than once."""
         _end(self._workers)
 
-    def _wait(self, selector: selectors.BaseSelector, batch: _Batch) -> None:
+    def _wait(self, batch: _Batch) -> None:
         """Wait until a worker answers and take all answers there are, or end the workers that are overdue."""
         busy = [worker for worker in self._workers if worker.todo or not worker.ready]
         patience = min(worker.deadline(self.limit) for worker in busy) - time.monotonic()
-        events = selector.select(max(patience, 0.0))
-        for key, _ in events:
-            worker: _Worker = key.data
-            if not worker.read(batch):
-                selector.unregister(worker.output)
+        answering = wait([worker.output for worker in busy], max(patience, 0.0))
+        for worker in busy:
+            if worker.output in answering and not worker.read(batch):
                 self._replace(worker, batch)
-                selector.register(self._workers[-1].output, selectors.EVENT_READ, self._workers[-1])
-        for worker in self._workers:  # all: there may be work again for one that has been idle
-            self._feed(worker, batch)
-        if not events:
-            for worker in busy:
-                if worker.deadline(self.limit) <= time.monotonic():
-                    worker.overdue = True
-                    worker.process.kill()  # its output then ends, which is read as any other end
+            elif not answering and worker.deadline(self.limit) <= time.monotonic():
+                worker.overdue = True
+                worker.process.kill()  # its output then ends, which is read as any other end
 
     def _feed(self, worker: _Worker, batch: _Batch) -> None:
         """Send the next chunk to a worker that has none: smaller ones towards the end, so that all end together."""
@@ -258,7 +248,7 @@ class Ahead:
     `take` and the next `give`.
     """
 
-    def __init__(self, score: Score) -> None:
+    def __init__(self, score: Callable[[Sequence[str]], Sequence[Answer]]) -> None:
         self._score = score
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None

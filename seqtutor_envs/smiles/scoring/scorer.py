@@ -64,7 +64,7 @@ class ScoreSpec:
     def __post_init__(self) -> None:
         if isinstance(self.constraints, Mapping):
             object.__setattr__(self, "constraints", Constraints(**self.constraints))
-        checks, elements = chem_checks.checked_names(self.checks, self.elements)
+        checks, elements = chem_checks.check_names(self.checks, self.elements)
         object.__setattr__(self, "checks", checks)
         object.__setattr__(self, "elements", elements)
         object.__setattr__(self, "properties", tuple(self.properties))
@@ -82,7 +82,7 @@ def score(smiles: str, spec: ScoreSpec) -> Score:
     mol = chem.parse(smiles)
     if mol is None:
         return Score("syntax")
-    failed = chem_checks.failed_check(mol, spec.checks, spec.elements)
+    failed = chem_checks.find_failed_check(mol, spec.checks, spec.elements)
     if failed:
         return Score(failed)
     unmet = spec.constraints.unmet(mol)
@@ -91,7 +91,7 @@ def score(smiles: str, spec: ScoreSpec) -> Score:
     return Score("", chem.canonical_of(mol), descriptors.values(mol, spec.properties), unmet)
 
 
-def score_of(answer: list[Any]) -> Score:
+def score_from_json(answer: list[Any]) -> Score:
     """Convert a score that came as JSON, which has no tuples."""
     reason, canonical, values, unmet = answer
     return Score(reason, canonical, tuple(values), tuple(unmet))
@@ -136,28 +136,24 @@ class Scorer:
         """Return one score for each string, in their order."""
         smiles = list(smiles)
         begun = self._ahead.take() if self._ahead else {}
-        new = {text: score_of(answer) for text, answer in begun.items()}
-        found = dict.fromkeys(smiles, Score(""))
+        found = {text: score_from_json(answer) for text, answer in begun.items()}
         missing = []
-        for text in found:
-            if text in new:
-                found[text] = new[text]
-            else:
+        for text in dict.fromkeys(smiles):
+            if text not in found:
                 try:  # a look-up in Python code: asking whether it is there would double its time
                     found[text] = self._cache[text]
                 except KeyError:
                     missing.append(text)
-        scored = dict(zip(missing, self._score(missing)))
-        found |= scored
-        for text, result in (new | scored).items():
-            self._cache[text] = result
+        found.update(zip(missing, self._score(missing)))
+        for text in (*begun, *missing):
+            self._cache[text] = found[text]
         return [found[text] for text in smiles]
 
     def _score(self, smiles: list[str]) -> list[Score]:
         """Score distinct strings that are not in the cache."""
         # a few molecules are not worth starting processes for, unless one must be able to stop them
         if self._pool and (self._pool.running or self.score_timeout or len(smiles) >= 2 * self.workers):
-            return [score_of(answer) for answer in self._pool(smiles)]
+            return [score_from_json(answer) for answer in self._pool(smiles)]
         return [score(text, self.spec) for text in smiles]
 
     def close(self) -> None:

@@ -63,7 +63,7 @@ def test_the_size_of_moses_training_set_takes_less_than_three_megabytes(tmp_path
     path = BloomFilter.sized(1_584_663).save(tmp_path / "moses")
     assert path.name == "moses.bloom" and path.stat().st_size < 3_000_000
     large = BloomFilter.sized(10**8)
-    assert large.num_bytes == 3_000_000 and large.num_hashes == 1
+    assert large.num_bits == 24_000_000 and large.num_hashes == 1
 
 
 def test_a_file_is_read_in_another_process(bloom: BloomFilter, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogParams
 
 from seqtutor_envs.smiles.chem import comparison
 from seqtutor_envs.smiles.metrics import similarity
-from seqtutor_envs.smiles.chem.comparison import failed_filter, fingerprint, fragments, scaffold
+from seqtutor_envs.smiles.chem.comparison import find_failed_filter, fingerprint, fragments, scaffold
 
 MOLECULES = (
     "CCO", "c1ccccc1", "CC(=O)Oc1ccccc1C(=O)O", "Cn1c(=O)c2c(ncn2C)n(C)c1=O", "CC(=O)Nc1ccc(O)cc1", "CCN(CC)CC",
@@ -112,7 +112,7 @@ def test_fragments_are_brics_pieces() -> None:
     ],
 )
 def test_filters_name_what_fails_first(smiles: str, reason: str) -> None:
-    assert failed_filter(Chem.MolFromSmiles(smiles)) == reason
+    assert find_failed_filter(Chem.MolFromSmiles(smiles)) == reason
 
 
 def test_the_screened_pains_are_those_of_rdkits_catalogue() -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from seqtutor_envs.smiles import corpus
+from seqtutor_envs.smiles.corpus import corpus
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
-from seqtutor_envs.smiles.corpus import Corpus, Rules, counted, read
-from seqtutor_envs.smiles.corpus.reading import MOSES_TRAIN, columns, moses_records, records
+from seqtutor_envs.smiles.corpus import Rules, format_counts, read_corpus
+from seqtutor_envs.smiles.corpus.reading import MOSES_TRAIN, read_columns, read_moses, read_records
 from seqtutor_envs.smiles.vocab import END, decode, smiles_vocab
 from seqtutor_envs.vocab import TokenVocab
 
@@ -53,14 +53,14 @@ def test_records_have_their_line_and_their_text(tmp_path, name, zipped):
     written, expected = CONTENT[name]
     path = tmp_path / (name + ".gz" if zipped else name)
     path.write_bytes(gzip.compress(written.encode()) if zipped else written.encode())
-    assert list(records(path)) == expected
+    assert list(read_records(path)) == expected
 
 
 def test_a_column_can_be_named(tmp_path):
     (tmp_path / "a.csv").write_text("smiles,Parent,parent\nC,CC,CCC\n")
     for column, text in ((None, "C"), ("Parent", "CC"), ("parent", "CCC"), ("PARENT", "CC")):
-        assert list(records(tmp_path / "a.csv", column)) == [(2, text)]
-    assert columns(tmp_path / "a.csv") == ["smiles", "Parent", "parent"]
+        assert list(read_records(tmp_path / "a.csv", column)) == [(2, text)]
+    assert read_columns(tmp_path / "a.csv") == ["smiles", "Parent", "parent"]
 
 
 def test_files_that_cannot_be_read_are_errors_in_one_line(tmp_path):
@@ -74,30 +74,30 @@ def test_files_that_cannot_be_read_are_errors_in_one_line(tmp_path):
     with zipfile.ZipFile(tmp_path / "other.whl", "w") as archive:
         archive.writestr("other.csv", "SMILES\nC\n")
     for read_, name, column, said in [
-        (records, "a.csv", None, "no column 'smiles'; name one of them with --column: name, structure."),
-        (records, "a.csv", "SMILES2", "no column 'SMILES2'; --column takes one of them: name, structure."),
-        (records, "wide.csv", None, "column10, column11 and 38 more."),
-        (records, "empty.csv", None, "it is empty"),
-        (records, "a.smi", "smiles", "has no columns"),
-        (records, "cut.smi.gz", None, "cut.smi.gz is damaged"),
-        (records, "bad.smi.gz", None, "bad.smi.gz is damaged"),
-        (moses_records, "other.whl", None, "not MOSES' wheel"),
-        (moses_records, "a.csv", None, "no column 'smiles'"),
+        (read_records, "a.csv", None, "no column 'smiles'; name one of them with --column: name, structure."),
+        (read_records, "a.csv", "SMILES2", "no column 'SMILES2'; --column takes one of them: name, structure."),
+        (read_records, "wide.csv", None, "column10, column11 and 38 more."),
+        (read_records, "empty.csv", None, "it is empty"),
+        (read_records, "a.smi", "smiles", "has no columns"),
+        (read_records, "cut.smi.gz", None, "cut.smi.gz is damaged"),
+        (read_records, "bad.smi.gz", None, "bad.smi.gz is damaged"),
+        (read_moses, "other.whl", None, "not MOSES' wheel"),
+        (read_moses, "a.csv", None, "no column 'smiles'"),
     ]:
         with pytest.raises(ValueError) as error:
             list(read_(tmp_path / name, column) if column else read_(tmp_path / name))
         assert said in str(error.value) and "\n" not in str(error.value), name
     with pytest.raises(FileNotFoundError):
-        list(records(tmp_path / "nowhere.smi"))
+        list(read_records(tmp_path / "nowhere.smi"))
 
 
 def test_bytes_that_are_no_text_and_an_open_quote_are_junk_and_not_the_end(tmp_path):
     (tmp_path / "a.smi").write_bytes(b"CC\n\xff\xfe\x00\x80\nCCO\n")
-    data = read(records(tmp_path / "a.smi"))
+    data = read_corpus(read_records(tmp_path / "a.smi"))
     assert texts(data) == ["CC", "CCO"] and data.skipped == {"not SMILES": 1}
     lines = ["smiles", "CC", '"' + "x" * 100, *["y" * 100] * 2000, '"', "CCO"]
     (tmp_path / "b.csv").write_text("\n".join(lines) + "\n")
-    data = read(records(tmp_path / "b.csv"))
+    data = read_corpus(read_records(tmp_path / "b.csv"))
     assert texts(data) == ["CC", "CCO"] and data.skipped["empty"] >= 1
 
 
@@ -109,8 +109,8 @@ def test_moses_is_found_in_its_wheel_and_in_its_tables(tmp_path):
     (tmp_path / "train.csv.gz").write_bytes(gzip.compress(b"SMILES\nCC\nCCC\n"))
     (tmp_path / "dataset_v1.csv").write_text(table)
     for name in ("molsets.whl", "train.csv", "train.csv.gz"):
-        assert list(moses_records(tmp_path / name)) == [(2, "CC"), (3, "CCC")]
-    assert list(moses_records(tmp_path / "dataset_v1.csv")) == [(2, "CC"), (4, "CCC")]
+        assert list(read_moses(tmp_path / name)) == [(2, "CC"), (3, "CCC")]
+    assert list(read_moses(tmp_path / "dataset_v1.csv")) == [(2, "CC"), (4, "CCC")]
 
 
 # -- what is taken and what is not ------------------------------------------------------------------------------------
@@ -118,7 +118,8 @@ def test_moses_is_found_in_its_wheel_and_in_its_tables(tmp_path):
 
 def test_what_is_left_out_is_counted_by_reason_and_the_first_of_each_are_named():
     long = "C" * 101
-    data = read(numbered("CCO", "", "CC O", "C1CC", "CCO", long, "OCC", "C[Xx]", "", "", "", "F/C=C/F", "C|$x$|"))
+    given = ("CCO", "", "CC O", "C1CC", "CCO", long, "OCC", "C[Xx]", "", "", "", "F/C=C/F", "C|$x$|")
+    data = read_corpus(numbered(*given))
     assert texts(data) == ["CCO", "OCC", "F/C=C/F"]  # the same molecule in another spelling is another sequence
     assert data.records == 13
     assert data.skipped == {"empty": 4, "not SMILES": 4, "repeated": 1, "too long": 1}
@@ -133,11 +134,11 @@ def test_what_is_left_out_is_counted_by_reason_and_the_first_of_each_are_named()
         "line 9: empty",
         "line 10: empty",
     )
-    assert counted({"empty": 1234, "repeated": 1}) == "1,234 empty, 1 repeated"
+    assert format_counts({"empty": 1234, "repeated": 1}) == "1,234 empty, 1 repeated"
 
 
 def test_the_longest_that_fits_has_max_length_tokens_with_its_end():
-    data = read(numbered("C" * 9, "C" * 10, "Cl" + "C" * 8, "[13CH3]" + "C" * 8), Rules(max_length=10))
+    data = read_corpus(numbered("C" * 9, "C" * 10, "Cl" + "C" * 8, "[13CH3]" + "C" * 8), Rules(max_length=10))
     assert texts(data) == ["C" * 9, "Cl" + "C" * 8, "[13CH3]" + "C" * 8]
     assert np.diff(data.offsets).tolist() == [10, 10, 10]
 
@@ -145,27 +146,27 @@ def test_the_longest_that_fits_has_max_length_tokens_with_its_end():
 @pytest.mark.parametrize("given", [(), ("", "nonsense")])
 def test_nothing_left_is_an_error_that_counts(given):
     with pytest.raises(ValueError) as error:
-        read(numbered(*given))
+        read_corpus(numbered(*given))
     said = "no molecule in 2 records: 1 empty, 1 not SMILES" if given else "no molecule in 0 records: it is empty"
     assert str(error.value) == said
 
 
 def test_tokens_are_ids_in_the_order_of_texts_with_the_end_after_each_molecule():
-    data = read(numbered("ClCO", "c1ccccc1"))
+    data = read_corpus(numbered("ClCO", "c1ccccc1"))
     assert data.vocab == TokenVocab(("1", "C", "Cl", "O", "c", END), end=5)
     assert data.tokens.tolist() == [2, 1, 3, 5, 4, 0, 4, 4, 4, 4, 4, 0, 5]
     assert data.offsets.tolist() == [0, 4, 13] and data.tokens.dtype == np.uint8
 
 
 def test_more_than_256_tokens_take_two_bytes():
-    data = read(numbered(*(f"[CH3:{i}]C" for i in range(1, 301))))
+    data = read_corpus(numbered(*(f"[CH3:{i}]C" for i in range(1, 301))))
     assert data.tokens.dtype == np.uint16 and len(data.vocab) == 302
     assert texts(data) == [f"[CH3:{i}]C" for i in range(1, 301)]
 
 
 def test_a_fixed_vocabulary_stays_and_other_tokens_are_named():
     vocab = TokenVocab(("O", "C", "N", END), end=3)  # in an order of its own
-    data = read(numbered("CCO", "C[Se]C", "CCl", "CN"), vocab=vocab)
+    data = read_corpus(numbered("CCO", "C[Se]C", "CCl", "CN"), vocab=vocab)
     assert data.vocab is vocab and texts(data) == ["CCO", "CN"]
     assert data.tokens.tolist() == [1, 1, 0, 3, 1, 2, 3]
     assert data.skipped == {"unknown token": 2}
@@ -175,31 +176,31 @@ def test_a_fixed_vocabulary_stays_and_other_tokens_are_named():
 
 def test_new_tokens_in_few_molecules_are_named_with_their_first_line():
     common = [(i + 5, "C" * (i + 1) + "Br") for i in range(10)]
-    data = read([*common, (77, "CC[Se]CC[Se]C"), (78, "C[Se]CO"), (79, "CI")])
+    data = read_corpus([*common, (77, "CC[Se]CC[Se]C"), (78, "C[Se]CO"), (79, "CI")])
     assert data.rare == (("O", 1, 78), ("I", 1, 79), ("[Se]", 2, 77))
 
 
 def test_salts_are_left_out_if_asked():
     given = numbered("CC(=O)[O-].[Na+]", "CCO", "C1.C1")
-    assert texts(read(given)) == ["CC(=O)[O-].[Na+]", "CCO", "C1.C1"]
+    assert texts(read_corpus(given)) == ["CC(=O)[O-].[Na+]", "CCO", "C1.C1"]
     for standardize in ("none", "parent"):
-        data = read(given, Rules(standardize, salts="skip"))
+        data = read_corpus(given, Rules(standardize, salts="skip"))
         assert len(data) == 2 and data.skipped == {"more than one fragment": 1}  # C1.C1 is ethane, in one part
 
 
 def test_standardised_molecules_are_written_canonically_and_their_changes_counted(monkeypatch):
-    data = read(numbered("CC(=O)O[Na]", "OCC", "C(C)O", "CC[O-].[K+]", "c1ccccc1.Cl", "OC=O"), Rules("parent"))
+    data = read_corpus(numbered("CC(=O)O[Na]", "OCC", "C(C)O", "CC[O-].[K+]", "c1ccccc1.Cl", "OC=O"), Rules("parent"))
     assert texts(data) == ["CC(=O)O", "CCO", "c1ccccc1", "O=CO"]
     assert data.skipped == {"repeated": 2}
     assert data.changes == {"cleaned": 1, "salts stripped": 2, "neutralised": 1, "unchanged": 2}
-    assert read(numbered("CC")).changes == {}
+    assert read_corpus(numbered("CC")).changes == {}
 
     def fail(molecule):
         raise ValueError("cannot")
 
     monkeypatch.setattr(corpus, "parent", fail)
     with pytest.raises(ValueError, match="1 not standardised"):
-        read(numbered("CC"), Rules("parent"))
+        read_corpus(numbered("CC"), Rules("parent"))
 
 
 # -- what is kept -----------------------------------------------------------------------------------------------------
@@ -209,7 +210,7 @@ def test_standardised_molecules_are_written_canonically_and_their_changes_counte
 def test_the_smallest_hashes_are_held_out(n, held_out):
     """Written out with zlib and a plain sort; both sides in the file's order."""
     given = alkanes(n)
-    train, validation = read(numbered(*given)).split()
+    train, validation = read_corpus(numbered(*given)).split()
     vocab = smiles_vocab("C1")
     out = sorted(given, key=lambda smiles: zlib.crc32(smiles.encode()))[:held_out]
     assert [decode(vocab, tokens) for tokens in validation] == [smiles for smiles in given if smiles in out]
@@ -218,7 +219,7 @@ def test_the_smallest_hashes_are_held_out(n, held_out):
 
 def test_no_more_than_the_usual_number_is_held_out(monkeypatch):
     monkeypatch.setattr(corpus, "HELD_OUT", 3)
-    train, validation = read(numbered(*alkanes(59))).split()
+    train, validation = read_corpus(numbered(*alkanes(59))).split()
     assert (len(train), len(validation)) == (56, 3)
 
 
@@ -227,32 +228,10 @@ def test_known_molecules_are_those_of_the_corpus_in_any_spelling(monkeypatch):
     monkeypatch.setattr(corpus, "KNOWN_AT_ONCE", 7)
     given = ["OCC", "C(C)O", "c1ccccc1", "N[C@@H](C)C(=O)O", "junk", *alkanes(30)]
     bloom = BloomFilter.sized(100)
-    data = read(numbered(*given), bloom=bloom, total=len(given))
+    data = read_corpus(numbered(*given), bloom=bloom, total=len(given))
     canonical = {Chem.CanonSmiles(smiles) for smiles in given if smiles != "junk"}
     asked = sorted(canonical) + ["CCCl", "OCC", "N", "junk"]  # canonical spellings are asked for
     assert data.known(asked).tolist() == [smiles in canonical for smiles in asked]
     assert len(data.keys) == len(canonical) < len(data)
     assert bloom.contains(sorted(canonical)).all() and bloom.count == len(data)
     assert not data.known([]).size
-
-
-def test_a_corpus_is_read_again_as_it_was_saved(tmp_path):
-    vocab = TokenVocab(("O", "C", "N", "Cl", END), end=4)
-    path, made_from = tmp_path / "c.corpus", {"sha256": "abc", "column": None, "tokens": list(vocab.tokens)}
-    for data in (
-        read(numbered("CCO", "CCl", "junk", "CN"), Rules("parent"), vocab),
-        read(numbered("CC[Se]C", "", *alkanes(12))),
-    ):
-        data.save(path, made_from)
-        again = Corpus.load(path, made_from)
-        assert again is not None
-        for name in vars(data):
-            np.testing.assert_array_equal(getattr(again, name), getattr(data, name), err_msg=name)
-        assert (again.vocab, again.skipped, again.examples, again.changes, again.rare) == (
-            data.vocab, data.skipped, data.examples, data.changes, data.rare
-        )
-        assert again.tokens.dtype == data.tokens.dtype
-    assert Corpus.load(path, {**made_from, "column": "x"}) is None
-    assert Corpus.load(tmp_path / "nothing.corpus", made_from) is None
-    path.write_bytes(b"garbage")
-    assert Corpus.load(path, made_from) is None

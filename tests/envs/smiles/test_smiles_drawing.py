@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
 from rdkit import Chem
 
 from seqtutor_envs.smiles import chem
@@ -22,8 +20,8 @@ def inked(picture: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("smiles", ["CC(=O)Oc1ccccc1", "C", "C.C", "*", "c1ccc(", "", UNKEKULIZABLE, "C" * 900 + "("])
-@pytest.mark.parametrize("caption", ["", "QED 0.83", "one\ntwo", ["x" * 300], ["line"] * 20])
-def test_every_string_has_a_picture_of_one_size(smiles: str, caption: str | list[str]) -> None:
+@pytest.mark.parametrize("caption", [[], ["QED 0.83"], ["x" * 300, "two"]])
+def test_every_string_has_a_picture_of_one_size(smiles: str, caption: list[str]) -> None:
     picture = drawing.picture(smiles, caption)
     assert picture.shape == (480, 640, 3) and picture.dtype == np.uint8 and picture.flags.owndata
     ink = inked(picture)
@@ -39,7 +37,7 @@ def test_atoms_have_their_colours_and_text_has_none() -> None:
 
 
 def test_the_caption_stands_below_the_drawing() -> None:
-    bare, one, two = (inked(drawing.picture("CC", caption)) for caption in ("", "QED 0.4", "QED 0.4\nlogP 1.0"))
+    bare, one, two = (inked(drawing.picture("CC", ["QED 0.4", "logP 1.0"][:n])) for n in range(3))
     below = slice(400, 480)
     assert not bare[below].any() and one[below].any() and two[below].sum() > one[below].sum()
 
@@ -49,37 +47,12 @@ def test_pictures_of_different_strings_differ() -> None:
     assert len(set(drawn)) == len(drawn)
 
 
-# ---------------------------------------------------------------- grids
-
-
-def test_grid_has_a_cell_each() -> None:
-    smiles = ["CC(=O)O", "oops", "c1ccccc1", UNKEKULIZABLE, "C[C@H](N)C(=O)O"]
-    drawn = np.asarray(Image.open(BytesIO(drawing.grid_png(smiles, columns=3))).convert("RGB"))
-    width, height = drawing.CELL_WIDTH, drawing.CELL_HEIGHT
-    assert drawn.shape == (2 * height, 3 * width, 3)
-    cells = inked(drawn).reshape(2, height, 3, width).any(axis=(1, 3))
-    assert cells.ravel().tolist() == [True] * 5 + [False]
-    scalable = drawing.grid(smiles, columns=3)
-    assert scalable.lstrip().startswith("<?xml") and f"width='{3 * width}px' height='{2 * height}px'" in scalable
-
-
-def test_legends_are_drawn() -> None:
-    plain, told = drawing.grid_png(["CC"]), drawing.grid_png(["CC"], ["QED 0.37"])
-    below = [inked(np.asarray(Image.open(BytesIO(png)).convert("RGB")))[-60:].any() for png in (plain, told)]
-    assert below == [False, True]
-
-
-@pytest.mark.parametrize("smiles, legends, columns", [([], [], 4), (["C"], ["a", "b"], 4), (["C"], [], 0)])
-def test_grids_that_cannot_be_are_one_line(smiles: list[str], legends: list[str], columns: int) -> None:
-    for draw in (drawing.grid, drawing.grid_png):
-        with pytest.raises(ValueError, match="a legend each or none") as error:
-            draw(smiles, legends, columns)
-        assert "\n" not in str(error.value)
-
-
-def test_a_png_that_would_be_too_large_is_refused() -> None:
-    with pytest.raises(ValueError, match="draw fewer molecules, or SVG"):
-        drawing.grid_png(["C"] * 100, columns=1)
+def test_an_svg_has_one_size_and_needs_a_molecule() -> None:
+    for smiles in ("CC(=O)O", UNKEKULIZABLE, "C[C@H](N)C(=O)O"):
+        drawn = drawing.svg(smiles)
+        assert drawn.lstrip().startswith("<?xml") and "width='260px' height='220px'" in drawn
+    with pytest.raises(ValueError, match="'oops' is no molecule"):
+        drawing.svg("oops")
 
 
 # ---------------------------------------------------------------- SD files
@@ -104,11 +77,10 @@ def test_sd_files_are_read_back_as_the_same_molecules() -> None:
     assert not conformer.Is3D() and np.ptp(conformer.GetPositions()[:, :2], axis=0).min() > 1
 
 
-def test_tags_and_titles() -> None:
-    record = {"title": " best\nof all ", "smiles": "OCC", "QED": 1 / 3, "times seen": 4, "novel": True}
+def test_tags() -> None:
+    record = {"smiles": "OCC", "QED": 1 / 3, "times seen": 4, "novel": True}
     unknown = {"nothing": None, "nan": math.nan}
     (mol,) = read_back(drawing.sdf([record | unknown | {"note": "a\n\n> b"}]))
-    assert mol.GetProp("_Name") == "best of all"
     tags = mol.GetPropsAsDict(autoConvertStrings=False)
     assert tags == {"smiles": "OCC", "QED": repr(1 / 3), "times seen": "4", "novel": "True", "note": "a > b"}
 
@@ -138,8 +110,6 @@ def test_no_records_are_an_empty_file() -> None:
     "record, told",
     [
         ({"smiles": "C1CC"}, "Record 2 .* 'C1CC'"), ({"qed": 1.0}, "Record 2 .* None"), ({"smiles": 3}, "Record 2"),
-        ({"smiles": "C", "a>b": 1}, "Record 2 .* 'a>b'"), ({"smiles": "C", "": 1}, "Record 2"),
-        ({"smiles": "C", "a\nb": 1}, "Record 2"),
     ],
 )
 def test_records_that_cannot_be_are_named(record: dict[str, object], told: str) -> None:

@@ -12,7 +12,7 @@ from toys.smiles_toys import ASPIRIN, BENZENE, CAFFEINE, VOCAB, BigramPrior, by_
 from seqtutor_envs.prior import load_prior
 from seqtutor_envs.smiles import SmilesTask
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
-from seqtutor_envs.smiles.env import beside
+from seqtutor_envs.smiles.env import find_bloom
 from seqtutor_envs.smiles.vocab import tokenize
 from seqtutor_envs.vocab import TokenVocab
 
@@ -40,7 +40,7 @@ def test_the_shipped_prior_and_the_defaults():
     assert env.prior is load_prior("smiles") and env.task.vocab == env.prior.vocab
     assert (env.c, env.task.length, env.obs_mode) == (0.05, 100, "token")
     assert env.task.weights == dict.fromkeys(["valid", "qed", "logp", "sa", "ring"], 0.2)
-    assert env.task.known == beside("smiles")
+    assert env.task.known == find_bloom("smiles")
 
 
 def test_c_is_the_authors_with_their_reward_and_anyones_when_given():
@@ -242,6 +242,6 @@ def test_the_judge_reports_the_molecules_figures(tmp_path):
 def test_the_bloom_filter_beside_a_prior_is_found(tmp_path):
     load_prior("smiles").save(tmp_path / "own")
     path = tmp_path / "own.safetensors"
-    assert beside(path) is None and beside(load_prior("smiles")) is None
+    assert find_bloom(path) is None and find_bloom(load_prior("smiles")) is None
     saved = BloomFilter.sized(1).save(tmp_path / "own")
-    assert beside(path) == saved == gymnasium.make(ID, prior=path).unwrapped.task.known
+    assert find_bloom(path) == saved == gymnasium.make(ID, prior=path).unwrapped.task.known

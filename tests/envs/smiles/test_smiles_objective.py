@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from seqtutor_envs.smiles.objective import Objective, ObjectiveScore
-from seqtutor_envs.smiles.objective.oracle import OracleCounter
+from seqtutor_envs.smiles.objective import objective as objectives
 
 
 def length(smiles: list[str]) -> list[float]:
@@ -112,9 +112,10 @@ def test_a_function_of_one_smiles_is_told_to_take_a_list() -> None:
 # when it is called
 
 
-def test_it_is_called_once_a_batch_for_distinct_molecules_that_are_new() -> None:
+def test_it_is_called_once_a_batch_for_distinct_molecules_that_are_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objectives, "CACHE_SIZE", 3)
     asked: list[list[str]] = []
-    objective = Objective(lambda smiles: asked.append(smiles) or length(smiles), cache_size=3)
+    objective = Objective(lambda smiles: asked.append(smiles) or length(smiles))
     assert values(objective, "C", "CC", "C") == [1, 2, 1]
     assert values(objective, "CC", "CCC", "C") == [2, 3, 1]
     assert values(objective, "C") == [1] and values(objective) == []
@@ -125,8 +126,9 @@ def test_it_is_called_once_a_batch_for_distinct_molecules_that_are_new() -> None
     assert (objective.scored, objective.failed, objective.oracle.calls) == (5, 0, 4)
 
 
-def test_a_batch_larger_than_the_cache_is_scored_whole() -> None:
-    assert values(Objective(length, cache_size=2), *("C" * n for n in range(1, 8))) == [1, 2, 3, 4, 5, 6, 7]
+def test_a_batch_larger_than_the_cache_is_scored_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objectives, "CACHE_SIZE", 2)
+    assert values(Objective(length), *("C" * n for n in range(1, 8))) == [1, 2, 3, 4, 5, 6, 7]
 
 
 # what is done to a score
@@ -254,19 +256,9 @@ def test_scores_below_invalid_score_are_said_once() -> None:
 def test_beyond_the_budget_there_is_a_reason_and_nothing_is_asked() -> None:
     asked: list[str] = []
     objective = Objective(lambda smiles: asked.extend(smiles) or length(smiles), oracle_budget=2, invalid_score=0.5)
-    assert objective(["CCC", "C"]) == [ObjectiveScore(3), ObjectiveScore(1)] and objective.spent
+    assert objective(["CCC", "C"]) == [ObjectiveScore(3), ObjectiveScore(1)] and objective.oracle.spent
     assert objective(["CO", "C"]) == [ObjectiveScore(0.5, "oracle budget"), ObjectiveScore(1)]
     assert asked == ["CCC", "C"] and objective.oracle.calls == 2
-
-
-def test_a_counter_of_the_users_own_counts_final_scores() -> None:
-    counter = OracleCounter(length, budget=3)
-    objective = Objective(counter, minimize=True, invalid_score=-9)
-    assert objective.oracle is counter and objective.path == "test_smiles_objective:length"
-    values(objective, "CCC", "C", "CC", "CO")
-    assert (counter.calls, counter.top(1), counter.spent, objective.spent) == (3, -1, True, True)
-    with pytest.raises(ValueError, match="oracle_budget=5, but the OracleCounter has budget=3"):
-        Objective(counter, oracle_budget=5)
 
 
 # by name
@@ -299,7 +291,7 @@ def test_a_function_is_found_in_the_current_directory_with_the_hash_of_its_file(
         ("no_such_module:score", ImportError, "no_such_module:score: there is no module no_such_module in "),
         ("my_objective.sub:score", ImportError, "there is no module my_objective.sub in "),
         ("my_objective:scores", AttributeError, "my_objective has no scores; its functions are: score, other."),
-        ("my_objective:LIMIT", TypeError, "my_objective:LIMIT is no function but of type int."),
+        ("my_objective:LIMIT", TypeError, "for the function score of my_objective.py; my_objective:LIMIT is int."),
         ("my_objective:Model", TypeError, "Model is a class, pass an instance of it"),
         ("imports_nothing:score", ImportError, "failed: ModuleNotFoundError: No module named 'no_such_package'."),
         ("wrong_syntax:score", ImportError, "importing wrong_syntax failed: SyntaxError: "),
@@ -316,7 +308,8 @@ def test_a_name_that_leads_nowhere_is_an_error_of_one_line(
     module("raises", "raise RuntimeError('no\\nlicence')\n")
     with pytest.raises(error) as raised:
         Objective(path)
-    assert type(raised.value) is error and message in str(raised.value) and "\n" not in str(raised.value)
+    assert isinstance(raised.value, (ValueError, ImportError))  # which commands report without a traceback
+    assert message in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_what_is_no_function_is_named() -> None:

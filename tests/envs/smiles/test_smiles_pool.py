@@ -19,13 +19,14 @@ import pytest
 import seqtutor_envs
 from seqtutor_envs.smiles.scoring import pool as pools
 from seqtutor_envs.smiles.scoring.pool import WorkerPool
-from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec, score, score_of
+from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec, score, score_from_json
 
 SPEC = ScoreSpec(properties=("logp", "ring_penalty"))
 HANGS, KILLS, KILLS_ONCE = "CCCCF", "CCCCCl", "CCCCBr"
 FAULTY = """
 import ctypes, os, signal, sys, time
-from seqtutor_envs.smiles import scoring, worker
+from seqtutor_envs.smiles import scoring
+from seqtutor_envs.smiles.scoring import worker
 real = scoring.score
 def faulty(smiles, spec):
     if smiles == "CCCCF":
@@ -72,7 +73,7 @@ def test_workers_give_the_same_scores_in_the_same_order() -> None:
     expected = [score(text, SPEC) for text in MOLECULES]
     assert {result.reason for result in expected} == {"", "syntax"}
     for batch in (MOLECULES, MOLECULES[::-1], MOLECULES[:1], []):
-        answers = [score_of(answer) for answer in pool(batch)]
+        answers = [score_from_json(answer) for answer in pool(batch)]
         assert answers == (expected[::-1] if batch == MOLECULES[::-1] else expected[: len(batch)])
     assert len(set(pool.pids)) == workers
     pool.close()
@@ -89,7 +90,7 @@ def test_a_molecule_that_hangs_or_kills_its_worker_is_reported_and_the_rest_scor
     pool = faulty_pool(tmp_path, 2, 0.5)
     batch = [KILLS, *MOLECULES[:30], HANGS, *MOLECULES[30:60]]
     with pytest.warns(UserWarning) as caught:
-        answers = [score_of(answer) for answer in pool(batch)]
+        answers = [score_from_json(answer) for answer in pool(batch)]
     assert sorted(str(warning.message) for warning in caught) == [
         "Scoring 'CCCCCl' ended its scoring process: it counts as invalid (worker died).",
         "Scoring 'CCCCF' took more than 0.5 s: it counts as invalid (timeout).",
@@ -107,7 +108,7 @@ def test_the_time_is_that_of_one_molecule_and_not_of_a_chunk(tmp_path: Path) -> 
         warnings.simplefilter("error")
         pool(["C"])
         pids, begin = pool.pids, time.monotonic()
-        answers = [score_of(answer) for answer in pool(slow)]
+        answers = [score_from_json(answer) for answer in pool(slow)]
     assert time.monotonic() - begin > 0.8  # the first chunk alone, of eight
     assert answers == [score(text, SPEC) for text in slow]
     assert pool.pids == pids
@@ -119,10 +120,10 @@ def test_a_worker_that_dies_of_something_else_changes_no_score(tmp_path: Path) -
     batch = [*MOLECULES[:10], KILLS_ONCE, *MOLECULES[10:30]]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        answers = [score_of(answer) for answer in pool(batch)]
+        answers = [score_from_json(answer) for answer in pool(batch)]
         assert (tmp_path / "killed").exists()
         os.kill(pool.pids[0], signal.SIGKILL)  # and one that dies between two batches
-        again = [score_of(answer) for answer in pool(batch)]
+        again = [score_from_json(answer) for answer in pool(batch)]
     assert answers == again == [score(text, SPEC) for text in batch]
     pool.close()
 
@@ -133,7 +134,7 @@ def test_a_stopped_worker_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     pool(MOLECULES[:2])
     stopped, begin = pool.pids[0], time.monotonic()
     os.kill(stopped, signal.SIGSTOP)
-    assert [score_of(answer) for answer in pool(MOLECULES[:4])] == [score(text, SPEC) for text in MOLECULES[:4]]
+    assert [score_from_json(answer) for answer in pool(MOLECULES[:4])] == [score(text, SPEC) for text in MOLECULES[:4]]
     assert time.monotonic() - begin < 30  # 1 s, and the time of a start on a busy machine
     assert pool.pids[0] != stopped and gone([stopped], 5)
     pool.close()
@@ -146,7 +147,8 @@ def test_after_an_exception_in_a_batch_no_answer_is_taken_for_another(tmp_path: 
         with pytest.raises(UserWarning):
             pool([*MOLECULES[:30], HANGS, *MOLECULES[30:]])
     assert not pool.running
-    assert [score_of(answer) for answer in pool(MOLECULES[50:60])] == [score(text, SPEC) for text in MOLECULES[50:60]]
+    batch = MOLECULES[50:60]
+    assert [score_from_json(answer) for answer in pool(batch)] == [score(text, SPEC) for text in batch]
     pool.close()
 
 

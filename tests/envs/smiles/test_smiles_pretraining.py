@@ -21,10 +21,11 @@ from seqtutor_envs.files import load_arrays, save_arrays
 from seqtutor_envs.prior.network import supports_bfloat16
 from seqtutor_envs.pretrain import main
 from seqtutor_envs.prior import RecurrentPrior, token_log_probs
-from seqtutor_envs.smiles import corpus, pretraining
+from seqtutor_envs.smiles import pretraining
+from seqtutor_envs.smiles.corpus import corpus
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
-from seqtutor_envs.smiles.corpus import read
-from seqtutor_envs.smiles.pretraining import SETTINGS, lacking, measured, report, watched
+from seqtutor_envs.smiles.corpus import read_corpus
+from seqtutor_envs.smiles.pretraining import SETTINGS, describe_corpus, list_missing, measure_prior, measure_validity
 from seqtutor_envs.smiles.vocab import END, smiles_vocab
 
 ROOT = Path(__file__).parents[3]
@@ -150,7 +151,7 @@ def test_bfloat16_is_used_where_the_cpu_has_it(tmp_path, chains, monkeypatch):
 
 def test_bfloat16_that_the_cpu_lacks_is_refused_before_anything_is_read(tmp_path, chains, monkeypatch, capsys):
     monkeypatch.setattr(network, "supports_bfloat16", lambda device: False)
-    monkeypatch.setattr(pretraining, "read", lambda *_: pytest.fail("read first"))
+    monkeypatch.setattr(pretraining, "read_corpus", lambda *_: pytest.fail("read first"))
     before = names(tmp_path)
     said = refused(capsys, "--file", chains, "--out", tmp_path / "p", "--precision", "bfloat16")
     assert said.endswith("cannot train an LSTM in bfloat16 on this CPU: use precision float32.") and "\n" not in said
@@ -230,9 +231,7 @@ def test_ctrl_c_while_reading_leaves_nothing(tmp_path, chains, monkeypatch, caps
 
 
 @pytest.mark.parametrize("epoch_size", [0, 17])
-def test_a_resumed_run_reads_nothing_again_and_equals_an_uninterrupted_one(
-    tmp_path, chains, monkeypatch, capsys, epoch_size
-):
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, chains, monkeypatch, capsys, epoch_size):
     """33 molecules in batches of 8: 5 an epoch, or two epochs of 3."""
     args = ["--file", chains, "--epoch-size", epoch_size, "--batch-size", 8]
     train(*args, "--out", tmp_path / "whole")
@@ -241,30 +240,25 @@ def test_a_resumed_run_reads_nothing_again_and_equals_an_uninterrupted_one(
         InterruptingBar.left = 5 if epoch_size else 7  # in the second epoch
         said = interrupted(capsys, *args, "--out", tmp_path / "parts")
     assert "parts.safetensors holds the best weights so far; --resume goes on" in said
-    assert {"parts.bloom", "parts.checkpoint", "parts.corpus"} < set(names(tmp_path))
-    with monkeypatch.context() as patch:
-        patch.setattr(pretraining, "read", lambda *_: pytest.fail("read again"))
-        train(*args, "--out", tmp_path / "parts", "--resume")
+    assert {"parts.bloom", "parts.checkpoint"} < set(names(tmp_path))
+    train(*args, "--out", tmp_path / "parts", "--resume")
     whole, parts = (RecurrentPrior.load(tmp_path / name) for name in ("whole", "parts"))
     assert_same_weights(whole.weights, parts.weights)
     assert whole.card == parts.card
-    assert not {"parts.checkpoint", "parts.corpus", "whole.corpus"} & set(names(tmp_path))
+    assert "parts.checkpoint" not in names(tmp_path)
     assert (tmp_path / "parts.bloom").read_bytes() == (tmp_path / "whole.bloom").read_bytes()
 
 
-def test_other_molecules_or_other_rules_are_read_again(tmp_path, chains, monkeypatch, capsys):
-    """What was kept of an interrupted run serves that run alone; another one's checkpoint is refused."""
+def test_a_run_does_not_go_on_with_other_molecules_or_other_rules(tmp_path, chains, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(fitting, "tqdm", InterruptingBar)
         InterruptingBar.left = 1
         interrupted(capsys, "--file", chains, "--out", tmp_path / "p")
     with open(chains, "a") as file:
         file.write("CCCCl\n")
-    for extra, molecules in (([], 37), (["--max-length", 13], 35)):
+    for extra in ([], ["--max-length", 13]):
         said = refused(capsys, "--file", chains, "--out", tmp_path / "p", "--resume", *extra, *SMALL)
         assert "was made with data_sha256" in said
-        kept, facts = load_arrays(tmp_path / "p.corpus")
-        assert len(kept["hashes"]) == molecules and "Cl" in facts["vocab"]
 
 
 # -- figures ----------------------------------------------------------------------------------------------------------
@@ -273,8 +267,8 @@ def test_other_molecules_or_other_rules_are_read_again(tmp_path, chains, monkeyp
 def test_measured_figures_are_those_of_plain_loops(tmp_path, chains):
     train("--file", chains, "--out", tmp_path / "p", "--learning-rate", "0.1", "--epochs", "12", "--batch-size", "4")
     prior = RecurrentPrior.load(tmp_path / "p")
-    data = read(enumerate([*CHAINS, *(line.split(" ")[0] for line in JUNK)], start=1))
-    figures = measured(prior, data)
+    data = read_corpus(enumerate([*CHAINS, *(line.split(" ")[0] for line in JUNK)], start=1))
+    figures = measure_prior(prior, data)
     assert figures == {name: prior.card[name] for name in ("validation", "baselines", "samples")}
     held_out = [tokens.astype(np.int64)[None] for tokens in data.split()[1]]
     nll = [-token_log_probs(prior.log_probs(tokens), tokens)[0] for tokens in held_out]
@@ -294,7 +288,7 @@ def test_measured_figures_are_those_of_plain_loops(tmp_path, chains):
     assert samples["novel"] == len(set(valid) - known) / len(set(valid))
     assert samples["length"] == {"min": lengths.min(), "median": np.median(lengths), "max": lengths.max()}
     fifty = [Chem.MolFromSmiles(text) for text in _texts(prior, 50)]
-    assert watched(prior) == {"valid": np.mean([m is not None and m.GetNumAtoms() > 0 for m in fifty])}
+    assert measure_validity(prior) == {"valid": np.mean([m is not None and m.GetNumAtoms() > 0 for m in fifty])}
 
 
 def _texts(prior, n):
@@ -322,12 +316,12 @@ def test_many_tokens_have_no_table_of_trigrams(tmp_path, chains, monkeypatch):
 )
 def test_what_a_vocabulary_cannot_write(tokens, has):
     every = {"stereo", "charges", "isotopes", "several fragments", *"B C N O F Si P S Cl Br I".split()}
-    assert set(lacking(smiles_vocab(tokens.split()))) == every - has
+    assert set(list_missing(smiles_vocab(tokens.split()))) == every - has
 
 
 def test_the_report_does_not_run_on():
-    data = read((i, f"[CH3:{i}]C") for i in range(1, 51))
-    lines = report(data)
+    data = read_corpus((i, f"[CH3:{i}]C") for i in range(1, 51))
+    lines = describe_corpus(data)
     assert lines[0] == "rare token [CH3:1] (molecules: 1), first on line 1"
     assert len(lines) == 22 and lines[-2] == "and 30 more rare tokens"
 

@@ -12,7 +12,7 @@ from rdkit import Chem
 from rdkit.Chem import QED, Crippen
 from rdkit.Contrib.SA_Score import sascorer
 
-from seqtutor_envs.smiles import scoring
+from seqtutor_envs.smiles.scoring import scorer as scorers
 from seqtutor_envs.smiles.chem.constraints import Constraints
 from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec, score
 
@@ -92,7 +92,7 @@ def test_unknown_names_are_errors_that_list_the_choices(arguments: dict[str, tup
 
 def test_scores_come_in_the_order_asked_for_and_each_string_is_scored_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(scoring, "score", lambda text, spec: asked.append(text) or score(text, spec))
+    monkeypatch.setattr(scorers, "score", lambda text, spec: asked.append(text) or score(text, spec))
     scorer = Scorer(SPEC)
     batch = ["CCO", "C1CC", "CCO", "OCC", "C1CC"]
     assert scorer(batch) == [score(text, SPEC) for text in batch]
@@ -103,7 +103,7 @@ def test_scores_come_in_the_order_asked_for_and_each_string_is_scored_once(monke
 
 def test_the_cache_keeps_what_was_used_last(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(scoring, "score", lambda text, spec: asked.append(text) or score(text, spec))
+    monkeypatch.setattr(scorers, "score", lambda text, spec: asked.append(text) or score(text, spec))
     scorer = Scorer(SPEC, cache_size=3)
     assert len(scorer(["C", "CC", "CCC", "CCCC", "C"])) == 5  # more than the cache holds
     scorer(["CC"])
@@ -115,7 +115,7 @@ def test_the_cache_keeps_what_was_used_last(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_memory_stays_flat_once_the_cache_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "score", lambda text, spec: Score("", text + "!", (float(len(text)),)))
+    monkeypatch.setattr(scorers, "score", lambda text, spec: Score("", text + "!", (float(len(text)),)))
     scorer = Scorer(SPEC, cache_size=500)
     before = 0
     for start in range(0, 200_000, 1_000):
