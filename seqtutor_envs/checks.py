@@ -119,12 +119,10 @@ def reset_mask(options: dict[str, Any] | None, num_envs: int) -> NDArray[np.bool
     if options is None or "reset_mask" not in options:
         return np.ones(num_envs, np.bool_)
     mask = options["reset_mask"]
-    if not isinstance(mask, np.ndarray):
-        raise TypeError(f"options['reset_mask'] must be a numpy array, not {type(mask).__name__}.")
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+        raise TypeError(f"options['reset_mask'] must be a numpy array of dtype bool, not {mask!r}.")
     if mask.shape != (num_envs,):
         raise ValueError(f"options['reset_mask'] must have shape ({num_envs},), not {mask.shape}.")
-    if mask.dtype != np.bool_:
-        raise TypeError(f"options['reset_mask'] must have dtype bool, not {mask.dtype}.")
     if not mask.any():
         raise ValueError("options['reset_mask'] must name at least one sequence.")
     return mask

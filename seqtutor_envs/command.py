@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
-from typing import Any, TextIO
+from typing import Any
 
 from gymnasium.error import Error as GymnasiumError
 
@@ -92,14 +92,7 @@ def warnings_in_one_line() -> Iterator[None]:
     """Show warnings to a command's user without the place in our source that gives them, above the progress bar."""
     from tqdm import tqdm
 
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
+    def show(message: Warning | str, *place: Any, **more: Any) -> None:
         tqdm.write(f"warning: {message}", file=sys.stderr)
 
     with warnings.catch_warnings():

@@ -16,18 +16,11 @@ import pretty_midi
 from numpy.typing import NDArray
 from scipy.io import wavfile
 
+from seqtutor_envs.files import write_atomically
 from seqtutor_envs.melody.notes import (
-    Note,
-    canonical,
-    checked,
-    octaves_into_range,
-    on_grid,
-    rounded,
-    segments,
-    tokens_of,
+    Note, canonical, checked, octaves_into_range, on_grid, rounded, segments, tokens_of,
 )
 from seqtutor_envs.melody.vocab import STEPS_PER_BAR, STEPS_PER_QUARTER
-from seqtutor_envs.files import write_atomically
 
 __all__ = ["MidiError", "canonical", "from_midi", "read_lines", "to_midi", "to_wav", "write_midi"]
 
