@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from seqtutor_envs import checks, env_kernels
 from seqtutor_envs.infos import (
-    OBS_MODES, Mask, Outcome, end_infos, final_infos, observation_space, row_infos, step_infos, term_names,
+    OBS_MODES, Mask, Outcome, end_infos, final_infos, observation_space, row_infos, step_infos,
 )
 from seqtutor_envs.prior import Prior, State, load_prior
 from seqtutor_envs.prior.masking import allowed_log_probs
@@ -93,7 +93,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
         """Set up N sequences that are over, as before the first reset. Compute once what follows the start token."""
         n, start = self.num_envs, self.task.vocab.start
         self._everyone = np.ones(n, np.bool_)
-        self._names = term_names(self.task.weights)
+        self._names = list(self.task.weights), [f"_{name}" for name in self.task.weights]  # keys of terms and masks
         self._weights = np.array(list(self.task.weights.values()), dtype=np.float64)
         self._tokens = np.full((n, self.task.length), start)  # [N, L], start id as filler
         self._last = np.full(n, start)  # [N], the last token
@@ -201,11 +201,11 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
     def _advance(self, actions: Tokens) -> Outcome:
         """Append actions [N] to the sequences that are not over."""
         task, over = self.task, self._over
-        chosen = checks.checked_actions(actions, self.num_envs, task.vocab)
+        chosen = checks.check_actions(actions, self.num_envs, task.vocab)
         allowed = self._mask if self._forbids else self._mask[:0]
         worst = env_kernels.append(self._tokens, self._steps, over, chosen, allowed, task.vocab.start)
         if worst >= 0:
-            raise checks.refused(int(chosen[worst]), worst, task.vocab, self._allowed()[worst])
+            raise checks.refused_action(int(chosen[worst]), worst, task.vocab, self._allowed()[worst])
         num_over = int(np.count_nonzero(over))
         terms = self._terms(num_over)
         was_over = over.copy() if task.spent else None
@@ -227,20 +227,17 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
 
     def _terms(self, num_over: int) -> Floats:
         """Ask the task for the terms [N, K] of the newest tokens; 0 for the `num_over` sequences that are over."""
-        if not num_over:
-            return self._checked_terms(self._tokens, self._steps.copy())
-        terms = np.zeros((self.num_envs, len(self._weights)))
-        if num_over < self.num_envs:
-            live = ~self._over
-            terms[live] = self._checked_terms(self._tokens[live], self._steps[live])
-        return terms
-
-    def _checked_terms(self, tokens: Tokens, steps: Tokens) -> Floats:
-        terms = np.ascontiguousarray(self.task.step_terms(tokens, steps), np.float64)
+        table = np.zeros((self.num_envs, len(self._weights)))
+        if num_over == self.num_envs:
+            return table
+        live = ~self._over if num_over else slice(None)
+        tokens = self._tokens[live]
+        terms = np.ascontiguousarray(self.task.step_terms(tokens, self._steps[live].copy()), np.float64)
         if terms.shape != (len(tokens), len(self._weights)):
             name = f"{type(self.task).__name__}.step_terms"
             raise checks.wrong_shape(name, terms, (len(tokens), len(self._weights)))
-        return terms
+        table[live] = terms
+        return table
 
     def _feed(self, chosen: Tokens, num_over: int) -> None:
         """Feed chosen [N] to the prior: the next states and rows of log p.
@@ -274,7 +271,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
         """Ask the task which tokens [n, V] are allowed (None: all). Raise ValueError where it leaves none."""
         mask = self.task.action_mask(tokens, steps)
         if mask is not None:
-            checks.allows_some(self.task, mask, tokens, steps)
+            checks.check_action_mask(self.task, mask, tokens, steps)
         return mask
 
     # ---------------------------------------------------------------- what is seen

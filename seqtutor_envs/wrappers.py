@@ -87,16 +87,13 @@ class KLPenalty(VectorWrapper):  # without type parameters, as gymnasium 1.2's t
         log_pi, self._log_pi = self._log_pi, None
         for told in (infos, infos.get("final_info", {})):
             if "prior_log_prob" in told:
-                told |= _beside(log_pi, told["prior_log_prob"], told["_prior_log_prob"])
+                mask = told["_prior_log_prob"]
+                own = np.where(mask, log_pi, 0.0)
+                told |= {"log_pi": own, "_log_pi": mask.copy()}
+                told |= {"kl": own - told["prior_log_prob"], "_kl": mask.copy()}
         if self._next_step:
             self._beginning = terminated | truncated
         return observations, rewards - self.weight * log_pi, terminated, truncated, infos
-
-
-def _beside(log_pi: Floats, prior_log_prob: Floats, mask: Mask) -> dict[str, NDArray[Any]]:
-    """Make infos of the sequences of `mask` [N], zero elsewhere."""
-    own = np.where(mask, log_pi, 0.0)
-    return {"log_pi": own, "_log_pi": mask.copy(), "kl": own - prior_log_prob, "_kl": mask.copy()}
 
 
 def penalty_weight(weight: float) -> float:

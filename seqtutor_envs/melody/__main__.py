@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from seqtutor_envs.command import run
+from seqtutor_envs.command import run, warnings_in_one_line
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from seqtutor_envs.prior import Prior
 
 
 def score(file: Annotated[Path, tyro.conf.Positional], prior: str = "none") -> None:
@@ -28,19 +24,23 @@ def score(file: Annotated[Path, tyro.conf.Positional], prior: str = "none") -> N
         file: the MIDI file.
         prior: a shipped prior ("melody") or the path of one, to print log p of the melody as well; "none" for none.
     """
+    from seqtutor_envs import checks
+    from seqtutor_envs.melody import MelodyTask
     from seqtutor_envs.melody.midi import from_midi
+    from seqtutor_envs.metrics import sequence_log_probs
     from seqtutor_envs.prior import load_prior
 
-    with warnings.catch_warnings(record=True) as left_out:
-        warnings.simplefilter("always")
+    with warnings_in_one_line():  # an instrument that is no single line
         melodies = from_midi(file)
-    for warning in left_out:
-        print(f"Note: {warning.message}", file=sys.stderr)
     model = None if prior == "none" else load_prior(prior)
+    if model is not None:
+        checks.same_vocabulary(MelodyTask(), model)
     for number, tokens in enumerate(melodies, start=1):
         lines = [f"{file.name}, melody {number} of {len(melodies)}: {len(tokens)} steps", score_text(tokens)]
         if model is not None:
-            lines.append(log_p_text(tokens, model))
+            log_p = sequence_log_probs(model, tokens[None])[0]
+            mean = f"{log_p / len(tokens):.3f} nats per step on average"
+            lines.append(f"log p: {mean}, {log_p:.2f} for the melody")
         print("\n".join(lines), end="\n\n")
 
 
@@ -62,17 +62,6 @@ def score_text(tokens: NDArray[np.int64]) -> str:
     heads = zip(*(head.rpartition("_")[::2] for head in ("bar", *terms, "sum")))  # two lines, of a word each
     *lines, total = tabulate([*heads, *cells], tablefmt="plain", disable_numparse=True, stralign="right").split("\n")
     return "\n".join([*lines, "-" * len(total), total])
-
-
-def log_p_text(tokens: NDArray[np.int64], prior: Prior) -> str:
-    """Format one line: log p of a melody [T]. Raise ValueError on a prior over other tokens."""
-    from seqtutor_envs import checks
-    from seqtutor_envs.metrics import sequence_log_probs
-    from seqtutor_envs.melody import MelodyTask
-
-    checks.same_vocabulary(MelodyTask(), prior)
-    log_p = sequence_log_probs(prior, tokens[None])[0]
-    return f"log p: {log_p / len(tokens):.3f} nats per step on average, {log_p:.2f} for the melody"
 
 
 def main(args: list[str] | None = None) -> None:

@@ -11,8 +11,9 @@ import itertools
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from tqdm import tqdm
 
 from seqtutor_envs.files import write_atomically
 from seqtutor_envs.melody import abc
-from seqtutor_envs.melody.notes import Note, Segment, is_on_grid, octaves_into_range, on_grid, rounded, tokens_of
+from seqtutor_envs.melody.notes import (
+    Note, Segment, encode_segments, is_on_grid, octaves_into_range, round_to_step, snap_to_grid,
+)
 from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB, STEPS_PER_BAR
 
 SILENCE = STEPS_PER_BAR  # steps of silence that end one melody and begin another: a whole bar
@@ -36,6 +39,7 @@ MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 TONIC_TRIAD = (0, 4, 7)
 SPLITS = ("train", "validation", "test")
 MIDI_SUFFIXES = (".mid", ".midi")
+MOST_SHOWN = 20  # reasons in an error
 VALIDATION_FROM, TEST_FROM = 90, 95  # of 100: about 90 / 5 / 5
 
 COLLECTIONS = {  # name -> folder in music21's corpus; public domain by age, encoded by volunteers
@@ -149,15 +153,9 @@ def from_midi_folder(folder: str | os.PathLike[str], transpose: bool = True, pro
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MIDI_SUFFIXES and path.is_file())
     if not paths:
         raise ValueError(f"No .mid or .midi file in {folder} or below.")
-    found: list[NDArray[np.uint8]] = []
-    skipped: list[tuple[str, str]] = []
-    for path in tqdm(paths, unit="file", desc=f"melodies from {folder.name}", disable=not progress):
-        try:
-            found += _melodies(read_lines(path), transpose)
-        except (OSError, ValueError) as error:
-            skipped.append((str(path), str(error)))
     source = folder.resolve().name
-    return _unique([(source, melody) for melody in found], skipped, f"{len(paths)} MIDI files in {folder}")
+    items = [(source, str(path), partial(read_lines, path)) for path in paths]
+    return _collect(items, transpose, f"{len(paths)} MIDI files in {folder}", progress)
 
 
 def from_music21(progress: bool = True) -> Corpus:
@@ -174,18 +172,13 @@ def from_music21(progress: bool = True) -> Corpus:
         from music21.corpus import getComposer
     except ImportError as error:
         raise ImportError("Tunes from music21 need the extra 'corpus': pip install 'seqtutor[corpus]'") from error
-    found: list[tuple[str, NDArray[np.uint8]]] = []
-    skipped: list[tuple[str, str]] = []
-    tunes = 0
     books = [(name, Path(path)) for name, folder in COLLECTIONS.items() for path in sorted(getComposer(folder))]
-    for name, path in tqdm(books, unit="file", desc="melodies from music21", disable=not progress):
-        for tune in abc.tunes(path.read_text("utf-8", errors="replace")):
-            tunes += 1
-            try:
-                found += [(name, melody) for melody in _melodies([abc.read(tune)], transpose=True)]
-            except ValueError as error:
-                skipped.append((f"{path.name}: {abc.title(tune)}", str(error)))
-    return _unique(found, skipped, f"{tunes} tunes in {len(books)} files of {', '.join(COLLECTIONS)}")
+    items = [
+        (name, f"{path.name}: {abc.title(tune)}", lambda tune=tune: [abc.read(tune)])
+        for name, path in books
+        for tune in abc.tunes(path.read_text("utf-8", errors="replace"))
+    ]
+    return _collect(items, True, f"{len(items)} tunes in {len(books)} files of {', '.join(COLLECTIONS)}", progress)
 
 
 def prepare(notes: Iterable[Note], transpose: bool = True) -> tuple[list[NDArray[np.uint8]], list[str]]:
@@ -202,9 +195,9 @@ def prepare(notes: Iterable[Note], transpose: bool = True) -> tuple[list[NDArray
     notes = [note for note in notes if note.duration > 0]
     onsets = sorted({note.onset for note in notes})
     melodies, reasons = [], []
-    for stretch in _stretches(on_grid(notes)):
+    for stretch in _stretches(snap_to_grid(notes)):
         first, last = stretch[0].start, stretch[-1].end
-        exact = [is_on_grid(onset) for onset in onsets if first <= rounded(onset) < last]
+        exact = [is_on_grid(onset) for onset in onsets if first <= round_to_step(onset) < last]
         try:
             melodies.append(_melody(stretch, sum(exact) / len(exact), transpose))
         except ValueError as error:
@@ -261,7 +254,7 @@ def _melody(stretch: list[Segment], grid_share: float, transpose: bool) -> NDArr
     shift = -tonic if transpose else 0
     shift += octaves_into_range([pitch + shift for pitch in pitches], centred=transpose)
     moved = [part._replace(pitch=pitch + shift) for part, pitch in zip(parts, pitches)]
-    return tokens_of(moved, length).astype(np.uint8)
+    return encode_segments(moved, length).astype(np.uint8)
 
 
 def _melodies(lines: Iterable[Iterable[Note]], transpose: bool) -> list[NDArray[np.uint8]]:
@@ -275,14 +268,26 @@ def _melodies(lines: Iterable[Iterable[Note]], transpose: bool) -> list[NDArray[
     return melodies
 
 
-def _unique(found: Sequence[tuple[str, NDArray[np.uint8]]], skipped: Sequence[tuple[str, str]], what: str) -> Corpus:
-    """Make a corpus of (source, melody), each exact duplicate but the first left out."""
+def _collect(
+    items: Sequence[tuple[str, str, Callable[[], list[list[Note]]]]], transpose: bool, what: str, progress: bool
+) -> Corpus:
+    """Make a corpus of items: the source, the name, and what reads the lines. Leave out exact duplicates but the first.
+
+    Raises ValueError with the reasons where no item gives a melody.
+    """
+    found: dict[bytes, tuple[str, NDArray[np.uint8]]] = {}
+    skipped: list[tuple[str, str]] = []
+    for source, name, read in tqdm(items, desc="reading melodies", disable=not progress):
+        try:
+            for melody in _melodies(read(), transpose):
+                found.setdefault(melody.tobytes(), (source, melody))
+        except (OSError, ValueError) as error:
+            skipped.append((name, str(error)))
     if not found:
-        reasons = "".join(f"\n  {name}: {reason}" for name, reason in skipped[:20])
-        more = f"\n  and {len(skipped) - 20} more" if len(skipped) > 20 else ""
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in skipped[:MOST_SHOWN])
+        more = f"\n  and {len(skipped) - MOST_SHOWN} more" if len(skipped) > MOST_SHOWN else ""
         raise ValueError(f"Nothing usable: {what}, {len(skipped)} skipped.{reasons}{more}")
-    first = {melody.tobytes(): i for i, (_, melody) in reversed(list(enumerate(found)))}
-    return _make_corpus([found[i] for i in sorted(first.values())], skipped=skipped)
+    return _make_corpus(list(found.values()), skipped=skipped)
 
 
 def _make_corpus(

@@ -83,7 +83,7 @@ def melody(
     card = {**_data_card(data, split_by), "command": " ".join(words + options(settings)), "note": note}
     train, validation = data.melodies("train"), data.melodies("validation")
     prior = fit(train, validation, MELODY_VOCAB, out, settings, EPISODE, card, resume=resume, progress_bar=True)
-    prior.card |= measured(prior, data)
+    prior.card |= measure_prior(prior, data)
     path = prior.save(out)
     nll = prior.card["validation"]
     print(f"{path}: validation nll {nll['nll_per_token']:.4f} per token, {nll['nll_per_onset']:.4f} per onset")
@@ -104,7 +104,7 @@ def with_validation(data: Corpus) -> tuple[Corpus, str]:
     return dataclasses.replace(data, split=split.astype(np.uint8)), "every tenth melody, since there are so few"
 
 
-def measured(prior: RecurrentPrior, data: Corpus) -> dict[str, Any]:
+def measure_prior(prior: RecurrentPrior, data: Corpus) -> dict[str, Any]:
     """Measure a trained prior on held-out melodies for its card, in nats.
 
     nll_per_onset is all nll over the number of onsets (what a note costs, its length included: it does not depend on

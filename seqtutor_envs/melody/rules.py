@@ -297,15 +297,15 @@ def melody_rules(tokens, length):  # type: ignore[no-untyped-def]
     return out
 
 
-# what `speaking_steps` counts
-SPEAKING = (
+# what `count_rule_steps` counts
+COUNTED = (
     "excessively_repeated", "repeated_pitches", "not_in_key", "in_motif", "in_repeated_motif", "resolved", "doubled"
 )
 
 
 @njit(**COMPILED)
-def speaking_steps(tokens):  # type: ignore[no-untyped-def]
-    """Count at how many of the N T steps of melodies [N, T] rules apply: int64 [7], in the order of SPEAKING.
+def count_rule_steps(tokens):  # type: ignore[no-untyped-def]
+    """Count at how many of the N T steps of melodies [N, T] rules apply: int64 [7], in the order of COUNTED.
 
     Rule 3 (of all tokens, and of pitches alone), 1, 5, 6, and rule 8 for a leap and against one.
     """
@@ -325,7 +325,7 @@ def speaking_steps(tokens):  # type: ignore[no-untyped-def]
 
 
 @njit(**COMPILED)
-def whole_melodies(tokens):  # type: ignore[no-untyped-def]
+def measure_melodies(tokens):  # type: ignore[no-untyped-def]
     """Compute for tokens [N, T] the `coefficients` of each melody [N, 3] and its `extremes` [N, 2]."""
     # here and not in metrics.py: numba's cache does not see that a function of another file has changed
     values = np.empty((len(tokens), 3))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqtutor_envs.checks import positive_integer
 from seqtutor_envs.melody import paper_table
 from seqtutor_envs.melody.rules import RULE_NAMES, melody_rules, step_rules
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
@@ -67,9 +67,7 @@ class MelodyTask(Task):
     def __init__(
         self, length: int = 32, weights: Mapping[str, float] | None = None, rules: Mapping[str, Rule] | None = None
     ) -> None:
-        if not isinstance(length, Integral) or isinstance(length, bool) or length < 1:
-            raise ValueError(f"A melody's length is a whole number of steps, at least 1, not {length!r}.")
-        self.length = int(length)
+        self.length = positive_integer("length", length)
         self.rules: dict[str, Rule] = dict(rules or {})
         for name, rule in self.rules.items():
             if name in RULE_NAMES:
@@ -103,7 +101,7 @@ class MelodyTask(Task):
         return own
 
     def metrics(self, tokens: Tokens, lengths: Tokens | None = None) -> dict[str, float]:
-        return paper_table.rows(self.checked(tokens))
+        return paper_table.compute_rows(self.checked(tokens))
 
     @classmethod
     def run_options(cls) -> RunOptions:

@@ -143,7 +143,7 @@ class _Run:
         settings = self.settings
         rng = np.random.default_rng((settings.seed, epoch))
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        train = dealt(train, settings.epoch_size, settings.seed, epoch)
+        train = deal_epoch(train, settings.epoch_size, settings.seed, epoch)
         batches = shuffled_batches(train, settings.batch_size, rng)
         warmup = min(settings.warmup, int(WARMUP_SHARE * settings.epochs * len(batches)))
         total, count, done = 0.0, 0, 0
@@ -236,7 +236,7 @@ def check_checkpoint(out: Path, resume: bool) -> None:
         raise ValueError(f"{found}: add --resume to go on with it, or delete it to start again.")
 
 
-def dealt(sequences: Sequences, size: int, seed: int, epoch: int) -> Sequences:
+def deal_epoch(sequences: Sequences, size: int, seed: int, epoch: int) -> Sequences:
     """Choose the sequences of one epoch.
 
     That is all (size 0), or about `size` of them, none twice before every one had its turn.

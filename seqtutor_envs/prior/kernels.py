@@ -164,14 +164,14 @@ BLOCK = 1024
 
 
 @njit(**INLINE)
-def room(array):  # type: ignore[no-untyped-def]
+def make_room(array):  # type: ignore[no-untyped-def]
     """Return how many rows of array [N, V] make a block, and room for powers of two and for the block's exp."""
     rows = max(1, min(BLOCK // array.shape[1], len(array)))
     return rows, np.empty(rows * array.shape[1], np.float32), np.empty((rows, array.shape[1]), np.float32)
 
 
 @njit(**INLINE)
-def powers_of(block, scale, powers):  # type: ignore[no-untyped-def]
+def exponentiate(block, scale, powers):  # type: ignore[no-untyped-def]
     """Take its greatest number off each row of block, in place, and exp of the rest into powers.
 
     Without that a low temperature would leave nothing of any token, and exp takes nothing above 0.
@@ -187,10 +187,10 @@ def powers_of(block, scale, powers):  # type: ignore[no-untyped-def]
 def log_softmax(logits):  # type: ignore[no-untyped-def]
     """Take the log softmax of each row of float32 [N, V], in place."""
     size = logits.shape[1]
-    rows, scale, powers = room(logits)
+    rows, scale, powers = make_room(logits)
     for start in range(0, len(logits), rows):
         block = logits[start : start + rows]
-        powers_of(block, scale, powers)
+        exponentiate(block, scale, powers)
         for b in range(len(block)):
             row, total = block[b], ZERO
             for j in range(size):
@@ -201,17 +201,17 @@ def log_softmax(logits):  # type: ignore[no-untyped-def]
 
 
 @njit(**COMPILED)
-def drawn(log_probs, draws):  # type: ignore[no-untyped-def]
+def draw_tokens(log_probs, draws):  # type: ignore[no-untyped-def]
     """Find the token of each row of log_probs at which the cumulative probability passes draws [N].
 
     log_probs is float32 [N, V] and need not be normalised; draws are in [0, 1).
     """
     tokens, size = np.empty(len(draws), np.int64), log_probs.shape[1]
-    rows, scale, powers = room(log_probs)
+    rows, scale, powers = make_room(log_probs)
     cumulative = np.empty(size, np.float64)
     for start in range(0, len(draws), rows):
         block = log_probs[start : start + rows].copy()
-        powers_of(block, scale, powers)
+        exponentiate(block, scale, powers)
         for b in range(len(block)):
             reached = 0.0
             for j in range(size):
