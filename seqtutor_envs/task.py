@@ -47,8 +47,10 @@ class TrainOptions:
 
     @classmethod
     def machine_kwargs(cls) -> dict[str, Any]:
-        """Return keywords that belong to the machine, such as processes. The user's come before them; --resume replaces
-        the saved ones."""
+        """Return keywords that belong to the machine, such as the number of processes.
+
+        The user's own come first. --resume takes these instead of the saved ones.
+        """
         return {}
 
     @classmethod
@@ -96,7 +98,7 @@ class FurtherResults(NamedTuple):
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Add options, and what they make known, to `python -m agents evaluate`."""
+    """Add options and the metrics that they ask for to `python -m agents evaluate`."""
 
     def evaluator(self) -> Callable[[Any, Tokens, Tokens], FurtherResults]:
         """Read what the options name, and return a function from the task and samples [n, T] to further results."""
@@ -152,20 +154,20 @@ class RunLog:
         """Add the newest round."""
 
     def commit(self, num_timesteps: int) -> None:
-        """Keep what was added, so that a kill takes back only what is added later."""
+        """Save what was added. A later kill loses only what is added after this."""
 
     def export(self) -> None:
         """Write `files` anew, each atomically (`seqtutor_envs.files.write_atomically`)."""
 
     def close(self) -> None:
-        """Forget what was added since the last commit, and give back what is open."""
+        """Drop what was added since the last commit, and close open files."""
 
     def facts(self) -> dict[str, Any]:
         """Return what run.json says of the run, of JSON's types."""
         return {}
 
     def changes(self, earlier: Mapping[str, Any]) -> list[str]:
-        """Say in a line each what differs from the sessions before, whose run.json is `earlier`."""
+        """Return one line for each thing that differs from earlier sessions, whose run.json is `earlier`."""
         return []
 
     def summary(self) -> list[str]:

@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TokenVocab:
-    """The tokens of one domain; a token's id is its place in `tokens`.
+    """Name the tokens of one domain; a token's id is its place in `tokens`.
 
     Attributes:
         tokens: text of each of the V tokens.

@@ -51,7 +51,7 @@ COLLECTIONS = {  # name -> folder in music21's corpus; public domain by age, enc
 
 @dataclass(frozen=True)
 class Corpus:
-    """M melodies.
+    """Hold M melodies, with their sources and their split.
 
     Attributes:
         tokens: uint8, all melodies end to end.

@@ -38,7 +38,7 @@ RING = 300.0  # periods of the fundamental in which the first partial falls to 1
 
 
 class MidiError(ValueError):
-    """A MIDI file that is not, or holds no, melody; the message says why."""
+    """Report a MIDI file that holds no melody; the message says why."""
 
 
 def to_midi(tokens: Any, qpm: float = 80.0) -> pretty_midi.PrettyMIDI:
@@ -190,11 +190,10 @@ def _listed(problems: dict[str, str]) -> str:
 
 
 def _plucked_string(phase: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Synthesise: the waveform at phase [samples] in radians since the pluck.
+    """Compute the waveform at phase [samples], in radians since the pluck. High partials die away faster.
 
-    Its partials die away the faster the higher they are.
-
-    It swells from zero, so without a click; pretty_midi's synthesiser adds a slow decay and a fade-out of up to 0.1 s.
+    It swells from zero, so that there is no click. pretty_midi's synthesiser adds a slow decay and a fade-out of up to
+    0.1 s.
     """
     periods = phase / (2 * np.pi)
     partials = [np.sin(k * phase) * np.exp(-k * periods / RING) / k**2 for k in range(1, PARTIALS + 1)]

@@ -21,7 +21,7 @@ OFF_GRID = 0.25  # steps: sixteenths played by hand are nearer to the grid, trip
 
 
 class Note(NamedTuple):
-    """A note as read, in quarters from the start of the music."""
+    """Hold a note as read, in quarters from the start of the music."""
 
     onset: float
     duration: float
@@ -29,7 +29,7 @@ class Note(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """A note or, with pitch None, a rest on the grid, in steps from the start of the melody."""
+    """Hold a note or, with pitch None, a rest on the grid, in steps from the start of the melody."""
 
     start: int
     length: int

@@ -107,8 +107,8 @@ def with_validation(data: Corpus) -> tuple[Corpus, str]:
 def measure_prior(prior: RecurrentPrior, data: Corpus) -> dict[str, Any]:
     """Measure a trained prior on held-out melodies for its card, in nats.
 
-    nll_per_onset is all nll over the number of onsets (what a note costs, its length included: it does not depend on
-    how fine the grid is); nll_at_onsets is the mean nll of the tokens that are onsets.
+    nll_per_onset is the whole nll divided by the number of onsets: what a note costs with its length, however fine the
+    grid is. nll_at_onsets is the mean nll of the tokens that are onsets.
     """
     network = RecurrentNetwork.from_weights(prior.weights, prior.cell)
     metrics: dict[str, Any] = {}

@@ -45,7 +45,7 @@ class MelodySampleOptions(SampleOptions):
 
 
 class MelodyTask(Task):
-    """The melody reward: r_T(s, a) = sum of weight * rule over the nine rules of rules.py and the user's own.
+    """Pay a melody: r_T(s, a) = sum of weight * rule over the nine rules of rules.py and the user's own.
 
     A rule of your own is a plain Python function `(tokens, step) -> float`: `tokens` [step + 1] are the tokens so far,
     read-only, the last of them the one just chosen. It is called once a step and sequence, so it is slow (the nine are
@@ -54,7 +54,7 @@ class MelodyTask(Task):
 
     Args:
         length: the melody's steps N, one per sixteenth; 32 is the paper's.
-        weights: name -> weight, 1 where it is silent; the peer's values are already in the rules.
+        weights: name -> weight, 1 where it is silent; the values of Magenta's `rl_tuner` are already in the rules.
         rules: name -> function, the user's own, after the nine.
 
     Raises:

@@ -28,7 +28,7 @@ from seqtutor_envs.prior.network import RecurrentNetwork, adam_arrays, load_weig
 from seqtutor_envs.vocab import TokenVocab
 
 Sequences = Sequence[NDArray[Any]]
-Watch = Callable[[RecurrentPrior], dict[str, float]]  # a domain's own figures after an epoch
+Watch = Callable[[RecurrentPrior], dict[str, float]]  # a domain's own metrics after an epoch
 
 WARMUP_SHARE = 0.1  # of all batches: a small corpus would else never leave a warm-up made for a large one
 
@@ -80,17 +80,17 @@ def fit(
 
     Args:
         train, validation: token arrays [T_i], ids 0..V-1.
-        length: how many tokens the prior's `sample` writes.
+        length: how many tokens the prior's `sample` generates.
         card: facts to be written beside the training's own; its "data_sha256", if there, names the data for `resume`.
-        watch: its figures of the present prior go beside the losses of every epoch.
+        watch: its metrics of the present prior go beside the losses of every epoch.
 
     Raises:
         ValueError: sequences that cannot be trained on, a checkpoint of another run, a loss that is no number, a
             precision that this CPU does not have.
+        FileNotFoundError: nothing to resume.
 
     Warns:
         UserWarning: the checkpoint was written under another precision.
-        FileNotFoundError: nothing to resume.
     """
     _check_sequences(train, validation, vocab)
     settings = replace(settings, precision=resolve_precision(settings.precision))
@@ -277,7 +277,7 @@ def chunks(sequences: Sequences, start: int, chunk: int) -> Iterator[tuple[Tenso
 def token_nll(network: RecurrentNetwork, sequences: Sequences, batch_size: int = 256) -> list[NDArray[np.float64]]:
     """Compute the nll in nats of every token of every sequence, each with its whole context."""
     result: list[NDArray[np.float64]] = [np.empty(0)] * len(sequences)
-    order = np.argsort([len(tokens) for tokens in sequences])
+    order = np.argsort([len(tokens) for tokens in sequences])  # similar lengths in a batch: little padding
     for batch in (order[i : i + batch_size] for i in range(0, len(order), batch_size)):
         chosen = [sequences[i] for i in batch]
         inputs, targets, _ = next(chunks(chosen, network.vocab_size, max(len(tokens) for tokens in chosen)))

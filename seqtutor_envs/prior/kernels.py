@@ -1,9 +1,9 @@
-"""What follows the matrix products of a recurrent step, and the draw of a token, each in one compiled pass over a row.
+"""Compiled loops of a recurrent step: the gates after the matrix products, log softmax, and the draw of a token.
 
-Numpy would go through memory once for each operation, and takes half of the step for it. The compiler turns these
-loops into vector code on three conditions: tanh and exp are written out (polynomials of Eigen and of Cephes, in
-float32), division follows numpy's rules (`error_model`; Python's would test each divisor), and loops start at 0, over
-slices. H cells, N sequences, V tokens.
+Each makes one pass over a row. Numpy would go through memory once for each operation, which takes half of the step.
+The compiler turns these loops into vector code on three conditions: tanh and exp are written out (polynomials of Eigen
+and of Cephes, in float32), division follows numpy's rules (`error_model`; Python's would test each divisor), and loops
+start at 0, over slices. H cells, N sequences, V tokens.
 """
 
 from __future__ import annotations

@@ -24,13 +24,14 @@ def allowed_log_probs(log_probs: NDArray[np.float32], action_mask: NDArray[np.in
     rows = np.maximum(log_probs, LOG_PROB_FLOOR)
     if action_mask is None:
         return rows
+    # after the floor: an impossible token that alone is allowed gets probability 1, not NaN
     rows[action_mask == 0] = -np.inf
     rows -= np.logaddexp.reduce(rows, axis=1, keepdims=True)
     return np.maximum(rows, LOG_PROB_FLOOR, out=rows)
 
 
 class MaskedPrior(Prior):
-    """The environment's rows of log p as a prior: for sampling and evaluating where no environment runs.
+    """Give the environment's rows of log p as a prior: for sampling and evaluating where no environment runs.
 
     Its state is the inner prior's, then the tokens so far [N, T] and their number [N].
     """

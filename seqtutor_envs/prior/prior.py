@@ -184,7 +184,7 @@ class RecurrentPrior(Prior):
 
 
 class TablePrior(Prior):
-    """An exact prior over all prefixes of a small task.
+    """Hold an exact prior over all prefixes of a small task.
 
     Prefixes are numbered breadth first: 0 is the empty one, child(node, a) = node V + 1 + a.
 
@@ -204,7 +204,7 @@ class TablePrior(Prior):
         self._rows = (exact - np.logaddexp.reduce(exact, axis=1, keepdims=True)).astype(np.float32)
 
     def initial_state(self, n: int) -> State:
-        return (np.full(n, -1),)
+        return (np.full(n, -1),)  # no node yet: the start token leads to node 0
 
     def step(self, tokens: Tokens, state: State) -> tuple[NDArray[np.float32], State]:
         tokens = np.asarray(tokens, dtype=np.int64)
@@ -248,6 +248,6 @@ def find_prior(name_or_path: str | os.PathLike[str]) -> Path:
 def weights_sha256(weights: Mapping[str, NDArray[np.float32]]) -> str:
     """Compute the hash of the numbers alone, in the order of their names."""
     digest = hashlib.sha256()
-    for name in sorted(weights):
+    for name in sorted(weights):  # little-endian float32 below: the same hash on every machine
         digest.update(name.encode() + np.ascontiguousarray(weights[name], dtype="<f4").tobytes())
     return digest.hexdigest()

@@ -25,7 +25,7 @@ SMALL_PRODUCT = 1_000_000  # multiplications that OpenBLAS does without rearrang
 
 
 class RecurrentStep:
-    """tokens [N], state -> logits [N, V], state. Weights are copied: later changes to them are not seen.
+    """Step from tokens [N] and a state to logits [N, V] and a state. Weights are copied: later changes are not seen.
 
     Raises ValueError where the weights do not fit each other.
     """
