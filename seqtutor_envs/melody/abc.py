@@ -1,4 +1,4 @@
-"""Read tunes in ABC, the notation of folk tune books, as a line of notes. Source: the ABC standard 2.1, abcnotation.com.
+"""Read tunes in ABC, the notation of folk tune books, as notes. Source: the ABC standard 2.1, abcnotation.com.
 
 We do not use music21's reader: on these books it drops notes behind some decorations, misses broken rhythm beside ties
 and forgets accidentals within the bar. This one reads what makes a melody: the first voice and the top note of a chord.
