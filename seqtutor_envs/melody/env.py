@@ -20,6 +20,8 @@ LENGTH = 32  # sixteenths, two bars of 4/4: the paper's
 class MelodyVectorEnv(SequenceTutorVectorEnv):
     """Generate N melodies at once, each as MelodyEnv specifies."""
 
+    task_type = MelodyTask
+
     def __init__(
         self,
         *,
@@ -114,8 +116,6 @@ class MelodyEnv(SequenceTutorEnv):
     """
 
     vector_class = MelodyVectorEnv
-
-    task_type = MelodyTask
 
     def __init__(
         self,
