@@ -57,7 +57,7 @@ def nothing_beside_task(given: Mapping[str, bool]) -> None:
         raise ValueError(f"A task brings its own {names}: give them to it, not beside `task`.")
 
 
-def checked_actions(actions: Any, num_envs: int, vocab: TokenVocab) -> NDArray[np.int64]:
+def check_actions(actions: Any, num_envs: int, vocab: TokenVocab) -> NDArray[np.int64]:
     """Return actions as int64 [N], a copy. Raise ValueError unless they are N integers."""
     array = np.asarray(actions)
     if array.shape != (num_envs,) or array.dtype.kind not in "iu":
@@ -66,7 +66,7 @@ def checked_actions(actions: Any, num_envs: int, vocab: TokenVocab) -> NDArray[n
     return array.astype(np.int64)
 
 
-def refused(token: int, sequence: int, vocab: TokenVocab, allowed: NDArray[np.int8]) -> ValueError:
+def refused_action(token: int, sequence: int, vocab: TokenVocab, allowed: NDArray[np.int8]) -> ValueError:
     """Make the error for a token that is out of range, or that allowed [V] forbids to a sequence."""
     if not 0 <= token < len(vocab):
         return ValueError(
@@ -76,7 +76,7 @@ def refused(token: int, sequence: int, vocab: TokenVocab, allowed: NDArray[np.in
     return ValueError(f"{what} is forbidden by the task here; allowed: {np.flatnonzero(allowed).tolist()}.")
 
 
-def allows_some(task: Task, mask: NDArray[np.int8], tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> None:
+def check_action_mask(task: Task, mask: NDArray[np.int8], tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> None:
     """Raise ValueError where a mask [n, V] leaves no token."""
     stuck = np.flatnonzero(~mask.any(axis=1))
     if len(stuck):
@@ -119,12 +119,10 @@ def reset_mask(options: dict[str, Any] | None, num_envs: int) -> NDArray[np.bool
     if options is None or "reset_mask" not in options:
         return np.ones(num_envs, np.bool_)
     mask = options["reset_mask"]
-    if not isinstance(mask, np.ndarray):
-        raise TypeError(f"options['reset_mask'] must be a numpy array, not {type(mask).__name__}.")
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+        raise TypeError(f"options['reset_mask'] must be a numpy array of dtype bool, not {mask!r}.")
     if mask.shape != (num_envs,):
         raise ValueError(f"options['reset_mask'] must have shape ({num_envs},), not {mask.shape}.")
-    if mask.dtype != np.bool_:
-        raise TypeError(f"options['reset_mask'] must have dtype bool, not {mask.dtype}.")
     if not mask.any():
         raise ValueError("options['reset_mask'] must name at least one sequence.")
     return mask

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
-from typing import Any, TextIO
+from typing import Any
 
 from gymnasium.error import Error as GymnasiumError
 
@@ -54,7 +54,7 @@ def keep_freed_memory() -> None:
 
 
 def scoring_processes() -> int:
-    """Return the number of usable cores as that of scoring processes; 0, none beside this one, for a single core."""
+    """Return how many scoring processes to start: one for each usable core, or 0 on a single core."""
     return usable_cores() if usable_cores() > 1 else 0
 
 
@@ -92,14 +92,7 @@ def warnings_in_one_line() -> Iterator[None]:
     """Show warnings to a command's user without the place in our source that gives them, above the progress bar."""
     from tqdm import tqdm
 
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
+    def show(message: Warning | str, *place: Any, **more: Any) -> None:
         tqdm.write(f"warning: {message}", file=sys.stderr)
 
     with warnings.catch_warnings():
@@ -111,7 +104,7 @@ def run(commands: Mapping[str, Callable[..., Any]], program: str, args: list[str
     """Run the subcommand that the command line names, with errors reported as by `report_errors`."""
     import tyro
 
-    if args is None:  # else the process is somebody else's
+    if args is None:  # with arguments we are called from a process of the user's, whose memory is not ours to set
         keep_freed_memory()
     with report_errors(program):
         tyro.extras.subcommand_cli_from_dict(dict(commands), prog=program, args=args)

@@ -11,7 +11,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from seqtutor_envs.infos import end_infos, info_of, observation_of
+from seqtutor_envs.infos import observation_of
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.task import Task
 from seqtutor_envs.vector_env import METADATA, SequenceTutorVectorEnv
@@ -96,25 +96,10 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
         self.observation_space = self._batch.single_observation_space
         self.render_mode = self._batch.render_mode
 
-    @property
-    def task(self) -> Task:
-        """Return what is asked of a sequence."""
-        return self._batch.task
-
-    @property
-    def prior(self) -> Prior:
-        """Return the prior whose log p is part of the reward."""
-        return self._batch.prior
-
-    @property
-    def c(self) -> float:
-        """Return the temperature."""
-        return self._batch.c
-
-    @property
-    def obs_mode(self) -> str:
-        """Return what an observation holds: "token", "prefix" or "dict"."""
-        return self._batch.obs_mode
+    task = property(lambda self: self._batch.task, doc="What is asked of a sequence.")
+    prior = property(lambda self: self._batch.prior, doc="The prior whose log p is part of the reward.")
+    c = property(lambda self: self._batch.c, doc="The temperature.")
+    obs_mode = property(lambda self: self._batch.obs_mode, doc="What an observation holds.")
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an empty sequence. The seed sets `np_random`, which the dynamics do not use; options are ignored."""
@@ -141,8 +126,8 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
         info: dict[str, Any] = {"prior_log_prob": prior_log_prob, "task_reward": task_reward, "terms": terms}
         ended, truncated = bool(outcome.ended[0]), bool(outcome.truncated[0])
         if ended or truncated:
-            over = np.ones(1, np.bool_)
-            info |= info_of(end_infos(batch._sequences(over), over, batch.task.spent), 0)
+            info["sequence"] = batch._sequences(np.ones(1, np.bool_))[0]
+            info |= {"oracle_budget_spent": True} if batch.task.spent else {}
         else:
             info |= self._row_info()
         return self._observe(), float(outcome.rewards[0]), ended, truncated, info

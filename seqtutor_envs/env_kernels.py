@@ -1,7 +1,7 @@
-"""What one token changes in N sequences, compiled: numpy would need two dozen calls, each a microsecond and more.
+"""Append one token to N sequences, compiled: numpy would need two dozen calls, each a microsecond and more.
 
-L = horizon, V tokens, K reward terms. Arrays belong to the environment (env.py) and are written in place; sequences of
-`over` [N] take no token.
+L = horizon, V tokens, K reward terms. Arrays belong to the environment (vector_env.py) and are written in place;
+sequences of `over` [N] take no token.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def advance(terms, weights, c, rows, over, chosen, steps, last, returns, length,
         rewards[i] = reward(table[0, i], r_t, c)
         if not np.isfinite(table[1, i]):
             count = -1
-    if count < 0:
+    if count < 0:  # not finite: the caller raises, and the sequences stay as they were
         return table, rewards, ended, count
     for i in range(n):
         if not over[i]:

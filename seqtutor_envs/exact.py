@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorEnv
-from seqtutor_envs.prior.masking import allowed_log_probs
 from seqtutor_envs.prior import Prior, TablePrior
+from seqtutor_envs.prior.masking import allowed_log_probs
 from seqtutor_envs.rewards import reward, scaled
 from seqtutor_envs.task import Task, named_weights
 from seqtutor_envs.vector_env import SequenceTutorVectorEnv
-from seqtutor_envs.vocab import TokenVocab
+from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
 
 MAX_SEQUENCES = 1_000_000  # enumerated: a minute and a few hundred MiB for the longest
 SUM_TOLERANCE = 1e-3  # of a policy's total probability; float32 log-probabilities err by 1e-6 or so a step
@@ -40,7 +40,7 @@ class ExactTask(Task):
     """
 
     def __init__(
-        self, vocab: TokenVocab, rewards: NDArray[np.float64], length: int, weights: dict[str, float] | None = None
+        self, vocab: TokenVocab, rewards: Floats, length: int, weights: dict[str, float] | None = None
     ) -> None:
         nodes = sum(len(vocab) ** t for t in range(length + 1))
         if np.shape(rewards) != (nodes,):
@@ -50,21 +50,21 @@ class ExactTask(Task):
         self.rewards = np.array(rewards, dtype=np.float64)
         self.weights = named_weights(["prefix"], weights)
 
-    def step_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    def step_terms(self, tokens: Tokens, steps: Tokens) -> Floats:
         nodes = np.zeros(len(tokens), np.int64)
         for t in range(int(steps.max(initial=-1)) + 1):
             nodes = np.where(t <= steps, nodes * len(self.vocab) + 1 + tokens[:, t], nodes)
         return self.rewards[nodes][:, None]
 
-    def render_rgb(self, tokens: NDArray[np.int64], episode_return: float) -> NDArray[np.uint8]:
+    def render_rgb(self, tokens: Tokens, episode_return: float) -> NDArray[np.uint8]:
         """Draw a grid, tokens upwards and steps to the right: chosen cells dark, cells still to come white."""
-        cells = np.full((len(self.vocab), self.length), 255, np.uint8)
+        cells = np.full((len(self.vocab), self.length, 3), 255, np.uint8)
         cells[:, : len(tokens)] = 200
         cells[len(self.vocab) - 1 - np.asarray(tokens, dtype=np.int64), np.arange(len(tokens))] = 40
-        return cells.repeat(CELL, axis=0).repeat(CELL, axis=1)[:, :, None].repeat(3, axis=2)
+        return cells.repeat(CELL, axis=0).repeat(CELL, axis=1)
 
 
-def random_task(
+def make_random_task(
     vocab_size: int, length: int, seed: int, weights: dict[str, float] | None = None
 ) -> tuple[ExactTask, TablePrior]:
     """Make a task and its prior: logits of the prior and rewards of all prefixes standard normal, from the seed.
@@ -84,14 +84,14 @@ def random_task(
 
 
 class _Level(NamedTuple):
-    """All prefixes of one length that go on, n of them, and their m children."""
+    """Hold all prefixes of one length that go on, n of them, and their m children."""
 
-    log_probs: NDArray[np.float64]  # [n, V], -inf where the task forbids the token
-    rewards: NDArray[np.float64]  # [n, V], r_T
-    parents: NDArray[np.int64]  # [m]
-    chosen: NDArray[np.int64]  # [m], the child's last token
+    log_probs: Floats  # [n, V], -inf where the task forbids the token
+    rewards: Floats  # [n, V], r_T
+    parents: Tokens  # [m]
+    chosen: Tokens  # [m], the child's last token
     ended: NDArray[np.bool_]  # [m]; the others are the next level, in this order
-    finished: NDArray[np.int64]  # [number ended, L]
+    finished: Tokens  # [number ended, L]
 
 
 def solve(task: Task, prior: Prior, c: float, gamma: float = 1.0) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def solve(task: Task, prior: Prior, c: float, gamma: float = 1.0) -> dict[str, A
     c = checks.temperature(c)
     if not 0 <= gamma <= 1:
         raise ValueError(f"gamma must be in 0..1, not {gamma!r}.")
-    levels = _enumerated(task, prior)
+    levels = _enumerate_levels(task, prior)
     policies = []  # log pi [n, V] of each level, the last one first
     values = np.zeros(0)  # [n], soft values of the level below
     for level in reversed(levels):
@@ -124,9 +124,9 @@ def solve(task: Task, prior: Prior, c: float, gamma: float = 1.0) -> dict[str, A
     return {
         "sequences": np.concatenate([level.finished for level in levels]),
         "lengths": np.concatenate([np.full(len(level.finished), t + 1) for t, level in enumerate(levels)]),
-        "log_probs": _summed(levels, policies[::-1]),
-        "prior_log_probs": _summed(levels, [level.log_probs for level in levels]),
-        "task_returns": _summed(levels, [level.rewards for level in levels]),
+        "log_probs": _sum_along(levels, policies[::-1]),
+        "prior_log_probs": _sum_along(levels, [level.log_probs for level in levels]),
+        "task_returns": _sum_along(levels, [level.rewards for level in levels]),
         "c": c,
         "log_z": float(values[0]),
     }
@@ -134,27 +134,27 @@ def solve(task: Task, prior: Prior, c: float, gamma: float = 1.0) -> dict[str, A
 
 def objective(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) -> float:
     """Return J = E_pi[R / c] - KL(pi || p) of a policy, log pi [M] on `solution["sequences"]`; <= log_z at gamma 1."""
-    log_pi = _normalised(solution, log_probs)
+    log_pi = _check_policy(solution, log_probs)
     task_rewards = scaled(solution["task_returns"], solution["c"])
     return float(np.exp(log_pi) @ task_rewards) - _kl(log_pi, solution["prior_log_probs"])
 
 
 def kl_policy_optimum(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) -> float:
     """Return KL(pi || optimum) of a policy with log pi [M] on `solution["sequences"]`; log_z - J at gamma 1."""
-    return _kl(_normalised(solution, log_probs), solution["log_probs"])
+    return _kl(_check_policy(solution, log_probs), solution["log_probs"])
 
 
 def kl_optimum_policy(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) -> float:
     """Return KL(optimum || pi): infinite for a policy that never generates something that the optimum does."""
-    return _kl(solution["log_probs"], _normalised(solution, log_probs))
+    return _kl(solution["log_probs"], _check_policy(solution, log_probs))
 
 
-def _kl(log_p: NDArray[np.float64], log_q: NDArray[np.float64]) -> float:
+def _kl(log_p: Floats, log_q: Floats) -> float:
     some = log_p > -np.inf  # 0 log 0 = 0
     return float(np.exp(log_p[some]) @ (log_p[some] - log_q[some]))
 
 
-def _normalised(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+def _check_policy(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) -> Floats:
     """Return log pi as float64 [M]. Raise ValueError where they are not those of all sequences."""
     log_pi = np.asarray(log_probs, dtype=np.float64)
     if log_pi.shape != solution["log_probs"].shape:
@@ -166,7 +166,7 @@ def _normalised(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) 
     return log_pi
 
 
-def _enumerated(task: Task, prior: Prior) -> list[_Level]:
+def _enumerate_levels(task: Task, prior: Prior) -> list[_Level]:
     """List the prefixes by length, from the empty one."""
     tokens = np.full((1, task.length), task.vocab.start)  # [n, L]
     last, state = tokens[:, 0], prior.initial_state(1)
@@ -196,7 +196,7 @@ def _enumerated(task: Task, prior: Prior) -> list[_Level]:
     return levels
 
 
-def _summed(levels: list[_Level], tables: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+def _sum_along(levels: list[_Level], tables: list[Floats]) -> Floats:
     """Sum [n, V] tables along each sequence, [M]."""
     so_far, finished = np.zeros(1), []
     for level, table in zip(levels, tables):
@@ -225,7 +225,7 @@ class ExactVectorEnv(SequenceTutorVectorEnv):
         render_mode: str | None = None,
         infos: str = "full",
     ) -> None:
-        random, table = random_task(vocab_size, length, seed, term_weights)
+        random, table = make_random_task(vocab_size, length, seed, term_weights)
         super().__init__(
             random if task is None else task, table if prior is None else prior, num_envs=num_envs, c=c,
             obs_mode=obs_mode, autoreset_mode=autoreset_mode, render_mode=render_mode, infos=infos,
@@ -304,7 +304,7 @@ class ExactEnv(SequenceTutorEnv):
         obs_mode: str = "token",
         render_mode: str | None = None,
     ) -> None:
-        random, table = random_task(vocab_size, length, seed, term_weights)
+        random, table = make_random_task(vocab_size, length, seed, term_weights)
         super().__init__(
             random if task is None else task, table if prior is None else prior, c=c, obs_mode=obs_mode,
             render_mode=render_mode,

@@ -6,7 +6,6 @@ None in an object array; a key that no sequence has is absent. All arrays are ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,22 +39,13 @@ def observation_of(observations: Any, i: int) -> Any:
 
 
 class Outcome(NamedTuple):
-    """What one token brought to each of N sequences; zero where a sequence took none."""
+    """Hold what one token brought to each of N sequences; zero where a sequence took none."""
 
     table: NDArray[np.float64]  # [2 + K, N]: log p of the token, r_T / c, the raw terms
     rewards: NDArray[np.float64]  # [N]
     ended: Mask  # [N], terminated
     truncated: Mask  # [N]
     over: bool  # whether any sequence did either
-
-
-TermNames = tuple[list[str], list[str]]
-
-
-def term_names(names: Iterable[str]) -> TermNames:
-    """Return the keys of the K terms and of their masks."""
-    names = list(names)
-    return names, [f"_{name}" for name in names]
 
 
 def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8], mask: Mask) -> dict[str, Any]:
@@ -71,8 +61,8 @@ def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8
     return {"prior_log_probs": rows, "action_mask": allowed, **masks}
 
 
-def step_infos(outcome: Outcome, names: TermNames, mask: Mask) -> dict[str, Any]:
-    """Tell both summands of the reward and the raw terms by name.
+def step_infos(outcome: Outcome, names: tuple[list[str], list[str]], mask: Mask) -> dict[str, Any]:
+    """Tell both summands of the reward and the raw terms, whose keys and masks' keys are `names`.
 
     Without a sequence left out these are the outcome's own arrays.
     """
@@ -109,16 +99,6 @@ def final_infos(observations: Any, infos: dict[str, Any], mask: Mask) -> dict[st
     for i in np.flatnonzero(mask).tolist():
         final[i] = observation_of(observations, i)
     return {"final_obs": final, "_final_obs": mask.copy(), "final_info": infos, "_final_info": mask.copy()}
-
-
-def info_of(infos: dict[str, Any], i: int) -> dict[str, Any]:
-    """Take the info of sequence i out of those of a batch, with numpy's numbers; `infos_of` takes many."""
-    own = {}
-    for key, values in infos.items():
-        mask = infos.get(f"_{key}")
-        if mask is not None and mask[i]:
-            own[key] = info_of(values, i) if isinstance(values, dict) else values[i]
-    return own
 
 
 def infos_of(infos: dict[str, Any], rows: NDArray[np.int64]) -> list[dict[str, Any]]:

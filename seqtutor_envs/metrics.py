@@ -12,20 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs import checks
-from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.prior import Prior, padded, token_log_probs
+from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.rewards import reward
 from seqtutor_envs.task import Task
+from seqtutor_envs.vocab import Floats, Tokens
 
 ROWS = 2**16  # tokens evaluated at a time: the prior's rows for them take 10 MB with 38 tokens
 
 
 def evaluate_samples(
     task: Task,
-    tokens: NDArray[np.int64],
-    lengths: NDArray[np.int64] | None = None,
+    tokens: Tokens,
+    lengths: Tokens | None = None,
     prior: Prior | None = None,
-    log_probs: NDArray[np.float64] | None = None,
+    log_probs: Floats | None = None,
     c: float = 1.0,
 ) -> dict[str, float]:
     """Evaluate sequences by the metrics of every domain and the task's own `metrics`.
@@ -81,9 +82,7 @@ def evaluate_samples(
     return row | task.metrics(tokens, lengths)
 
 
-def sequence_log_probs(
-    prior: Prior, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
-) -> NDArray[np.float64]:
+def sequence_log_probs(prior: Prior, tokens: Tokens, lengths: Tokens | None = None) -> Floats:
     """Return log p of whole sequences [N, T] -> [N], a bounded number of rows at a time."""
     result = np.empty(len(tokens))
     for part in parts(*tokens.shape):
@@ -103,14 +102,14 @@ def parts(n: int, horizon: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, n, size))
 
 
-def padding(tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None) -> NDArray[np.bool_]:
+def padding(tokens: Tokens, lengths: Tokens | None) -> NDArray[np.bool_]:
     """Mark what lies after each sequence's length, [N, T]."""
     if lengths is None:
         return np.zeros(tokens.shape, bool)
     return np.arange(tokens.shape[1]) >= np.asarray(lengths)[:, None]
 
 
-def mean_and_error(name: str, values: NDArray[np.float64]) -> dict[str, float]:
+def mean_and_error(name: str, values: Floats) -> dict[str, float]:
     """Compute the mean of independent values [N], and its standard error; NaN where N is too small."""
     mean = values.mean() if len(values) else np.nan
     error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan

@@ -1,4 +1,4 @@
-"""From an environment's id to its class."""
+"""Find the native vector environment of an id."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The reward of every environment: log p(a | s) + r_T(s, a) / c, in nats.
 
-Each function takes numbers or arrays of one shape. Compiled code (stepping.py) calls these very functions. After a
+Each function takes numbers or arrays of one shape. Compiled code (env_kernels.py) calls these very functions. After a
 change here delete `__pycache__`: numba's cache does not see that a function of another file has changed.
 """
 

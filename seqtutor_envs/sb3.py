@@ -58,8 +58,6 @@ def make_vec_env(
         if name in kwargs:
             raise TypeError(f"make_vec_env takes no {name}: {instead}.")
     n_envs = checks.positive_integer("n_envs", n_envs)
-    if seed is not None:
-        seed = _checked_seed(seed)
     others = "stable_baselines3.common.env_util.make_vec_env takes"
     if not isinstance(id, str):
         raise TypeError(f"make_vec_env takes the id of an environment, not {id!r}; {others} classes and functions.")
@@ -130,29 +128,21 @@ class SB3VecEnv(VecEnv):
         else:
             each = [{} for _ in range(self.num_envs)]  # one each, as users may write into them
         if final is not None:  # reset_infos stay: what follows a start token never changes
-            ended = np.flatnonzero(dones)
-            for i, info in zip(ended.tolist(), self._ended(ended, final, final_obs, truncated)):
+            ended, seconds = np.flatnonzero(dones), round(time.time() - self._made_at, 6)
+            for i, info in zip(ended.tolist(), infos_of(final, ended)):
+                info["episode"] = {"r": round(float(self._returns[i]), 6), "l": int(self._lengths[i]), "t": seconds}
+                info["terminal_observation"] = final_obs[i]
+                info["TimeLimit.truncated"] = bool(truncated[i])
                 each[i] = info
             self._returns[ended] = 0.0
             self._lengths[ended] = 0
         return observations, rewards.astype(np.float32), dones, each
 
-    def _ended(
-        self, ended: NDArray[np.int64], final: dict[str, Any], final_obs: NDArray[np.object_], truncated: NDArray[Any]
-    ) -> list[dict[str, Any]]:
-        """Return the infos of the sequences `ended` [n], whose episodes are over."""
-        seconds = round(time.time() - self._made_at, 6)
-        own = infos_of(final, ended)
-        columns = self._returns[ended].tolist(), self._lengths[ended].tolist(), truncated[ended].tolist()
-        for info, observation, total, length, cut in zip(own, final_obs[ended], *columns):
-            info["episode"] = {"r": round(total, 6), "l": length, "t": seconds}
-            info["terminal_observation"] = observation
-            info["TimeLimit.truncated"] = cut
-        return own
-
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Set and return the seeds of the next reset: `seed`, `seed` + 1, ...; None draws one as SB3 does."""
-        return super().seed(seed if seed is None else _checked_seed(seed))
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
+            raise ValueError(f"seed must be an integer of at least 0, or None, not {seed!r}.")
+        return super().seed(None if seed is None else int(seed))
 
     def close(self) -> None:
         self.native.close()
@@ -203,10 +193,3 @@ class SB3VecEnv(VecEnv):
     def _asked(self, indices: VecEnvIndices) -> list[int]:
         """Return the numbers 0..N-1 that `indices` means. Raise IndexError where there is no such one."""
         return [range(self.num_envs)[i] for i in self._get_indices(indices)]
-
-
-def _checked_seed(seed: Any) -> int:
-    """Raise ValueError unless it is an integer of at least 0."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed must be an integer of at least 0, or None, not {seed!r}.")
-    return int(seed)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.vocab import TokenVocab
+from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
 
 
 def named_weights(names: Iterable[str], weights: Mapping[str, float] | None) -> dict[str, float]:
@@ -47,8 +47,10 @@ class TrainOptions:
 
     @classmethod
     def machine_kwargs(cls) -> dict[str, Any]:
-        """Return keywords that belong to the machine, such as processes. The user's come before them; --resume replaces
-        the saved ones."""
+        """Return keywords that belong to the machine, such as the number of processes.
+
+        The user's own come first. --resume takes these instead of the saved ones.
+        """
         return {}
 
     @classmethod
@@ -76,12 +78,12 @@ class SampleOptions:
     formats: ClassVar[tuple[str, ...]] = ("text",)
     format: str = "text"
 
-    def export(self, agent: Any, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[str, int]:
+    def export(self, agent: Any, tokens: Tokens, lengths: Tokens) -> tuple[str, int]:
         """Return sequences [n, T] of an agent as `format`, and how many of them it cannot hold."""
         rows = enumerate(zip(tokens, lengths.tolist()), start=1)
         return "".join(f"{number:3}  {agent.task.render_ansi(row[:length])}\n" for number, (row, length) in rows), 0
 
-    def write_files(self, folder: Path, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> str | None:
+    def write_files(self, folder: Path, tokens: Tokens, lengths: Tokens) -> str | None:
         """Write further files below the agent's folder. Return a line that says which, or None (the default)."""
         return None
 
@@ -96,9 +98,9 @@ class FurtherResults(NamedTuple):
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Add options, and what they make known, to `python -m agents evaluate`."""
+    """Add options and the metrics that they ask for to `python -m agents evaluate`."""
 
-    def evaluator(self) -> Callable[[Any, NDArray[np.int64], NDArray[np.int64]], FurtherResults]:
+    def evaluator(self) -> Callable[[Any, Tokens, Tokens], FurtherResults]:
         """Read what the options name, and return a function from the task and samples [n, T] to further results."""
         return lambda task, tokens, lengths: FurtherResults()
 
@@ -114,10 +116,10 @@ class RunOptions(NamedTuple):
 class Round(NamedTuple):
     """Hold one round of a run: N sequences, and what the environment said of them."""
 
-    tokens: NDArray[np.int64]  # [N, T]
-    lengths: NDArray[np.int64]  # [N]
+    tokens: Tokens  # [N, T]
+    lengths: Tokens  # [N]
     prior_log_probs: NDArray[np.float32]  # [N, T, V]
-    terms: Mapping[str, NDArray[np.float64]] | None  # raw terms summed over steps, [N]; None if they are not known
+    terms: Mapping[str, Floats] | None  # raw terms summed over steps, [N]; None if they are not known
     num_timesteps: int  # of the run, at the end of the round
 
 
@@ -152,20 +154,20 @@ class RunLog:
         """Add the newest round."""
 
     def commit(self, num_timesteps: int) -> None:
-        """Keep what was added, so that a kill takes back only what is added later."""
+        """Save what was added. A later kill loses only what is added after this."""
 
     def export(self) -> None:
         """Write `files` anew, each atomically (`seqtutor_envs.files.write_atomically`)."""
 
     def close(self) -> None:
-        """Forget what was added since the last commit, and give back what is open."""
+        """Drop what was added since the last commit, and close open files."""
 
     def facts(self) -> dict[str, Any]:
         """Return what run.json says of the run, of JSON's types."""
         return {}
 
     def changes(self, earlier: Mapping[str, Any]) -> list[str]:
-        """Say in a line each what differs from the sessions before, whose run.json is `earlier`."""
+        """Return one line for each thing that differs from earlier sessions, whose run.json is `earlier`."""
         return []
 
     def summary(self) -> list[str]:
@@ -237,7 +239,7 @@ class Task(ABC):
         return RunLog
 
     @abstractmethod
-    def step_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    def step_terms(self, tokens: Tokens, steps: Tokens) -> Floats:
         """Compute raw terms of the step just taken: a pure function of `tokens[n, : steps[n] + 1]`.
 
         Args:
@@ -248,39 +250,40 @@ class Task(ABC):
             [N, K], unweighted.
         """
 
-    def terms(
-        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
-    ) -> dict[str, NDArray[np.float64]]:
+    def terms(self, tokens: Tokens, lengths: Tokens | None = None) -> dict[str, Floats]:
         """Compute raw terms of every step: name -> [N, T], zero after a sequence's length."""
-        tokens = self.checked(tokens)
+        table = self.all_terms(self.checked(tokens))
+        if lengths is not None:
+            table[np.arange(table.shape[1]) >= np.asarray(lengths)[:, None]] = 0.0
+        return {name: table[:, :, k] for k, name in enumerate(self.weights)}
+
+    def all_terms(self, tokens: Tokens) -> Floats:
+        """Compute raw terms of every step of tokens [N, T] that were checked, [N, T, K], whatever the lengths.
+
+        Override it where all steps at once cost less than `step_terms` of each.
+        """
         n, horizon = tokens.shape
         table = np.zeros((n, horizon, len(self.weights)))
         for step in range(horizon):
             table[:, step] = self.step_terms(tokens, np.full(n, step))
-        if lengths is not None:
-            table[np.arange(horizon) >= np.asarray(lengths)[:, None]] = 0.0
-        return {name: table[:, :, k] for k, name in enumerate(self.weights)}
+        return table
 
-    def reward(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    def reward(self, tokens: Tokens, lengths: Tokens | None = None) -> Floats:
         """Compute r_T(s, a) of every step, [N, T]: the weighted sum of the terms, before division by c."""
         terms = self.terms(tokens, lengths)
         return sum((self.weights[name] * term for name, term in terms.items()), np.zeros(np.shape(tokens)))
 
-    def announce(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
+    def announce(self, tokens: Tokens, lengths: Tokens) -> None:
         """Prepare to score finished sequences [N, T], which `terms` will be asked about before long.
 
         A task whose scores take time in other processes may begin. The default does nothing.
         """
 
-    def metrics(
-        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
-    ) -> dict[str, float]:
-        """Compute a domain's own metrics of finished sequences, beside `judge.evaluate_samples`; default: none."""
+    def metrics(self, tokens: Tokens, lengths: Tokens | None = None) -> dict[str, float]:
+        """Compute a domain's own metrics of finished sequences, beside `metrics.evaluate_samples`; default: none."""
         return {}
 
-    def identities(
-        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
-    ) -> list[tuple[str, str]]:
+    def identities(self, tokens: Tokens, lengths: Tokens | None = None) -> list[tuple[str, str]]:
         """Return for each sequence a name that only sequences of the same meaning share, and one for its kind.
 
         Here the tokens themselves, and no kind. "" is the name of what should never count as seen.
@@ -295,7 +298,7 @@ class Task(ABC):
         The default does nothing.
         """
 
-    def checked(self, tokens: Any) -> NDArray[np.int64]:
+    def checked(self, tokens: Any) -> Tokens:
         """Check tokens and return them as int64 [N, T].
 
         Raise ValueError where they cannot be sequences of this task.
@@ -310,27 +313,27 @@ class Task(ABC):
             raise ValueError(f"Tokens must be in 0..{len(self.vocab) - 1}, not {array.min()}..{array.max()}.")
         return array
 
-    def action_mask(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int8] | None:
+    def action_mask(self, tokens: Tokens, steps: Tokens) -> NDArray[np.int8] | None:
         """Return 1 for each token allowed next, int8 [N, V]; None (the default): all.
 
         `steps` [N] tokens are chosen so far.
         """
         return None
 
-    def sequence(self, tokens: NDArray[np.int64]) -> Any:
+    def sequence(self, tokens: Tokens) -> Any:
         """Spell one finished sequence [T] in the domain's own words, never an ndarray: the list of token texts."""
         return self.vocab.decode(tokens)
 
-    def sequences(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[Any]:
+    def sequences(self, tokens: Tokens, lengths: Tokens) -> list[Any]:
         """Return `sequence` of each of tokens [N, T] up to lengths [N]."""
         if type(self).sequence is Task.sequence:
             return self.vocab.decode_rows(tokens, lengths)
         return [self.sequence(row[:length]) for row, length in zip(tokens, lengths.tolist())]
 
-    def render_ansi(self, tokens: NDArray[np.int64]) -> str:
+    def render_ansi(self, tokens: Tokens) -> str:
         """Write the tokens so far [t] as text."""
         return " ".join(self.vocab.decode(tokens))
 
-    def render_rgb(self, tokens: NDArray[np.int64], episode_return: float) -> NDArray[np.uint8]:
+    def render_rgb(self, tokens: Tokens, episode_return: float) -> NDArray[np.uint8]:
         """Draw the tokens so far [t] as a picture [height, width, 3], with the sum of environment rewards so far."""
         raise ValueError(f"{type(self).__name__} draws no pictures; use render_mode='ansi'.")

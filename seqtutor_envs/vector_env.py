@@ -18,14 +18,14 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from seqtutor_envs import checks
-from seqtutor_envs import env_kernels
+from seqtutor_envs import checks, env_kernels
 from seqtutor_envs.infos import (
-    OBS_MODES, Outcome, end_infos, final_infos, observation_space, row_infos, step_infos, term_names,
+    OBS_MODES, Mask, Outcome, end_infos, final_infos, observation_space, row_infos, step_infos,
 )
-from seqtutor_envs.prior.masking import allowed_log_probs
 from seqtutor_envs.prior import Prior, State, load_prior
+from seqtutor_envs.prior.masking import allowed_log_probs
 from seqtutor_envs.task import Task
+from seqtutor_envs.vocab import Floats, Tokens
 
 INFOS = ("full", "end")
 RENDER_MODES = ("ansi", "rgb_array")
@@ -35,7 +35,7 @@ MAX_RENDERED = 16  # sequences that a vector environment draws
 METADATA: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": RENDER_FPS}
 
 
-class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
+class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
     """Generate N sequences at once, each as SequenceTutorEnv specifies.
 
     Args:
@@ -93,7 +93,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         """Set up N sequences that are over, as before the first reset. Compute once what follows the start token."""
         n, start = self.num_envs, self.task.vocab.start
         self._everyone = np.ones(n, np.bool_)
-        self._names = term_names(self.task.weights)
+        self._names = list(self.task.weights), [f"_{name}" for name in self.task.weights]  # keys of terms and masks
         self._weights = np.array(list(self.task.weights.values()), dtype=np.float64)
         self._tokens = np.full((n, self.task.length), start)  # [N, L], start id as filler
         self._last = np.full(n, start)  # [N], the last token
@@ -132,9 +132,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         self._restart(mask)
         return self._observe(), row_infos(self._rows, self._mask, mask)
 
-    def step(
-        self, actions: NDArray[np.int64]
-    ) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+    def step(self, actions: Tokens) -> tuple[Any, Floats, Mask, Mask, dict[str, Any]]:
         """Append one token to each sequence; a sequence that NEXT_STEP starts anew in this call ignores its action.
 
         Raises:
@@ -178,7 +176,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
                 "call reset(options={'reset_mask': ...}) for them."
             )
 
-    def action_masks(self) -> NDArray[np.bool_]:
+    def action_masks(self) -> Mask:
         """Return which tokens each sequence may take next, [N, V]; all of them after its end.
 
         sb3-contrib's MaskablePPO calls this by name.
@@ -200,14 +198,14 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
 
     # ---------------------------------------------------------------- one token
 
-    def _advance(self, actions: NDArray[np.int64]) -> Outcome:
+    def _advance(self, actions: Tokens) -> Outcome:
         """Append actions [N] to the sequences that are not over."""
         task, over = self.task, self._over
-        chosen = checks.checked_actions(actions, self.num_envs, task.vocab)
+        chosen = checks.check_actions(actions, self.num_envs, task.vocab)
         allowed = self._mask if self._forbids else self._mask[:0]
         worst = env_kernels.append(self._tokens, self._steps, over, chosen, allowed, task.vocab.start)
         if worst >= 0:
-            raise checks.refused(int(chosen[worst]), worst, task.vocab, self._allowed()[worst])
+            raise checks.refused_action(int(chosen[worst]), worst, task.vocab, self._allowed()[worst])
         num_over = int(np.count_nonzero(over))
         terms = self._terms(num_over)
         was_over = over.copy() if task.spent else None
@@ -227,24 +225,21 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             self._feed(chosen, num_over + num_ended)
         return Outcome(table, rewards, ended, truncated, num_ended > 0)
 
-    def _terms(self, num_over: int) -> NDArray[np.float64]:
+    def _terms(self, num_over: int) -> Floats:
         """Ask the task for the terms [N, K] of the newest tokens; 0 for the `num_over` sequences that are over."""
-        if not num_over:
-            return self._checked_terms(self._tokens, self._steps.copy())
-        terms = np.zeros((self.num_envs, len(self._weights)))
-        if num_over < self.num_envs:
-            live = ~self._over
-            terms[live] = self._checked_terms(self._tokens[live], self._steps[live])
-        return terms
-
-    def _checked_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
-        terms = np.ascontiguousarray(self.task.step_terms(tokens, steps), np.float64)
+        table = np.zeros((self.num_envs, len(self._weights)))
+        if num_over == self.num_envs:
+            return table
+        live = ~self._over if num_over else slice(None)
+        tokens = self._tokens[live]
+        terms = np.ascontiguousarray(self.task.step_terms(tokens, self._steps[live].copy()), np.float64)
         if terms.shape != (len(tokens), len(self._weights)):
             name = f"{type(self.task).__name__}.step_terms"
             raise checks.wrong_shape(name, terms, (len(tokens), len(self._weights)))
-        return terms
+        table[live] = terms
+        return table
 
-    def _feed(self, chosen: NDArray[np.int64], num_over: int) -> None:
+    def _feed(self, chosen: Tokens, num_over: int) -> None:
         """Feed chosen [N] to the prior: the next states and rows of log p.
 
         The `num_over` sequences that are over get the start token, which every prior accepts after any token; their
@@ -261,7 +256,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             raise checks.wrong_shape("The prior's step", log_probs, self._rows.shape)
         self._rows = allowed_log_probs(log_probs, None if mask is None else self._mask)
 
-    def _restart(self, mask: NDArray[np.bool_]) -> None:
+    def _restart(self, mask: Mask) -> None:
         """Put the sequences of `mask` [N] back behind the start token."""
         self._tokens[mask] = self._last[mask] = self.task.vocab.start
         self._steps[mask] = 0
@@ -272,11 +267,11 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
         for whole, first in zip(self._state, self._first_state):
             whole[mask] = first
 
-    def _action_mask(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int8] | None:
+    def _action_mask(self, tokens: Tokens, steps: Tokens) -> NDArray[np.int8] | None:
         """Ask the task which tokens [n, V] are allowed (None: all). Raise ValueError where it leaves none."""
         mask = self.task.action_mask(tokens, steps)
         if mask is not None:
-            checks.allows_some(self.task, mask, tokens, steps)
+            checks.check_action_mask(self.task, mask, tokens, steps)
         return mask
 
     # ---------------------------------------------------------------- what is seen
@@ -296,8 +291,8 @@ class SequenceTutorVectorEnv(VectorEnv[Any, NDArray[np.int64], NDArray[Any]]):
             allowed[self._over] = 1
         return allowed
 
-    def _sequences(self, mask: NDArray[np.bool_]) -> NDArray[np.object_]:
-        """Return spell the sequences of `mask` in their domain's words, None elsewhere."""
+    def _sequences(self, mask: Mask) -> NDArray[np.object_]:
+        """Spell the sequences of `mask` in their domain's words, None elsewhere."""
         texts = np.full(self.num_envs, None, dtype=object)
         for i, text in zip(np.flatnonzero(mask).tolist(), self.task.sequences(self._tokens[mask], self._steps[mask])):
             texts[i] = text

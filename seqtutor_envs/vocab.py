@@ -1,4 +1,4 @@
-"""Token text <-> token id, for every domain."""
+"""The vocabulary of a domain: token texts and token ids."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+Tokens = NDArray[np.int64]  # token ids; also what is counted in tokens: lengths and steps
+Floats = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class TokenVocab:
-    """The tokens of one domain; a token's id is its place in `tokens`.
+    """Name the tokens of one domain; a token's id is its place in `tokens`.
 
     Attributes:
         tokens: text of each of the V tokens.
@@ -29,7 +32,7 @@ class TokenVocab:
         """Return id V: fed to the prior before the first step, never an action."""
         return len(self.tokens)
 
-    def encode(self, texts: Iterable[str]) -> NDArray[np.int64]:
+    def encode(self, texts: Iterable[str]) -> Tokens:
         """Return the token ids of the given texts. Raise ValueError naming the first unknown one."""
         ids = {text: i for i, text in enumerate(self.tokens)}
         texts = list(texts)
@@ -43,7 +46,7 @@ class TokenVocab:
         """Return the texts of the given token ids (each in 0..V-1)."""
         return [self.tokens[i] for i in (ids.tolist() if isinstance(ids, np.ndarray) else ids)]
 
-    def decode_rows(self, ids: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[list[str]]:
+    def decode_rows(self, ids: Tokens, lengths: Tokens) -> list[list[str]]:
         """Apply `decode` to each of ids [N, T] up to lengths [N]; what lies beyond may be the start id."""
         rows = np.array([*self.tokens, ""], dtype=object)[ids].tolist()
         return [row if length == len(row) else row[:length] for row, length in zip(rows, lengths.tolist())]

@@ -12,6 +12,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import ArrayLike, NDArray
 
+from seqtutor_envs.infos import Mask
+from seqtutor_envs.vocab import Floats
+
 LOG_PI_SLACK = 1e-4  # above 0, as rounding in float32 leaves it where an agent is sure of a token
 
 
@@ -44,7 +47,7 @@ class KLPenalty(VectorWrapper):  # without type parameters, as gymnasium 1.2's t
         self.weight = penalty_weight(weight)
         self._next_step = env.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
         self._beginning = np.zeros(self.num_envs, np.bool_)  # the next call begins these anew and writes no token
-        self._log_pi: NDArray[np.float64] | None = None
+        self._log_pi: Floats | None = None
 
     def report(self, log_pi: ArrayLike) -> None:
         """Tell log pi [N] of the actions that the next step will take.
@@ -73,9 +76,7 @@ class KLPenalty(VectorWrapper):  # without type parameters, as gymnasium 1.2's t
         self._log_pi = None
         return result
 
-    def step(
-        self, actions: Any
-    ) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[Any, Floats, Mask, Mask, dict[str, Any]]:
         """Step the environment; the rewards [N] are penalised.
 
         Raises RuntimeError where log pi was not reported since the last step.
@@ -86,18 +87,13 @@ class KLPenalty(VectorWrapper):  # without type parameters, as gymnasium 1.2's t
         log_pi, self._log_pi = self._log_pi, None
         for told in (infos, infos.get("final_info", {})):
             if "prior_log_prob" in told:
-                told |= _beside(log_pi, told["prior_log_prob"], told["_prior_log_prob"])
+                mask = told["_prior_log_prob"]
+                own = np.where(mask, log_pi, 0.0)
+                told |= {"log_pi": own, "_log_pi": mask.copy()}
+                told |= {"kl": own - told["prior_log_prob"], "_kl": mask.copy()}
         if self._next_step:
             self._beginning = terminated | truncated
         return observations, rewards - self.weight * log_pi, terminated, truncated, infos
-
-
-def _beside(
-    log_pi: NDArray[np.float64], prior_log_prob: NDArray[np.float64], mask: NDArray[np.bool_]
-) -> dict[str, NDArray[Any]]:
-    """Make infos of the sequences of `mask` [N], zero elsewhere."""
-    own = np.where(mask, log_pi, 0.0)
-    return {"log_pi": own, "_log_pi": mask.copy(), "kl": own - prior_log_prob, "_kl": mask.copy()}
 
 
 def penalty_weight(weight: float) -> float:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from seqtutor_envs.command import run
+from seqtutor_envs.command import run, warnings_in_one_line
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from seqtutor_envs.prior import Prior
 
 
 def score(file: Annotated[Path, tyro.conf.Positional], prior: str = "none") -> None:
@@ -28,25 +24,31 @@ def score(file: Annotated[Path, tyro.conf.Positional], prior: str = "none") -> N
         file: the MIDI file.
         prior: a shipped prior ("melody") or the path of one, to print log p of the melody as well; "none" for none.
     """
+    from seqtutor_envs import checks
+    from seqtutor_envs.melody import MelodyTask
     from seqtutor_envs.melody.midi import from_midi
+    from seqtutor_envs.metrics import sequence_log_probs
     from seqtutor_envs.prior import load_prior
 
-    with warnings.catch_warnings(record=True) as left_out:
-        warnings.simplefilter("always")
+    with warnings_in_one_line():  # an instrument that is no single line
         melodies = from_midi(file)
-    for warning in left_out:
-        print(f"Note: {warning.message}", file=sys.stderr)
     model = None if prior == "none" else load_prior(prior)
+    if model is not None:
+        checks.same_vocabulary(MelodyTask(), model)
     for number, tokens in enumerate(melodies, start=1):
         lines = [f"{file.name}, melody {number} of {len(melodies)}: {len(tokens)} steps", score_text(tokens)]
         if model is not None:
-            lines.append(log_p_text(tokens, model))
+            log_p = sequence_log_probs(model, tokens[None])[0]
+            mean = f"{log_p / len(tokens):.3f} nats per step on average"
+            lines.append(f"log p: {mean}, {log_p:.2f} for the melody")
         print("\n".join(lines), end="\n\n")
 
 
 def score_text(tokens: NDArray[np.int64]) -> str:
     """Format a table for one melody [T]: a line for each bar, a column for each rule, the sums."""
     import numpy as np
+
+    from tabulate import tabulate
 
     from seqtutor_envs.melody import MelodyTask
     from seqtutor_envs.melody.vocab import STEPS_PER_BAR
@@ -55,33 +57,11 @@ def score_text(tokens: NDArray[np.int64]) -> str:
     bars = range(0, len(tokens), STEPS_PER_BAR)
     paid = np.stack([np.add.reduceat(term[0], bars) for term in terms.values()], axis=1)  # [bars, 9]
     paid = np.column_stack([paid, paid.sum(axis=1)])
-    lines = [_cells(str(bar), values) for bar, values in enumerate(paid, start=1)]
-    return _aligned(["bar", *terms, "sum"], [*lines, _cells("total", paid.sum(axis=0))])
-
-
-def log_p_text(tokens: NDArray[np.int64], prior: Prior) -> str:
-    """Format one line: log p of a melody [T]. Raise ValueError on a prior over other tokens."""
-    from seqtutor_envs import checks
-    from seqtutor_envs.metrics import sequence_log_probs
-    from seqtutor_envs.melody import MelodyTask
-
-    checks.same_vocabulary(MelodyTask(), prior)
-    log_p = sequence_log_probs(prior, tokens[None])[0]
-    return f"log p: {log_p / len(tokens):.3f} nats per step on average, {log_p:.2f} for the melody"
-
-
-def _cells(name: str, values: NDArray[np.float64]) -> list[str]:
-    return [name, *(f"{value:.2f}" if abs(value) >= 0.005 else "0" for value in values)]
-
-
-def _aligned(heads: list[str], rows: list[list[str]]) -> str:
-    """Align columns to the right; a head is written one word a line, the last row under a rule."""
-    words = [head.split("_") for head in heads]
-    height = max(map(len, words))
-    columns = [[""] * (height - len(head)) + head + [row[k] for row in rows] for k, head in enumerate(words)]
-    widths = [max(map(len, column)) for column in columns]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths)).rstrip() for line in zip(*columns)]
-    return "\n".join([*lines[:-1], "-" * len(lines[-1]), lines[-1]])
+    bars_and_total = [*enumerate(paid, start=1), ("total", paid.sum(axis=0))]
+    cells = [[name, *(f"{x:.2f}" if abs(x) >= 0.005 else "0" for x in values)] for name, values in bars_and_total]
+    heads = zip(*(head.rpartition("_")[::2] for head in ("bar", *terms, "sum")))  # two lines, of a word each
+    *lines, total = tabulate([*heads, *cells], tablefmt="plain", disable_numparse=True, stralign="right").split("\n")
+    return "\n".join([*lines, "-" * len(total), total])
 
 
 def main(args: list[str] | None = None) -> None:

@@ -1,9 +1,8 @@
-"""Tunes in ABC, the notation of folk tune books, as a line of notes. Source: the ABC standard 2.1, abcnotation.com.
+"""Read tunes in ABC, the notation of folk tune books, as notes. Source: the ABC standard 2.1, abcnotation.com.
 
-Ours beside music21's reader, because on these books that one drops notes behind some decorations, misses broken
-rhythm beside ties and forgets accidentals within the bar. Read is what makes a melody: the first voice, the top note of
-a chord, no grace notes, repeats not expanded. Letters and signs that mean nothing here (decorations, slurs) are passed
-over.
+We do not use music21's reader: on these books it drops notes behind some decorations, misses broken rhythm beside ties
+and forgets accidentals within the bar. This one reads what makes a melody: the first voice and the top note of a chord.
+It skips grace notes, does not expand repeats, and ignores decorations and slurs.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ TOKEN = re.compile(
 
 
 class Written(NamedTuple):
-    """A note as written: what an accidental or a tie refers to."""
+    """Hold a note as written: what an accidental or a tie refers to."""
 
     letter: str
     octave: str  # commas and apostrophes
@@ -61,7 +60,7 @@ def tunes(text: str) -> list[str]:
 
 
 def title(tune: str) -> str:
-    """Number and title of a tune, as written."""
+    """Return the number and title of a tune, as written."""
     fields = [re.search(rf"^{field}:[ \t]*(.*)", tune, flags=re.MULTILINE) for field in "XT"]
     return " ".join(match[1].strip() for match in fields if match)
 
@@ -85,7 +84,7 @@ def read(tune: str) -> list[Note]:
 
 
 class _Reader:
-    """What is in force at a place in a tune, and the notes up to it."""
+    """Hold what is in force at a place in a tune, and the notes up to it."""
 
     def __init__(self) -> None:
         self.notes: list[Note] = []

@@ -11,8 +11,9 @@ import itertools
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from seqtutor_envs.melody import abc
-from seqtutor_envs.melody.notes import Note, Segment, is_on_grid, octaves_into_range, on_grid, rounded, tokens_of
-from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB, STEPS_PER_BAR
 from seqtutor_envs.files import write_atomically
+from seqtutor_envs.melody import abc
+from seqtutor_envs.melody.notes import (
+    Note, Segment, encode_segments, is_on_grid, octaves_into_range, round_to_step, snap_to_grid,
+)
+from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB, STEPS_PER_BAR
 
 SILENCE = STEPS_PER_BAR  # steps of silence that end one melody and begin another: a whole bar
 SHORTEST = 32  # steps: the paper's episode
@@ -36,6 +39,7 @@ MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 TONIC_TRIAD = (0, 4, 7)
 SPLITS = ("train", "validation", "test")
 MIDI_SUFFIXES = (".mid", ".midi")
+MOST_SHOWN = 20  # reasons in an error
 VALIDATION_FROM, TEST_FROM = 90, 95  # of 100: about 90 / 5 / 5
 
 COLLECTIONS = {  # name -> folder in music21's corpus; public domain by age, encoded by volunteers
@@ -47,7 +51,7 @@ COLLECTIONS = {  # name -> folder in music21's corpus; public domain by age, enc
 
 @dataclass(frozen=True)
 class Corpus:
-    """M melodies.
+    """Hold M melodies, with their sources and their split.
 
     Attributes:
         tokens: uint8, all melodies end to end.
@@ -83,13 +87,9 @@ class Corpus:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what `from_npz` reads, whole or not at all; `skipped` is not kept."""
         content = io.BytesIO()
+        names = np.array(self.source_names)
         np.savez_compressed(
-            content,
-            tokens=self.tokens,
-            offsets=self.offsets,
-            source=self.source,
-            source_names=np.array(self.source_names),
-            split=self.split,
+            content, tokens=self.tokens, offsets=self.offsets, source=self.source, source_names=names, split=self.split
         )
         write_atomically(Path(path), content.getvalue())
 
@@ -106,7 +106,13 @@ def from_npz(path: str | os.PathLike[str], exclude: Iterable[str] = ()) -> Corpu
     Raises ValueError naming the array that is missing or wrong, or a name in `exclude` that is no source.
     """
     path = Path(path)
-    arrays = _arrays(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except OSError:
+        raise
+    except Exception as error:  # zip, zlib, header and pickle errors: whatever broken bytes lead to
+        raise ValueError(f"{path} is not an .npz of plain arrays ({type(error).__name__}: {error})") from error
     tokens, offsets = (_integers(path, arrays, name) for name in ("tokens", "offsets"))
     if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != len(tokens) or (np.diff(offsets) <= 0).any():
         raise ValueError(f"{path}: 'offsets' must rise from 0 to the {len(tokens)} tokens, one step a melody.")
@@ -115,18 +121,18 @@ def from_npz(path: str | os.PathLike[str], exclude: Iterable[str] = ()) -> Corpu
     melodies = [tokens[a:b].astype(np.uint8) for a, b in zip(offsets[:-1], offsets[1:])]
     names, source = [path.stem], np.zeros(len(melodies), dtype=np.int64)
     if "source" in arrays:
-        names = [str(name) for name in _array(path, arrays, "source_names")]
+        names = [str(name) for name in _require(path, arrays, "source_names")]
         source = _labels(path, arrays, "source", len(melodies), len(names))
     split = np.array([split_of(melody) for melody in melodies])
     if "split" in arrays:
         split = _labels(path, arrays, "split", len(melodies), len(SPLITS))
-    unknown = sorted(set(exclude) - set(names))
-    if unknown:
-        raise ValueError(f"{path} has no source {unknown[0]!r}; its sources are: {', '.join(names)}.")
-    kept = [i for i in range(len(melodies)) if names[source[i]] not in set(exclude)]
+    excluded = set(exclude)
+    if excluded - set(names):
+        raise ValueError(f"{path} has no source {min(excluded - set(names))!r}; its sources are: {', '.join(names)}.")
+    kept = [i for i in range(len(melodies)) if names[source[i]] not in excluded]
     if not kept:
-        raise ValueError(f"{path}: nothing is left without {', '.join(sorted(set(exclude)))}.")
-    return _corpus([melodies[i] for i in kept], [names[source[i]] for i in kept], split=split[kept])
+        raise ValueError(f"{path}: nothing is left without {', '.join(sorted(excluded))}.")
+    return _make_corpus([(names[source[i]], melodies[i]) for i in kept], split=split[kept])
 
 
 def from_midi_folder(folder: str | os.PathLike[str], transpose: bool = True, progress: bool = True) -> Corpus:
@@ -147,18 +153,12 @@ def from_midi_folder(folder: str | os.PathLike[str], transpose: bool = True, pro
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MIDI_SUFFIXES and path.is_file())
     if not paths:
         raise ValueError(f"No .mid or .midi file in {folder} or below.")
-    found: list[NDArray[np.uint8]] = []
-    skipped: list[tuple[str, str]] = []
-    for path in tqdm(paths, unit="file", desc=f"melodies from {folder.name}", disable=not progress):
-        try:
-            found += _melodies(read_lines(path), transpose)
-        except (OSError, ValueError) as error:
-            skipped.append((str(path), str(error)))
     source = folder.resolve().name
-    return _unique([(source, melody) for melody in found], skipped, f"{len(paths)} MIDI files in {folder}")
+    items = [(source, str(path), partial(read_lines, path)) for path in paths]
+    return _collect(items, transpose, f"{len(paths)} MIDI files in {folder}", progress)
 
 
-def from_music21(collections: Sequence[str] = tuple(COLLECTIONS), progress: bool = True) -> Corpus:
+def from_music21(progress: bool = True) -> Corpus:
     """Make a corpus from the tune books in an installed music21 (the extra `[corpus]`), prepared as `prepare` says.
 
     Only the files are music21's, the reader is `abc`. A tune that cannot be read or gives no melody is left out and
@@ -166,27 +166,19 @@ def from_music21(collections: Sequence[str] = tuple(COLLECTIONS), progress: bool
 
     Raises:
         ImportError: music21 is not installed; the message says how to.
-        ValueError: an unknown collection, or none with a usable tune.
+        ValueError: none has a usable tune.
     """
-    unknown = [name for name in collections if name not in COLLECTIONS]
-    if unknown or not collections:
-        raise ValueError(f"No collection {', '.join(map(repr, unknown)) or 'given'}; known: {', '.join(COLLECTIONS)}.")
     try:
         from music21.corpus import getComposer
     except ImportError as error:
         raise ImportError("Tunes from music21 need the extra 'corpus': pip install 'seqtutor[corpus]'") from error
-    found: list[tuple[str, NDArray[np.uint8]]] = []
-    skipped: list[tuple[str, str]] = []
-    tunes = 0
-    books = [(name, Path(path)) for name in collections for path in sorted(getComposer(COLLECTIONS[name]))]
-    for name, path in tqdm(books, unit="file", desc="melodies from music21", disable=not progress):
-        for tune in abc.tunes(path.read_text("utf-8", errors="replace")):
-            tunes += 1
-            try:
-                found += [(name, melody) for melody in _melodies([abc.read(tune)], transpose=True)]
-            except ValueError as error:
-                skipped.append((f"{path.name}: {abc.title(tune)}", str(error)))
-    return _unique(found, skipped, f"{tunes} tunes in {len(books)} files of {', '.join(collections)}")
+    books = [(name, Path(path)) for name, folder in COLLECTIONS.items() for path in sorted(getComposer(folder))]
+    items = [
+        (name, f"{path.name}: {abc.title(tune)}", lambda tune=tune: [abc.read(tune)])
+        for name, path in books
+        for tune in abc.tunes(path.read_text("utf-8", errors="replace"))
+    ]
+    return _collect(items, True, f"{len(items)} tunes in {len(books)} files of {', '.join(COLLECTIONS)}", progress)
 
 
 def prepare(notes: Iterable[Note], transpose: bool = True) -> tuple[list[NDArray[np.uint8]], list[str]]:
@@ -203,9 +195,9 @@ def prepare(notes: Iterable[Note], transpose: bool = True) -> tuple[list[NDArray
     notes = [note for note in notes if note.duration > 0]
     onsets = sorted({note.onset for note in notes})
     melodies, reasons = [], []
-    for stretch in _stretches(on_grid(notes)):
+    for stretch in _stretches(snap_to_grid(notes)):
         first, last = stretch[0].start, stretch[-1].end
-        exact = [is_on_grid(onset) for onset in onsets if first <= rounded(onset) < last]
+        exact = [is_on_grid(onset) for onset in onsets if first <= round_to_step(onset) < last]
         try:
             melodies.append(_melody(stretch, sum(exact) / len(exact), transpose))
         except ValueError as error:
@@ -238,15 +230,10 @@ def split_of(tokens: NDArray[Any]) -> int:
     return int(bucket >= VALIDATION_FROM) + int(bucket >= TEST_FROM)
 
 
-def _stretches(line: list[Segment]) -> Iterator[list[Segment]]:
+def _stretches(line: list[Segment]) -> list[list[Segment]]:
     """Cut the line into pieces between silences."""
-    begin = 0
-    for i, (part, following) in enumerate(itertools.pairwise(line), start=1):
-        if following.start - part.end >= SILENCE:
-            yield line[begin:i]
-            begin = i
-    if line:
-        yield line[begin:]
+    cuts = [i for i in range(1, len(line)) if line[i].start - line[i - 1].end >= SILENCE]
+    return [line[begin:end] for begin, end in itertools.pairwise([0, *cuts, len(line)]) if begin < end]
 
 
 def _melody(stretch: list[Segment], grid_share: float, transpose: bool) -> NDArray[np.uint8]:
@@ -267,7 +254,7 @@ def _melody(stretch: list[Segment], grid_share: float, transpose: bool) -> NDArr
     shift = -tonic if transpose else 0
     shift += octaves_into_range([pitch + shift for pitch in pitches], centred=transpose)
     moved = [part._replace(pitch=pitch + shift) for part, pitch in zip(parts, pitches)]
-    return tokens_of(moved, length).astype(np.uint8)
+    return encode_segments(moved, length).astype(np.uint8)
 
 
 def _melodies(lines: Iterable[Iterable[Note]], transpose: bool) -> list[NDArray[np.uint8]]:
@@ -281,23 +268,33 @@ def _melodies(lines: Iterable[Iterable[Note]], transpose: bool) -> list[NDArray[
     return melodies
 
 
-def _unique(found: Sequence[tuple[str, NDArray[np.uint8]]], skipped: Sequence[tuple[str, str]], what: str) -> Corpus:
-    """Make a corpus of (source, melody), each exact duplicate but the first left out."""
-    if not found:
-        reasons = "".join(f"\n  {name}: {reason}" for name, reason in skipped[:20])
-        more = f"\n  and {len(skipped) - 20} more" if len(skipped) > 20 else ""
-        raise ValueError(f"Nothing usable: {what}, {len(skipped)} skipped.{reasons}{more}")
-    first = {melody.tobytes(): i for i, (_, melody) in reversed(list(enumerate(found)))}
-    kept = [found[i] for i in sorted(first.values())]
-    return _corpus([melody for _, melody in kept], [name for name, _ in kept], skipped=skipped)
-
-
-def _corpus(
-    melodies: Sequence[NDArray[np.uint8]],
-    sources: Sequence[str],
-    split: NDArray[Any] | None = None,
-    skipped: Sequence[tuple[str, str]] = (),
+def _collect(
+    items: Sequence[tuple[str, str, Callable[[], list[list[Note]]]]], transpose: bool, what: str, progress: bool
 ) -> Corpus:
+    """Make a corpus of items: the source, the name, and what reads the lines. Leave out exact duplicates but the first.
+
+    Raises ValueError with the reasons where no item gives a melody.
+    """
+    found: dict[bytes, tuple[str, NDArray[np.uint8]]] = {}
+    skipped: list[tuple[str, str]] = []
+    for source, name, read in tqdm(items, desc="reading melodies", disable=not progress):
+        try:
+            for melody in _melodies(read(), transpose):
+                found.setdefault(melody.tobytes(), (source, melody))
+        except (OSError, ValueError) as error:
+            skipped.append((name, str(error)))
+    if not found:
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in skipped[:MOST_SHOWN])
+        more = f"\n  and {len(skipped) - MOST_SHOWN} more" if len(skipped) > MOST_SHOWN else ""
+        raise ValueError(f"Nothing usable: {what}, {len(skipped)} skipped.{reasons}{more}")
+    return _make_corpus(list(found.values()), skipped=skipped)
+
+
+def _make_corpus(
+    found: Sequence[tuple[str, NDArray[np.uint8]]], split: Any = None, skipped: Sequence[tuple[str, str]] = ()
+) -> Corpus:
+    """Make a corpus of (source, melody). Without a split, the opening of each melody decides."""
+    sources, melodies = zip(*found)
     names = tuple(dict.fromkeys(sources))
     return Corpus(
         tokens=np.concatenate(melodies),
@@ -309,24 +306,14 @@ def _corpus(
     )
 
 
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except OSError:
-        raise
-    except Exception as error:  # zip, zlib, header and pickle errors: whatever broken bytes lead to
-        raise ValueError(f"{path} is not an .npz of plain arrays ({type(error).__name__}: {error})") from error
-
-
-def _array(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
+def _require(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
     if name not in arrays:
         raise ValueError(f"{path} has no array {name!r}; it has: {', '.join(arrays) or 'none'}.")
     return arrays[name]
 
 
 def _integers(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> NDArray[np.int64]:
-    array = _array(path, arrays, name)
+    array = _require(path, arrays, name)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         found = f"{array.dtype} of shape {list(array.shape)}"
         raise ValueError(f"{path}: {name!r} must be one row of whole numbers, not {found}.")

@@ -30,7 +30,7 @@ def table(
     (`distinct_melodies` / N). `leaps_resolved` is resolved / (resolved + doubled) (8). `autocorrelation_1`, `_2`, `_3`
     are means of rule 4's coefficient over the whole melody, without the melodies where it is undefined because all
     tokens are equal. `distinct_melodies` and `distinct_4grams` (four tokens in a row) are counts.
-    `task_return`, `term_<name>`, `log_p`, `log_p_per_step`, `kl` and `j`: as `judge.evaluate_samples` says.
+    `task_return`, `term_<name>`, `log_p`, `log_p_per_step`, `kl` and `j`: see `seqtutor_envs.metrics.evaluate_samples`.
 
     Args:
         tokens: [N, T], N and T at least 1.
@@ -51,4 +51,4 @@ def table(
         raise ValueError(f"The melodies have {tokens.shape[1]} steps, the task's length is {task.length}.")
     row = evaluate_samples(task, tokens, None, prior, log_probs, c)
     row["distinct_melodies"] = row.pop("distinct_sequences")
-    return row if isinstance(task, MelodyTask) else paper_table.rows(task.checked(tokens)) | row
+    return row if isinstance(task, MelodyTask) else paper_table.compute_rows(task.checked(tokens)) | row

@@ -16,18 +16,11 @@ import pretty_midi
 from numpy.typing import NDArray
 from scipy.io import wavfile
 
+from seqtutor_envs.files import write_atomically
 from seqtutor_envs.melody.notes import (
-    Note,
-    canonical,
-    checked,
-    octaves_into_range,
-    on_grid,
-    rounded,
-    segments,
-    tokens_of,
+    Note, canonical, checked, encode_segments, octaves_into_range, round_to_step, segments, snap_to_grid,
 )
 from seqtutor_envs.melody.vocab import STEPS_PER_BAR, STEPS_PER_QUARTER
-from seqtutor_envs.files import write_atomically
 
 __all__ = ["MidiError", "canonical", "from_midi", "read_lines", "to_midi", "to_wav", "write_midi"]
 
@@ -45,7 +38,7 @@ RING = 300.0  # periods of the fundamental in which the first partial falls to 1
 
 
 class MidiError(ValueError):
-    """A MIDI file that is not, or holds no, melody; the message says why."""
+    """Report a MIDI file that holds no melody; the message says why."""
 
 
 def to_midi(tokens: Any, qpm: float = 80.0) -> pretty_midi.PrettyMIDI:
@@ -76,9 +69,9 @@ def from_midi(source: str | os.PathLike[str] | pretty_midi.PrettyMIDI) -> list[N
     """Read the melodies in a MIDI file: one token array for each instrument that plays a single line.
 
     Drums are ignored. Onsets and ends are rounded to sixteenths of the file's own grid; step 0 is the file's start.
-    Of a chord the top note counts (`notes.on_grid`). A melody that leaves 48..83 is moved by the fewest whole octaves
-    that bring it back. An instrument that is no single line (notes overlap by more than a sixteenth, or more than a
-    quarter of its onsets are chords) or does not fit is left out with a warning that says why.
+    Of a chord the top note counts (`notes.snap_to_grid`). A melody that leaves 48..83 is moved by the fewest whole
+    octaves that bring it back. An instrument that is no single line (notes overlap by more than a sixteenth, or more
+    than a quarter of its onsets are chords) or does not fit is left out with a warning that says why.
 
     Raises:
         MidiError: no MIDI file, no notes, or no instrument plays a usable line; the message names each with its reason.
@@ -89,16 +82,16 @@ def from_midi(source: str | os.PathLike[str] | pretty_midi.PrettyMIDI) -> list[N
     end = max((_quarters(midi, text.time) for text in midi.text_events if text.text == END_OF_MELODY), default=0.0)
     melodies = []
     for name, line in lines.items():
-        parts = on_grid(line)
+        parts = snap_to_grid(line)
         try:
             shift = octaves_into_range([note.pitch for note in line])
         except ValueError as error:
             problems[name] = str(error)
             continue
         moved = [part._replace(pitch=part.pitch + shift) for part in parts if part.pitch is not None]
-        melodies.append(tokens_of(moved, max(parts[-1].end, rounded(end))))
-    if not lines and not problems and rounded(end) > 0:
-        return [tokens_of([], rounded(end))]  # a melody of one long rest, as `to_midi` writes it
+        melodies.append(encode_segments(moved, max(parts[-1].end, round_to_step(end))))
+    if not lines and not problems and round_to_step(end) > 0:
+        return [encode_segments([], round_to_step(end))]  # a melody of one long rest, as `to_midi` writes it
     where = "this MIDI" if isinstance(source, pretty_midi.PrettyMIDI) else str(source)
     if not melodies:
         raise MidiError(f"No melody in {where}: {_listed(problems)}.")
@@ -155,7 +148,8 @@ def _lines(midi: pretty_midi.PrettyMIDI) -> tuple[dict[str, list[Note]], dict[st
     lines: dict[str, list[Note]] = {}
     problems: dict[str, str] = {}
     for number, instrument in enumerate(midi.instruments, start=1):
-        line = sorted(note for note in (_note(midi, note) for note in instrument.notes) if note.duration > 0)
+        times = [(_quarters(midi, note.start), _quarters(midi, note.end), note.pitch) for note in instrument.notes]
+        line = sorted(Note(start, end - start, pitch) for start, end, pitch in times if end > start)
         if instrument.is_drum or not line:
             continue
         plays = instrument.name.strip() or pretty_midi.program_to_instrument_name(instrument.program)
@@ -168,22 +162,17 @@ def _lines(midi: pretty_midi.PrettyMIDI) -> tuple[dict[str, list[Note]], dict[st
     return lines, problems
 
 
-def _note(midi: pretty_midi.PrettyMIDI, note: pretty_midi.Note) -> Note:
-    onset = _quarters(midi, note.start)
-    return Note(onset, _quarters(midi, note.end) - onset, note.pitch)
-
-
 def _quarters(midi: pretty_midi.PrettyMIDI, seconds: float) -> float:
     return midi.time_to_tick(seconds) / midi.resolution
 
 
 def _second_voice(line: list[Note]) -> str | None:
     """Return why notes sorted by onset are no single line, or None if they are."""
-    onsets, chords = {rounded(line[0].onset)}, set()
+    onsets, chords = {round_to_step(line[0].onset)}, set()
     sounding_until = line[0].onset + line[0].duration
     for note in line[1:]:
         overlap = (sounding_until - note.onset) * STEPS_PER_QUARTER
-        step = rounded(note.onset)
+        step = round_to_step(note.onset)
         if step in onsets and overlap > 0:
             chords.add(step)
         elif overlap > LEGATO:
@@ -201,11 +190,10 @@ def _listed(problems: dict[str, str]) -> str:
 
 
 def _plucked_string(phase: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Synthesise: the waveform at phase [samples] in radians since the pluck.
+    """Compute the waveform at phase [samples], in radians since the pluck. High partials die away faster.
 
-    Its partials die away the faster the higher they are.
-
-    It swells from zero, so without a click; pretty_midi's synthesiser adds a slow decay and a fade-out of up to 0.1 s.
+    It swells from zero, so that there is no click. pretty_midi's synthesiser adds a slow decay and a fade-out of up to
+    0.1 s.
     """
     periods = phase / (2 * np.pi)
     partials = [np.sin(k * phase) * np.exp(-k * periods / RING) / k**2 for k in range(1, PARTIALS + 1)]

@@ -21,7 +21,7 @@ OFF_GRID = 0.25  # steps: sixteenths played by hand are nearer to the grid, trip
 
 
 class Note(NamedTuple):
-    """A note as read, in quarters from the start of the music."""
+    """Hold a note as read, in quarters from the start of the music."""
 
     onset: float
     duration: float
@@ -29,7 +29,7 @@ class Note(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """A note or, with pitch None, a rest on the grid, in steps from the start of the melody."""
+    """Hold a note or, with pitch None, a rest on the grid, in steps from the start of the melody."""
 
     start: int
     length: int
@@ -63,7 +63,7 @@ def segments(tokens: Any) -> list[Segment]:
     return found
 
 
-def tokens_of(parts: Iterable[Segment], length: int) -> NDArray[np.int64]:
+def encode_segments(parts: Iterable[Segment], length: int) -> NDArray[np.int64]:
     """Encode segments as tokens [length].
 
     Segments are on the grid and must not overlap; where there is none, the melody rests.
@@ -87,10 +87,10 @@ def canonical(tokens: Any) -> NDArray[np.int64]:
     Every rest, also the first, is a note off and holds.
     """
     tokens = checked(tokens)
-    return tokens_of(segments(tokens), len(tokens))
+    return encode_segments(segments(tokens), len(tokens))
 
 
-def on_grid(notes: Iterable[Note]) -> list[Segment]:
+def snap_to_grid(notes: Iterable[Note]) -> list[Segment]:
     """Reduce notes to one melodic line.
 
     Onsets and ends are rounded to the step (halves up), one note a step, cut where the next begins.
@@ -100,25 +100,24 @@ def on_grid(notes: Iterable[Note]) -> list[Segment]:
     duration (a grace note) is dropped.
     """
     chosen: dict[int, Note] = {}
-    for note in notes:
-        start = rounded(note.onset)
-        if note.duration > 0 and (start not in chosen or _precedence(note) > _precedence(chosen[start])):
-            chosen[start] = note
+    for note in sorted(notes, key=lambda note: (is_on_grid(note.onset), note.pitch), reverse=True):
+        if note.duration > 0:
+            chosen.setdefault(round_to_step(note.onset), note)
     starts = sorted(chosen)
     line = []
     for start, following in zip(starts, [*starts[1:], None]):
         note = chosen[start]
-        end = max(start + 1, rounded(note.onset + note.duration))
+        end = max(start + 1, round_to_step(note.onset + note.duration))
         line.append(Segment(start, (end if following is None else min(end, following)) - start, note.pitch))
     return line
 
 
 def is_on_grid(onset: float) -> bool:
     """Return whether an onset (in quarters) lies within OFF_GRID steps of a step."""
-    return abs(onset * STEPS_PER_QUARTER - rounded(onset)) <= OFF_GRID
+    return abs(onset * STEPS_PER_QUARTER - round_to_step(onset)) <= OFF_GRID
 
 
-def rounded(quarters: float) -> int:
+def round_to_step(quarters: float) -> int:
     """Round to the nearest step.
 
     Halves go up, so that two equal notes are never rounded apart in different directions.
@@ -140,7 +139,3 @@ def octaves_into_range(pitches: Sequence[int], centred: bool = False) -> int:
     middle = (low + high) / 2
     distance = {s: abs(middle + s - CENTRE) if centred else abs(s) for s in fitting}
     return min(fitting, key=lambda s: (distance[s], -s))  # the higher of two equally near
-
-
-def _precedence(note: Note) -> tuple[bool, int]:
-    return is_on_grid(note.onset), note.pitch

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.melody.rules import MIDDLE_C, SPEAKING, speaking_steps, whole_melodies
+from seqtutor_envs.melody.rules import MIDDLE_C, COUNTED, count_rule_steps, measure_melodies
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 
 LAGS = (1, 2, 3)
@@ -34,12 +34,12 @@ PAPER_TABLE_1: dict[str, dict[str, float]] = {
 }
 
 
-def rows(tokens: NDArray[np.int64]) -> dict[str, float]:
+def compute_rows(tokens: NDArray[np.int64]) -> dict[str, float]:
     """Compute the rows of Table 1: what the nine rules say, whatever the task."""
-    counts = dict(zip(SPEAKING, speaking_steps(tokens).tolist()))
+    counts = dict(zip(COUNTED, count_rule_steps(tokens).tolist()))
     counts["long_holds"] = counts["excessively_repeated"] - counts["repeated_pitches"]
     resolved, doubled = counts.pop("resolved"), counts.pop("doubled")
-    values, unique = whole_melodies(tokens)
+    values, unique = measure_melodies(tokens)
     return {
         **{name: count / tokens.size for name, count in counts.items()},
         "starts_with_tonic": float(np.mean(tokens[:, 0] == MIDDLE_C)),

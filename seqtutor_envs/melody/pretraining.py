@@ -75,12 +75,15 @@ def melody(
     print(f"{len(data)} melodies, {len(data.tokens):,} tokens: {counts}")
     data, split_by = with_validation(data)
 
-    origin = f"--midi {midi}" if midi else f"--tokens {tokens.name}" if tokens else "--corpus music21"
-    command = _command(settings, origin, exclude, transpose)
-    card = {**_data_card(data, split_by), "command": command, "note": note}
+    # the command that makes this prior again, defaults left out
+    words = ["python -m seqtutor_envs.pretrain melody"]
+    words.append(f"--midi {midi}" if midi else f"--tokens {tokens.name}" if tokens else "--corpus music21")
+    words += ["--exclude " + shlex.join(exclude)] if exclude else []
+    words += [] if transpose else ["--no-transpose"]
+    card = {**_data_card(data, split_by), "command": " ".join(words + options(settings)), "note": note}
     train, validation = data.melodies("train"), data.melodies("validation")
     prior = fit(train, validation, MELODY_VOCAB, out, settings, EPISODE, card, resume=resume, progress_bar=True)
-    prior.card |= measured(prior, data)
+    prior.card |= measure_prior(prior, data)
     path = prior.save(out)
     nll = prior.card["validation"]
     print(f"{path}: validation nll {nll['nll_per_token']:.4f} per token, {nll['nll_per_onset']:.4f} per onset")
@@ -101,11 +104,11 @@ def with_validation(data: Corpus) -> tuple[Corpus, str]:
     return dataclasses.replace(data, split=split.astype(np.uint8)), "every tenth melody, since there are so few"
 
 
-def measured(prior: RecurrentPrior, data: Corpus) -> dict[str, Any]:
+def measure_prior(prior: RecurrentPrior, data: Corpus) -> dict[str, Any]:
     """Measure a trained prior on held-out melodies for its card, in nats.
 
-    nll_per_onset is all nll over the number of onsets (what a note costs, its length included: it does not depend on
-    how fine the grid is); nll_at_onsets is the mean nll of the tokens that are onsets.
+    nll_per_onset is the whole nll divided by the number of onsets: what a note costs with its length, however fine the
+    grid is. nll_at_onsets is the mean nll of the tokens that are onsets.
     """
     network = RecurrentNetwork.from_weights(prior.weights, prior.cell)
     metrics: dict[str, Any] = {}
@@ -113,31 +116,27 @@ def measured(prior: RecurrentPrior, data: Corpus) -> dict[str, Any]:
         chosen = np.flatnonzero(data.split == SPLITS.index(split))
         if not len(chosen):
             continue
-        losses = token_nll(network, data.melodies(split))
-        names = [data.source_names[data.source[i]] for i in chosen]
-        metrics[split] = _nll(losses, data.melodies(split)) | {
-            "by_source": {
-                name: _nll(*(_where(names, name, sequences) for sequences in (losses, data.melodies(split))))
-                for name in sorted(set(names))
-            }
-        }
+        melodies = data.melodies(split)
+        scored = list(zip(token_nll(network, melodies), melodies))
+        by_source: dict[str, list[Any]] = {}
+        for i, pair in zip(chosen, scored):
+            by_source.setdefault(data.source_names[data.source[i]], []).append(pair)
+        metrics[split] = {**_nll(scored), "by_source": {name: _nll(by_source[name]) for name in sorted(by_source)}}
     metrics["baselines"] = ngram.baselines(data.melodies("train"), data.melodies("validation"), len(MELODY_VOCAB))
     return metrics
 
 
-def _nll(losses: Sequence[NDArray[np.float64]], melodies: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:
-    nll, onsets = np.concatenate(losses), np.concatenate(melodies) >= LOWEST_TOKEN
+def _nll(scored: Sequence[tuple[NDArray[np.float64], NDArray[np.uint8]]]) -> dict[str, Any]:
+    """Average the nll [T] of melodies [T]."""
+    nll, tokens = (np.concatenate(part) for part in zip(*scored))
+    onsets = tokens >= LOWEST_TOKEN
     return {
         "nll_per_token": float(nll.mean()),
         "nll_per_onset": float(nll.sum() / onsets.sum()),
         "nll_at_onsets": float(nll[onsets].mean()),
-        "melodies": len(losses),
+        "melodies": len(scored),
         "tokens": len(nll),
     }
-
-
-def _where(names: Sequence[str], name: str, sequences: Sequence[Any]) -> list[Any]:
-    return [sequence for each, sequence in zip(names, sequences) if each == name]
 
 
 def _data_card(data: Corpus, split_by: str) -> dict[str, Any]:
@@ -158,20 +157,7 @@ def _data_card(data: Corpus, split_by: str) -> dict[str, Any]:
     return {
         "description": "p(token | melody so far) of one-voice melodies in sixteenths, a start token before each",
         "sources": sources,
-        "split": {
-            "by": split_by,
-            **{split: int((data.split == i).sum()) for i, split in enumerate(SPLITS)},
-        },
+        "split": {"by": split_by, **{split: int((data.split == i).sum()) for i, split in enumerate(SPLITS)}},
         "skipped": dict(Counter(reason for _, reason in data.skipped)),
         "data_sha256": digest.hexdigest(),
     }
-
-
-def _command(settings: Settings, origin: str, exclude: tuple[str, ...], transpose: bool) -> str:
-    """Write the command that makes this prior again, defaults left out."""
-    words = ["python -m seqtutor_envs.pretrain melody", origin]
-    if exclude:
-        words.append("--exclude " + shlex.join(exclude))
-    if not transpose:
-        words.append("--no-transpose")
-    return " ".join(words + options(settings))

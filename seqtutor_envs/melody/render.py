@@ -61,7 +61,7 @@ def render_rgb(tokens: Any, episode_return: float, length: int = 32) -> NDArray[
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
 
-def piano_roll(ax: Axes, tokens: Any, length: int | None = None, title: str | None = None) -> None:
+def piano_roll(ax: Axes, tokens: Any, length: int | None = None) -> None:
     """Draw a melody [t] into `ax`: pitch upwards, C3 to B5, time to the right, with bars and beats.
 
     Notes of C major are blue, others orange. If the melody is to have more steps than it has (`length`), the place
@@ -83,8 +83,6 @@ def piano_roll(ax: Axes, tokens: Any, length: int | None = None, title: str | No
     if reached < length:
         ax.axvspan(reached, length, facecolor=UNWRITTEN, alpha=0.55, linewidth=0, zorder=2)
         ax.axvline(reached, color=MARKER, linewidth=2.5, zorder=5, clip_on=False)
-    if title is not None:
-        ax.set_title(title, fontsize=11, color=INK, loc="left")
 
 
 def _grid(ax: Axes, length: int) -> None:

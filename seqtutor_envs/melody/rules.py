@@ -34,6 +34,8 @@ LEAP = 7  # semitones: a fifth or more
 SLOW_RETURN = 6  # an opposite leap resolves only after more than so many other tokens
 MOTIF = 8  # steps in a motif
 INTERVAL_FACTOR = 5.0  # the interval rule's values are printed without it
+# the interval rule's value of a move by 0..12 semitones; a fifth and a third are worth more after some pitches
+BY_SEMITONES = (0.0, 0.0, 0.08, 0.0, 0.09, 0.07, 0.0, 0.02, 0.0, 0.05, 0.0, -0.3, 0.0)
 
 
 @njit(**RULE)
@@ -133,20 +135,12 @@ def interval(tokens, t, length):  # type: ignore[no-untyped-def]
         value = 0.3 if c_or_g else 0.075
     elif a == NOTE_OFF:
         value = 0.15 if c_or_g else 0.05
-    elif d == 7:
-        value = 0.1 if c_or_g else 0.02
-    elif d == 4:
-        value = 0.15 if root == C or root == E else 0.09
-    elif d == 2:
-        value = 0.08
-    elif d == 5:
-        value = 0.07
-    elif d == 9:
-        value = 0.05
-    elif d == 11:
-        value = -0.3
+    elif d == 7 and c_or_g:
+        value = 0.1
+    elif d == 4 and (root == C or root == E):
+        value = 0.15
     else:
-        value = -1.0 if d > 12 else 0.0
+        value = BY_SEMITONES[d] if d <= 12 else -1.0
     return INTERVAL_FACTOR * value
 
 
@@ -303,15 +297,15 @@ def melody_rules(tokens, length):  # type: ignore[no-untyped-def]
     return out
 
 
-# what `speaking_steps` counts
-SPEAKING = (
+# what `count_rule_steps` counts
+COUNTED = (
     "excessively_repeated", "repeated_pitches", "not_in_key", "in_motif", "in_repeated_motif", "resolved", "doubled"
 )
 
 
 @njit(**COMPILED)
-def speaking_steps(tokens):  # type: ignore[no-untyped-def]
-    """Count at how many of the N T steps of melodies [N, T] rules apply: int64 [7], in the order of SPEAKING.
+def count_rule_steps(tokens):  # type: ignore[no-untyped-def]
+    """Count at how many of the N T steps of melodies [N, T] rules apply: int64 [7], in the order of COUNTED.
 
     Rule 3 (of all tokens, and of pitches alone), 1, 5, 6, and rule 8 for a leap and against one.
     """
@@ -331,7 +325,7 @@ def speaking_steps(tokens):  # type: ignore[no-untyped-def]
 
 
 @njit(**COMPILED)
-def whole_melodies(tokens):  # type: ignore[no-untyped-def]
+def measure_melodies(tokens):  # type: ignore[no-untyped-def]
     """Compute for tokens [N, T] the `coefficients` of each melody [N, 3] and its `extremes` [N, 2]."""
     # here and not in metrics.py: numba's cache does not see that a function of another file has changed
     values = np.empty((len(tokens), 3))

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seqtutor_envs.checks import positive_integer
 from seqtutor_envs.melody import paper_table
 from seqtutor_envs.melody.rules import RULE_NAMES, melody_rules, step_rules
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.task import RunOptions, SampleOptions, Task, named_weights
+from seqtutor_envs.vocab import Floats, Tokens
 
 NUM_RULES = len(RULE_NAMES)
-Rule = Callable[[NDArray[np.int64], int], float]
+Rule = Callable[[Tokens, int], float]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class MelodySampleOptions(SampleOptions):
 
     midi: bool = False
 
-    def write_files(self, folder: Path, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> str | None:
+    def write_files(self, folder: Path, tokens: Tokens, lengths: Tokens) -> str | None:
         """Write each melody as FOLDER/samples/NUMBER.mid if MIDI files are asked for."""
         from seqtutor_envs.melody.midi import write_midi
 
@@ -44,7 +45,7 @@ class MelodySampleOptions(SampleOptions):
 
 
 class MelodyTask(Task):
-    """The melody reward: r_T(s, a) = sum of weight * rule over the nine rules of rules.py and the user's own.
+    """Pay a melody: r_T(s, a) = sum of weight * rule over the nine rules of rules.py and the user's own.
 
     A rule of your own is a plain Python function `(tokens, step) -> float`: `tokens` [step + 1] are the tokens so far,
     read-only, the last of them the one just chosen. It is called once a step and sequence, so it is slow (the nine are
@@ -53,7 +54,7 @@ class MelodyTask(Task):
 
     Args:
         length: the melody's steps N, one per sixteenth; 32 is the paper's.
-        weights: name -> weight, 1 where it is silent; the peer's values are already in the rules.
+        weights: name -> weight, 1 where it is silent; the values of Magenta's `rl_tuner` are already in the rules.
         rules: name -> function, the user's own, after the nine.
 
     Raises:
@@ -66,9 +67,7 @@ class MelodyTask(Task):
     def __init__(
         self, length: int = 32, weights: Mapping[str, float] | None = None, rules: Mapping[str, Rule] | None = None
     ) -> None:
-        if not isinstance(length, Integral) or isinstance(length, bool) or length < 1:
-            raise ValueError(f"A melody's length is a whole number of steps, at least 1, not {length!r}.")
-        self.length = int(length)
+        self.length = positive_integer("length", length)
         self.rules: dict[str, Rule] = dict(rules or {})
         for name, rule in self.rules.items():
             if name in RULE_NAMES:
@@ -77,26 +76,21 @@ class MelodyTask(Task):
                 raise TypeError(f"The rule {name!r} must be a function (tokens, step) -> float, not {rule!r}.")
         self.weights = named_weights((*RULE_NAMES, *self.rules), weights)
 
-    def step_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    def step_terms(self, tokens: Tokens, steps: Tokens) -> Floats:
         tokens = np.ascontiguousarray(tokens, dtype=np.int64)
         terms = step_rules(tokens, np.ascontiguousarray(steps, dtype=np.int64), self.length)
         return terms if not self.rules else np.concatenate([terms, self._own_terms(tokens, steps)], axis=1)
 
-    def terms(
-        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
-    ) -> dict[str, NDArray[np.float64]]:
-        tokens = self.checked(tokens)
-        n, horizon = tokens.shape
-        table = np.empty((n, horizon, len(self.weights)))
-        table[:, :, :NUM_RULES] = melody_rules(tokens, self.length)
-        if self.rules:
-            for step in range(horizon):
-                table[:, step, NUM_RULES:] = self._own_terms(tokens, np.full(n, step))
-        if lengths is not None:
-            table[np.arange(horizon) >= np.asarray(lengths)[:, None]] = 0.0
-        return {name: table[:, :, k] for k, name in enumerate(self.weights)}
+    def all_terms(self, tokens: Tokens) -> Floats:
+        nine = melody_rules(tokens, self.length)
+        if not self.rules:
+            return nine
+        own = np.empty((*tokens.shape, len(self.rules)))
+        for step in range(tokens.shape[1]):
+            own[:, step] = self._own_terms(tokens, np.full(len(tokens), step))
+        return np.concatenate([nine, own], axis=2)
 
-    def _own_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _own_terms(self, tokens: Tokens, steps: Tokens) -> Floats:
         """Call the user's rules at one step of each melody: tokens [N, T], steps [N] -> [N, number of rules]."""
         own = np.empty((len(tokens), len(self.rules)))
         for n, step in enumerate(steps.tolist()):
@@ -106,21 +100,19 @@ class MelodyTask(Task):
                 own[n, k] = _finite(name, rule(prefix, step), step)
         return own
 
-    def metrics(
-        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
-    ) -> dict[str, float]:
-        return paper_table.rows(self.checked(tokens))
+    def metrics(self, tokens: Tokens, lengths: Tokens | None = None) -> dict[str, float]:
+        return paper_table.compute_rows(self.checked(tokens))
 
     @classmethod
     def run_options(cls) -> RunOptions:
         return RunOptions(sample=MelodySampleOptions)
 
-    def render_ansi(self, tokens: NDArray[np.int64]) -> str:
+    def render_ansi(self, tokens: Tokens) -> str:
         from seqtutor_envs.melody.render import render_ansi
 
         return render_ansi(tokens)
 
-    def render_rgb(self, tokens: NDArray[np.int64], episode_return: float) -> NDArray[np.uint8]:
+    def render_rgb(self, tokens: Tokens, episode_return: float) -> NDArray[np.uint8]:
         from seqtutor_envs.melody.render import render_rgb
 
         return render_rgb(tokens, episode_return, self.length)

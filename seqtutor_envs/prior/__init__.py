@@ -3,29 +3,11 @@
 from __future__ import annotations
 
 from seqtutor_envs.prior.prior import (
-    Prior,
-    RecurrentPrior,
-    Rows,
-    State,
-    TablePrior,
-    draw_sequences,
-    find_prior,
-    load_prior,
-    padded,
-    token_log_probs,
+    Prior, RecurrentPrior, State, TablePrior, draw_sequences, find_prior, load_prior, padded, token_log_probs,
     weights_sha256,
 )
 
 __all__ = [
-    "Prior",
-    "RecurrentPrior",
-    "Rows",
-    "State",
-    "TablePrior",
-    "draw_sequences",
-    "find_prior",
-    "load_prior",
-    "padded",
-    "token_log_probs",
-    "weights_sha256",
+    "Prior", "RecurrentPrior", "State", "TablePrior", "draw_sequences", "find_prior", "load_prior", "padded",
+    "token_log_probs", "weights_sha256",
 ]

@@ -12,7 +12,7 @@ import hashlib
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,19 +23,19 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
-from seqtutor_envs.prior.network import RecurrentNetwork, adam_arrays, load_weights, resolve_precision, restore_adam
 from seqtutor_envs.prior import RecurrentPrior
+from seqtutor_envs.prior.network import RecurrentNetwork, adam_arrays, load_weights, resolve_precision, restore_adam
 from seqtutor_envs.vocab import TokenVocab
 
 Sequences = Sequence[NDArray[Any]]
-Watch = Callable[[RecurrentPrior], dict[str, float]]  # a domain's own figures after an epoch
+Watch = Callable[[RecurrentPrior], dict[str, float]]  # a domain's own metrics after an epoch
 
 WARMUP_SHARE = 0.1  # of all batches: a small corpus would else never leave a warm-up made for a large one
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. Changing any of these but `precision` makes another run: `--resume` refuses them."""
+    """Say how to train. Changing any of these but `precision` makes another run: `--resume` refuses them."""
 
     hidden_size: int = 128
     num_layers: int = 1
@@ -60,16 +60,6 @@ def options(settings: Any, default: Any = Settings()) -> list[str]:
     return [f"--{name.replace('_', '-')} {value}" for name, value in given.items()]
 
 
-@dataclass
-class Progress:
-    """What a run has reached; written after every epoch."""
-
-    epoch: int = 0
-    best_nll: float = math.inf  # nats per validation token
-    best_epoch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-
-
 def fit(
     train: Sequences,
     validation: Sequences,
@@ -90,50 +80,50 @@ def fit(
 
     Args:
         train, validation: token arrays [T_i], ids 0..V-1.
-        length: how many tokens the prior's `sample` writes.
+        length: how many tokens the prior's `sample` generates.
         card: facts to be written beside the training's own; its "data_sha256", if there, names the data for `resume`.
-        watch: its figures of the present prior go beside the losses of every epoch.
+        watch: its metrics of the present prior go beside the losses of every epoch.
 
     Raises:
         ValueError: sequences that cannot be trained on, a checkpoint of another run, a loss that is no number, a
             precision that this CPU does not have.
+        FileNotFoundError: nothing to resume.
 
     Warns:
         UserWarning: the checkpoint was written under another precision.
-        FileNotFoundError: nothing to resume.
     """
-    _check(train, validation, vocab)
+    _check_sequences(train, validation, vocab)
     settings = replace(settings, precision=resolve_precision(settings.precision))
-    card = {"data_sha256": _sha256(train, validation), **(card or {})}
+    card = {"data_sha256": _hash_sequences(train, validation), **(card or {})}
     run = _Run(vocab, settings, safetensors_path(out), length, card)
+    check_checkpoint(out, resume)
     if resume:
         run.restore()
     else:
-        run.begin()
-    bar = tqdm(total=settings.epochs, initial=run.progress.epoch, unit="epoch", disable=not progress_bar)
+        run.write_checkpoint()  # a place where nothing can be written shows before the first epoch
+    bar = tqdm(total=settings.epochs, initial=len(run.history), unit="epoch", disable=not progress_bar)
     try:
-        for epoch in range(run.progress.epoch, settings.epochs):
+        for epoch in range(len(run.history), settings.epochs):
             train_nll = run.epoch(train, epoch, bar)
-            run.note(epoch + 1, train_nll, mean_nll(run.network, validation), watch)
-            figures = {name: f"{value:.4f}" for name, value in run.progress.history[-1].items() if name != "epoch"}
-            bar.set_postfix(figures)
+            run.record_epoch(train_nll, mean_nll(run.network, validation), watch)
+            bar.set_postfix({name: f"{value:.4f}" for name, value in run.history[-1].items() if name != "epoch"})
             bar.update()
     except KeyboardInterrupt:
-        if not run.progress.history:
-            run.keep(mean_nll(run.network, validation))
+        if not run.history:
+            run.save_weights(mean_nll(run.network, validation))
         kept = f"{run.out} holds the best weights so far"
         raise KeyboardInterrupt(f"{kept}; --resume goes on from the last whole epoch.") from None
     finally:
         bar.close()
     prior = RecurrentPrior.load(run.out)
-    prior.card["training"]["history"] = run.progress.history  # the file's own ends with the best epoch
+    prior.card["training"]["history"] = run.history  # the file's own ends with the best epoch
     prior.save(run.out)
     run.checkpoint.unlink(missing_ok=True)
     return prior
 
 
 class _Run:
-    """The state of one training."""
+    """Hold the state of one training; `history` has the losses of each whole epoch."""
 
     def __init__(self, vocab: TokenVocab, settings: Settings, out: Path, length: int, card: dict[str, Any]) -> None:
         self.vocab, self.settings, self.out, self.length, self.card = vocab, settings, out, length, card
@@ -142,7 +132,7 @@ class _Run:
             self.network = RecurrentNetwork(len(vocab), settings.hidden_size, settings.num_layers, settings.cell)
         parameters = self.network.parameters()
         self.optimizer = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
-        self.progress = Progress()
+        self.history: list[dict[str, float]] = []
 
     @property
     def checkpoint(self) -> Path:
@@ -153,7 +143,7 @@ class _Run:
         settings = self.settings
         rng = np.random.default_rng((settings.seed, epoch))
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        train = dealt(train, settings.epoch_size, settings.seed, epoch)
+        train = deal_epoch(train, settings.epoch_size, settings.seed, epoch)
         batches = shuffled_batches(train, settings.batch_size, rng)
         warmup = min(settings.warmup, int(WARMUP_SHARE * settings.epochs * len(batches)))
         total, count, done = 0.0, 0, 0
@@ -163,10 +153,13 @@ class _Run:
             self.optimizer.param_groups[0]["lr"] = settings.learning_rate * cosine * rise
             state: Any = None
             for inputs, targets, live in chunks([train[j] for j in batch], len(self.vocab), settings.chunk):
-                state = _detached_rows(state, live)
+                state = _carry_state(state, live)  # truncated backpropagation: no gradient into the last piece
                 with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
                     hidden, state = self.network.hidden(inputs, state)
-                    logits = self.network.head(_dropped(hidden, settings.dropout, noise))
+                    if settings.dropout:
+                        kept = torch.rand(hidden.shape, generator=noise) >= settings.dropout
+                        hidden = hidden * kept / (1.0 - settings.dropout)
+                    logits = self.network.head(hidden)
                 losses = _losses(logits.float(), targets)
                 tokens = int((targets >= 0).sum())
                 self.optimizer.zero_grad()
@@ -178,28 +171,33 @@ class _Run:
             bar.set_description(f"epoch {epoch + 1} {done}/{len(train)}")
         return total / count
 
-    def note(self, epoch: int, train_nll: float, validation_nll: float, watch: Watch | None) -> None:
-        """Record an epoch, keep its weights if they are the best, write the checkpoint."""
+    def record_epoch(self, train_nll: float, validation_nll: float, watch: Watch | None) -> None:
+        """Record an epoch, save its weights if they are the best, write the checkpoint."""
+        epoch = len(self.history) + 1
         if not math.isfinite(validation_nll):
             raise ValueError(f"Validation nll is {validation_nll} after epoch {epoch}: try a smaller learning rate.")
-        self.progress.epoch = epoch
-        figures = {} if watch is None else watch(self.prior())
         losses = {"epoch": epoch, "train_nll": train_nll, "validation_nll": validation_nll}
-        self.progress.history.append(losses | figures)
-        if validation_nll < self.progress.best_nll:
-            self.progress.best_nll, self.progress.best_epoch = validation_nll, epoch
-            self.keep(validation_nll)
+        self.history.append(losses | ({} if watch is None else watch(self.prior())))
+        if self.best()[0] == epoch:
+            self.save_weights(validation_nll)
         self.write_checkpoint()
+
+    def best(self) -> tuple[int, float]:
+        """Return the first epoch with the lowest validation nll, and that; 0 and infinity before the first."""
+        nlls = [losses["validation_nll"] for losses in self.history]
+        return (nlls.index(min(nlls)) + 1, min(nlls)) if nlls else (0, math.inf)
 
     def write_checkpoint(self) -> None:
         """Write all that `restore` needs."""
         arrays = with_prefix("network", self.network.weights()) | with_prefix("adam", adam_arrays(self.optimizer))
-        facts = {"settings": asdict(self.settings), "progress": asdict(self.progress)}
-        save_arrays(self.checkpoint, arrays, {**facts, "data_sha256": self.card["data_sha256"]})
+        best_epoch, best_nll = self.best()
+        progress = {"epoch": len(self.history), "best_nll": best_nll, "best_epoch": best_epoch, "history": self.history}
+        facts = {"settings": asdict(self.settings), "progress": progress, "data_sha256": self.card["data_sha256"]}
+        save_arrays(self.checkpoint, arrays, facts)
 
-    def keep(self, validation_nll: float) -> None:
+    def save_weights(self, validation_nll: float) -> None:
         """Write the present weights to `out`."""
-        training = {**asdict(self.settings), "best_epoch": self.progress.best_epoch, "history": self.progress.history}
+        training = {**asdict(self.settings), "best_epoch": self.best()[0], "history": self.history}
         self.prior({"training": training, "validation": {"nll_per_token": validation_nll}}).save(self.out)
 
     def prior(self, facts: Mapping[str, Any] | None = None) -> RecurrentPrior:
@@ -207,14 +205,8 @@ class _Run:
         card = {**self.card, **(facts or {})}
         return RecurrentPrior(self.network.weights(), self.settings.cell, self.vocab, self.length, card)
 
-    def begin(self) -> None:
-        """Write the first checkpoint, so that a place where nothing can be written shows before the first epoch."""
-        check_checkpoint(self.out, resume=False)
-        self.write_checkpoint()
-
     def restore(self) -> None:
-        """Go on from the checkpoint. Raise FileNotFoundError without one, ValueError if it is of another run."""
-        check_checkpoint(self.out, resume=True)
+        """Go on from the checkpoint. Raise ValueError if it is of another run."""
         arrays, facts = load_arrays(self.checkpoint)
         made_with = {**facts["settings"], "data_sha256": facts["data_sha256"]}
         for name, value in {**asdict(self.settings), "data_sha256": self.card["data_sha256"]}.items():
@@ -224,7 +216,7 @@ class _Run:
                 warnings.warn(note, stacklevel=3)
             elif was != value:
                 raise ValueError(f"Cannot resume: {self.checkpoint} was made with {name}={was}, not {value}.")
-        self.progress = Progress(**facts["progress"])
+        self.history = facts["progress"]["history"]
         load_weights(self.network, of_prefix("network", arrays))
         restore_adam(self.optimizer, of_prefix("adam", arrays))
 
@@ -244,7 +236,7 @@ def check_checkpoint(out: Path, resume: bool) -> None:
         raise ValueError(f"{found}: add --resume to go on with it, or delete it to start again.")
 
 
-def dealt(sequences: Sequences, size: int, seed: int, epoch: int) -> Sequences:
+def deal_epoch(sequences: Sequences, size: int, seed: int, epoch: int) -> Sequences:
     """Choose the sequences of one epoch.
 
     That is all (size 0), or about `size` of them, none twice before every one had its turn.
@@ -285,7 +277,7 @@ def chunks(sequences: Sequences, start: int, chunk: int) -> Iterator[tuple[Tenso
 def token_nll(network: RecurrentNetwork, sequences: Sequences, batch_size: int = 256) -> list[NDArray[np.float64]]:
     """Compute the nll in nats of every token of every sequence, each with its whole context."""
     result: list[NDArray[np.float64]] = [np.empty(0)] * len(sequences)
-    order = np.argsort([len(tokens) for tokens in sequences])
+    order = np.argsort([len(tokens) for tokens in sequences])  # similar lengths in a batch: little padding
     for batch in (order[i : i + batch_size] for i in range(0, len(order), batch_size)):
         chosen = [sequences[i] for i in batch]
         inputs, targets, _ = next(chunks(chosen, network.vocab_size, max(len(tokens) for tokens in chosen)))
@@ -301,7 +293,7 @@ def mean_nll(network: RecurrentNetwork, sequences: Sequences) -> float:
     return float(np.concatenate(token_nll(network, sequences)).mean())
 
 
-def _check(train: Sequences, validation: Sequences, vocab: TokenVocab) -> None:
+def _check_sequences(train: Sequences, validation: Sequences, vocab: TokenVocab) -> None:
     if not len(train) or not len(validation):
         found = f"{len(train)} to train on, {len(validation)} to validate"
         raise ValueError(f"Training needs sequences in both splits: {found}.")
@@ -310,7 +302,7 @@ def _check(train: Sequences, validation: Sequences, vocab: TokenVocab) -> None:
             raise ValueError(f"A sequence needs at least one token, all in 0..{len(vocab) - 1}; found {tokens}.")
 
 
-def _sha256(*splits: Sequences) -> str:
+def _hash_sequences(*splits: Sequences) -> str:
     digest = hashlib.sha256()
     for sequences in splits:
         for tokens in sequences:
@@ -324,16 +316,8 @@ def _losses(logits: Tensor, targets: Tensor) -> Tensor:
     return nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=-1, reduction="none")
 
 
-def _dropped(hidden: Tensor, rate: float, noise: torch.Generator) -> Tensor:
-    if rate == 0.0:
-        return hidden
-    keep = torch.rand(hidden.shape, generator=noise) >= rate
-    return hidden * keep / (1.0 - rate)
-
-
-def _detached_rows(state: Any, live: Tensor) -> Any:
-    if state is None:
-        return None
-    parts = state if isinstance(state, tuple) else (state,)
-    rows = tuple(part.detach()[:, live].contiguous() for part in parts)
-    return rows if isinstance(state, tuple) else rows[0]
+def _carry_state(state: Any, live: Tensor) -> Any:
+    """Take the rows of a state (None at the start) that go on, cut off from the gradient of the piece before."""
+    if state is None or isinstance(state, tuple):
+        return state and tuple(_carry_state(part, live) for part in state)
+    return state.detach()[:, live].contiguous()

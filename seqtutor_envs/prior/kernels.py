@@ -1,9 +1,9 @@
-"""What follows the matrix products of a recurrent step, and the draw of a token, each in one compiled pass over a row.
+"""Compiled loops of a recurrent step: the gates after the matrix products, log softmax, and the draw of a token.
 
-Numpy would go through memory once for each operation, and takes half of the step for it. The compiler turns these
-loops into vector code on three conditions: tanh and exp are written out (polynomials of Eigen and of Cephes, in
-float32), division follows numpy's rules (`error_model`; Python's would test each divisor), and loops start at 0, over
-slices. H cells, N sequences, V tokens.
+Each makes one pass over a row. Numpy would go through memory once for each operation, which takes half of the step.
+The compiler turns these loops into vector code on three conditions: tanh and exp are written out (polynomials of Eigen
+and of Cephes, in float32), division follows numpy's rules (`error_model`; Python's would test each divisor), and loops
+start at 0, over slices. H cells, N sequences, V tokens.
 """
 
 from __future__ import annotations
@@ -24,26 +24,15 @@ INLINE: dict[str, Any] = {**COMPILED, "inline": "always"}  # a called function w
 ZERO, ONE, HALF = f32(0.0), f32(1.0), f32(0.5)
 FLAT = f32(9.0)  # from here on tanh is 1 in float32
 # of Eigen's rational approximation of tanh: odd powers above, even powers below, the highest first
-T13, T11, T9, T7, T5, T3, T1 = (
-    f32(c)
-    for c in (
-        -2.76076847742355e-16,
-        2.00018790482477e-13,
-        -8.60467152213735e-11,
-        5.12229709037114e-08,
-        1.48572235717979e-05,
-        6.37261928875436e-04,
-        4.89352455891786e-03,
-    )
-)
-U6, U4, U2, U0 = (
-    f32(c) for c in (1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
-)
+T13, T11, T9 = f32(-2.76076847742355e-16), f32(2.00018790482477e-13), f32(-8.60467152213735e-11)
+T7, T5 = f32(5.12229709037114e-08), f32(1.48572235717979e-05)
+T3, T1 = f32(6.37261928875436e-04), f32(4.89352455891786e-03)
+U6, U4 = f32(1.19825839466702e-06), f32(1.18534705686654e-04)
+U2, U0 = f32(2.26843463243900e-03), f32(4.89352518554385e-03)
 # of Cephes' exp: log 2 in two parts, and the polynomial of the rest
 LOG2E, LOG2_HIGH, LOG2_LOW = f32(1.44269504088896341), f32(0.693359375), f32(-2.12194440e-4)
-E7, E6, E5, E4, E3, E2 = (
-    f32(c) for c in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
-)
+E7, E6, E5 = f32(1.9875691500e-4), f32(1.3981999507e-3), f32(8.3334519073e-3)
+E4, E3, E2 = f32(4.1665795894e-2), f32(1.6666665459e-1), f32(0.5)
 UNDERFLOW = f32(-88.0)  # exp of it, and of anything less, comes out as 0
 EXPONENT_BIAS, MANTISSA_BITS = np.int32(127), np.int32(23)
 
@@ -174,19 +163,34 @@ def gru(recurrent, table, rows, hidden_bias, h, new_h):  # type: ignore[no-untyp
 BLOCK = 1024
 
 
+@njit(**INLINE)
+def make_room(array):  # type: ignore[no-untyped-def]
+    """Return how many rows of array [N, V] make a block, and room for powers of two and for the block's exp."""
+    rows = max(1, min(BLOCK // array.shape[1], len(array)))
+    return rows, np.empty(rows * array.shape[1], np.float32), np.empty((rows, array.shape[1]), np.float32)
+
+
+@njit(**INLINE)
+def exponentiate(block, scale, powers):  # type: ignore[no-untyped-def]
+    """Take its greatest number off each row of block, in place, and exp of the rest into powers.
+
+    Without that a low temperature would leave nothing of any token, and exp takes nothing above 0.
+    """
+    for row in block:
+        most = greatest(row)
+        for j in range(len(row)):
+            row[j] -= most
+    exp(block.reshape(-1), scale, powers.reshape(-1))
+
+
 @njit(**COMPILED)
 def log_softmax(logits):  # type: ignore[no-untyped-def]
     """Take the log softmax of each row of float32 [N, V], in place."""
     size = logits.shape[1]
-    rows = max(1, min(BLOCK // size, len(logits)))
-    scale, powers = np.empty(rows * size, np.float32), np.empty((rows, size), np.float32)
+    rows, scale, powers = make_room(logits)
     for start in range(0, len(logits), rows):
         block = logits[start : start + rows]
-        for row in block:
-            most = greatest(row)
-            for j in range(size):
-                row[j] -= most
-        exp(block.reshape(-1), scale, powers.reshape(-1))
+        exponentiate(block, scale, powers)
         for b in range(len(block)):
             row, total = block[b], ZERO
             for j in range(size):
@@ -197,22 +201,17 @@ def log_softmax(logits):  # type: ignore[no-untyped-def]
 
 
 @njit(**COMPILED)
-def drawn(log_probs, draws):  # type: ignore[no-untyped-def]
+def draw_tokens(log_probs, draws):  # type: ignore[no-untyped-def]
     """Find the token of each row of log_probs at which the cumulative probability passes draws [N].
 
     log_probs is float32 [N, V] and need not be normalised; draws are in [0, 1).
     """
     tokens, size = np.empty(len(draws), np.int64), log_probs.shape[1]
-    rows = max(1, min(BLOCK // size, len(draws)))
-    scale, powers = np.empty(rows * size, np.float32), np.empty((rows, size), np.float32)
+    rows, scale, powers = make_room(log_probs)
     cumulative = np.empty(size, np.float64)
     for start in range(0, len(draws), rows):
         block = log_probs[start : start + rows].copy()
-        for row in block:
-            most = greatest(row)  # taken off: else a low temperature would leave nothing of any token
-            for j in range(size):
-                row[j] -= most
-        exp(block.reshape(-1), scale, powers.reshape(-1))
+        exponentiate(block, scale, powers)
         for b in range(len(block)):
             reached = 0.0
             for j in range(size):

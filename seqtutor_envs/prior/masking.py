@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from seqtutor_envs.prior import Prior, State
 from seqtutor_envs.task import Task
+from seqtutor_envs.vocab import Tokens
 
 # log p of a token that the prior holds impossible: rewards stay finite, and e**-87.3 adds nothing to a float32 sum
 LOG_PROB_FLOOR = np.log(np.finfo(np.float32).tiny)
@@ -23,13 +24,14 @@ def allowed_log_probs(log_probs: NDArray[np.float32], action_mask: NDArray[np.in
     rows = np.maximum(log_probs, LOG_PROB_FLOOR)
     if action_mask is None:
         return rows
+    # after the floor: an impossible token that alone is allowed gets probability 1, not NaN
     rows[action_mask == 0] = -np.inf
     rows -= np.logaddexp.reduce(rows, axis=1, keepdims=True)
     return np.maximum(rows, LOG_PROB_FLOOR, out=rows)
 
 
 class MaskedPrior(Prior):
-    """The environment's rows of log p as a prior: for sampling and judging where no environment runs.
+    """Give the environment's rows of log p as a prior: for sampling and evaluating where no environment runs.
 
     Its state is the inner prior's, then the tokens so far [N, T] and their number [N].
     """
@@ -42,7 +44,7 @@ class MaskedPrior(Prior):
         tokens = np.full((n, self.task.length), self.vocab.start)
         return (*self.inner.initial_state(n), tokens, np.full(n, -1))  # -1: the start token is still to come
 
-    def step(self, tokens: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
+    def step(self, tokens: Tokens, state: State) -> tuple[NDArray[np.float32], State]:
         *inner, so_far, steps = state
         rows, new = self.inner.step(tokens, tuple(inner))
         so_far, steps = so_far.copy(), steps + 1

@@ -17,7 +17,7 @@ Precision = Literal["float32", "bfloat16"]  # of products while learning; weight
 
 
 class RecurrentNetwork(nn.Module):
-    """tokens [B, T] -> logits [B, T, V]; its state_dict has the names that cells.py reads.
+    """Compute logits [B, T, V] from tokens [B, T]; its state_dict has the names that recurrent_step.py reads.
 
     Args:
         vocab_size: V; inputs are one-hot over V + 1, the last one being the start token.

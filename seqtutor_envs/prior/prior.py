@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.prior.recurrent_step import RecurrentStep, log_softmax, sample_tokens
 from seqtutor_envs.files import load_arrays, safetensors_path, save_arrays, write_atomically
-from seqtutor_envs.vocab import TokenVocab
+from seqtutor_envs.prior.recurrent_step import RecurrentStep, log_softmax, sample_tokens
+from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
 
 State = tuple[NDArray[Any], ...]
 Rows = TypeVar("Rows")
@@ -43,10 +43,10 @@ class Prior(ABC):
         """Return the state of n sequences that have not consumed the start token; arrays [n, ...]."""
 
     @abstractmethod
-    def step(self, tokens: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
+    def step(self, tokens: Tokens, state: State) -> tuple[NDArray[np.float32], State]:
         """Feed tokens [N] (0..V, V = start); return new arrays: next rows of log p, float32 [N, V], and the state."""
 
-    def log_probs(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+    def log_probs(self, tokens: Tokens, lengths: Tokens | None = None) -> NDArray[np.float32]:
         """Compute the rows of log p for tokens [N, T]: [N, T, V], row t = log p(. | start, tokens[:t]).
 
         What lies after `lengths` [N] is ignored: filler there may be any number, and rows beyond that length are log p
@@ -63,7 +63,7 @@ class Prior(ABC):
 
     def sample(
         self, n: int, seed: int | np.random.Generator, length: int | None = None, temperature: float = 1.0
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    ) -> tuple[Tokens, Tokens]:
         """Sample n sequences: tokens [n, T] (start id as filler) and lengths [n], the end token counted.
 
         T is the longest one's length. Same seed, same tokens. The lower the temperature, the nearer to the most
@@ -76,24 +76,19 @@ class Prior(ABC):
         tokens = np.full((n, horizon), self.vocab.start)
         lengths = np.full(n, horizon)
 
-        def choose(rows: NDArray[np.float32]) -> NDArray[np.int64]:
+        def choose(rows: NDArray[np.float32]) -> Tokens:
             return sample_tokens(rows / np.float32(temperature), rng)
 
-        drawn = draw_sequences(self.step, choose, self.initial_state(n), n, horizon, self.vocab)
-        for t, live, chosen, _ in drawn:
+        for t, live, chosen, _ in draw_sequences(self.step, choose, self.initial_state(n), n, horizon, self.vocab):
             tokens[live, t] = chosen
             lengths[live[chosen == self.vocab.end]] = t + 1
         return tokens[:, : lengths.max(initial=0)], lengths
 
 
 def draw_sequences(
-    step: Callable[[NDArray[np.int64], State], tuple[Rows, State]],
-    choose: Callable[[Rows], NDArray[np.int64]],
-    state: State,
-    n: int,
-    horizon: int,
-    vocab: TokenVocab,
-) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64], Rows]]:
+    step: Callable[[Tokens, State], tuple[Rows, State]], choose: Callable[[Rows], Tokens],
+    state: State, n: int, horizon: int, vocab: TokenVocab,
+) -> Iterator[tuple[int, Tokens, Tokens, Rows]]:
     """Draw n sequences token by token, until each has ended or has `horizon` tokens.
 
     Yields:
@@ -119,25 +114,23 @@ def draw_sequences(
                 return
 
 
-def padded(tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None) -> NDArray[np.int64]:
+def padded(tokens: Tokens, lengths: Tokens | None) -> Tokens:
     """Fill `tokens` [N, T] with 0 from each row's length on, so that filler of any kind can be fed or looked up."""
     tokens = np.asarray(tokens, dtype=np.int64)
     return tokens if lengths is None else np.where(np.arange(tokens.shape[1]) < np.asarray(lengths)[:, None], tokens, 0)
 
 
-def token_log_probs(
-    rows: NDArray[np.float32], tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
-) -> NDArray[np.float64]:
+def token_log_probs(rows: NDArray[np.float32], tokens: Tokens, lengths: Tokens | None = None) -> Floats:
     """Return log p of each token: rows [N, T, V] at tokens [N, T] -> [N, T], zero after a sequence's length."""
     chosen = np.take_along_axis(rows, padded(tokens, lengths)[:, :, None], axis=2)[:, :, 0].astype(np.float64)
     return chosen if lengths is None else chosen * (np.arange(tokens.shape[1]) < np.asarray(lengths)[:, None])
 
 
 class RecurrentPrior(Prior):
-    """A frozen LSTM or GRU, stepped in numpy; equal to torch's to 1e-5.
+    """Step a frozen LSTM or GRU in numpy; equal to torch's to 1e-5.
 
     Args:
-        weights: float32 arrays by torch's names (see cells.py).
+        weights: float32 arrays by torch's names (see recurrent_step.py).
         cell: "lstm" or "gru".
         vocab: the tokens; V must be the weights' own.
         length: how many tokens `sample` generates at most.
@@ -145,18 +138,13 @@ class RecurrentPrior(Prior):
     """
 
     def __init__(
-        self,
-        weights: Mapping[str, NDArray[np.float32]],
-        cell: str,
-        vocab: TokenVocab,
-        length: int,
+        self, weights: Mapping[str, NDArray[np.float32]], cell: str, vocab: TokenVocab, length: int,
         card: Mapping[str, Any] | None = None,
     ) -> None:
         self.weights = {name: np.array(array, dtype=np.float32) for name, array in weights.items()}
         self._step = RecurrentStep(self.weights, cell)
-        if len(vocab) != len(self.weights["head.bias"]):
-            written = len(self.weights["head.bias"])
-            raise ValueError(f"The weights are for {written} tokens, the vocabulary has {len(vocab)}.")
+        if len(vocab) != (size := len(self.weights["head.bias"])):
+            raise ValueError(f"The weights are for {size} tokens, the vocabulary has {len(vocab)}.")
         self.vocab, self.length, self.cell = vocab, length, cell
         self.card = dict(card or {})
         self.hidden_size, self.num_layers = self._step.hidden_size, self._step.num_layers
@@ -164,23 +152,16 @@ class RecurrentPrior(Prior):
     def initial_state(self, n: int) -> State:
         return self._step.initial_state(n)
 
-    def step(self, tokens: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
+    def step(self, tokens: Tokens, state: State) -> tuple[NDArray[np.float32], State]:
         logits, state = self._step(tokens, state)
         return log_softmax(logits), state
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write PATH.safetensors, all that `load` needs, and its facts to read, PATH.json; each atomically."""
         path = safetensors_path(path)
-        facts = {
-            "cell": self.cell,
-            "hidden_size": self.hidden_size,
-            "num_layers": self.num_layers,
-            "length": self.length,
-            "vocabulary": list(self.vocab.tokens),
-            "end": self.vocab.end,
-            "weights_sha256": weights_sha256(self.weights),
-        }
-        card = {**self.card, **facts}
+        facts = {name: getattr(self, name) for name in ("cell", "hidden_size", "num_layers", "length")}
+        facts |= {"vocabulary": list(self.vocab.tokens), "end": self.vocab.end}
+        card = {**self.card, **facts, "weights_sha256": weights_sha256(self.weights)}
         save_arrays(path, self.weights, card)
         write_atomically(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
         return path
@@ -203,7 +184,7 @@ class RecurrentPrior(Prior):
 
 
 class TablePrior(Prior):
-    """An exact prior over all prefixes of a small task.
+    """Hold an exact prior over all prefixes of a small task.
 
     Prefixes are numbered breadth first: 0 is the empty one, child(node, a) = node V + 1 + a.
 
@@ -223,9 +204,9 @@ class TablePrior(Prior):
         self._rows = (exact - np.logaddexp.reduce(exact, axis=1, keepdims=True)).astype(np.float32)
 
     def initial_state(self, n: int) -> State:
-        return (np.full(n, -1),)
+        return (np.full(n, -1),)  # no node yet: the start token leads to node 0
 
-    def step(self, tokens: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
+    def step(self, tokens: Tokens, state: State) -> tuple[NDArray[np.float32], State]:
         tokens = np.asarray(tokens, dtype=np.int64)
         nodes = np.where(tokens == self.vocab.start, 0, state[0] * len(self.vocab) + 1 + tokens)
         return self._rows[nodes], (nodes,)
@@ -267,6 +248,6 @@ def find_prior(name_or_path: str | os.PathLike[str]) -> Path:
 def weights_sha256(weights: Mapping[str, NDArray[np.float32]]) -> str:
     """Compute the hash of the numbers alone, in the order of their names."""
     digest = hashlib.sha256()
-    for name in sorted(weights):
+    for name in sorted(weights):  # little-endian float32 below: the same hash on every machine
         digest.update(name.encode() + np.ascontiguousarray(weights[name], dtype="<f4").tobytes())
     return digest.hexdigest()

@@ -4,7 +4,7 @@ N sequences, H cells, V tokens (V + 1 with the start token). Weights carry torch
 [G H, V + 1], `rnn.weight_hh_l0` [G H, H], biases [G H], `head.weight` [V, H], `head.bias` [V]; G is 4 (LSTM) or 3
 (GRU) gates. Input is a one-hot token, so the first layer's input product is a row of a table.
 
-The matrix products are BLAS's, by numpy; what follows them is compiled (loops.py).
+The matrix products are BLAS's, by numpy; what follows them is compiled (kernels.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SMALL_PRODUCT = 1_000_000  # multiplications that OpenBLAS does without rearrang
 
 
 class RecurrentStep:
-    """tokens [N], state -> logits [N, V], state. Weights are copied: later changes to them are not seen.
+    """Step from tokens [N] and a state to logits [N, V] and a state. Weights are copied: later changes are not seen.
 
     Raises ValueError where the weights do not fit each other.
     """
@@ -106,7 +106,7 @@ def sample_tokens(log_probs: Array, rng: np.random.Generator) -> NDArray[np.int6
 
     The inverse of their distribution function at one draw a row.
     """
-    return kernels.drawn(log_probs, rng.random(len(log_probs)))
+    return kernels.draw_tokens(log_probs, rng.random(len(log_probs)))
 
 
 def check_shapes(weights: Mapping[str, Array], cell: str, num_layers: int) -> None:
@@ -122,11 +122,11 @@ def check_shapes(weights: Mapping[str, Array], cell: str, num_layers: int) -> No
         expected[f"rnn.weight_hh_l{i}"] = (rows, hidden)
         expected[f"rnn.bias_ih_l{i}"] = expected[f"rnn.bias_hh_l{i}"] = (rows,)
     for name, shape in expected.items():
-        found = weights[name].shape if name in weights else None
-        if found is None:
+        if name not in weights:
             raise ValueError(f"This {cell}'s weight {name} is missing.")
-        if found != shape:
-            raise ValueError(f"Weight {name} of this {cell} must have shape {list(shape)}, not {list(found)}.")
+        if weights[name].shape != shape:
+            found = list(weights[name].shape)
+            raise ValueError(f"Weight {name} of this {cell} must have shape {list(shape)}, not {found}.")
 
 
 def _packed(weights: Mapping[str, Array], layer: int, cell: str) -> tuple[Array, Array, Array, Array]:

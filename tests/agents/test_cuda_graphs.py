@@ -129,7 +129,7 @@ def stepped(network, prior, draws):
         prior_rows, prior_state = prior.step(last, prior_state)
         prior_rows = np.maximum(prior_rows, LOG_PROB_FLOOR)
         policy_rows, state = policy.step(last, state, prior_rows)
-        last = kernels.drawn(policy_rows, draw)
+        last = kernels.draw_tokens(policy_rows, draw)
         tokens.append(last)
         rows.append(prior_rows)
         log_policy.append(policy_rows[np.arange(n), last])
@@ -185,7 +185,7 @@ def test_tokens_are_drawn_as_on_the_cpu():
     rows[rng.random(rows.shape) < 0.3] = FORBIDDEN
     draws = np.concatenate([rng.random(4800), np.zeros(100), np.full(100, LAST_DRAW)])
     tokens = choose_by_draws(torch.from_numpy(rows), torch.from_numpy(draws)).numpy()
-    np.testing.assert_array_equal(tokens, kernels.drawn(rows, draws))
+    np.testing.assert_array_equal(tokens, kernels.draw_tokens(rows, draws))
     assert (rows[np.arange(5000), tokens] > FORBIDDEN).all()
 
 

@@ -9,7 +9,6 @@ from toys.env_toys import AUTORESET_MODES, ToyTask, toy_prior
 
 from agents import PsiLearning
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
-from seqtutor_envs.infos import info_of
 from seqtutor_envs.sb3 import SB3VecEnv
 
 
@@ -49,7 +48,7 @@ def test_all_that_runs_is_truncated_and_what_ends_is_not(mode):
     assert terminated.tolist() == [True, False, False] and truncated.tolist() == [False, True, True]
     over = infos["final_info"] if str(getattr(mode, "value", mode)) == "SameStep" else infos
     assert over["_oracle_budget_spent"].tolist() == [True] * 3 and over["oracle_budget_spent"].all()
-    assert [len(info_of(over, i)["sequence"]) for i in range(3)] == [2, 2, 2]
+    assert [len(sequence) for sequence in over["sequence"]] == [2, 2, 2]
 
 
 def test_an_episode_that_begins_afterwards_is_truncated_by_its_first_token():
@@ -59,7 +58,7 @@ def test_an_episode_that_begins_afterwards_is_truncated_by_its_first_token():
         observations, _, terminated, truncated, infos = env.step(nothing)
         assert truncated.all() and not terminated.any()
         assert (observations == env.task.vocab.start).all()  # begun anew
-        assert all(len(info_of(infos["final_info"], i)["sequence"]) == 1 for i in range(3))
+        assert [len(sequence) for sequence in infos["final_info"]["sequence"]] == [1, 1, 1]
 
 
 def test_a_single_environment_says_the_same():

@@ -60,19 +60,6 @@ def test_sequences_out_of_step_equal_sync(autoreset_mode, obs_mode, masked, info
     assert lengths >= {2, 3, 5} and partial_ends > 10  # so that the interesting case was met
 
 
-@each_autoreset_mode
-def test_infos_of_ends_are_those_of_full_where_a_sequence_ends(autoreset_mode):
-    full, end = (vector(4, autoreset_mode=autoreset_mode, infos=infos) for infos in ("full", "end"))
-    for call, (of_full, of_end) in walk([full, end], calls=40):
-        over = of_full[2] if call == "step" else np.zeros(4, bool)
-        for key in ("prior_log_prob", "task_reward", "sequence"):
-            where = [result[-1].get("final_info", result[-1]) for result in (of_full, of_end)]
-            assert (f"_{key}" in where[1]) == over.any()
-            if over.any():
-                np.testing.assert_array_equal(where[1][f"_{key}"], over)
-                assert_same(list(where[0][key][over]), list(where[1][key][over]))
-
-
 @each_mask
 def test_an_episode_ends_with_the_end_token_or_at_the_horizon(masked):
     env = single(masked)
@@ -106,13 +93,6 @@ def test_p_is_renormalised_over_the_allowed_tokens():
     assert observation["action_mask"].tolist() == info["action_mask"].tolist() == [0, 1, 1, 1]
     _, _, terminated, _, step = env.step(2)
     assert step["prior_log_prob"] == pytest.approx(np.log(p[2] / p.sum()), abs=1e-5)
-
-
-def test_after_the_end_an_observation_forbids_nothing():
-    env = single(masked=True, obs_mode="dict")
-    env.reset()
-    env.step(0)
-    assert env.step(END)[0]["action_mask"].tolist() == [1, 1, 1, 1]
 
 
 def test_a_mask_that_allows_nothing_is_an_error():
@@ -155,16 +135,6 @@ def test_allowed_log_probs_by_hand():
     np.testing.assert_allclose(np.exp(masked), [[2 / 3, 1 / 3, 0.0, 0.0]], atol=1e-7)
     only_impossible = allowed_log_probs(row, np.array([[0, 0, 0, 1]], np.int8))
     assert only_impossible[0, 3] == 0.0 and np.isfinite(masked).all() and np.isfinite(only_impossible).all()
-
-
-def test_reward_divides_the_weighted_terms_by_c():
-    task = ToyTask(weights={"step": 3.0})
-    env = SequenceTutorEnv(task, toy_prior(impossible=False), c=0.5)
-    env.reset()
-    env.step(0)
-    info = env.step(2)[-1]
-    assert info["terms"] == {"letter": -1.0, "step": 0.25}
-    assert info["task_reward"] == (-1.0 + 3.0 * 0.25) / 0.5
 
 
 def test_sequences_that_are_over_are_fed_nothing_but_the_start_token():

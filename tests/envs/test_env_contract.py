@@ -18,7 +18,6 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.utils.passive_env_checker import data_shares_objects
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
-from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from stable_baselines3.common.env_util import make_vec_env as dummy_vec_env
 from stable_baselines3.common.vec_env import SubprocVecEnv
@@ -346,18 +345,6 @@ def test_infos_of_ends_only(id, autoreset_mode):
         assert_same(expected | ({} if same_step else of_some(told, ended)), of_end[-1])
         ends, over = ends + int(ended.sum()), ended
     assert ends >= 4
-
-
-@each_id
-def test_gymnasium_wrappers_count_the_return(id):
-    env = RecordEpisodeStatistics(make_vec(id, 2, autoreset_mode="SameStep"))
-    env.reset()
-    total = np.zeros(2)
-    for _ in range(horizon(env)):
-        _, rewards, terminated, _, infos = env.step(np.zeros(2, int))
-        total += rewards
-    assert terminated.all()
-    np.testing.assert_allclose(infos["episode"]["r"], total)
 
 
 @each_id

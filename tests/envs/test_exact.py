@@ -12,7 +12,7 @@ from toys.env_toys import ToyTask, toy_prior
 
 from seqtutor_envs import exact
 from seqtutor_envs.env import SequenceTutorEnv
-from seqtutor_envs.exact import ExactTask, kl_optimum_policy, kl_policy_optimum, objective, random_task, solve
+from seqtutor_envs.exact import ExactTask, kl_optimum_policy, kl_policy_optimum, objective, make_random_task, solve
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.vocab import TokenVocab
 
@@ -137,7 +137,7 @@ def test_the_seed_makes_the_task_and_a_greater_c_leaves_it_nearer_the_prior():
 
 
 def test_tables_are_standard_normal():
-    task, prior = random_task(8, 5, seed=0)
+    task, prior = make_random_task(8, 5, seed=0)
     rewards = task.rewards[1:]  # 37,448 of them: the bounds are about four standard errors
     assert rewards.mean() == pytest.approx(0.0, abs=0.02) and rewards.std() == pytest.approx(1.0, abs=0.02)
     rows = prior.log_probs(np.zeros((1, 5), int))[0]

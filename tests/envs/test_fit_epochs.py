@@ -11,7 +11,8 @@ from toys.interruptions import InterruptingBar
 from toys.recurrent_toys import assert_same_weights, needs_bfloat16, plain_nll, uneven
 
 from seqtutor_envs.prior import fit as fitting
-from seqtutor_envs.prior.fit import Settings, check_checkpoint, dealt, fit, options
+from seqtutor_envs.prior.fit import Settings, check_checkpoint, deal_epoch, fit, options
+from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.vocab import TokenVocab
 
 VOCAB = TokenVocab(("a", "b", "c", "d"))
@@ -23,7 +24,7 @@ def numbers(n):
 
 
 def dealt_numbers(n, size, epoch, seed=0):
-    return [int(tokens[0]) for tokens in dealt(numbers(n), size, seed, epoch)]
+    return [int(tokens[0]) for tokens in deal_epoch(numbers(n), size, seed, epoch)]
 
 
 @pytest.mark.parametrize("n, size, epochs", [(100, 10, 10), (100, 33, 4), (100, 99, 2), (7, 3, 3), (5, 1, 5)])
@@ -44,7 +45,7 @@ def test_every_pass_is_dealt_differently_and_the_same_again():
 @pytest.mark.parametrize("size", [0, 13, 14, 1000])
 def test_an_epoch_as_large_as_the_data_is_all_of_it(size):
     data = uneven()
-    assert dealt(data, size, 0, 3) is data
+    assert deal_epoch(data, size, 0, 3) is data
 
 
 def test_an_epoch_trains_on_what_was_dealt(tmp_path):
@@ -53,19 +54,21 @@ def test_an_epoch_trains_on_what_was_dealt(tmp_path):
     settings = Settings(7, epochs=4, epoch_size=7, batch_size=4, learning_rate=0.0)
     prior = fit(data, uneven(3), VOCAB, tmp_path / "prior", settings)
     for epoch, figures in enumerate(prior.card["training"]["history"]):
-        hand = dealt(data, 7, 0, epoch)
+        hand = deal_epoch(data, 7, 0, epoch)
         assert len(hand) in (6, 7)
         expected = np.concatenate(plain_nll(prior.weights, "lstm", hand)).mean()
         assert figures["train_nll"] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=needs_bfloat16)])
+@pytest.mark.parametrize(
+    "cell, precision", [("lstm", "float32"), ("gru", "float32"), pytest.param("lstm", "bfloat16", marks=needs_bfloat16)]
+)
 @pytest.mark.parametrize("batches", [[1], [3], [5], [3, 2], [9]])
-def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, batches, precision):
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, batches, cell, precision):
     """Bit for bit on one thread; 13 sequences make two batches an epoch and two epochs a pass, warm-up six of ten."""
     assert torch.get_num_threads() == 1
     monkeypatch.setattr(fitting, "WARMUP_SHARE", 0.6)
-    settings = Settings(6, 1, epochs=5, epoch_size=7, batch_size=4, chunk=5, warmup=6, dropout=0.2, precision=precision)
+    settings = Settings(6, 2, cell, 5, 7, 4, 5, warmup=6, weight_decay=0.01, dropout=0.2, precision=precision)
     arguments = uneven(), uneven(5, seed=1), VOCAB
 
     def watch(prior):
@@ -80,7 +83,10 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, bat
                 fit(*arguments, tmp_path / "parts", settings, resume=part > 0, watch=watch)
     resumed = fit(*arguments, tmp_path / "parts", settings, resume=True, watch=watch)
     assert_same_weights(whole.weights, resumed.weights)
+    assert_same_weights(RecurrentPrior.load(tmp_path / "parts").weights, whole.weights)
     assert whole.card == resumed.card
+    names = ["parts.json", "parts.safetensors", "whole.json", "whole.safetensors"]  # the checkpoint is gone
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def rates(monkeypatch, tmp_path, settings, n=13):

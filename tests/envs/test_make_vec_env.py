@@ -51,13 +51,3 @@ def test_a_mistake_is_one_clear_line(error, words, call):
     with pytest.raises(error, match=words) as caught:
         call()
     assert "\n" not in str(caught.value)
-
-
-def test_an_id_may_name_the_module_that_registers_it(tmp_path, monkeypatch):
-    words = 'import gymnasium\ngymnasium.register("Mine-v0", vector_entry_point="seqtutor_envs.exact:ExactVectorEnv")\n'
-    (tmp_path / "my_registration.py").write_text(words)
-    monkeypatch.syspath_prepend(tmp_path)
-    try:
-        assert make_vec_env("my_registration:Mine-v0", 2).num_envs == 2
-    finally:
-        gymnasium.registry.pop("Mine-v0", None)

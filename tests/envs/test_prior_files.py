@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from pathlib import Path
 
@@ -132,23 +131,6 @@ def test_loading_executes_nothing_from_the_file(tmp_path):
         with pytest.raises(ValueError, match="damaged"):
             RecurrentPrior.load(tmp_path / name)
     assert not marker.exists()
-
-
-def failing(*args):
-    raise OSError("No space left on device")
-
-
-@pytest.mark.parametrize("where, name", [(os, "replace"), (Path, "write_bytes")])
-def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, where, name):
-    old = random_prior(seed=1)
-    path = old.save(tmp_path / "prior")
-    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    monkeypatch.setattr(where, name, failing)
-    with pytest.raises(OSError, match="No space"):
-        random_prior(seed=2).save(path)
-    monkeypatch.undo()
-    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
-    np.testing.assert_array_equal(RecurrentPrior.load(path).weights["head.bias"], old.weights["head.bias"])
 
 
 # -- the shipped prior ------------------------------------------------------------------------------------------------

@@ -13,13 +13,7 @@ import pytest
 from toys.env_toys import HORIZON, IDS, OBS_MODES, ToyTask, assert_same, toy_prior
 from toys.forbidding import FORBIDDING
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import (
-    DummyVecEnv,
-    VecExtractDictObs,
-    VecFrameStack,
-    VecMonitor,
-    VecNormalize,
-)
+from stable_baselines3.common.vec_env import DummyVecEnv, VecExtractDictObs, VecFrameStack, VecMonitor, VecNormalize
 
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
@@ -78,20 +72,6 @@ def test_with_full_infos_it_equals_dummy_vec_env(id, obs_mode):
     assert len(assert_alike(ours, theirs, 2 * LENGTH + 1)) >= 6
     ours.set_options({"any": 1}), theirs.set_options({"any": 1})
     assert_alike(ours, theirs, 3)  # a reset in the midst of episodes
-
-
-def test_some_end_while_others_go_on_and_forbidden_tokens_stay_forbidden():
-    """What the equality with DummyVecEnv is to be about is there."""
-    env, rng = short(FORBIDDING, 8, infos="full"), np.random.default_rng(0)
-    env.reset()
-    seen = set()
-    for _ in range(20):
-        masks = np.stack(env.env_method("action_masks"))
-        assert (~masks).any(axis=1).all(), "each prefix forbids something"
-        *_, dones, infos = env.step((rng.random(masks.shape) * masks).argmax(axis=1))
-        seen |= {info["episode"]["l"] for info, done in zip(infos, dones) if done}
-        assert dones.sum() < 8
-    assert len(seen) > 3
 
 
 def test_a_spent_budget_is_told_as_a_truncation():

@@ -116,18 +116,6 @@ def test_the_expected_sum_of_an_episode_is_j(mode):
     assert np.exp(log_probs) @ samples == pytest.approx(objective(solution, log_probs), abs=1e-5)
 
 
-@each_mode
-def test_statistics_within_it_are_those_of_the_environment(mode):
-    """RecordEpisodeStatistics takes the reset mask out of the options; the penalty is none of its business."""
-    env, bare = KLPenalty(RecordEpisodeStatistics(toy(mode))), RecordEpisodeStatistics(toy(mode))
-    for results, log_pi, wrote in played(env, bare):
-        (_, rewards, *_, own), (_, plain, *_, expected) = results
-        np.testing.assert_allclose(rewards, np.where(wrote, plain - log_pi, 0.0))
-        assert own.get("episode", {}).keys() == expected.get("episode", {}).keys()
-        if "episode" in expected:
-            np.testing.assert_allclose(own["episode"]["r"], expected["episode"]["r"])
-
-
 def test_a_call_that_only_begins_anew_takes_any_log_pi():
     env = KLPenalty(toy("NextStep"))
     env.reset()

@@ -16,7 +16,7 @@ import pytest
 from seqtutor_envs.files import load_arrays
 from seqtutor_envs.melody.corpus import Corpus
 from seqtutor_envs.melody.midi import write_midi
-from seqtutor_envs.melody.pretraining import measured, with_validation
+from seqtutor_envs.melody.pretraining import measure_prior, with_validation
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.pretrain import main
 from seqtutor_envs.prior import RecurrentPrior, token_log_probs
@@ -169,7 +169,7 @@ def test_tokens_from_an_npz(tmp_path, capsys):
     assert card["baselines"].keys() == {"unigram", "bigram", "trigram"}
     out = capsys.readouterr().out
     assert f"validation nll {card['validation']['nll_per_token']:.4f} per token" in out
-    assert measured(prior, data) == {name: card[name] for name in ("validation", "test", "baselines")}
+    assert measure_prior(prior, data) == {name: card[name] for name in ("validation", "test", "baselines")}
 
     given = ["--tokens", str(tmp_path / "tunes.npz"), "--exclude", "airds"]
     main(["melody", *given, "--out", str(tmp_path / "some"), *SMALL])

@@ -18,7 +18,7 @@ IN_KEY = {0, 1, 2, 4, 6, 7, 9, 11, 13, 14, 16, 18, 19, 21, 23, 25, 26, 28, 30, 3
 
 
 def paid(name: str, tokens: list[int], length: int = 100) -> list[float]:
-    """What one rule pays at each step, rounded to 12 digits."""
+    """What one rule pays at each step, round_to_step to 12 digits."""
     rule, array = getattr(rules, name), np.array(tokens, dtype=np.int64)
     return [round(rule(array, t, length), 12) for t in range(len(tokens))]
 

@@ -126,7 +126,7 @@ def test_an_instrument_that_is_no_line_is_a_note_on_stderr(tmp_path: Path, capsy
     main(["score", str(tmp_path / "chords.mid")])
     captured = capsys.readouterr()
     assert "melody 1 of 1" in captured.out
-    assert captured.err.startswith("Note: ") and "polyphonic" in captured.err and captured.err.count("\n") == 1
+    assert captured.err.startswith("warning: ") and "polyphonic" in captured.err and captured.err.count("\n") == 1
 
 
 def test_the_module_runs_and_its_help_needs_no_numba(tmp_path: Path) -> None:
