@@ -47,7 +47,7 @@ def molecule_card(label: str, style: Style, smiles: str, lines: Sequence[str], r
 
     if chem.parse(smiles) is None:
         return Card(label, style, lines, smiles=smiles, reason=REASONS.get(reason, reason))
-    content = base64.b64encode(drawing.grid([smiles]).encode()).decode("ascii")
+    content = base64.b64encode(drawing.svg(smiles).encode()).decode("ascii")
     return Card(label, style, lines, smiles=smiles, picture=f"data:image/svg+xml;base64,{content}")
 
 
