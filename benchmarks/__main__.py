@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import tyro
@@ -39,7 +40,7 @@ def demo(settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings()) -> 
     demonstrate(settings)
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "run": run_suite,
     "list": list_suites,

@@ -43,8 +43,8 @@ def log_path(folder: Path, experiment: Experiment) -> Path:
 def write(path: Path, experiment: Experiment, facts: Mapping[str, Any]) -> None:
     """Write a result or a failure."""
     content = {"id": experiment.id, "experiment": asdict(experiment), **facts}
+    # a line for each key: grep and diff can read it
     lines = (f" {json.dumps(name)}: {json.dumps(value)}" for name, value in finite(content).items())
-    # a line for each key, so that grep and diff can read it
     write_atomically(path, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
 
