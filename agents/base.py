@@ -154,19 +154,22 @@ class SequenceAgent(SB3Model, ABC):
         self.rounds += 1
         self.learned_timesteps += int(sequences.lengths.sum())
         self._recent.add(sequences, log_policy, self.rollouts.terms)
-        goes_on = True
         try:
-            for step in iterate_steps(sequences, self._began[0]) if hook is not None else ():
-                self.num_timesteps += step["num_writing"]
-                hook.update_locals(step)
-                goes_on = hook.on_step()
-                if not goes_on:
-                    break
+            goes_on = hook is None or self._tell_steps(hook, sequences)
         finally:
             self.num_timesteps = self.learned_timesteps
         if hook is not None:
             hook.on_rollout_end()
         return statistics, goes_on
+
+    def _tell_steps(self, hook: BaseCallback, sequences: Sequences) -> bool:
+        """Tell callbacks of a rollout, step by step; return whether they let learning go on."""
+        for step in iterate_steps(sequences, self._began[0]):
+            self.num_timesteps += step["num_writing"]
+            hook.update_locals(step)
+            if not hook.on_step():
+                return False
+        return True
 
     def _is_spent(self) -> bool:
         return self.task is not None and self.task.spent
