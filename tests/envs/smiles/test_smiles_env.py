@@ -170,11 +170,6 @@ def test_what_cannot_be_is_an_error_of_one_line(keywords, says):
     assert says in str(error.value) and "\n" not in str(error.value)
 
 
-def test_an_unknown_keyword_is_an_error():
-    with pytest.raises(TypeError, match="objectiv"):
-        make(objectiv=len)
-
-
 def test_another_domains_task_goes_through_make():
     env = make(task=ToyTask(), prior=toy_prior())
     env.reset()
@@ -219,7 +214,7 @@ def test_rendering_draws_what_is_written():
     assert text.render() == "CCO  (valid)" and picture.render().shape == before.shape
 
 
-def test_the_judge_reports_the_molecules_figures(tmp_path):
+def test_evaluate_reports_the_molecules_metrics(tmp_path):
     """Four strings: two spellings of ethanol, benzene, an invalid one; ethanol is known."""
 
     class Agent:
