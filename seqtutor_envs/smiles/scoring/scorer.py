@@ -43,7 +43,9 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class ScoreSpec:
-    """Say what is asked of each string. Plain data: `as_dict` gives JSON's types, and `ScoreSpec(**...)` takes them back.
+    """Say what is asked of each string, as plain data.
+
+    `as_dict` gives JSON's types, and `ScoreSpec(**...)` takes them back.
 
     Args:
         properties: names of `chem.PROPERTIES`; only these are computed (QED takes 1 ms).

@@ -40,14 +40,6 @@ def test_chirality_counts_where_the_pattern_says_it() -> None:
     assert unmet(Constraints(require="N[CH](C)C(=O)O"), right) == ()
 
 
-@pytest.mark.parametrize("name", ["mw", "logp", "tpsa", "hbd", "hba", "rotatable_bonds", "rings", "charge"])
-def test_each_descriptor_of_aspirin_lies_where_it_is_known_to_lie(name: str) -> None:
-    value = KNOWN[name]
-    assert unmet(Constraints(ranges={name: (value - 0.06, value + 0.06)}), ASPIRIN) == ()
-    assert unmet(Constraints(ranges={name: (value + 0.06, None)}), ASPIRIN) != ()
-    assert unmet(Constraints(ranges={name: (None, value - 0.06)}), ASPIRIN) != ()
-
-
 def test_both_ends_of_a_range_are_allowed() -> None:
     for ends in ((1, 1), (1, None), (None, 1)):
         assert unmet(Constraints(ranges={"rings": ends}), ASPIRIN) == ()

@@ -73,14 +73,6 @@ def test_the_end_token_alone_is_an_empty_string_and_no_molecule():
     assert env.unwrapped.task.counts == {"syntax": 1}
 
 
-def test_a_molecule_is_cut_at_max_length():
-    env = make(max_length=3)
-    env.reset()
-    for token in VOCAB.encode("CCO"):
-        _, _, terminated, _, info = env.step(token)
-    assert terminated and info["sequence"] == "CCO" and info["terms"]["valid"] == 1.0
-
-
 def test_a_batch_pays_each_molecule_what_it_gets_alone():
     """Different lengths, so that they end out of step; scored together where they end together."""
     batch = (ASPIRIN, BENZENE, "CC(", CAFFEINE, BENZENE)
