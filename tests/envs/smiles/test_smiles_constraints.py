@@ -11,9 +11,6 @@ from rdkit import Chem
 from seqtutor_envs.smiles.chem.constraints import Constraints
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
-# of aspirin, C9H8O4: 180.16 g/mol, TPSA 63.6 and 1 donor (PubChem 2244); RDKit's acceptors leave the acid's OH out, its
-# rotatable bonds the ester's
-KNOWN = {"mw": 180.16, "logp": 1.31, "tpsa": 63.6, "hbd": 1, "hba": 3, "rotatable_bonds": 2, "rings": 1, "charge": 0}
 
 
 def unmet(constraints: Constraints, smiles: str) -> tuple[str, ...]:
