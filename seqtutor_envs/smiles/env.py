@@ -157,7 +157,7 @@ class SmilesEnv(SequenceTutorEnv):
     | `invalid_score` | 0.0 | with an objective: the final score of an invalid molecule |
     | `minimize` | False | with an objective: whether lower is better |
     | `clip` | None | with an objective: (low, high), the limits of its raw scores |
-    | `transform` | None | with an objective: a desirability, "sigmoid:low=2,high=5"; see smiles/transforms.py |
+    | `transform` | None | with an objective: a desirability, "sigmoid:low=2,high=5"; see objective/transforms.py |
     | `oracle_budget` | None | with an objective: the most molecules that it may be asked to score |
     | `shaping` | None | or "prefix" |
     | `require`, `forbid` | () | SMARTS that a molecule must and must not hold |

@@ -25,7 +25,7 @@ MAX_LENGTH = 100  # tokens, the end token included; MOSES needs 55, osimertinib 
 
 
 class SmilesTask(Task):
-    """The molecule reward: 0 until a sequence is over, then the weighted mean of its terms; 0 for an invalid molecule.
+    """Reward a finished molecule with the weighted mean of its terms; unfinished and invalid ones earn 0.
 
     A sequence is over with its first end token or with `max_length` tokens; its string, that of its tokens without the
     end token, is scored as written. Terms, `shaping` and the other arguments as SmilesEnv says; a term of weight 0 is

@@ -7,7 +7,6 @@ github.com/molecularsets/moses, moses/metrics), so that results can stand beside
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -72,22 +71,15 @@ def find_failed_filter(mol: Chem.Mol) -> str:
     for name, pattern in _mcf():
         if with_hydrogens.HasSubstructMatch(pattern):
             return name
-    return "PAINS" if _pains().match(mol) else ""
+    return "PAINS" if _has_pains(mol) else ""
 
 
-class _Patterns:
-    """Substructures, most of which a molecule's pattern fingerprint rules out in one comparison."""
-
-    def __init__(self, smarts: Sequence[str]) -> None:
-        self.patterns = [Chem.MergeQueryHs(Chem.MolFromSmarts(text)) for text in smarts]
-        for pattern in self.patterns:
-            pattern.UpdatePropertyCache(strict=False)
-        self.bits = np.stack([_screen(pattern) for pattern in self.patterns])  # [P, words]
-
-    def match(self, mol: Chem.Mol) -> bool:
-        """Return whether any of them occurs: only where the molecule has all bits of the pattern."""
-        possible = ~(self.bits & ~_screen(mol)).any(axis=1)
-        return any(mol.HasSubstructMatch(self.patterns[i]) for i in np.flatnonzero(possible).tolist())
+def _has_pains(mol: Chem.Mol) -> bool:
+    """Return whether a PAINS pattern occurs; most of them are ruled out in one comparison."""
+    patterns, bits = _pains()
+    # a pattern occurs only where the molecule has all bits of its fingerprint
+    possible = np.flatnonzero(~(bits & ~_screen(mol)).any(axis=1))
+    return any(mol.HasSubstructMatch(patterns[i]) for i in possible.tolist())
 
 
 def _screen(mol: Chem.Mol) -> NDArray[np.uint64]:
@@ -108,12 +100,18 @@ def _mcf() -> tuple[tuple[str, Chem.Mol], ...]:
 
 
 @lru_cache(maxsize=None)
-def _pains() -> _Patterns:
-    """Read the PAINS patterns. RDKit's own catalogue gives the same verdicts in 8 times the time (it tries all)."""
+def _pains() -> tuple[list[Chem.Mol], NDArray[np.uint64]]:
+    """Read the PAINS patterns, with the bits of each, [P, words].
+
+    RDKit's own catalogue gives the same verdicts in 8 times the time: it tries all patterns.
+    """
     try:
         with open(PAINS, encoding="utf-8", newline="") as file:
-            return _Patterns([row[0].strip() for row in csv.reader(file)])
+            patterns = [Chem.MergeQueryHs(Chem.MolFromSmarts(row[0].strip())) for row in csv.reader(file)]
     except FileNotFoundError:
         raise ImportError(
             f"RDKit's {PAINS} is missing; the wheels of PyPI have it: pip install --force-reinstall rdkit."
         ) from None
+    for pattern in patterns:
+        pattern.UpdatePropertyCache(strict=False)
+    return patterns, np.stack([_screen(pattern) for pattern in patterns])

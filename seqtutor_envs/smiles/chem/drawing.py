@@ -42,7 +42,11 @@ def picture(smiles: str, caption: Sequence[str] = ()) -> NDArray[np.uint8]:
     if molecule is None:
         _write_smiles(pen, smiles, top)
     else:
-        image.paste(_drawing(molecule, FRAME_WIDTH, top))
+        drawer = rdMolDraw2D.MolDraw2DCairo(FRAME_WIDTH, top)
+        _set_options(drawer)
+        drawer.DrawMolecule(_flat(molecule, True))
+        drawer.FinishDrawing()
+        image.paste(Image.open(BytesIO(drawer.GetDrawingText())).convert("RGB"))
     for n, line in enumerate(caption):
         _write_line(pen, line, top + n * LINE)
     return np.array(image, dtype=np.uint8)
@@ -86,14 +90,6 @@ def _sd_record(n: int, record: Mapping[str, Any]) -> str:
         if value is not None and value == value:  # NaN is not itself
             lines += [f">  <{name}>", " ".join(str(value).split()), ""]
     return "\n".join([*lines, "$$$$", ""])
-
-
-def _drawing(mol: Chem.Mol, width: int, height: int) -> Image.Image:
-    drawer = rdMolDraw2D.MolDraw2DCairo(width, height)
-    _set_options(drawer)
-    drawer.DrawMolecule(_flat(mol, True))
-    drawer.FinishDrawing()
-    return Image.open(BytesIO(drawer.GetDrawingText())).convert("RGB")
 
 
 def _set_options(drawer: Any) -> None:

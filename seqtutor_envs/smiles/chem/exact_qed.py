@@ -69,7 +69,7 @@ _OTHER_SHARE = 0.001
 
 
 class Gate(NamedTuple):
-    """A single atom or bond that a pattern can need: `smarts` finds it in a molecule.
+    """Describe a single atom or bond that a pattern can need; `smarts` finds it in a molecule.
 
     A pattern needs it if one of its atoms (or both atoms of one of its bonds of order `bond_order`) must meet each line
     of `atom`, regular expressions on RDKit's description of a query; or if it is listed in `besides`.

@@ -13,7 +13,7 @@ CLEANED, STRIPPED, NEUTRALISED = CHANGES = ("cleaned", "salts stripped", "neutra
 
 
 class Parent(NamedTuple):
-    """A standardised molecule.
+    """Hold a standardised molecule.
 
     Attributes:
         molecule: sanitised, one fragment.

@@ -24,7 +24,7 @@ CHUNK = 2**16  # strings hashed at a time: their bits take 8 MB with 16 hashes
 
 
 class BloomFilter:
-    """A set of strings that can be added to and asked, but not listed.
+    """Hold a set of strings that can be added to and asked, but not listed.
 
     Args:
         num_bits: m, rounded up to whole bytes.

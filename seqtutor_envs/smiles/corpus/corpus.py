@@ -38,7 +38,7 @@ TOO_LONG, UNKNOWN, REPEATED = "too long", "unknown token", "repeated"
 
 @dataclass(frozen=True)
 class Rules:
-    """Which molecules are taken, and how.
+    """Decide which molecules are taken, and how.
 
     Attributes:
         standardize: "parent" takes the cleaned-up, largest, neutral fragment (chem/standardize.py) in place of the
@@ -53,7 +53,7 @@ class Rules:
 
 
 class RareToken(NamedTuple):
-    """A token in few molecules, and the line of the first."""
+    """Name a token in few molecules, and the line of the first."""
 
     token: str
     molecules: int
@@ -62,7 +62,7 @@ class RareToken(NamedTuple):
 
 @dataclass(frozen=True)
 class MoleculeCorpus:
-    """M molecules.
+    """Hold M molecules as tokens, and what was left out.
 
     Attributes:
         tokens: uint8 or uint16, all molecules end to end, each with its end token.

@@ -26,7 +26,7 @@ MIN_RINGS = 2  # of the scaffolds that MOSES compares
 
 
 class MoleculeSet:
-    """The molecules that N strings write; those that are no molecule are left out, equal molecules are counted.
+    """Hold the molecules that N strings spell; invalid strings are left out, equal molecules are counted.
 
     Args:
         smiles: N strings.

@@ -29,14 +29,14 @@ FAILED, BEYOND_BUDGET = "objective failed", "oracle budget"
 
 
 class ObjectiveScore(NamedTuple):
-    """A molecule's final score, and "" or why it is `invalid_score`: "objective failed" or "oracle budget"."""
+    """Hold a molecule's final score, and "" or why it is `invalid_score`: "objective failed" or "oracle budget"."""
 
     value: float
     reason: str = ""
 
 
 class Objective:
-    """A user's function as an objective, higher is better; calls it once for all new molecules of a batch.
+    """Score molecules by a user's function, higher is better, called once for all new molecules of a batch.
 
     Args:
         function: list of canonical SMILES -> as many floats (list, array or tensor; NaN and None where it failed), in

@@ -101,7 +101,7 @@ class OracleCounter:
 
     @property
     def calls(self) -> int:
-        """Number of distinct molecules scored so far."""
+        """Count the distinct molecules scored so far."""
         return len(self._scores)
 
     @property

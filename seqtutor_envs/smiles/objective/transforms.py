@@ -69,7 +69,7 @@ def _logistic10(h: Array) -> Array:
 
 @dataclass(frozen=True)
 class Transform:
-    """A transform with its parameters: plain data, and a function of scores [n].
+    """Map scores [n] to [0, 1] by a named function with its parameters, which are plain data.
 
     `Transform.of("sigmoid:low=2,high=5")` and `Transform.of({"name": "sigmoid", "low": 2, "high": 5})` are the same.
     """

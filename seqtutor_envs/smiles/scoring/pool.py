@@ -102,9 +102,9 @@ class WorkerPool:
         """Wait until a worker answers and take all answers there are, or end the workers that are overdue."""
         busy = [worker for worker in self._workers if worker.todo or not worker.ready]
         patience = min(worker.deadline(self.limit) for worker in busy) - time.monotonic()
-        answering = wait([worker.output for worker in busy], max(patience, 0.0))
+        answering = wait([worker.output.fileno() for worker in busy], max(patience, 0.0))
         for worker in busy:
-            if worker.output in answering and not worker.read(batch):
+            if worker.output.fileno() in answering and not worker.read(batch):
                 self._replace(worker, batch)
             elif not answering and worker.deadline(self.limit) <= time.monotonic():
                 worker.overdue = True
@@ -159,7 +159,7 @@ class _Batch:
 
 
 class _Worker:
-    """One process; `todo` are the places of its chunk, `alone` says whether that is one suspect."""
+    """Run one process; `todo` are the places of its chunk, `alone` says whether that is one suspect."""
 
     def __init__(self, command: Sequence[str], hello: dict[str, Any]) -> None:
         # a session of its own: Ctrl-C in the terminal is this process's matter alone

@@ -25,7 +25,7 @@ CACHE_SIZE = 50_000  # scores; 30 MB
 
 
 class Score(NamedTuple):
-    """What is known of one string.
+    """Hold what is known of one string.
 
     Attributes:
         reason: "" for a valid molecule; else why it is none: "syntax", a name of `chem_checks.CHECKS`, "constraint:
@@ -43,7 +43,9 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class ScoreSpec:
-    """What is asked of each string. Plain data: `as_dict` gives JSON's types, and `ScoreSpec(**...)` takes them back.
+    """Say what is asked of each string, as plain data.
+
+    `as_dict` gives JSON's types, and `ScoreSpec(**...)` takes them back.
 
     Args:
         properties: names of `chem.PROPERTIES`; only these are computed (QED takes 1 ms).
@@ -98,7 +100,7 @@ def score_from_json(answer: list[Any]) -> Score:
 
 
 class Scorer:
-    """Scores strings; repeated ones, in one call or over calls, once.
+    """Score strings; repeated ones, in one call or over calls, once.
 
     Args:
         spec: what is asked of each string.

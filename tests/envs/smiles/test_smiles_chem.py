@@ -61,12 +61,6 @@ def test_what_is_no_molecule_is_nan_and_says_nothing(smiles: str, capfd: pytest.
     assert capfd.readouterr() == ("", "")
 
 
-def test_rdkit_itself_reads_the_traps() -> None:
-    """Were they errors to RDKit too, the strings above would show nothing."""
-    for smiles in ("CCO junk", "CCO\n", "\0CCO", "CCO |x|", ""):
-        assert Chem.MolFromSmiles(smiles) is not None
-
-
 def test_columns_keep_their_order_and_types() -> None:
     found = chem.properties(["CCO", "oops", "c1ccccc1"])
     assert list(found) == ["valid", "logp", "sa", "qed", "ring_penalty", "canonical"]

@@ -11,9 +11,6 @@ from rdkit import Chem
 from seqtutor_envs.smiles.chem.constraints import Constraints
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
-# of aspirin, C9H8O4: 180.16 g/mol, TPSA 63.6 and 1 donor (PubChem 2244); RDKit's acceptors leave the acid's OH out, its
-# rotatable bonds the ester's
-KNOWN = {"mw": 180.16, "logp": 1.31, "tpsa": 63.6, "hbd": 1, "hba": 3, "rotatable_bonds": 2, "rings": 1, "charge": 0}
 
 
 def unmet(constraints: Constraints, smiles: str) -> tuple[str, ...]:
@@ -38,14 +35,6 @@ def test_chirality_counts_where_the_pattern_says_it() -> None:
     assert unmet(Constraints(require=left), left) == ()
     assert unmet(Constraints(require=left), right) == (f"require {left}",)
     assert unmet(Constraints(require="N[CH](C)C(=O)O"), right) == ()
-
-
-@pytest.mark.parametrize("name", ["mw", "logp", "tpsa", "hbd", "hba", "rotatable_bonds", "rings", "charge"])
-def test_each_descriptor_of_aspirin_lies_where_it_is_known_to_lie(name: str) -> None:
-    value = KNOWN[name]
-    assert unmet(Constraints(ranges={name: (value - 0.06, value + 0.06)}), ASPIRIN) == ()
-    assert unmet(Constraints(ranges={name: (value + 0.06, None)}), ASPIRIN) != ()
-    assert unmet(Constraints(ranges={name: (None, value - 0.06)}), ASPIRIN) != ()
 
 
 def test_both_ends_of_a_range_are_allowed() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import math
-import pickle
 from typing import Any
 
 import numpy as np
@@ -66,13 +64,6 @@ def test_auc_equals_a_plain_loop(calls: int) -> None:
 def test_a_constant_objective_has_the_area_of_itself_but_for_the_first_rise() -> None:
     # PMO's curve begins at 0, so that the first 100 of 10,000 calls count half
     assert counted([0.8] * 10_000, budget=10_000).auc() == pytest.approx(0.8 * (1 - 0.005))
-
-
-def test_a_copy_counts_on_by_itself() -> None:
-    counter = counted([1, 2], budget=5)
-    for other in (copy.deepcopy(counter), pickle.loads(pickle.dumps(counter))):
-        other.record(["C0", "C1", "C2"], [1, 2, 3])
-        assert (other.calls, other.top(1)) == (3, 3) and (counter.calls, counter.top(1)) == (2, 2)
 
 
 @pytest.mark.parametrize("budget", [0, -1, 2.5, True])

@@ -72,12 +72,6 @@ def test_what_fails_counts_as_invalid():
     assert own.counts == {"valid": 1, "objective failed": 1, "wildcard": 1}
 
 
-def test_invalid_score_is_final():
-    settings = {"minimize": True, "clip": (0, 0.5), "invalid_score": -1.0}
-    own = smiles_task(objective=carbons, **settings)
-    assert own.scores([BENZENE, ETHANOL_TOO, "*C", ""])[:, 0].tolist() == [-0.5, -0.5, -1.0, -1.0]
-
-
 def test_a_budget_is_kept_and_then_the_task_is_spent():
     asked = Asked()
     own = smiles_task(objective=asked, oracle_budget=2)
