@@ -127,7 +127,7 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
         ended, truncated = bool(outcome.ended[0]), bool(outcome.truncated[0])
         if ended or truncated:
             info["sequence"] = batch._sequences(np.ones(1, np.bool_))[0]
-            info |= {"oracle_budget_spent": True} if batch.task.spent else {}
+            info |= {"oracle_budget_spent": np.True_} if batch.task.spent else {}
         else:
             info |= self._row_info()
         return self._observe(), float(outcome.rewards[0]), ended, truncated, info

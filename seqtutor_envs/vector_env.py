@@ -230,7 +230,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
         table = np.zeros((self.num_envs, len(self._weights)))
         if num_over == self.num_envs:
             return table
-        live = ~self._over if num_over else slice(None)
+        live: Any = ~self._over if num_over else slice(None)  # a slice: a view of all, without a copy
         tokens = self._tokens[live]
         terms = np.ascontiguousarray(self.task.step_terms(tokens, self._steps[live].copy()), np.float64)
         if terms.shape != (len(tokens), len(self._weights)):
