@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from agents.train.checkpoints import AGENT_FILE, recover, find_saved_task
-from agents.evaluate.load import find_agent_file, get_agent_classes, load_ours
 from agents.envs import get_vector_class
+from agents.evaluate.load import find_agent_file, get_agent_classes, load_ours
 from agents.task_options import check_format, find_task_options
+from agents.train.checkpoints import AGENT_FILE, find_saved_task, recover
 from seqtutor_envs import checks
 from seqtutor_envs.command import json_object, one_thread, report_errors, run, warnings_in_one_line
 from seqtutor_envs.files import finite, write_atomically

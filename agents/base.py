@@ -25,10 +25,10 @@ from agents.envs import AnyEnv, get_env_attribute, make_batch, read_last_tokens,
 from agents.networks import Policy, find_device
 from agents.replay import Sequences
 from agents.rollouts import Rollout, restart_states, select_states
-from agents.sb3.model import SB3Model
 from agents.sb3.callback_steps import defer_interrupt, iterate_steps, make_callback
-from seqtutor_envs.prior.recurrent_step import sample_tokens
+from agents.sb3.model import SB3Model
 from seqtutor_envs.prior import Prior, State, token_log_probs
+from seqtutor_envs.prior.recurrent_step import sample_tokens
 
 
 class SequenceAgent(SB3Model, ABC):

@@ -19,8 +19,8 @@ from agents.networks import Policy, ValueNetwork, start_at_mean
 from agents.replay import Sequences
 from agents.rollouts import Rollout
 from agents.targets import discounts, shifted_left, taken, within
-from seqtutor_envs.prior.network import adam_steps
 from seqtutor_envs.prior import Prior, State, token_log_probs
+from seqtutor_envs.prior.network import adam_steps
 from seqtutor_envs.vocab import TokenVocab
 
 

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from agents.networks import FORBIDDEN, ValueNetwork
 from agents.replay import Batch, Sequences
+from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR
 from seqtutor_envs.prior.network import RecurrentNetwork
-from seqtutor_envs.prior import RecurrentPrior
 
 TensorFunction = Callable[..., tuple[Tensor, ...]]
 Shapes = tuple[torch.Size, ...]

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seqtutor_envs.prior.recurrent_step import RecurrentStep, log_softmax
+from seqtutor_envs.prior import Prior, RecurrentPrior, State
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, MaskedPrior
 from seqtutor_envs.prior.network import RecurrentNetwork, shifted
-from seqtutor_envs.prior import Prior, RecurrentPrior, State
+from seqtutor_envs.prior.recurrent_step import RecurrentStep, log_softmax
 
 FRESH_CELLS = 64  # LSTM cells where the prior has no weights to start from (tables, foreign priors)
 VALUE_CELLS = 128  # hidden units of v

@@ -18,10 +18,10 @@ from agents.envs import BatchedEnv
 from agents.networks import FORBIDDEN, Policy
 from agents.replay import Sequences, make_empty_sequences
 from seqtutor_envs import checks
-from seqtutor_envs.prior.recurrent_step import sample_tokens
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.prior.masking import LOG_PROB_FLOOR
 from seqtutor_envs.prior import Prior, RecurrentPrior, State, draw_sequences
+from seqtutor_envs.prior.masking import LOG_PROB_FLOOR
+from seqtutor_envs.prior.recurrent_step import sample_tokens
 from seqtutor_envs.rewards import scaled
 
 Rollout = tuple[Sequences, NDArray[np.float64]]  # sequences, and log pi [N] of each

@@ -15,9 +15,9 @@ from agents.envs import is_batched
 from agents.networks import find_device
 from seqtutor_envs.command import installed
 from seqtutor_envs.files import load_arrays, safetensors_path, save_arrays
+from seqtutor_envs.prior import Prior, RecurrentPrior, weights_sha256
 from seqtutor_envs.prior.masking import MaskedPrior
 from seqtutor_envs.prior.network import resolve_precision
-from seqtutor_envs.prior import Prior, RecurrentPrior, weights_sha256
 
 
 def resolve_agent_path(path: str | os.PathLike[str]) -> Path:

@@ -11,9 +11,9 @@ from typing import Any
 import gymnasium
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
-from agents.train.checkpoints import find_saved_task
-from agents.evaluate.load import find_agent_file
 from agents.envs import get_vector_class
+from agents.evaluate.load import find_agent_file
+from agents.train.checkpoints import find_saved_task
 from seqtutor_envs.task import SampleOptions, Task
 
 

@@ -22,9 +22,8 @@ from agents.replay import Replay, Sequences
 from agents.rollouts import Rollout
 from agents.targets import OBJECTIVES
 from seqtutor_envs import checks
-from seqtutor_envs.prior.network import adam_steps
 from seqtutor_envs.prior import Prior
-
+from seqtutor_envs.prior.network import adam_steps
 
 # One set of values does not serve both. In a task of a few tokens a policy soon leaves sequences that it needs, so it
 # must replay them: with 1,024 sequences in the replay instead of 8,192, KL to the enumerated optimum stays at .06 nats

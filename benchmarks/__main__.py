@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from benchmarks.demo import Settings, demonstrate
+from benchmarks.demo_settings import DemoSettings
 from benchmarks.log_z import log_z
 from benchmarks.report.command import report
 from benchmarks.runner.run import list_suites
@@ -16,7 +16,6 @@ from benchmarks.runner.run import run as run_suite
 from benchmarks.speed.command import speed
 from benchmarks.tune import tune
 from seqtutor_envs.command import one_thread, run
-
 
 REMOVED = {  # command -> what replaces it
     "compare": "`python -m benchmarks run --env ID --agents psi g mine:make --seconds 60 --seeds 0 1 2`",
@@ -26,7 +25,7 @@ REMOVED = {  # command -> what replaces it
 }
 
 
-def demo(settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings()) -> None:
+def demo(settings: Annotated[DemoSettings, tyro.conf.arg(name="")] = DemoSettings()) -> None:
     """Tune the shipped priors of melodies and molecules with Psi-learning; OUT/report.html shows before and after.
 
     OUT also gets eight melodies before and eight after (MIDI, WAV, piano rolls), the evaluated molecules as a table
@@ -36,6 +35,8 @@ def demo(settings: Annotated[Settings, tyro.conf.arg(name="")] = Settings()) -> 
     Args:
         settings: what to do, and where to write.
     """
+    from benchmarks.demo import demonstrate  # matplotlib, pandas and RDKit, which the other commands do without
+
     one_thread()
     demonstrate(settings)
 

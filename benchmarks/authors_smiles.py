@@ -26,11 +26,11 @@ from agents.replay import Sequences
 from agents.tutor import Tutor
 from seqtutor_envs.command import one_thread, run
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.prior.masking import LOG_PROB_FLOOR
-from seqtutor_envs.prior.fit import Settings, fit
 from seqtutor_envs.prior import Prior, RecurrentPrior, State
-from seqtutor_envs.smiles.env import PREFIX_TEMPERATURE
+from seqtutor_envs.prior.fit import Settings, fit
+from seqtutor_envs.prior.masking import LOG_PROB_FLOOR
 from seqtutor_envs.smiles.corpus.reading import read_moses, read_records
+from seqtutor_envs.smiles.env import PREFIX_TEMPERATURE
 from seqtutor_envs.smiles.task import SmilesTask
 from seqtutor_envs.smiles.vocab import END
 from seqtutor_envs.task import Task

@@ -6,7 +6,6 @@ Melodies and molecules are a part each, with the same methods: `run`, `write`, `
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import shlex
@@ -16,9 +15,9 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -30,6 +29,7 @@ from agents import PsiLearning
 from agents.baselines import FixedPolicy
 from agents.evaluate import evaluate
 from agents.sb3.budget import NO_LIMIT, SecondsBudget
+from benchmarks.demo_settings import DemoSettings
 from benchmarks.domains import MELODY, SMILES
 from benchmarks.report.demo_page import SHOWN, learning_curve_png, part_tables, render_demo, summary_table
 from benchmarks.report.metrics import PROPERTIES
@@ -37,20 +37,18 @@ from benchmarks.report.tables import format_text
 from seqtutor_envs import __version__
 from seqtutor_envs.command import INTERRUPTED, installed, scoring_processes
 from seqtutor_envs.files import finite
-from seqtutor_envs.metrics import evaluate_samples, sequence_log_probs
 from seqtutor_envs.melody.env import LENGTH
 from seqtutor_envs.melody.metrics import PAPER_TABLE_1
 from seqtutor_envs.melody.midi import to_wav, write_midi
 from seqtutor_envs.melody.render import piano_roll, render_ansi
 from seqtutor_envs.melody.task import MelodyTask
+from seqtutor_envs.metrics import evaluate_samples, sequence_log_probs
 from seqtutor_envs.prior import load_prior
 from seqtutor_envs.smiles import SmilesTask, chem
 from seqtutor_envs.smiles.chem import descriptors, drawing
 from seqtutor_envs.smiles.metrics import reference
 from seqtutor_envs.smiles.runs.export import format_csv
 
-PARTS = ("melodies", "molecules")  # in the order in which they are shown
-MOLECULE_COST = 5  # melodies that are evaluated in the time of one molecule: RDKit takes 1.5 ms a molecule
 SAMPLE_RATE = 12_000  # Hz: the highest partial of the highest note is 5.9 kHz
 ROLL_SIZE, ROLL_AXES, ROLL_DPI = (5.0, 2.5), (0.065, 0.1, 0.922, 0.875), 140  # inches; shares; note names are legible
 IN_SDF = 100  # of the tutor's best molecules
@@ -61,80 +59,7 @@ CURVE_POINTS = 150
 Molecule = dict[str, Any]  # a string, why it is no molecule ("" if it is one), and its metrics
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Hold the options of `python -m benchmarks demo`. Raises ValueError in one line on bad values.
-
-    Args:
-        out: the folder to write; files of an earlier demo in it are replaced.
-        seconds: CPU seconds of fine-tuning on melodies, on one core.
-        paper: the paper's c = 0.5, gamma = 0.5, lam = 0 (one-step targets) for melodies, instead of c = 2 and the
-            agent's defaults.
-        seed: of learning and sampling.
-        n: melodies of each evaluation.
-        prior: a shipped note RNN's name, or the path of one.
-        min_distinct: fine-tuning ends early once fewer of the newest melodies are distinct; 0 goes on into the loop.
-        only: one part alone.
-        molecule_seconds: wall-clock seconds of fine-tuning on molecules. Default: as --seconds.
-        n_molecules: molecules of each evaluation. Default: a fifth of --n, because RDKit takes time.
-        molecule_prior: a shipped SMILES prior's name, or the path of one.
-        workers: processes that score molecules. Default: one for each core that this process may use.
-    """
-
-    out: Path = Path("demo")
-    seconds: float = 60.0
-    paper: bool = False
-    seed: int = 0
-    n: int = 10_000
-    prior: str = "melody"
-    min_distinct: float = 0.995
-    only: Literal["melodies", "molecules"] | None = None
-    molecule_seconds: float | None = None
-    n_molecules: int | None = None
-    molecule_prior: str = "smiles"
-    workers: int | None = None
-
-    def __post_init__(self) -> None:
-        for option, seconds in (("--seconds", self.seconds), ("--molecule-seconds", self.molecule_seconds)):
-            if seconds is not None and not 0 < seconds < math.inf:
-                raise ValueError(f"{option} must be above 0, not {seconds:g}.")
-        least = {"n": 2, "n_molecules": 2, "seed": 0, "workers": 0}  # two, so that there are standard errors
-        for name, value in ((name, getattr(self, name)) for name in least):
-            if value is not None and value < least[name]:
-                raise ValueError(f"--{name.replace('_', '-')} must be at least {least[name]}, not {value}.")
-        if not 0 <= self.min_distinct <= 1:
-            raise ValueError(f"--min-distinct is a share, 0 to 1, not {self.min_distinct:g}.")
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The PARTS that are wanted."""
-        return PARTS if self.only is None else (self.only,)
-
-    @property
-    def seconds_of_molecules(self) -> float:
-        """Seconds of fine-tuning on molecules: as many as on melodies, unless given."""
-        return self.seconds if self.molecule_seconds is None else self.molecule_seconds
-
-    @property
-    def evaluated_molecules(self) -> int:
-        """Molecules of an evaluation: fewer than melodies, unless given."""
-        return max(2, self.n // MOLECULE_COST) if self.n_molecules is None else self.n_molecules
-
-    @property
-    def command(self) -> str:
-        """The command line that gives these settings."""
-        words = ["python", "-m", "benchmarks", "demo", "--out", str(self.out), "--seed", str(self.seed)]
-        words += [] if self.only is None else ["--only", self.only]
-        if "melodies" in self.parts:
-            words += ["--seconds", f"{self.seconds:g}", "--n", str(self.n), "--prior", self.prior]
-            words += ["--min-distinct", f"{self.min_distinct:g}"] + ["--paper"] * self.paper
-        if "molecules" in self.parts:
-            words += ["--molecule-seconds", f"{self.seconds_of_molecules:g}"]
-            words += ["--n-molecules", str(self.evaluated_molecules), "--molecule-prior", self.molecule_prior]
-        return shlex.join(words)
-
-
-def demonstrate(settings: Settings) -> None:
+def demonstrate(settings: DemoSettings) -> None:
     """Run the demonstration and print a summary.
 
     Ctrl-C ends the learning of the part in progress; if it ended any, raises SystemExit(130) after the report is
@@ -161,7 +86,7 @@ def demonstrate(settings: Settings) -> None:
         raise SystemExit(INTERRUPTED)
 
 
-def commands(settings: Settings) -> dict[str, str]:
+def commands(settings: DemoSettings) -> dict[str, str]:
     """Map purposes to command lines: what was typed, and what may be typed next."""
     out, again = settings.out, f"--seed {settings.seed + 1}"
     lines = {THIS: settings.command}
@@ -278,7 +203,7 @@ class Melodies:
     Raises ValueError or FileNotFoundError in one line if the prior cannot be loaded.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: DemoSettings) -> None:
         self.settings = settings
         self.keywords: dict[str, Any] = {"c": PAPER_C if settings.paper else OUR_C, "prior": settings.prior}
         # with the agent's default lam, the paper's c = .5 ends in one loop
@@ -336,7 +261,7 @@ class Molecules:
     Raises ValueError or FileNotFoundError in one line if the prior cannot be loaded or is not for molecules.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: DemoSettings) -> None:
         self.settings = settings
         # a process for each core; none on a single core, which this process fills itself
         self.workers = scoring_processes() if settings.workers is None else settings.workers

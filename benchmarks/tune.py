@@ -18,12 +18,12 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from benchmarks.runner import results
 from benchmarks.domains import MELODY, SCORED_BY_PROCESSES, build_env_kwargs
-from benchmarks.runner.local_engine import LocalEngine, count_jobs
 from benchmarks.experiment import Experiment
-from benchmarks.runner.run import lock_folder, plan, sweep
 from benchmarks.report.statistics import Interval, interval, mean, probability_of_improvement
+from benchmarks.runner import results
+from benchmarks.runner.local_engine import LocalEngine, count_jobs
+from benchmarks.runner.run import lock_folder, plan, sweep
 from benchmarks.suites import AGENTS
 from seqtutor_envs.command import json_object
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.prior import Prior
 from seqtutor_envs.task import Task
 from seqtutor_envs.vocab import TokenVocab
+
+if TYPE_CHECKING:  # it loads numba, which commands that check an argument do without
+    from seqtutor_envs.prior import Prior
 
 
 def positive_integer(name: str, value: Any) -> int:

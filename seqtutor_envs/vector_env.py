@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Discrete
 from gymnasium.error import ResetNeeded
+from gymnasium.spaces import Discrete
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 
 from seqtutor_envs import checks, env_kernels
 from seqtutor_envs.infos import (
-    OBS_MODES, Mask, Outcome, end_infos, final_infos, observation_space, row_infos, step_infos,
+    OBS_MODES,
+    Mask,
+    Outcome,
+    end_infos,
+    final_infos,
+    observation_space,
+    row_infos,
+    step_infos,
 )
 from seqtutor_envs.prior import Prior, State, load_prior
 from seqtutor_envs.prior.masking import allowed_log_probs

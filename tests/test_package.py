@@ -150,7 +150,8 @@ def test_every_imported_library_is_declared():
         known = declared.union(*(for_tests if layer == "tests" else extras.values()))
         for path in FILES[layer]:
             for top in {module.split(".")[0] for module in imported(path)}:
-                if top in sys.stdlib_module_names or top in (*LAYERS, "toys") or (ROOT / "tests" / f"{top}.py").exists():
+                ours = top in (*LAYERS, "toys") or (ROOT / "tests" / f"{top}.py").exists()
+                if ours or top in sys.stdlib_module_names:
                     continue
                 found = {name.lower().replace("_", "-") for name in distributions.get(top, [top])}
                 assert found & known, f"{name_of(path)} imports {top}: declare it in setup.cfg"

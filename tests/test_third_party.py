@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from toys.env_toys import HORIZON, IDS, OBS_MODES
 from sb3_contrib import ARS, QRDQN, TRPO, MaskablePPO, RecurrentPPO
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from seqtutor_envs.sb3 import make_vec_env
+from toys.env_toys import HORIZON, IDS, OBS_MODES
 
 EXACT = "SeqTutor-Exact-v0"
 N_ENVS, LENGTH, STEPS = 4, 6, 96  # sequences, tokens of each, timesteps of a training

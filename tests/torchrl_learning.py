@@ -17,10 +17,10 @@ from torchrl.envs import DTypeCastTransform, GymEnv, TransformedEnv
 from torchrl.modules import MLP, MaskedCategorical, OneHotCategorical, ProbabilisticActor, ValueOperator
 from torchrl.objectives import A2CLoss, ClipPPOLoss
 from torchrl.objectives.value import GAE
+from torchrl_checks import ENVS, EXACT, masked, rows_reader
 
 from toys.env_toys import IDS
 from toys.forbidding import FORBIDDING
-from torchrl_checks import ENVS, EXACT, masked, rows_reader
 
 
 @pytest.mark.parametrize("id", IDS)

@@ -27,9 +27,9 @@ import seqtutor_envs  # noqa: F401  (registers the ids)
 from agents.evaluate import checks as agent_checks
 from agents.evaluate import load, policies
 from seqtutor_envs import checks
-from seqtutor_envs.prior.recurrent_step import sample_tokens
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.metrics import evaluate_samples
+from seqtutor_envs.prior.recurrent_step import sample_tokens
 
 PARALLEL = 256  # sequences generated at once by an agent that has no `sample`
 

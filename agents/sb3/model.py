@@ -25,14 +25,14 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents import saving
 from agents.diversity import Diversity
 from agents.envs import AnyEnv, get_env_attribute, is_batched, make_batch
-from agents.training_metrics import Recent
 from agents.networks import Policy
 from agents.rollouts import Rollouts
+from agents.training_metrics import Recent
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.files import of_prefix, with_prefix
+from seqtutor_envs.prior import Prior, load_prior
 from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.prior.network import adam_arrays, load_weights, module_arrays, restore_adam
-from seqtutor_envs.prior import Prior, load_prior
 from seqtutor_envs.sb3 import SB3VecEnv
 from seqtutor_envs.task import Task
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.report import metrics
-from benchmarks.report.data import Arm, Task, curve_points, gaps_over_tasks
+from benchmarks.report.data import Arm, TaskResults, curve_points, gaps_over_tasks
 from benchmarks.report.metrics import Metric
 from benchmarks.report.statistics import apart, interval, mean
 from benchmarks.report.tables import FEW_TASKS, best_of
@@ -24,7 +24,7 @@ def _name_some(texts: Sequence[str]) -> str:
     return ", ".join(texts[:SOME]) + (f" and {more} more" if more > 0 else "")
 
 
-def who_wins(tasks: Sequence[Task]) -> str:
+def who_wins(tasks: Sequence[TaskResults]) -> str:
     """Say whose J is highest and apart from all others', by task."""
     if not tasks:
         return "No experiment has finished yet."
@@ -44,7 +44,7 @@ def who_wins(tasks: Sequence[Task]) -> str:
     return f"One agent’s J is apart from all others’ on {len(won)} of {len(tasks)} tasks: {'; '.join(names)}.{rest}"
 
 
-def _rank(task: Task) -> tuple[str | None, str]:
+def _rank(task: TaskResults) -> tuple[str | None, str]:
     """Return the label whose J (else return) is apart from all others' as the best, and a sentence about it."""
     metric = metrics.J if task.has("j") else task.return_metric
     known = [arm for arm in task.arms if len(arm.values(metric.key))]
@@ -67,7 +67,7 @@ def _rank(task: Task) -> tuple[str | None, str]:
     return None, f"No clear winner: {value}, but not apart from {_name_some(near)}.{rest}"
 
 
-def how_far(tasks: Sequence[Task]) -> str:
+def how_far(tasks: Sequence[TaskResults]) -> str:
     """Say which agent is nearest to the optimum over the exact tasks, among those that learn if any does."""
     every, _ = gaps_over_tasks(tasks)
     found = [one for one in every if one.learns] or every
@@ -83,13 +83,13 @@ def how_far(tasks: Sequence[Task]) -> str:
     return f"{value}, apart from all others that learn; next {others[0]} {texts[others[0]]}." if others else f"{value}."
 
 
-def how_fast(tasks: Sequence[Task]) -> str:
+def how_fast(tasks: Sequence[TaskResults]) -> str:
     """Say which agent is first nearly as good as the best one ends, by task; of many tasks the first only."""
     shown = tasks if len(tasks) <= FEW_TASKS else tasks[:1]
     return "\n".join((f"{task.name}: " if len(tasks) > 1 else "") + _fastest(task) for task in shown)
 
 
-def _fastest(task: Task) -> str:
+def _fastest(task: TaskResults) -> str:
     goal = _near_best(task)
     if goal is None:
         return "J is not known while learning."
@@ -111,7 +111,7 @@ def _fastest(task: Task) -> str:
     return f"Nine tenths of the way from the prior’s J to the best final J (to J {level}): {'; '.join(texts)}."
 
 
-def _near_best(task: Task) -> float | None:
+def _near_best(task: TaskResults) -> float | None:
     """Compute the J at NEAR of the way from the prior's (else the median start) to the best mean J at the end."""
     ends = [arm.interval("j").value for arm in task.arms if arm.learns and len(arm.values("j"))]
     curves = [curve for arm in task.arms for curve in arm.curves if "j" in curve]
@@ -132,7 +132,7 @@ def what_return_costs(lines: Mapping[str, list[Arm]], metric: Metric) -> str:
     return f"At its smallest c {'; '.join(texts)}."
 
 
-def which_terms(task: Task, terms: Sequence[Metric]) -> str:
+def which_terms(task: TaskResults, terms: Sequence[Metric]) -> str:
     """Say which term the agent with the highest return gains most from, compared with the prior."""
     prior, paid = task.prior, [arm for arm in task.arms if arm.learns and len(arm.values("task_return"))]
     if prior is None or not paid:
@@ -146,7 +146,7 @@ def which_terms(task: Task, terms: Sequence[Metric]) -> str:
     return f"{earns} The term that gains most is “{titles[first]}” ({texts[first]})."
 
 
-def beside_the_paper(task: Task) -> str:
+def beside_the_paper(task: TaskResults) -> str:
     """Say in how many rows of Table 1 each label's mean is at least as good as the paper's Psi."""
     paper, rows = PAPER_TABLE_1["Psi"], metrics.TABLE_1
     counts = [

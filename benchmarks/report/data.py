@@ -1,4 +1,4 @@
-"""From result files to data frames, grouped once: a `Task` holds `Arm`s, an arm the runs of one agent configuration."""
+"""From result files to data frames, grouped once: `TaskResults` hold `Arm`s, an arm the runs of one configuration."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Results:
         return pd.DataFrame(rows, dtype=object)
 
     @cached_property
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> list[TaskResults]:
         """Every task with its arms, in the suite's order.
 
         Runs that share task and label but differ in more than their seed are arms of their own, with the difference in
@@ -92,7 +92,7 @@ class Results:
             for members, suffix in zip(variants, suffixes):
                 own = [curves[one] for one in members["id"] if one in curves]
                 arms.setdefault(names[task], []).append(Arm(names[task], label + suffix, members, own))
-        return [Task(name, members) for name, members in arms.items()]
+        return [TaskResults(name, members) for name, members in arms.items()]
 
     @property
     def arms(self) -> list[Arm]:
@@ -164,7 +164,7 @@ class Arm:
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class TaskResults:
     """The arms of one task."""
 
     name: str
@@ -218,7 +218,7 @@ class Gaps:
     closed: list[Scores] | None
 
 
-def gaps_over_tasks(tasks: Sequence[Task]) -> tuple[list[Gaps], list[str]]:
+def gaps_over_tasks(tasks: Sequence[TaskResults]) -> tuple[list[Gaps], list[str]]:
     """Collect the gaps of every label that has one in every exact task, and name the labels that have not."""
     exact = [task for task in tasks if task.is_exact]
     zeros = {task.name: float(task.prior.values("gap").mean()) for task in exact if task.prior is not None}
@@ -269,7 +269,7 @@ def curve_points(curve: pd.DataFrame, key: str, clock: str) -> Scores:
     return known.to_numpy(dtype=np.float64).reshape(-1, 2)
 
 
-def fronts(tasks: Sequence[Task]) -> dict[str, dict[str, list[Arm]]]:
+def fronts(tasks: Sequence[TaskResults]) -> dict[str, dict[str, list[Arm]]]:
     """Group arms that differ in the temperature c alone: environment -> label -> arms by rising c.
 
     Only labels with two temperatures or more are kept, and not the prior, whose KL is 0 at every c.

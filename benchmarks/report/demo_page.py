@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.experiment import Experiment
 from benchmarks.report import metrics
-from benchmarks.report.data import Results, Task
+from benchmarks.report.data import Results, TaskResults
 from benchmarks.report.drawing import Looks, assign_styles, render_png
 from benchmarks.report.metrics import NEAR_ZERO, TABLE_1, Values, pick
 from benchmarks.report.plots import distribution_plot, learning_plots
@@ -66,7 +66,7 @@ def part_tables(name: str, part: Part) -> dict[str, Table]:
     }
 
 
-def compare(name: str, part: Part) -> tuple[Task, Looks]:
+def compare(name: str, part: Part) -> tuple[TaskResults, Looks]:
     """Turn a part's prior and tutor into the arms of a task, with their styles."""
     learns = {"agent": "agents:PsiLearning", "seconds": part["training"]["asked_seconds"], "label": "tutor"}
     fixed = {"agent": "agents.baselines:FixedPolicy", "label": "prior"}

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from benchmarks.report import metrics
-from benchmarks.report.data import Arm, Gaps, Task, curve_points, gaps_over_tasks, mean_interval
+from benchmarks.report.data import Arm, Gaps, TaskResults, curve_points, gaps_over_tasks, mean_interval
 from benchmarks.report.drawing import DATA, INK, PAPER, PRIOR, PRIOR_MARKER, SOFT, Looks, Plot, Style
 from benchmarks.report.metrics import Metric
 from benchmarks.report.statistics import interval, mean, performance_profile
@@ -67,7 +67,7 @@ def _band(ax: Axes, x: NDArray[np.float64], low: Any, high: Any, look: Style, al
         ax.fill_between(x, low, high, color=look.colour, alpha=alpha, linewidth=0)
 
 
-def learning_plots(name: str, task: Task, looks: Looks) -> list[Plot]:
+def learning_plots(name: str, task: TaskResults, looks: Looks) -> list[Plot]:
     """Plot J, KL and return of one task while learning, as far as they are known."""
     plots = []
     for metric in (metrics.J, metrics.KL, task.return_metric):
@@ -77,7 +77,7 @@ def learning_plots(name: str, task: Task, looks: Looks) -> list[Plot]:
     return plots
 
 
-def _learning_plot(name: str, task: Task, metric: Metric, curves: Mapping[str, Curve], looks: Looks) -> Plot:
+def _learning_plot(name: str, task: TaskResults, metric: Metric, curves: Mapping[str, Curve], looks: Looks) -> Plot:
     ends = {arm.label: arm.interval(metric.key) for arm in task.arms if arm.interval(metric.key).n}
     level = task.prior.interval(metric.key).value if task.prior is not None else math.nan
     by_tokens = task.clock == "timesteps"
@@ -127,7 +127,7 @@ def short_number(value: float) -> str:
     return f"{value / 1e6:g}M" if value >= 1e6 else f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"
 
 
-def gap_plots(tasks: Sequence[Task], looks: Looks) -> list[Plot]:
+def gap_plots(tasks: Sequence[TaskResults], looks: Looks) -> list[Plot]:
     """Plot every run's gap by label, and the share of runs within each gap."""
     members = [one for one in gaps_over_tasks(tasks)[0] if looks[one.label].marker != PRIOR_MARKER]
     if not members:
@@ -234,7 +234,7 @@ def _write_temperatures(ax: Axes, arms: Sequence[Arm], looks: Looks) -> None:
                 break
 
 
-def term_plot(name: str, task: Task, metric: Metric, looks: Looks) -> Plot:
+def term_plot(name: str, task: TaskResults, metric: Metric, looks: Looks) -> Plot:
     """Plot what one term of the reward pays, a bar for each agent."""
     means = [arm.interval(metric.key) for arm in task.arms]
     words = "; ".join(f"{arm.label} {metric.format_interval(one)}" for arm, one in zip(task.arms, means))

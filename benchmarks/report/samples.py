@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.report import metrics
-from benchmarks.report.data import Task
+from benchmarks.report.data import TaskResults
 from benchmarks.report.drawing import Looks, Style
 
 COUNT = 4  # of each agent
@@ -51,7 +51,7 @@ def molecule_card(label: str, style: Style, smiles: str, lines: Sequence[str], r
     return Card(label, style, lines, smiles=smiles, picture=f"data:image/svg+xml;base64,{content}")
 
 
-def make_card(task: Task, label: str, style: Style, number: int, sample: Mapping[str, Any]) -> Card:
+def make_card(task: TaskResults, label: str, style: Style, number: int, sample: Mapping[str, Any]) -> Card:
     """Make the card of an agent's sample."""
     earned = f"R {task.return_metric.format(sample.get('task_return'))}"
     if task.domain == "melody":
@@ -61,16 +61,16 @@ def make_card(task: Task, label: str, style: Style, number: int, sample: Mapping
     return replace(card, lines=[earned, f"QED {metrics.SCORE.format(qed)}"]) if is_drawn else card
 
 
-def shown_tasks(tasks: Sequence[Task]) -> list[Task]:
+def shown_tasks(tasks: Sequence[TaskResults]) -> list[TaskResults]:
     """Return the first tasks whose samples can be heard or seen, with their first agents, the prior first of all."""
-    known = [Task(task.name, [arm for arm in task.arms if arm.samples]) for task in tasks if task.domain]
+    known = [TaskResults(task.name, [arm for arm in task.arms if arm.samples]) for task in tasks if task.domain]
     return [
-        Task(task.name, sorted(task.arms, key=lambda arm: not arm.is_prior)[:MOST_AGENTS])
+        TaskResults(task.name, sorted(task.arms, key=lambda arm: not arm.is_prior)[:MOST_AGENTS])
         for task in [task for task in known if task.arms][:MOST_TASKS]
     ]
 
 
-def left_out(tasks: Sequence[Task]) -> list[str]:
+def left_out(tasks: Sequence[TaskResults]) -> list[str]:
     """Name the tasks and agents that have samples but no cards, in a sentence each."""
     shown = {task.name: {arm.label for arm in task.arms} for task in shown_tasks(tasks)}
     sampled = [(task.name, arm.label) for task in tasks if task.domain for arm in task.arms if arm.samples]
@@ -79,7 +79,7 @@ def left_out(tasks: Sequence[Task]) -> list[str]:
     return [f"Left out here for room: {', '.join(some)}." for some in (more, agents) if some]
 
 
-def card_groups(tasks: Sequence[Task], looks: Looks, count: int = COUNT) -> list[dict[str, Any]]:
+def card_groups(tasks: Sequence[TaskResults], looks: Looks, count: int = COUNT) -> list[dict[str, Any]]:
     """Make the cards of the first `count` samples of each agent's lowest seed: for each task rows by sample number."""
     groups = []
     for task in shown_tasks(tasks):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.report import answers, metrics, samples
-from benchmarks.report.data import Arm, Results, Task, fronts, gaps_over_tasks
+from benchmarks.report.data import Arm, Results, TaskResults, fronts, gaps_over_tasks
 from benchmarks.report.drawing import Looks, Plot
 from benchmarks.report.metrics import Metric, Values
 from benchmarks.report.plots import front_plot, gap_plots, learning_plots, term_plot
@@ -98,12 +98,12 @@ def make_sections(results: Results, looks: Looks) -> list[Section]:
     return made
 
 
-def _left_out(tasks: Sequence[Task]) -> list[str]:
+def _left_out(tasks: Sequence[TaskResults]) -> list[str]:
     rest = [task.name for task in tasks[MOST_TASKS:]]
     return [f"Left out here for room: {', '.join(rest)}."] if rest else []
 
 
-def _name_first(tasks: Sequence[Task]) -> str:
+def _name_first(tasks: Sequence[TaskResults]) -> str:
     return f"{tasks[0].name}: " if len(tasks) > 1 else ""
 
 
@@ -124,7 +124,9 @@ def _compare_agents(results: Results) -> Section:
     return Section("wins", "Who wins", "Who wins?", partial + answers.who_wins(tasks), blocks, remarks)
 
 
-def _compare_temperatures(tasks: Sequence[Task], lines: Mapping[str, Mapping[str, list[Arm]]], looks: Looks) -> Section:
+def _compare_temperatures(
+    tasks: Sequence[TaskResults], lines: Mapping[str, Mapping[str, list[Arm]]], looks: Looks
+) -> Section:
     """Show return against KL over temperatures."""
     returns = {task.name: task.return_metric for task in tasks}
     found = [(where, some, returns[next(iter(some.values()))[0].task]) for where, some in lines.items()]
@@ -134,12 +136,12 @@ def _compare_temperatures(tasks: Sequence[Task], lines: Mapping[str, Mapping[str
     return Section("frontier", "Return against KL", question, answer, blocks, ["fronts"], "wide")
 
 
-def _known_terms(task: Task) -> list[Metric]:
+def _known_terms(task: TaskResults) -> list[Metric]:
     """List the reward's terms that the domain's tables know and any run has."""
     return [one for one in metrics.TERMS.get(task.domain, ()) if task.has(one.key)]
 
 
-def _compare_terms(tasks: Sequence[Task], looks: Looks) -> Section:
+def _compare_terms(tasks: Sequence[TaskResults], looks: Looks) -> Section:
     """Show what each term of the reward pays."""
     blocks = []
     for k, task in enumerate(tasks[:MOST_TASKS]):

@@ -10,7 +10,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from benchmarks.report import metrics
-from benchmarks.report.data import Arm, Task, gaps_over_tasks, pair_by_seed, point_if_fixed
+from benchmarks.report.data import Arm, TaskResults, gaps_over_tasks, pair_by_seed, point_if_fixed
 from benchmarks.report.metrics import Metric, Values
 from benchmarks.report.statistics import Interval, Statistic, apart, interval, iqm, mean, probability_of_improvement
 
@@ -105,7 +105,7 @@ def _count(n: int) -> Cell:
     return Cell(str(n), order=n)
 
 
-def headline(task: Task) -> list[Metric]:
+def headline(task: TaskResults) -> list[Metric]:
     """List the metrics of the main table that any run has."""
     exact = (metrics.EXACT_J, metrics.GAP, metrics.KL, task.return_metric)
     always = exact if task.is_exact else (metrics.J, metrics.KL, task.return_metric, metrics.DISTINCT)
@@ -113,19 +113,19 @@ def headline(task: Task) -> list[Metric]:
     return [one for one in (*always, *metrics.HEADLINES.get(task.domain, ()), *costs) if task.has(one.key)]
 
 
-def main_tables(tasks: Sequence[Task]) -> list[Table]:
+def main_tables(tasks: Sequence[TaskResults]) -> list[Table]:
     """Make a table for each task; with many tasks one for each domain, with a column that names the task."""
     if len(tasks) <= FEW_TASKS:
         return [_main_table(f"{task.name}: mean over seeds, 95% interval", [task], False) for task in tasks]
-    alike: dict[str, list[Task]] = {}
+    alike: dict[str, list[TaskResults]] = {}
     for task in tasks:
         alike.setdefault(task.domain or ("exact" if task.is_exact else ""), []).append(task)
     kinds = {f"{domain} tasks".strip(): some for domain, some in alike.items()}
     return [_main_table(f"All {kind}: mean over seeds, 95% interval", some, True) for kind, some in kinds.items()]
 
 
-def _main_table(caption: str, tasks: Sequence[Task], named: bool) -> Table:
-    shown, names = headline(Task("", [arm for task in tasks for arm in task.arms])), 1 + named
+def _main_table(caption: str, tasks: Sequence[TaskResults], named: bool) -> Table:
+    shown, names = headline(TaskResults("", [arm for task in tasks for arm in task.arms])), 1 + named
     heads = [Cell("Agent"), *[Cell("Task")] * named, Cell("Seeds", "runs")]
     heads += [Cell(one.short or one.title, one.meaning, better=one.better) for one in shown]
     rows: list[Sequence[Cell]] = []
@@ -170,7 +170,7 @@ def _metric_name(metric: Metric) -> Cell:
     return Cell(metric.title, metric.meaning, better=metric.better)
 
 
-def improvement_table(task: Task) -> Table | None:
+def improvement_table(task: TaskResults) -> Table | None:
     """Make a table of how often a row's agent has a higher J than a column's; None with fewer than two agents."""
     known = [arm for arm in task.arms if len(arm.values("j"))]
     rows = [[Cell(x.label, arm=x.label), *(_improvement_cell(x, y) for y in known)] for x in known]
@@ -191,7 +191,7 @@ def _improvement_cell(x: Arm, y: Arm) -> Cell:
     return Cell(metrics.WINS.format(found.value), under, found.value, found.n >= SIGN_TEST and found.low > 0.5)
 
 
-def aggregate_table(tasks: Sequence[Task]) -> Table | None:
+def aggregate_table(tasks: Sequence[TaskResults]) -> Table | None:
     """Make a table of the gap and the share closed over all exact tasks; None with fewer than two such tasks."""
     (found, _), count = gaps_over_tasks(tasks), sum(task.is_exact for task in tasks)
     if not found or count < 2:

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from agents.sb3.budget import NO_LIMIT
 from agents.evaluate import evaluate, evaluate_in_env, make_env
-from benchmarks.runner.provenance import collect_provenance
+from agents.sb3.budget import NO_LIMIT
 from benchmarks.contestants import Contestant, make_agent
 from benchmarks.domains import CLOCKS, SEED_APART, Clock, choose_clock
 from benchmarks.experiment import Experiment
+from benchmarks.runner.provenance import collect_provenance
 from seqtutor_envs.metrics import sequence_log_probs
 from seqtutor_envs.prior.masking import mask_prior
 

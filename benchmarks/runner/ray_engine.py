@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.runner.local_engine import Engine, Event, read_tail
 from benchmarks.experiment import Experiment
+from benchmarks.runner.local_engine import Engine, Event, read_tail
 
 LOSSES = 5  # nodes lost under one experiment; after that, it is taken for the cause
 

@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal
 import tyro
 from tabulate import tabulate
 
-from benchmarks.runner import results
-from benchmarks.runner.provenance import collect_provenance, read_git_state
-from benchmarks.runner.local_engine import Engine, LocalEngine, count_jobs
 from benchmarks.experiment import Experiment
 from benchmarks.inline import Inline
+from benchmarks.runner import results
+from benchmarks.runner.local_engine import Engine, LocalEngine, count_jobs
 from benchmarks.runner.progress import SweepProgress, describe
+from benchmarks.runner.provenance import collect_provenance, read_git_state
 from benchmarks.suites import RESULTS, SUITES, Suite, find_suite, save_suite
 
 TICK = 0.5  # seconds that the runner waits for events: so long a Ctrl-C may wait

@@ -47,7 +47,6 @@ def score(file: Annotated[Path, tyro.conf.Positional], prior: str = "none") -> N
 def score_text(tokens: NDArray[np.int64]) -> str:
     """Format a table for one melody [T]: a line for each bar, a column for each rule, the sums."""
     import numpy as np
-
     from tabulate import tabulate
 
     from seqtutor_envs.melody import MelodyTask

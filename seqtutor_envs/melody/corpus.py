@@ -24,7 +24,13 @@ from tqdm import tqdm
 from seqtutor_envs.files import write_atomically
 from seqtutor_envs.melody import abc
 from seqtutor_envs.melody.notes import (
-    Note, Segment, encode_segments, is_on_grid, octaves_into_range, round_to_step, snap_to_grid,
+    Note,
+    Segment,
+    encode_segments,
+    is_on_grid,
+    octaves_into_range,
+    round_to_step,
+    snap_to_grid,
 )
 from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB, STEPS_PER_BAR
 

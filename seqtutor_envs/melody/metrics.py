@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from seqtutor_envs.metrics import evaluate_samples
 from seqtutor_envs.melody import paper_table
 from seqtutor_envs.melody.paper_table import PAPER_TABLE_1
 from seqtutor_envs.melody.task import MelodyTask
+from seqtutor_envs.metrics import evaluate_samples
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.task import Task
 

@@ -18,7 +18,14 @@ from scipy.io import wavfile
 
 from seqtutor_envs.files import write_atomically
 from seqtutor_envs.melody.notes import (
-    Note, canonical, checked, encode_segments, octaves_into_range, round_to_step, segments, snap_to_grid,
+    Note,
+    canonical,
+    checked,
+    encode_segments,
+    octaves_into_range,
+    round_to_step,
+    segments,
+    snap_to_grid,
 )
 from seqtutor_envs.melody.vocab import STEPS_PER_BAR, STEPS_PER_QUARTER
 

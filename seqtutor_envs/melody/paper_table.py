@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.melody.rules import MIDDLE_C, COUNTED, count_rule_steps, measure_melodies
+from seqtutor_envs.melody.rules import COUNTED, MIDDLE_C, count_rule_steps, measure_melodies
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 
 LAGS = (1, 2, 3)

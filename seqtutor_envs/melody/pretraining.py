@@ -14,12 +14,11 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from seqtutor_envs.prior import ngram
 from seqtutor_envs.melody.corpus import SPLITS, Corpus, from_midi_folder, from_music21, from_npz
 from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB
-from seqtutor_envs.prior.network import RecurrentNetwork
+from seqtutor_envs.prior import RecurrentPrior, ngram
 from seqtutor_envs.prior.fit import Settings, fit, options, token_nll
-from seqtutor_envs.prior import RecurrentPrior
+from seqtutor_envs.prior.network import RecurrentNetwork
 
 EPISODE = 32  # tokens that the prior's `sample` writes: the paper's melodies
 

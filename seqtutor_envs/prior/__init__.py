@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from seqtutor_envs.prior.prior import (
-    Prior, RecurrentPrior, State, TablePrior, draw_sequences, find_prior, load_prior, padded, token_log_probs,
+    Prior,
+    RecurrentPrior,
+    State,
+    TablePrior,
+    draw_sequences,
+    find_prior,
+    load_prior,
+    padded,
+    token_log_probs,
     weights_sha256,
 )
 

@@ -13,8 +13,8 @@ from gymnasium.vector import AutoresetMode
 from seqtutor_envs.checks import nothing_beside_task
 from seqtutor_envs.env import SequenceTutorEnv
 from seqtutor_envs.prior import Prior, find_prior, load_prior
-from seqtutor_envs.smiles.corpus.bloom import SUFFIX
 from seqtutor_envs.smiles.chem.checks import ELEMENTS
+from seqtutor_envs.smiles.corpus.bloom import SUFFIX
 from seqtutor_envs.smiles.rewards import SCALE
 from seqtutor_envs.smiles.task import MAX_LENGTH, SmilesTask
 from seqtutor_envs.task import Task

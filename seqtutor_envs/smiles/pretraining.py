@@ -12,14 +12,13 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from seqtutor_envs.prior import ngram
 from seqtutor_envs.files import safetensors_path
-from seqtutor_envs.prior.network import RecurrentNetwork, resolve_precision
+from seqtutor_envs.prior import RecurrentPrior, ngram
 from seqtutor_envs.prior.fit import Settings, check_checkpoint, fit, options, token_nll
-from seqtutor_envs.prior import RecurrentPrior
-from seqtutor_envs.smiles.corpus.bloom import SUFFIX, BloomFilter
+from seqtutor_envs.prior.network import RecurrentNetwork, resolve_precision
 from seqtutor_envs.smiles.chem import RDKIT_VERSION, canonical
 from seqtutor_envs.smiles.corpus import MoleculeCorpus, Rules, format_counts, read_corpus
+from seqtutor_envs.smiles.corpus.bloom import SUFFIX, BloomFilter
 from seqtutor_envs.smiles.corpus.reading import Record, format_columns, read_columns, read_moses, read_records
 from seqtutor_envs.smiles.vocab import END, decode
 from seqtutor_envs.vocab import TokenVocab

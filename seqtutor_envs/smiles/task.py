@@ -15,7 +15,7 @@ from seqtutor_envs.checks import one_of, positive_integer
 from seqtutor_envs.prior import load_prior, padded
 from seqtutor_envs.smiles.chem.checks import CHECKS, ELEMENTS, check_names
 from seqtutor_envs.smiles.chem.constraints import Constraints
-from seqtutor_envs.smiles.objective import Objective
+from seqtutor_envs.smiles.objective import UserObjective
 from seqtutor_envs.smiles.rewards import DENSE_PROPERTIES, FROM_PROPERTY, MOLECULE_TERMS, PREFIX_TERMS, prefix_terms
 from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec
 from seqtutor_envs.task import RunLog, RunOptions, Task, named_weights
@@ -307,10 +307,10 @@ class SmilesTask(Task):
         self.scorer.close()
 
 
-def _objective(function: Callable[[list[str]], Any] | str | None, **options: Any) -> Objective | None:
+def _objective(function: Callable[[list[str]], Any] | str | None, **options: Any) -> UserObjective | None:
     """Make the user's objective. Raise ValueError where there is none to which the options could belong."""
     if function is not None:
-        return Objective(function, **options)
+        return UserObjective(function, **options)
     given = [name for name, value in options.items() if value]  # all of their defaults are false
     if given:
         raise ValueError(f"{given[0]} belongs to an objective: pass objective= as well.")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from toys.agent_toys import EXACT, made
-from toys.env_toys import ToyTask, toy_prior
 from stable_baselines3 import PPO
 
 from agents import PsiLearning
 from agents.evaluate.evaluation import evaluate, roll_out
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.sb3 import make_vec_env
+from toys.agent_toys import EXACT, made
+from toys.env_toys import ToyTask, toy_prior
 
 MELODY = "SeqTutor-Melody-v0"
 

@@ -7,16 +7,16 @@ import time
 import numpy as np
 import pytest
 import torch
-from toys.agent_toys import EXACT, made, sung_batch, toy_batch
-from exact_learning import exact
-from toys.recurrent_toys import random_prior
 
 from agents import PsiLearning
 from agents.baselines import FixedPolicy, PolicyGradient, UniformPolicy, estimate_advantage
-from agents.sb3.budget import SecondsBudget
 from agents.replay import Sequences
+from agents.sb3.budget import SecondsBudget
 from agents.targets import discounts
+from exact_learning import exact
 from seqtutor_envs.exact import kl_optimum_policy, kl_policy_optimum
+from toys.agent_toys import EXACT, made, sung_batch, toy_batch
+from toys.recurrent_toys import random_prior
 
 
 def test_advantages_by_hand():

@@ -13,6 +13,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rdkit import Chem
+
+from agents import PsiLearning
+from agents.__main__ import main
+from agents.replay import Sequences
+from agents.train.checkpoints import SHARE, Checkpoints
+from seqtutor_envs.smiles.runs.log import MoleculeLog
 from toys.molecule_runs import (
     OBJECTIVE,
     SMILES,
@@ -25,13 +32,6 @@ from toys.molecule_runs import (
     train,
     working_folder,
 )
-from rdkit import Chem
-
-from agents import PsiLearning
-from agents.__main__ import main
-from agents.train.checkpoints import SHARE, Checkpoints
-from agents.replay import Sequences
-from seqtutor_envs.smiles.runs.log import MoleculeLog
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from toys.agent_toys import made, sung_batch
-from toys.gpu_toys import PlayedGpu
-from toys.recurrent_toys import TEXTS, random_weights
 
 from agents import PsiLearning, rollouts
 from agents.cuda_graphs import (
@@ -22,11 +19,13 @@ from agents.cuda_graphs import (
 from agents.networks import FORBIDDEN, Policy, ValueNetwork
 from agents.replay import make_empty_sequences
 from agents.rollouts import Rollouts
-from seqtutor_envs.prior import kernels
+from seqtutor_envs.prior import RecurrentPrior, kernels
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, mask_prior
 from seqtutor_envs.prior.network import RecurrentNetwork
-from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.vocab import TokenVocab
+from toys.agent_toys import made, sung_batch
+from toys.gpu_toys import PlayedGpu
+from toys.recurrent_toys import TEXTS, random_weights
 
 HAS_GPU = torch.cuda.is_available()
 

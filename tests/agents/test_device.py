@@ -13,8 +13,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from toys.agent_toys import AGENTS, EXACT, made, sung_batch, toy_batch
-from toys.recurrent_toys import needs_bfloat16
 from stable_baselines3.common.utils import get_device
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -24,6 +22,8 @@ from torch.utils._pytree import tree_leaves
 from agents import GLearning, PsiLearning, QLearning
 from agents.baselines import PolicyGradient
 from agents.networks import find_device
+from toys.agent_toys import AGENTS, EXACT, made, sung_batch, toy_batch
+from toys.recurrent_toys import needs_bfloat16
 
 HAS_GPU = torch.cuda.is_available()
 GPU = "cuda" if HAS_GPU else "meta"

@@ -10,8 +10,9 @@ from agents.diversity import Diversity, DiversitySettings, make_diversity
 from agents.replay import Sequences
 from seqtutor_envs.smiles import SmilesTask
 from seqtutor_envs.smiles.vocab import smiles_vocab, tokenize
-from toys.agent_toys import assert_same_agents, sung_batch
+from toys.agent_toys import assert_same_agents
 from toys.agent_toys import made as agent_of
+from toys.agent_toys import sung_batch
 
 C = 0.05
 MOLECULES = ["Cc1ccccc1", "c1ccccc1C", "CCc1ccccc1", "CCO", "CC(", "C1CCCCC1"]

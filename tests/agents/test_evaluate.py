@@ -8,8 +8,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from toys.agent_toys import AGENTS, EXACT, made
-from toys.env_toys import ToyTask, toy_prior
 from stable_baselines3 import PPO
 
 from agents import PsiLearning
@@ -18,6 +16,8 @@ from agents.evaluate.evaluation import evaluate, roll_out, sample_sequences
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.exact import kl_policy_optimum, objective
 from seqtutor_envs.sb3 import make_vec_env
+from toys.agent_toys import AGENTS, EXACT, made
+from toys.env_toys import ToyTask, toy_prior
 
 KWARGS = {"vocab_size": 3, "length": 3, "seed": 2, "c": 0.7}
 

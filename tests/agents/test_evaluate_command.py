@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
-from toys.agent_toys import EXACT, made
-from toys.molecule_runs import SMILES, refused, working_folder
-from toys.sb3_toys import KWARGS, exact_env, learned
 from stable_baselines3 import A2C
 
 from agents import PsiLearning
 from agents.__main__ import main
 from agents.evaluate import evaluate
 from seqtutor_envs.sb3 import make_vec_env
+from toys.agent_toys import EXACT, made
+from toys.molecule_runs import SMILES, refused, working_folder
+from toys.sb3_toys import KWARGS, exact_env, learned
 
 WHERE = ["--env", EXACT, "--env-kwargs", json.dumps(KWARGS)]
 

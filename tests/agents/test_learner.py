@@ -7,8 +7,6 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from toys.agent_toys import EXACT, made
-from toys.recurrent_toys import needs_bfloat16
 
 from agents import PsiLearning
 from agents.baselines import PolicyGradient
@@ -17,9 +15,11 @@ from agents.learner import LearnerSettings, SoftQLearner
 from agents.networks import ValueNetwork
 from agents.replay import Replay, Sequences
 from agents.targets import OBJECTIVES, within
-from seqtutor_envs.prior.network import RecurrentNetwork, adam_arrays, restore_adam
 from seqtutor_envs.prior import RecurrentPrior
+from seqtutor_envs.prior.network import RecurrentNetwork, adam_arrays, restore_adam
 from seqtutor_envs.vocab import TokenVocab
+from toys.agent_toys import EXACT, made
+from toys.recurrent_toys import needs_bfloat16
 
 VOCAB = TokenVocab(("a", "b", "."), end=2)
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from exact_learning import best_sequence, exact, greedy_rollout, policy_kl, trained
 
 from agents import GLearning, PsiLearning, QLearning
+from exact_learning import best_sequence, exact, greedy_rollout, policy_kl, trained
 
 TASKS = ({"vocab_size": 3, "length": 3, "seed": 31}, {"vocab_size": 2, "length": 3, "seed": 8})
 TIMESTEPS = 30_000

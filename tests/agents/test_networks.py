@@ -8,8 +8,8 @@ import torch
 
 from agents.networks import Policy, ValueNetwork
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
-from seqtutor_envs.prior.network import RecurrentNetwork
 from seqtutor_envs.prior import RecurrentPrior
+from seqtutor_envs.prior.network import RecurrentNetwork
 
 
 @pytest.fixture(params=["lstm", "gru"])

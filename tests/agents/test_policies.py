@@ -9,10 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toys.agent_toys import made, toy_batch
-from toys.env_toys import ToyTask
-from toys.forbidding import FORBIDDING
-from toys.sb3_toys import EXACT, KWARGS, algorithm, exact_env, learned
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -20,6 +16,10 @@ from agents import PsiLearning
 from agents.evaluate.evaluation import evaluate, sample_sequences
 from agents.evaluate.policies import LogPolicy, Predictor, find_log_policy
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
+from toys.agent_toys import made, toy_batch
+from toys.env_toys import ToyTask
+from toys.forbidding import FORBIDDING
+from toys.sb3_toys import EXACT, KWARGS, algorithm, exact_env, learned
 
 ROOT = Path(__file__).parents[2]
 END, N = 3, 20  # the toy task's end token; sequences, which 7 environments write in three rounds

@@ -6,7 +6,6 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from toys.env_toys import ToyTask, toy_prior
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
@@ -19,6 +18,7 @@ from agents.sb3.prior_guide import KLPenaltyCallback
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.exact import objective
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
+from toys.env_toys import ToyTask, toy_prior
 
 EXACT = "SeqTutor-Exact-v0"
 GAMMA, LAMBDA, WEIGHT = 0.9, 0.8, 0.7

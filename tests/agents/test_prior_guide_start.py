@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from toys.agent_toys import Sung, SungWithoutRepeats
-from toys.env_toys import HORIZON, ToyTask, toy_prior
-from toys.recurrent_toys import random_prior
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.sb3.one_hot_prefix import OneHotPrefix
 from agents.sb3.prior_guide import recurrent_policy_kwargs, start_as_prior
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.prior import RecurrentPrior, load_prior
+from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
+from toys.agent_toys import Sung, SungWithoutRepeats
+from toys.env_toys import HORIZON, ToyTask, toy_prior
+from toys.recurrent_toys import random_prior
 
 contrib = pytest.importorskip("sb3_contrib", reason="sb3-contrib is not installed")
 MELODY, SMILES = "SeqTutor-Melody-v0", "SeqTutor-SMILES-v0"

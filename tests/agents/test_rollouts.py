@@ -6,8 +6,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from toys.agent_toys import KINDS, single_toy, toy_batch
-from toys.env_toys import ToyTask, toy_prior
 from stable_baselines3.common.env_util import make_vec_env as dummy_vec_env
 
 from agents.envs import get_env_attribute, make_batch
@@ -16,6 +14,8 @@ from agents.rollouts import Rollouts, choose_tokens
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, mask_prior
 from seqtutor_envs.sb3 import make_vec_env
+from toys.agent_toys import KINDS, single_toy, toy_batch
+from toys.env_toys import ToyTask, toy_prior
 
 N = 16
 TASKS = {"open": ToyTask(), "masked": ToyTask(masked=True)}  # of lengths 1 to 5

@@ -10,8 +10,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from toys.agent_toys import AGENTS, EXACT, assert_same_agents, made, sung_batch, toy_batch
-from toys.env_toys import toy_prior
 from stable_baselines3.common.callbacks import (
     BaseCallback,
     CallbackList,
@@ -27,6 +25,8 @@ from agents import GLearning, PsiLearning, QLearning
 from agents.baselines import PolicyGradient
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
+from toys.agent_toys import AGENTS, EXACT, assert_same_agents, made, sung_batch, toy_batch
+from toys.env_toys import toy_prior
 
 N = 16
 each_kind = pytest.mark.parametrize("agent_class", [PsiLearning, QLearning, PolicyGradient])

@@ -13,11 +13,10 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from toys.sb3_toys import EXACT, KWARGS, MODELS, algorithm, exact_env, learned
 
 from agents import PsiLearning
-from agents.evaluate import sb3_zips
-from agents.evaluate import evaluate
+from agents.evaluate import evaluate, sb3_zips
+from toys.sb3_toys import EXACT, KWARGS, MODELS, algorithm, exact_env, learned
 
 
 def rewritten(source, target, change):

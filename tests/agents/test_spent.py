@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from toys.agent_toys import made
-from toys.env_toys import AUTORESET_MODES, ToyTask, toy_prior
 
 from agents import PsiLearning
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.sb3 import SB3VecEnv
+from toys.agent_toys import made
+from toys.env_toys import AUTORESET_MODES, ToyTask, toy_prior
 
 
 class Budgeted(ToyTask):

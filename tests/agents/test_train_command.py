@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from toys.agent_toys import EXACT, assert_same_agents
-from toys.molecule_runs import refused
 
 from agents import GLearning, PsiLearning, QLearning, RLOnly
 from agents.__main__ import main
 from agents.baselines import PolicyGradient
+from toys.agent_toys import EXACT, assert_same_agents
+from toys.molecule_runs import refused
 
 ROOT = Path(__file__).parents[2]
 SMALL = '{"n_envs": 16, "batch_size": 16, "buffer_size": 64, "updates_per_round": 1}'

@@ -9,6 +9,16 @@ import os
 
 import numpy as np
 import pytest
+from rdkit import Chem
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agents import PsiLearning
+from agents.__main__ import main
+from agents.envs import get_vector_class
+from seqtutor_envs.command import scoring_processes
+from seqtutor_envs.smiles.runs.log import MoleculeLog
+from seqtutor_envs.smiles.runs.options import MoleculeTrainOptions
+from seqtutor_envs.task import RunLog
 from toys.agent_toys import EXACT
 from toys.molecule_runs import (
     MELODY,
@@ -23,16 +33,6 @@ from toys.molecule_runs import (
     valid_by_rdkit,
     working_folder,
 )
-from rdkit import Chem
-from stable_baselines3.common.callbacks import BaseCallback
-
-from agents import PsiLearning
-from agents.__main__ import main
-from agents.envs import get_vector_class
-from seqtutor_envs.command import scoring_processes
-from seqtutor_envs.smiles.runs.log import MoleculeLog
-from seqtutor_envs.smiles.runs.options import MoleculeTrainOptions
-from seqtutor_envs.task import RunLog
 
 
 @pytest.fixture

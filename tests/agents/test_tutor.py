@@ -8,7 +8,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from toys.agent_toys import AGENTS, EXACT, made, sung_batch, toy_batch
 from scipy.stats import chisquare
 from stable_baselines3.common.evaluation import evaluate_policy
 
@@ -18,6 +17,7 @@ from agents.envs import read_last_tokens
 from seqtutor_envs.env import SequenceTutorEnv
 from seqtutor_envs.exact import solve
 from seqtutor_envs.sb3 import make_vec_env
+from toys.agent_toys import AGENTS, EXACT, made, sung_batch, toy_batch
 
 ENVS = {
     "toy": toy_batch,

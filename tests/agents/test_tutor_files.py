@@ -9,11 +9,11 @@ import pickle
 import gymnasium as gym
 import numpy as np
 import pytest
-from toys.agent_toys import AGENTS, EXACT, assert_same_agents, made, sung_batch, toy_batch
 
 from agents import GLearning, PsiLearning
 from agents.baselines import PolicyGradient
 from seqtutor_envs.sb3 import make_vec_env
+from toys.agent_toys import AGENTS, EXACT, assert_same_agents, made, sung_batch, toy_batch
 
 N = 16
 KWARGS = {"vocab_size": 2, "length": 3, "seed": 4, "c": 0.5}

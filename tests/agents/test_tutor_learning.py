@@ -10,8 +10,6 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
-from toys.agent_toys import AGENTS, EXACT, KINDS, Sung, assert_same_agents, made, sung_batch
-from toys.recurrent_toys import random_prior
 from stable_baselines3.common.callbacks import (
     BaseCallback,
     EvalCallback,
@@ -24,6 +22,8 @@ from agents.baselines import PolicyGradient
 from agents.sb3.budget import SecondsBudget
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.sb3 import make_vec_env
+from toys.agent_toys import AGENTS, EXACT, KINDS, Sung, assert_same_agents, made, sung_batch
+from toys.recurrent_toys import random_prior
 
 N = 16
 

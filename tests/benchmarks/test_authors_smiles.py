@@ -8,8 +8,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-from toys.recurrent_toys import random_weights
-from toys.smiles_toys import ASPIRIN, BENZENE, CAFFEINE, GLUCOSE, MACROCYCLE, OSIMERTINIB, by_rdkit
 
 from agents import GLearning, PsiLearning, QLearning
 from benchmarks.authors_smiles import (
@@ -24,9 +22,11 @@ from benchmarks.authors_smiles import (
 from benchmarks.runner.perform import perform
 from benchmarks.suites import AUTHORS_SMILES
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.prior.masking import LOG_PROB_FLOOR
 from seqtutor_envs.prior import RecurrentPrior
+from seqtutor_envs.prior.masking import LOG_PROB_FLOOR
 from seqtutor_envs.smiles import SmilesTask
+from toys.recurrent_toys import random_weights
+from toys.smiles_toys import ASPIRIN, BENZENE, CAFFEINE, GLUCOSE, MACROCYCLE, OSIMERTINIB, by_rdkit
 
 STRINGS = (ASPIRIN, CAFFEINE, BENZENE, GLUCOSE, MACROCYCLE, OSIMERTINIB)
 VOCAB = character_vocab(["CC(=O)Nc1"])  # eight characters and the end

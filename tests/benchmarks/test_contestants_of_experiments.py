@@ -8,13 +8,13 @@ import time
 import gymnasium as gym
 import numpy as np
 import pytest
-from toys.agent_toys import SMALL
-from toys.sweep_toys import EXACT, KWARGS, N, Still, T, Table, V
 
 from agents import PsiLearning
 from agents.evaluate import evaluate
 from benchmarks.contestants import Contestant, make_agent
 from benchmarks.domains import CLOCKS
+from toys.agent_toys import SMALL
+from toys.sweep_toys import EXACT, KWARGS, N, Still, T, Table, V
 
 EVERY = np.array(list(itertools.product(range(V), repeat=T)))  # [27, 3]
 FULL = np.full(len(EVERY), T)

@@ -10,19 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toys.demo_toys import Page, assert_fetches_nothing, demo, results_of, small_prior
 
 from agents import PsiLearning
 from agents.baselines import FixedPolicy
-from agents.sb3.budget import SecondsBudget
 from agents.evaluate import evaluate
-from benchmarks.demo import LearningCurve, Melodies, Settings, commands
+from agents.sb3.budget import SecondsBudget
+from benchmarks.demo import LearningCurve, Melodies, commands
+from benchmarks.demo_settings import DemoSettings
 from benchmarks.report.demo_page import MELODY_OBJECTIVE
 from benchmarks.report.metrics import MELODY_TERMS, TABLE_1
 from seqtutor_envs.melody.midi import canonical, from_midi
 from seqtutor_envs.melody.rules import RULE_NAMES
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.prior import RecurrentPrior
+from toys.demo_toys import Page, assert_fetches_nothing, demo, results_of, small_prior
 
 N, SECONDS = 200, 1.0
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -184,20 +185,20 @@ def test_a_file_in_the_folders_place_is_one_line_and_status_2(tmp_path, prior_pa
 
 
 def test_a_short_demo_is_short_in_both_parts():
-    settings = Settings(Path("x"), seconds=5, n=500)
+    settings = DemoSettings(Path("x"), seconds=5, n=500)
     assert (settings.seconds_of_molecules, settings.evaluated_molecules) == (5, 100)
-    assert (Settings(Path("x")).seconds_of_molecules, Settings(Path("x")).evaluated_molecules) == (60, 2000)
+    assert (DemoSettings(Path("x")).seconds_of_molecules, DemoSettings(Path("x")).evaluated_molecules) == (60, 2000)
 
 
 def test_paper_is_the_papers_temperature_discount_and_targets():
-    ours, papers = (Melodies(Settings(Path("x"), paper=paper)).agent for paper in (False, True))
+    ours, papers = (Melodies(DemoSettings(Path("x"), paper=paper)).agent for paper in (False, True))
     assert (ours.c, ours.settings["gamma"], ours.settings["lam"]) == (2.0, 1.0, None)
     assert (papers.c, papers.settings["gamma"], papers.settings["lam"]) == (0.5, 0.5, 0.0)
-    assert Settings(Path("a b"), paper=True).command == (
+    assert DemoSettings(Path("a b"), paper=True).command == (
         "python -m benchmarks demo --out 'a b' --seed 0 --seconds 60 --n 10000 --prior melody --min-distinct 0.995"
         " --paper --molecule-seconds 60 --n-molecules 2000 --molecule-prior smiles"
     )
-    assert Settings(Path("x"), only="molecules", molecule_seconds=3).command == (
+    assert DemoSettings(Path("x"), only="molecules", molecule_seconds=3).command == (
         "python -m benchmarks demo --out x --seed 0 --only molecules --molecule-seconds 3 --n-molecules 2000"
         " --molecule-prior smiles"
     )
@@ -222,7 +223,7 @@ def test_fine_tuning_ends_where_melodies_begin_to_repeat(distinct, goes_on):
 
 @pytest.mark.parametrize("out", [".", "..", "a b", "deep/er"])
 def test_any_folder_has_its_next_commands(out):
-    lines = commands(Settings(Path(out))).values()
+    lines = commands(DemoSettings(Path(out))).values()
     assert all(line.startswith("python -m ") for line in lines)
     assert len({line.partition("--out ")[2] for line in lines if "--out" in line}) == 2
 

@@ -9,7 +9,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from toys.demo_toys import Page, assert_fetches_nothing, demo, results_of, small_prior
 from rdkit import Chem
 from rdkit.Chem import QED, Crippen, Descriptors
 
@@ -24,6 +23,7 @@ from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.prior import load_prior
 from seqtutor_envs.smiles.metrics import reference
 from seqtutor_envs.smiles.vocab import smiles_vocab
+from toys.demo_toys import Page, assert_fetches_nothing, demo, results_of, small_prior
 
 N, SEED, ENV = 24, 5, "SeqTutor-SMILES-v0"
 
@@ -170,7 +170,7 @@ def test_values_beyond_the_bins_count_in_the_outer_ones():
 
 def test_the_shipped_histograms_are_of_molecules_like_moses():
     facts = reference.load()
-    assert facts["made_by"].startswith("python -m seqtutor_envs.smiles.histograms make")  # as it was called then
+    assert facts["made_by"].startswith("python -m seqtutor_envs.smiles.metrics.reference make")
     assert set(facts["histograms"]) == set(reference.BINS)
     assert {sum(counts) for counts in facts["histograms"].values()} == {facts["molecules"]} == {20_000}
     for name, counts in facts["histograms"].items():

@@ -6,13 +6,13 @@ import json
 import sys
 
 import pytest
-from toys.sweep_toys import EXACT, KWARGS
 
-from benchmarks.runner import results
 from benchmarks.__main__ import REMOVED, main
 from benchmarks.experiment import Experiment
 from benchmarks.inline import Inline
-from benchmarks.suites import SUITES, Suite, load_suite, find_suite
+from benchmarks.runner import results
+from benchmarks.suites import SUITES, Suite, find_suite, load_suite
+from toys.sweep_toys import EXACT, KWARGS
 
 PRIOR = Experiment(EXACT, "benchmarks.contestants:prior")
 

@@ -7,12 +7,12 @@ import signal
 import time
 
 import pytest
-from toys.sweep_toys import appears, ended, toy, waiting_processes
 
 from benchmarks.runner.local_engine import LOG_LINES, LocalEngine, count_jobs, read_tail
 from benchmarks.runner.perform import perform
 from benchmarks.runner.results import log_path
 from seqtutor_envs.command import usable_cores
+from toys.sweep_toys import appears, ended, toy, waiting_processes
 
 LONG = 60.0  # seconds after which a test has failed; all of them take a few
 

@@ -9,16 +9,16 @@ from hashlib import sha256
 import gymnasium as gym
 import numpy as np
 import pytest
-from toys.agent_toys import SMALL
-from toys.sweep_toys import EXACT, KWARGS, N, T, V, toy
 
 from agents import PsiLearning
 from agents.evaluate import evaluate
-from benchmarks.runner import perform as module
 from benchmarks.contestants import make_agent
 from benchmarks.domains import SEED_APART
 from benchmarks.experiment import Experiment
+from benchmarks.runner import perform as module
 from benchmarks.runner.perform import CurveRecorder, perform, weights_hash
+from toys.agent_toys import SMALL
+from toys.sweep_toys import EXACT, KWARGS, N, T, V, toy
 
 SETTINGS = {**SMALL, "n_envs": 8}
 PSI = Experiment(EXACT, "agents:PsiLearning", KWARGS, SETTINGS, steps=480, n=300, seed=5)

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.runner import progress as module
 from benchmarks.experiment import Experiment
+from benchmarks.runner import progress as module
 from benchmarks.runner.progress import SweepProgress
 
 TASK = "SeqTutor-Exact-v0 (length=3)"

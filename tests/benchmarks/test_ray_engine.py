@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.experiment import expand
 from benchmarks.runner import results
 from benchmarks.runner.local_engine import Engine, LocalEngine
-from benchmarks.experiment import expand
 from benchmarks.runner.run import plan, sweep
 
 ROOT = Path(__file__).parents[2]

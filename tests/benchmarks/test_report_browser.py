@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from toys.result_toys import demo_results, frontier, melodies, molecules
 
 from benchmarks.report.demo_page import render_demo
 from benchmarks.report.render import render_page
+from toys.result_toys import demo_results, frontier, melodies, molecules
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.runner import results
 from benchmarks.__main__ import main
 from benchmarks.experiment import Experiment, expand
 from benchmarks.report.data import load_results
+from benchmarks.runner import results
 from benchmarks.suites import SUITES, Suite
 
 EXPERIMENTS = expand({"env": "SeqTutor-Exact-v0", "agent": "agents:PsiLearning", "steps": 100, "seed": range(4)})

@@ -11,8 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toys.demo_toys import Page, assert_fetches_nothing, ids
-from toys.result_toys import STRINGS, demo_results, exact, failure, frontier, melodies, molecules
 
 from benchmarks.experiment import expand
 from benchmarks.report.command import export
@@ -22,6 +20,8 @@ from benchmarks.report.drawing import assign_styles, render_svg
 from benchmarks.report.plots import learning_plots
 from benchmarks.report.render import escape_markdown, render_markdown, render_page, render_pictures
 from benchmarks.report.sections import make_sections
+from toys.demo_toys import Page, assert_fetches_nothing, ids
+from toys.result_toys import STRINGS, demo_results, exact, failure, frontier, melodies, molecules
 
 SUITES = {"melodies": melodies, "exact": exact, "frontier": frontier, "molecules": molecules}
 EVIL = "<script>alert('&')</script> $x_1$ | \"q\""

@@ -7,19 +7,27 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from toys.result_toys import EXACT, MELODY, exact, frontier, melodies, molecules, result
 
 from benchmarks.experiment import Experiment
 from benchmarks.report import answers, metrics, render
 from benchmarks.report.data import (
-    Arm, Results, Task, fronts, gaps_over_tasks, pair_by_seed, run_row, shared_environments, short_task_names,
+    Arm,
+    Results,
+    TaskResults,
+    fronts,
+    gaps_over_tasks,
+    pair_by_seed,
+    run_row,
+    shared_environments,
+    short_task_names,
 )
 from benchmarks.report.drawing import assign_styles
 from benchmarks.report.metrics import Metric
 from benchmarks.report.plots import mean_curve
 from benchmarks.report.sections import make_sections
-from benchmarks.report.tables import aggregate_table, best_of, column_table, format_text, improvement_table, main_tables
 from benchmarks.report.statistics import Interval
+from benchmarks.report.tables import aggregate_table, best_of, column_table, format_text, improvement_table, main_tables
+from toys.result_toys import EXACT, MELODY, exact, frontier, melodies, molecules, result
 
 NAN = float("nan")
 HIGHER, LOWER, NEAR = (Metric("x", "X", "", better) for better in ("higher", "lower", "near 0"))
@@ -39,7 +47,7 @@ def arm(label="Ψ", task="a task", learns=True, seeds=None, curves=(), budget=No
 
 def task(*arms):
     """The task of these arms."""
-    return Task(arms[0].task, list(arms))
+    return TaskResults(arms[0].task, list(arms))
 
 
 def cells(table, label):

@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from benchmarks.runner import results
 from benchmarks.experiment import Experiment
+from benchmarks.runner import results
 
 ONE = Experiment("SeqTutor-Melody-v0", "agents:PsiLearning", {"c": 0.5}, {"gamma": 0.5}, steps=1000, seed=3, label="Ψ")
 OTHER = replace(ONE, seed=4)

@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from toys.sweep_toys import appears, ended, toy, waiting_processes, write_suite
 
-from benchmarks.runner import results
 from benchmarks.__main__ import main
+from benchmarks.runner import results
 from benchmarks.runner.perform import perform
+from toys.sweep_toys import appears, ended, toy, waiting_processes, write_suite
 
 ROOT = Path(__file__).parents[2]
 GOOD = (toy("still"), toy("table", steps=240), toy("table", steps=240, seed=1))

@@ -9,8 +9,18 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.speed import command
-from benchmarks.speed.measure import FEWEST_TURNS, TURN, Aim, Comparison, Options, Result, Sides
-from benchmarks.speed.measure import measure, summarise, take_turns
+from benchmarks.speed.measure import (
+    FEWEST_TURNS,
+    TURN,
+    Aim,
+    Comparison,
+    Options,
+    Result,
+    Sides,
+    measure,
+    summarise,
+    take_turns,
+)
 
 
 class FakeClock:

@@ -7,8 +7,6 @@ from functools import partial
 import gymnasium as gym
 import numpy as np
 import pytest
-from toys.demo_toys import small_prior
-from toys.smiles_toys import ASPIRIN, CAFFEINE, GLUCOSE, by_rdkit
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from agents import GLearning, PsiLearning, QLearning
@@ -21,6 +19,8 @@ from seqtutor_envs.prior import Prior, load_prior
 from seqtutor_envs.sb3 import SB3VecEnv
 from seqtutor_envs.smiles.scoring import Scorer
 from seqtutor_envs.smiles.vocab import smiles_vocab
+from toys.demo_toys import small_prior
+from toys.smiles_toys import ASPIRIN, CAFFEINE, GLUCOSE, by_rdkit
 
 # of priors that have learned nothing
 pytestmark = pytest.mark.filterwarnings("ignore:Only .* are distinct:UserWarning")

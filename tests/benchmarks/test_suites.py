@@ -13,12 +13,12 @@ from pathlib import Path
 
 import gymnasium
 import pytest
-from toys.sweep_toys import toy, write_suite
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
 from benchmarks.__main__ import main
 from benchmarks.contestants import import_factory
 from benchmarks.suites import SUITES, Suite, find_suite
+from toys.sweep_toys import toy, write_suite
 
 ROOT = Path(__file__).parents[2]
 EVERY = [pytest.param(suite, id=name) for name, suite in SUITES.items()]

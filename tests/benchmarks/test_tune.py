@@ -13,9 +13,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from benchmarks.runner import results
 from benchmarks.__main__ import main
 from benchmarks.experiment import Experiment
+from benchmarks.runner import results
 from benchmarks.tune import FRESH, Search
 
 ROOT = Path(__file__).parents[2]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 import pytest
-from toys.env_toys import IDS
-from toys.forbidding import END, FORBIDDING, LENGTH, is_legal
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_supported
 from stable_baselines3 import PPO
@@ -14,6 +12,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from seqtutor_envs.sb3 import make_vec_env
+from toys.env_toys import IDS
+from toys.forbidding import END, FORBIDDING, LENGTH, is_legal
 
 KINDS = {
     "make_vec_env": lambda **kwargs: make_vec_env(FORBIDDING, 4, **kwargs),

@@ -7,13 +7,13 @@ import pickle
 import gymnasium
 import numpy as np
 import pytest
-from toys.env_toys import AUTORESET_MODES, HORIZON, IDS, OBS_MODES, ToyTask, assert_same, toy_prior, walk
 from gymnasium.vector import SyncVectorEnv
 
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
-from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, allowed_log_probs
 from seqtutor_envs.prior import TablePrior
+from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, allowed_log_probs
 from seqtutor_envs.vocab import TokenVocab
+from toys.env_toys import AUTORESET_MODES, HORIZON, IDS, OBS_MODES, ToyTask, assert_same, toy_prior, walk
 
 END, START = ToyTask.vocab.end, ToyTask.vocab.start
 each_mask = pytest.mark.parametrize("masked", [False, True])

@@ -8,6 +8,7 @@ from importlib import import_module
 
 import gymnasium
 import pytest
+
 from toys.env_toys import IDS
 
 HEADINGS = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seqtutor_envs import rewards as formula
 from seqtutor_envs import env_kernels
+from seqtutor_envs import rewards as formula
 
 N, L, V, K = 7, 5, 4, 3
 

@@ -8,13 +8,13 @@ import math
 import gymnasium
 import numpy as np
 import pytest
-from toys.env_toys import ToyTask, toy_prior
 
 from seqtutor_envs import exact
 from seqtutor_envs.env import SequenceTutorEnv
-from seqtutor_envs.exact import ExactTask, kl_optimum_policy, kl_policy_optimum, objective, make_random_task, solve
+from seqtutor_envs.exact import ExactTask, kl_optimum_policy, kl_policy_optimum, make_random_task, objective, solve
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.vocab import TokenVocab
+from toys.env_toys import ToyTask, toy_prior
 
 
 class UniformPrior(Prior):

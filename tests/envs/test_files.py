@@ -11,7 +11,14 @@ import pytest
 from safetensors.numpy import save_file
 
 from seqtutor_envs.files import (
-    hash64, hash_bytes, import_by_name, load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix,
+    hash64,
+    hash_bytes,
+    import_by_name,
+    load_arrays,
+    of_prefix,
+    safetensors_path,
+    save_arrays,
+    with_prefix,
     write_atomically,
 )
 

@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from toys.recurrent_toys import CASES, assert_same_weights, plain_nll, random_weights, uneven
 
-from seqtutor_envs.prior import fit as fitting
-from seqtutor_envs.prior.network import RecurrentNetwork
-from seqtutor_envs.prior.fit import Settings, chunks, fit, mean_nll, shuffled_batches, token_nll
 from seqtutor_envs.prior import RecurrentPrior
+from seqtutor_envs.prior import fit as fitting
+from seqtutor_envs.prior.fit import Settings, chunks, fit, mean_nll, shuffled_batches, token_nll
+from seqtutor_envs.prior.network import RecurrentNetwork
 from seqtutor_envs.vocab import TokenVocab
+from toys.recurrent_toys import CASES, assert_same_weights, plain_nll, random_weights, uneven
 
 VOCAB = TokenVocab(("a", "b", "c", "d"))
 V = len(VOCAB)

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
+from seqtutor_envs.files import load_arrays, save_arrays
+from seqtutor_envs.prior import RecurrentPrior
+from seqtutor_envs.prior import fit as fitting
+from seqtutor_envs.prior.fit import Settings, fit
+from seqtutor_envs.vocab import TokenVocab
 from toys.interruptions import InterruptingBar
 from toys.recurrent_toys import assert_same_weights, needs_bfloat16, plain_nll, uneven
-
-from seqtutor_envs.prior import fit as fitting
-from seqtutor_envs.files import load_arrays, save_arrays
-from seqtutor_envs.prior.fit import Settings, fit
-from seqtutor_envs.prior import RecurrentPrior
-from seqtutor_envs.vocab import TokenVocab
 
 VOCAB = TokenVocab(("a", "b", "c", "d"))
 QUICK = Settings(hidden_size=6, epochs=5, batch_size=4, chunk=5, learning_rate=1e-2)

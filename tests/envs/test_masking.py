@@ -6,13 +6,13 @@ import itertools
 
 import numpy as np
 import pytest
-from toys.env_toys import ToyTask, toy_prior
 
 from agents import GLearning, PsiLearning, QLearning
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.metrics import evaluate_samples
-from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, MaskedPrior, mask_prior
 from seqtutor_envs.prior import token_log_probs
+from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, MaskedPrior, mask_prior
+from toys.env_toys import ToyTask, toy_prior
 
 LENGTH = 4
 

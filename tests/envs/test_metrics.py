@@ -5,12 +5,12 @@ from __future__ import annotations
 import gymnasium as gym
 import numpy as np
 import pytest
-from toys.env_toys import ToyTask, toy_prior
 
 import seqtutor_envs  # noqa: F401
 from seqtutor_envs import metrics
 from seqtutor_envs.exact import kl_policy_optimum
 from seqtutor_envs.metrics import evaluate_samples
+from toys.env_toys import ToyTask, toy_prior
 
 TOKENS = np.array([[0, 3, 9, 9], [2, 2, 1, 0], [1, 1, 3, -5]])  # 9 and -5: filler
 LENGTHS = np.array([2, 4, 3])

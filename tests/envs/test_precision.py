@@ -7,13 +7,13 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from toys.agent_toys import EXACT, assert_same_agents, made, sung_batch
-from toys.recurrent_toys import needs_bfloat16
 
 from agents import PsiLearning
 from agents.__main__ import main
 from seqtutor_envs.prior import network
 from seqtutor_envs.prior.network import RecurrentNetwork, resolve_precision, supports_bfloat16
+from toys.agent_toys import EXACT, assert_same_agents, made, sung_batch
+from toys.recurrent_toys import needs_bfloat16
 
 ONE_DNN = "could not create a primitive descriptor for the LSTM forward propagation primitive"  # of torch 2.13 on AVX2
 NOTE = "learned with bfloat16 products, and this torch cannot train an LSTM so on this CPU: it goes on with float32"

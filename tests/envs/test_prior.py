@@ -7,11 +7,11 @@ import pickle
 
 import numpy as np
 import pytest
-from toys.recurrent_toys import CASES, TEXTS, random_prior, random_weights, torch_log_probs
 from scipy.stats import chisquare
 
 from seqtutor_envs.prior import Prior, RecurrentPrior, TablePrior, token_log_probs
 from seqtutor_envs.vocab import TokenVocab
+from toys.recurrent_toys import CASES, TEXTS, random_prior, random_weights, torch_log_probs
 
 V = len(TEXTS)
 END = V - 1

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toys.recurrent_toys import CASES, TEXTS, random_prior
 from safetensors.numpy import save_file
 
 from seqtutor_envs import prior as module
@@ -16,6 +15,7 @@ from seqtutor_envs.files import load_arrays, save_arrays
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.prior import RecurrentPrior, TablePrior, load_prior, token_log_probs
 from seqtutor_envs.vocab import TokenVocab
+from toys.recurrent_toys import CASES, TEXTS, random_prior
 
 END = len(TEXTS) - 1
 

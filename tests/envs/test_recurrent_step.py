@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numba import njit
-from toys.recurrent_toys import CASES, random_weights, torch_logits
 from scipy.stats import chisquare
 
 from seqtutor_envs.prior import kernels
 from seqtutor_envs.prior.recurrent_step import RecurrentStep, log_softmax, product, sample_tokens
+from toys.recurrent_toys import CASES, random_weights, torch_logits
 
 BATCHES = (1, 2, 3, 64, 257)
 

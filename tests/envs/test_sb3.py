@@ -10,13 +10,13 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
-from toys.env_toys import HORIZON, IDS, OBS_MODES, ToyTask, assert_same, toy_prior
-from toys.forbidding import FORBIDDING
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecExtractDictObs, VecFrameStack, VecMonitor, VecNormalize
 
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
+from toys.env_toys import HORIZON, IDS, OBS_MODES, ToyTask, assert_same, toy_prior
+from toys.forbidding import FORBIDDING
 
 ID = "SeqTutor-Melody-v0"
 EXACT = "SeqTutor-Exact-v0"

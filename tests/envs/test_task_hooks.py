@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import gymnasium
 import numpy as np
 import pytest
-from toys.agent_toys import EXACT, SMALL
-from toys.env_toys import ToyTask, toy_prior
-from toys.molecule_runs import refused
 
 from agents import PsiLearning
 from agents.__main__ import main
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.task import EvaluateOptions, FurtherResults, RunLog, RunOptions, SampleOptions, TrainOptions
+from toys.agent_toys import EXACT, SMALL
+from toys.env_toys import ToyTask, toy_prior
+from toys.molecule_runs import refused
 
 ID = "WordsOfToys-v0"
 

@@ -14,9 +14,21 @@ import pytest
 from gymnasium import wrappers as single_wrappers
 from gymnasium.vector import SyncVectorEnv, VectorWrapper
 from gymnasium.wrappers.vector import (
-    ClipReward, DictInfoToList, DtypeObservation, FilterObservation, FlattenObservation, NormalizeObservation,
-    NormalizeReward, RecordEpisodeStatistics, RescaleObservation, ReshapeObservation, TransformAction,
-    TransformObservation, TransformReward, VectorizeTransformAction, VectorizeTransformReward,
+    ClipReward,
+    DictInfoToList,
+    DtypeObservation,
+    FilterObservation,
+    FlattenObservation,
+    NormalizeObservation,
+    NormalizeReward,
+    RecordEpisodeStatistics,
+    RescaleObservation,
+    ReshapeObservation,
+    TransformAction,
+    TransformObservation,
+    TransformReward,
+    VectorizeTransformAction,
+    VectorizeTransformReward,
 )
 
 from toys.env_toys import AUTORESET_MODES, HORIZON, IDS, OBS_MODES, assert_same, walk

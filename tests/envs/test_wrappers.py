@@ -5,13 +5,13 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 import pytest
-from toys.env_toys import AUTORESET_MODES, ToyTask, assert_same, toy_prior
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.exact import objective, solve
 from seqtutor_envs.wrappers import KLPenalty
+from toys.env_toys import AUTORESET_MODES, ToyTask, assert_same, toy_prior
 
 N = 5
 each_mode = pytest.mark.parametrize("mode", AUTORESET_MODES)

@@ -7,14 +7,14 @@ from functools import partial
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.env_util import make_vec_env as dummy_vec_env
-from toys.env_toys import AUTORESET_MODES, ToyTask, toy_prior
-from toys.recurrent_toys import random_prior
 
 from agents import GLearning, PsiLearning, QLearning, RLOnly
 from agents.baselines import PolicyGradient
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.sb3 import SB3VecEnv
 from seqtutor_envs.task import Task
+from toys.env_toys import AUTORESET_MODES, ToyTask, toy_prior
+from toys.recurrent_toys import random_prior
 
 EXACT = "SeqTutor-Exact-v0"
 AGENTS = (PsiLearning, GLearning, QLearning, RLOnly, PolicyGradient)

@@ -5,11 +5,11 @@ Sequences of a, b, c that end with "." or after six tokens; "." may not come fir
 
 from __future__ import annotations
 
-from toys.env_toys import ToyTask, toy_prior
 from gymnasium.envs.registration import register
 
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.exact import solve
+from toys.env_toys import ToyTask, toy_prior
 
 FORBIDDING = "Forbidding-v0"
 END, LENGTH = 3, 6

@@ -8,14 +8,14 @@ import json
 import sys
 
 import pytest
-from toys.agent_toys import assert_same_agents
 from rdkit import Chem, RDLogger
-from toys.recurrent_toys import random_weights
 
 from agents import PsiLearning
 from agents.__main__ import main
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.smiles.vocab import smiles_vocab
+from toys.agent_toys import assert_same_agents
+from toys.recurrent_toys import random_weights
 
 SMILES, MELODY = "SeqTutor-SMILES-v0", "SeqTutor-Melody-v0"
 SETTINGS = {"n_envs": 16, "batch_size": 16, "buffer_size": 64, "updates_per_round": 1}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from seqtutor_envs.prior.network import RecurrentNetwork, supports_bfloat16
 from seqtutor_envs.prior import RecurrentPrior
+from seqtutor_envs.prior.network import RecurrentNetwork, supports_bfloat16
 from seqtutor_envs.vocab import TokenVocab
 
 TEXTS = ("do", "re", "mi", "fa", ".")

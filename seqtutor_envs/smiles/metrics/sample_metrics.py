@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from seqtutor_envs.metrics import mean_and_error, sequence_log_probs
 from seqtutor_envs.prior import Prior
-from seqtutor_envs.smiles.metrics import similarity
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
+from seqtutor_envs.smiles.metrics import similarity
 from seqtutor_envs.smiles.metrics.molecule_set import PROPERTIES, MoleculeSet
 from seqtutor_envs.smiles.vocab import encode
 

@@ -35,7 +35,7 @@ class ObjectiveScore(NamedTuple):
     reason: str = ""
 
 
-class Objective:
+class UserObjective:
     """Score molecules by a user's function, higher is better, called once for all new molecules of a batch.
 
     Args:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from seqtutor_envs.smiles.scoring.scorer import Score, ScoreSpec, Scorer, score, score_from_json
+from seqtutor_envs.smiles.scoring.scorer import Score, Scorer, ScoreSpec, score, score_from_json
 
 __all__ = ["Score", "ScoreSpec", "Scorer", "score", "score_from_json"]

@@ -4,7 +4,6 @@ import pytest
 
 from seqtutor_envs.melody import abc
 
-
 SCALE = [60, 62, 64, 65, 67, 69, 71, 72]  # C major from C4
 
 

@@ -8,7 +8,13 @@ import pretty_midi
 import pytest
 
 from seqtutor_envs.melody.corpus import (
-    COLLECTIONS, from_midi_folder, from_music21, from_npz, major_key, prepare, split_of,
+    COLLECTIONS,
+    from_midi_folder,
+    from_music21,
+    from_npz,
+    major_key,
+    prepare,
+    split_of,
 )
 from seqtutor_envs.melody.midi import to_midi, write_midi
 from seqtutor_envs.melody.notes import Note, round_to_step

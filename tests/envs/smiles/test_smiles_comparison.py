@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 from rdkit import Chem, rdBase
-from rdkit.Chem import AllChem, BRICS, DataStructs
+from rdkit.Chem import BRICS, AllChem, DataStructs
 from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogParams
 
 from seqtutor_envs.smiles.chem import comparison
-from seqtutor_envs.smiles.metrics import similarity
 from seqtutor_envs.smiles.chem.comparison import find_failed_filter, fingerprint, fragments, scaffold
+from seqtutor_envs.smiles.metrics import similarity
 
 MOLECULES = (
     "CCO", "c1ccccc1", "CC(=O)Oc1ccccc1C(=O)O", "Cn1c(=O)c2c(ncn2C)n(C)c1=O", "CC(=O)Nc1ccc(O)cc1", "CCN(CC)CC",

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from seqtutor_envs.smiles.corpus import corpus
+from seqtutor_envs.smiles.corpus import Rules, corpus, format_counts, read_corpus
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
-from seqtutor_envs.smiles.corpus import Rules, format_counts, read_corpus
 from seqtutor_envs.smiles.corpus.reading import MOSES_TRAIN, read_columns, read_moses, read_records
 from seqtutor_envs.smiles.vocab import END, decode, smiles_vocab
 from seqtutor_envs.vocab import TokenVocab

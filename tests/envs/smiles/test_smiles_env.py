@@ -5,16 +5,16 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 import pytest
-from agents.evaluate import evaluate
-from toys.env_toys import ToyTask, toy_prior
-from toys.smiles_toys import ASPIRIN, BENZENE, CAFFEINE, VOCAB, BigramPrior, by_rdkit, encoded
 
+from agents.evaluate import evaluate
 from seqtutor_envs.prior import load_prior
 from seqtutor_envs.smiles import SmilesTask
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 from seqtutor_envs.smiles.env import find_bloom
 from seqtutor_envs.smiles.vocab import tokenize
 from seqtutor_envs.vocab import TokenVocab
+from toys.env_toys import ToyTask, toy_prior
+from toys.smiles_toys import ASPIRIN, BENZENE, CAFFEINE, VOCAB, BigramPrior, by_rdkit, encoded
 
 ID = "SeqTutor-SMILES-v0"
 END = VOCAB.end

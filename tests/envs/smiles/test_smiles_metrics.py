@@ -16,12 +16,11 @@ from rdkit import Chem
 from rdkit.Chem import QED, Crippen, DataStructs, Descriptors, rdFingerprintGenerator
 from rdkit.Contrib.SA_Score import sascorer
 
-from seqtutor_envs.prior.recurrent_step import log_softmax
 from seqtutor_envs.prior import Prior
+from seqtutor_envs.prior.recurrent_step import log_softmax
 from seqtutor_envs.smiles import metrics
-from seqtutor_envs.smiles.metrics import similarity
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
-from seqtutor_envs.smiles.metrics import MOSES_CHAR_RNN, MoleculeSet, commonest_scaffolds, nearest, table
+from seqtutor_envs.smiles.metrics import MOSES_CHAR_RNN, MoleculeSet, commonest_scaffolds, nearest, similarity, table
 from seqtutor_envs.smiles.vocab import smiles_vocab
 
 # ethanol twice, benzene once, toluene three times, chloroethane (MCF4), and two that are no molecule

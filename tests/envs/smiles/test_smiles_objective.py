@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqtutor_envs.smiles.objective import Objective, ObjectiveScore
+from seqtutor_envs.smiles.objective import ObjectiveScore, UserObjective
 from seqtutor_envs.smiles.objective import objective as objectives
 
 
@@ -25,7 +25,7 @@ def length(smiles: list[str]) -> list[float]:
     return [float(len(text)) for text in smiles]
 
 
-def values(objective: Objective, *smiles: str) -> list[float]:
+def values(objective: UserObjective, *smiles: str) -> list[float]:
     return [score.value for score in objective(smiles)]
 
 
@@ -63,7 +63,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     ],
 )
 def test_scores_may_be_a_list_an_array_or_a_tensor(convert: Callable[[list[float]], Any]) -> None:
-    objective = Objective(lambda smiles: convert(length(smiles)))
+    objective = UserObjective(lambda smiles: convert(length(smiles)))
     assert objective(["CCC", "C"]) == [ObjectiveScore(3.0, ""), ObjectiveScore(1.0, "")]
     assert type(objective(["C"])[0].value) is float
 
@@ -88,13 +88,13 @@ def test_something_else_than_a_float_for_each_molecule_ends_the_run_at_the_first
     result: Any, message: str
 ) -> None:
     with pytest.raises(TypeError) as raised:
-        Objective(lambda smiles: result)(["C", "CC"])
+        UserObjective(lambda smiles: result)(["C", "CC"])
     text = str(raised.value)
     assert message in text and text.startswith("The objective test_smiles_objective:") and "\n" not in text
 
 
 def test_it_is_a_failure_once_the_function_has_returned_what_it_must() -> None:
-    objective = Objective(lambda smiles: [1.0 for text in smiles if text != "CC"])  # leaves out what it cannot score
+    objective = UserObjective(lambda smiles: [1.0 for text in smiles if text != "CC"])  # leaves out what fails
     assert values(objective, "C") == [1.0]
     with pytest.warns(UserWarning, match=r"must return 1 float, .* for CC, which scores as invalid \(0\)"):
         assert objective(["CCC", "CC"]) == [ObjectiveScore(1.0, ""), ObjectiveScore(0.0, "objective failed")]
@@ -106,7 +106,7 @@ def test_a_function_of_one_smiles_is_told_to_take_a_list() -> None:
 
     with warnings.catch_warnings(), pytest.raises(TypeError, match=r"takes one SMILES, .* pass lambda batch: \["):
         warnings.simplefilter("ignore")
-        Objective(weight)(["C", "CC"])  # type: ignore[arg-type]
+        UserObjective(weight)(["C", "CC"])  # type: ignore[arg-type]
 
 
 # when it is called
@@ -115,7 +115,7 @@ def test_a_function_of_one_smiles_is_told_to_take_a_list() -> None:
 def test_it_is_called_once_a_batch_for_distinct_molecules_that_are_new(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objectives, "CACHE_SIZE", 3)
     asked: list[list[str]] = []
-    objective = Objective(lambda smiles: asked.append(smiles) or length(smiles))
+    objective = UserObjective(lambda smiles: asked.append(smiles) or length(smiles))
     assert values(objective, "C", "CC", "C") == [1, 2, 1]
     assert values(objective, "CC", "CCC", "C") == [2, 3, 1]
     assert values(objective, "C") == [1] and values(objective) == []
@@ -128,7 +128,7 @@ def test_it_is_called_once_a_batch_for_distinct_molecules_that_are_new(monkeypat
 
 def test_a_batch_larger_than_the_cache_is_scored_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objectives, "CACHE_SIZE", 2)
-    assert values(Objective(length), *("C" * n for n in range(1, 8))) == [1, 2, 3, 4, 5, 6, 7]
+    assert values(UserObjective(length), *("C" * n for n in range(1, 8))) == [1, 2, 3, 4, 5, 6, 7]
 
 
 # what is done to a score
@@ -136,17 +136,18 @@ def test_a_batch_larger_than_the_cache_is_scored_whole(monkeypatch: pytest.Monke
 
 def test_clip_comes_first_then_the_sign_or_the_transform() -> None:
     smiles = ("C", "CCC", "CCCCCC")  # raw scores 1, 3, 6
-    assert values(Objective(length, clip=(2, 5)), *smiles) == [2, 3, 5]
-    assert values(Objective(length, clip=(None, 5)), *smiles) == [1, 3, 5]
-    assert values(Objective(length, minimize=True, invalid_score=-9), *smiles) == [-1, -3, -6]
-    assert values(Objective(length, minimize=True, clip=(2, 5), invalid_score=-9), *smiles) == [-2, -3, -5]
-    assert values(Objective(length, transform="step:low=2,high=4"), *smiles) == [0, 1, 0]
-    assert values(Objective(length, clip=(2, 4), transform={"name": "step", "low": 2, "high": 4}), *smiles) == [1, 1, 1]
+    assert values(UserObjective(length, clip=(2, 5)), *smiles) == [2, 3, 5]
+    assert values(UserObjective(length, clip=(None, 5)), *smiles) == [1, 3, 5]
+    assert values(UserObjective(length, minimize=True, invalid_score=-9), *smiles) == [-1, -3, -6]
+    assert values(UserObjective(length, minimize=True, clip=(2, 5), invalid_score=-9), *smiles) == [-2, -3, -5]
+    assert values(UserObjective(length, transform="step:low=2,high=4"), *smiles) == [0, 1, 0]
+    both = UserObjective(length, clip=(2, 4), transform={"name": "step", "low": 2, "high": 4})
+    assert values(both, *smiles) == [1, 1, 1]
 
 
 def test_to_minimise_with_a_transform_is_an_error_that_names_the_reverse_one() -> None:
     with pytest.raises(ValueError, match="use reverse_sigmoid instead"):
-        Objective(length, minimize=True, transform="sigmoid:low=2,high=5")
+        UserObjective(length, minimize=True, transform="sigmoid:low=2,high=5")
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_to_minimise_with_a_transform_is_an_error_that_names_the_reverse_one() -
 )
 def test_arguments_that_cannot_be_are_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as raised:
-        Objective(length, **arguments)
+        UserObjective(length, **arguments)
     assert message in str(raised.value)
 
 
@@ -179,7 +180,7 @@ def test_exceptions_and_what_is_not_finite_name_the_molecule_and_score_as_invali
             raise ArithmeticError("two\nlines")
         return [{"CN": math.nan, "CF": math.inf, "CS": None}.get(text, 1.0) for text in smiles]
 
-    objective = Objective(fragile, invalid_score=-5, minimize=True, clip=(0, 10))
+    objective = UserObjective(fragile, invalid_score=-5, minimize=True, clip=(0, 10))
     batch = ["C", "CO", "CN", "CC", "CF", "CS"]
     with pytest.warns(UserWarning) as caught:
         scores = objective(batch)
@@ -199,7 +200,7 @@ def test_exceptions_and_what_is_not_finite_name_the_molecule_and_score_as_invali
 
 def test_a_single_molecule_that_fails_is_asked_for_once() -> None:
     calls: list[list[str]] = []
-    objective = Objective(lambda smiles: calls.append(smiles) or 1 / 0)
+    objective = UserObjective(lambda smiles: calls.append(smiles) or 1 / 0)
     with pytest.warns(UserWarning, match="ZeroDivisionError"):
         assert objective(["C"])[0].reason == "objective failed"
     assert calls[0] == ["C"] and len([call for call in calls if call == ["C"]]) == 1
@@ -210,12 +211,12 @@ def test_ctrl_c_in_the_function_ends_the_run() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Objective(interrupted)(["C"])
+        UserObjective(interrupted)(["C"])
 
 
 @pytest.mark.parametrize("failing, warned", [(59, False), (60, True), (200, True)])
 def test_many_failures_are_said_once_after_200_molecules(failing: int, warned: bool) -> None:
-    objective = Objective(lambda smiles: [math.nan if int(text) < failing else float(text) for text in smiles])
+    objective = UserObjective(lambda smiles: [math.nan if int(text) < failing else float(text) for text in smiles])
     said = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -228,7 +229,7 @@ def test_many_failures_are_said_once_after_200_molecules(failing: int, warned: b
 
 @pytest.mark.parametrize("settings", [{}, {"clip": (5000, 6000)}])
 def test_equal_scores_are_said_once_after_200_molecules(settings: dict[str, Any]) -> None:
-    same = Objective((lambda smiles: [0.5] * len(smiles)) if not settings else length, **settings)
+    same = UserObjective((lambda smiles: [0.5] * len(smiles)) if not settings else length, **settings)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         same(["C" * n for n in range(1, 200)])
@@ -240,14 +241,14 @@ def test_equal_scores_are_said_once_after_200_molecules(settings: dict[str, Any]
 
 
 def test_scores_below_invalid_score_are_said_once() -> None:
-    objective = Objective(length, minimize=True)
+    objective = UserObjective(length, minimize=True)
     with pytest.warns(UserWarning, match=r"go down to -3, below invalid_score=0: an invalid molecule") as caught:
         values(objective, "C", "CCC")
         values(objective, "CC", "CCCCC")
     assert len(caught) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        values(Objective(length, minimize=True, invalid_score=-5), "CCCCC")
+        values(UserObjective(length, minimize=True, invalid_score=-5), "CCCCC")
 
 
 # the budget
@@ -255,7 +256,7 @@ def test_scores_below_invalid_score_are_said_once() -> None:
 
 def test_beyond_the_budget_there_is_a_reason_and_nothing_is_asked() -> None:
     asked: list[str] = []
-    objective = Objective(lambda smiles: asked.extend(smiles) or length(smiles), oracle_budget=2, invalid_score=0.5)
+    objective = UserObjective(lambda smiles: asked.extend(smiles) or length(smiles), oracle_budget=2, invalid_score=0.5)
     assert objective(["CCC", "C"]) == [ObjectiveScore(3), ObjectiveScore(1)] and objective.oracle.spent
     assert objective(["CO", "C"]) == [ObjectiveScore(0.5, "oracle budget"), ObjectiveScore(1)]
     assert asked == ["CCC", "C"] and objective.oracle.calls == 2
@@ -270,7 +271,7 @@ def test_a_function_is_found_in_the_current_directory_with_the_hash_of_its_file(
     text = "import helper_of_mine\n\ndef score(smiles):\n    return [helper_of_mine.SCALE * len(s) for s in smiles]\n"
     module("helper_of_mine", "SCALE = 2.0\n")
     module("my_objective", text)
-    objective = Objective("my_objective:score", clip=(0, 3), transform="step:low=2")
+    objective = UserObjective("my_objective:score", clip=(0, 3), transform="step:low=2")
     assert values(objective, "C", "CC") == [1, 1]
     expected = hashlib.sha256(text.encode()).hexdigest()
     assert (objective.path, objective.source_hash) == ("my_objective:score", expected)
@@ -307,31 +308,31 @@ def test_a_name_that_leads_nowhere_is_an_error_of_one_line(
     module("wrong_syntax", "def score(smiles:\n")
     module("raises", "raise RuntimeError('no\\nlicence')\n")
     with pytest.raises(error) as raised:
-        Objective(path)
+        UserObjective(path)
     assert isinstance(raised.value, (ValueError, ImportError))  # which commands report without a traceback
     assert message in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_what_is_no_function_is_named() -> None:
     with pytest.raises(TypeError, match="objective must be a function of a list of SMILES or .*; not int"):
-        Objective(7)  # type: ignore[arg-type]
+        UserObjective(7)  # type: ignore[arg-type]
 
 
 def test_a_function_of_this_file_is_named_and_hashed_and_one_written_in_c_is_not() -> None:
     text = Path(__file__).read_bytes()
     for function in (length, lambda smiles: length(smiles)):
-        assert Objective(function).source_hash == hashlib.sha256(text).hexdigest()
-    assert Objective(length).path == "test_smiles_objective:length"
-    assert (Objective(len).path, Objective(len).source_hash) == ("builtins:len", None)  # type: ignore[arg-type]
+        assert UserObjective(function).source_hash == hashlib.sha256(text).hexdigest()
+    assert UserObjective(length).path == "test_smiles_objective:length"
+    assert (UserObjective(len).path, UserObjective(len).source_hash) == ("builtins:len", None)  # type: ignore[arg-type]
 
 
 def test_a_function_pickles_by_reference_and_a_lambda_does_not() -> None:
-    objective = Objective(length)
+    objective = UserObjective(length)
     values(objective, "CC")
     for other in (pickle.loads(pickle.dumps(objective)), copy.deepcopy(objective)):
         assert values(other, "CCC", "CC") == [3, 2] and other.oracle.calls == 2
     assert objective.oracle.calls == 1
-    unnamed = Objective(lambda smiles: length(smiles))
+    unnamed = UserObjective(lambda smiles: length(smiles))
     assert values(copy.deepcopy(unnamed), "CCC") == [3]
     with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
         pickle.dumps(unnamed)

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 import seqtutor_envs
+from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec
 from seqtutor_envs.smiles.scoring import pool as pools
+from seqtutor_envs.smiles.scoring import score, score_from_json
 from seqtutor_envs.smiles.scoring.pool import WorkerPool
-from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec, score, score_from_json
 
 SPEC = ScoreSpec(properties=("logp", "ring_penalty"))
 HANGS, KILLS, KILLS_ONCE = "CCCCF", "CCCCCl", "CCCCBr"

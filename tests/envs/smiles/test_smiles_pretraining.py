@@ -12,21 +12,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rdkit import Chem
-from toys.interruptions import InterruptingBar
-from toys.recurrent_toys import assert_same_weights
 
-from seqtutor_envs.prior import fit as fitting
-from seqtutor_envs.prior import network
 from seqtutor_envs.files import load_arrays, save_arrays
-from seqtutor_envs.prior.network import supports_bfloat16
 from seqtutor_envs.pretrain import main
-from seqtutor_envs.prior import RecurrentPrior, token_log_probs
+from seqtutor_envs.prior import RecurrentPrior
+from seqtutor_envs.prior import fit as fitting
+from seqtutor_envs.prior import network, token_log_probs
+from seqtutor_envs.prior.network import supports_bfloat16
 from seqtutor_envs.smiles import pretraining
-from seqtutor_envs.smiles.corpus import corpus
+from seqtutor_envs.smiles.corpus import corpus, read_corpus
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
-from seqtutor_envs.smiles.corpus import read_corpus
 from seqtutor_envs.smiles.pretraining import SETTINGS, describe_corpus, list_missing, measure_prior, measure_validity
 from seqtutor_envs.smiles.vocab import END, smiles_vocab
+from toys.interruptions import InterruptingBar
+from toys.recurrent_toys import assert_same_weights
 
 ROOT = Path(__file__).parents[3]
 SMALL = ["--hidden-size", "8", "--epochs", "2"]

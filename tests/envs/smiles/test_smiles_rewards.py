@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from rdkit.Chem import MolFromSmiles
-from toys.smiles_toys import VOCAB, by_rdkit, encoded
 
 from seqtutor_envs.smiles import SmilesTask
 from seqtutor_envs.smiles.rewards import PREFIX_TERMS, prefix_terms
+from toys.smiles_toys import VOCAB, by_rdkit, encoded
 
 NAMES = ("prefix", "logp", "sa", "ring", "qed", "valid", "length", "short", "carbon_run")
 

@@ -12,9 +12,9 @@ from rdkit import Chem
 from rdkit.Chem import QED, Crippen
 from rdkit.Contrib.SA_Score import sascorer
 
-from seqtutor_envs.smiles.scoring import scorer as scorers
 from seqtutor_envs.smiles.chem.constraints import Constraints
 from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec, score
+from seqtutor_envs.smiles.scoring import scorer as scorers
 
 SPEC = ScoreSpec(properties=("logp", "ring_penalty"))
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"

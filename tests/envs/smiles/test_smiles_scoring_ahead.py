@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from seqtutor_envs.smiles import scoring
-from seqtutor_envs.smiles.scoring.pool import Ahead
 from seqtutor_envs.smiles.scoring import Scorer, ScoreSpec, score
+from seqtutor_envs.smiles.scoring.pool import Ahead
 
 SPEC = ScoreSpec(properties=("logp", "ring_penalty"))
 BATCH = ["C" * n + end for n in range(1, 12) for end in ("O", "N", "(", "c1ccccc1")]

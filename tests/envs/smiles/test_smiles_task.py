@@ -9,6 +9,10 @@ import sys
 
 import numpy as np
 import pytest
+
+from seqtutor_envs.smiles.rewards import logp_term, ring_term, sa_term
+from seqtutor_envs.smiles.vocab import tokenize
+from seqtutor_envs.vocab import TokenVocab
 from toys.smiles_toys import (
     ASPIRIN,
     BENZENE,
@@ -26,10 +30,6 @@ from toys.smiles_toys import (
     smiles_task,
     worth,
 )
-
-from seqtutor_envs.smiles.rewards import logp_term, ring_term, sa_term
-from seqtutor_envs.smiles.vocab import tokenize
-from seqtutor_envs.vocab import TokenVocab
 
 NAMES = ["valid", "qed", "logp", "sa", "ring"]
 

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 from rdkit import Chem
+
 from toys.smiles_toys import ASPIRIN, BENZENE, CAFFEINE, carbons, encoded, smiles_task, worth
 
 ETHANOL, ETHANOL_TOO = "CCO", "OCC"  # one molecule in two spellings
