@@ -15,8 +15,11 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from agents.envs import get_vector_class
+from agents.evaluate import checks as agent_checks
+from agents.evaluate import evaluation, sb3_zips
 from agents.evaluate.load import find_agent_file, get_agent_classes, load_ours
 from agents.task_options import check_format, find_task_options
+from agents.train import run_folder
 from agents.train.checkpoints import AGENT_FILE, find_saved_task, recover
 from seqtutor_envs import checks
 from seqtutor_envs.command import json_object, one_thread, report_errors, run, warnings_in_one_line
@@ -77,8 +80,7 @@ def train(
         checkpoint_seconds: time between checkpoints.
         options: of the environment.
     """
-    from agents.train import run_folder
-
+    # first of all: a killed run may have left the agent and its log at two different moments
     recover(out)
     if resume:
         with warnings_in_one_line():
@@ -86,17 +88,17 @@ def train(
     elif (out / AGENT_FILE).exists():
         raise ValueError(f"{out / AGENT_FILE} exists: add --resume to go on with it, or choose another --out.")
     else:
-        chosen: dict[str, Any] = {"gamma": gamma, "lam": lam}
-        if diversity is not None:
-            chosen["diversity"] = True if diversity == "on" else json_object(diversity, "--diversity")
+        memory = None if diversity is None else diversity == "on" or json_object(diversity, "--diversity")
         weights = None if term_weights is None else json_object(term_weights, "--term-weights")
         kwargs = options.machine_kwargs() | json_object(env_kwargs, "--env-kwargs")
+        # later ones win: an option of its own says more than an entry of --env-kwargs
         kwargs |= without_none(c=c, term_weights=weights) | options.env_kwargs()
-        further = without_none(**chosen) | json_object(settings, "--settings")
+        further = without_none(gamma=gamma, lam=lam, diversity=memory) | json_object(settings, "--settings")
         try:
             learner = get_agent_classes()[agent](env, seed=seed, device=device, env_kwargs=kwargs, **further)
         except TypeError as error:
-            if isinstance(error, ValueError):  # says all in one line
+            # UnusableObjective is a TypeError, too, and its message is complete
+            if isinstance(error, ValueError):
                 raise
             what = "Unknown keyword: " if "unexpected keyword" in str(error) else ""
             raise ValueError(f"{what}{error}.") from None
@@ -104,7 +106,7 @@ def train(
 
 
 def without_none(**options: Any) -> dict[str, Any]:
-    """Return the options that are given."""
+    """Return the options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -133,6 +135,7 @@ def sample(
     text, left_out = options.export(agent, tokens, lengths)
     if left_out:
         of = f"{left_out} of {n} are no {agent.task.writes}"
+        # on stderr, so that stdout holds sequences only
         print(f"{of} and left out of the {options.format.upper()}.", file=sys.stderr)
     if out is None:
         print(text, end="")
@@ -155,7 +158,7 @@ def evaluate(
 ) -> None:
     """Evaluate a trained agent, ours or stable-baselines3's, on n sequences; keep the metrics as JSON.
 
-    They are in FOLDER/evaluation.json of a folder, and beside a file, as NAME.evaluation.json.
+    The metrics of a folder are written to FOLDER/evaluation.json, those of a file to NAME.evaluation.json beside it.
 
     Args:
         path: folder of `train`, a file of ours, or a zip that stable-baselines3 or sb3-contrib wrote.
@@ -168,18 +171,17 @@ def evaluate(
         algorithm: class that wrote the zip, module:Class, where it cannot be told from the zip.
         options: of the environment.
     """
-    from agents.evaluate import checks as agent_checks
-    from agents.evaluate import evaluation
-
     checks.positive_integer("n", n)
     given = json_object(env_kwargs, "--env-kwargs")
     agent, env_id, kwargs, kept_at = load_with_env(path, env, given, trust, algorithm)
+    # reads the task's reference file, so that a wrong path fails before the long sampling
     evaluate_further = options.evaluator()
     with closing(evaluation.make_env(agent, env_id, n, kwargs)) as batch:
         samples = evaluation.sample_sequences(agent, batch, n, seed)
         further = evaluate_further(batch.task, samples.tokens, samples.lengths)
         metrics = {**evaluation.compute_metrics(batch, samples), **further.metrics}
     for name, value in metrics.items():
+        # a standard error is printed in the line of its mean
         if not name.endswith("_se"):
             error = metrics.get(f"{name}_se")
             print(f"{name:28} {value:12.4f}" + (f" ± {error:.4f}" if error is not None else ""))
@@ -187,6 +189,7 @@ def evaluate(
         print(f"{'kl, j':28} {'unknown':>12} {agent_checks.explain_missing_log_pi(agent)}")
     for line in further.lines:
         print(line)
+    # JSON has no NaN: what could not be computed is null
     kept = finite({"n": n, "seed": seed, "env": env_id, "env_kwargs": kwargs, **further.facts, **metrics})
     write_atomically(kept_at, (json.dumps(kept, indent=1) + "\n").encode())
 
@@ -196,8 +199,6 @@ def load_with_env(
 ) -> tuple[Any, str, dict[str, Any], Path]:
     """Load the agent at `path`; return it, the id and keywords of the environment to evaluate it in, and the file that
     keeps the metrics."""
-    from agents.evaluate import sb3_zips
-
     zipped = sb3_zips.find_zip(path)
     file = find_agent_file(path) if zipped is None else zipped
     if zipped is not None:
@@ -216,7 +217,7 @@ def load_with_env(
 
 
 def load_to_evaluate(file: Path) -> Any:
-    """Load the agent in a file of ours, to sample from, without a budget that was to learn with."""
+    """Load an agent of ours for sampling. A budget of scores counts for training only, so it is left out."""
     with warnings_in_one_line():
         return load_ours(file, find_saved_task(file).run_options().train.evaluation_kwargs())
 
@@ -232,9 +233,11 @@ def main(args: list[str] | None = None) -> None:
     argv = sys.argv[1:] if args is None else args
     commands = dict(COMMANDS)
     if argv and argv[0] in COMMANDS:
+        # tyro shows the fields of the default's own class: with --help too, only those of this task
         own = inspect.signature(COMMANDS[argv[0]]).parameters
         with report_errors(PROGRAM):
             commands[argv[0]] = functools.partial(commands[argv[0]], options=find_task_options(argv, own)())
+    # run.json keeps the command line, so that a run can be repeated
     commands["train"] = functools.partial(commands["train"], command=shlex.join([*PROGRAM.split(), *argv]))
     run(commands, PROGRAM, args)
 

@@ -1,4 +1,4 @@
-"""What every sequence agent shares: the environment that it is given, the training loop, acting, files.
+"""The base class of all agents: the training loop, prediction, sampling, log pi, saving and loading.
 
 N sequences, T steps, V tokens. A timestep is one token of one sequence.
 A rollout is one sequence from each environment.
@@ -32,16 +32,16 @@ from seqtutor_envs.prior.recurrent_step import sample_tokens
 
 
 class SequenceAgent(SB3Model, ABC):
-    """Learn, act and be saved as a sequence model: sampling, prediction and log pi rest on `policy()`, a Prior.
+    """Train, predict, sample, save and load. Predictions, samples and log pi come from `policy()`, which is a Prior.
 
     Subclasses implement `policy`, `collect` and `improve`. See `Tutor` for the arguments.
 
     Attributes:
         settings: arguments as JSON, which `save` writes and `load` passes to the constructor again.
-        num_timesteps: tokens generated so far. Within a rollout, while callbacks are told of its steps, those up to
-            that step.
-        learned_timesteps: those of whole rollouts, which is what a file keeps.
-        rounds: rollouts so far.
+        num_timesteps: tokens generated so far. While callbacks are told of a rollout step by step, it counts the tokens
+            up to that step.
+        learned_timesteps: tokens of the rollouts that were learned from. `save` writes this number.
+        rounds: number of rollouts so far.
         newest: the last rollout, for callbacks.
     """
 
@@ -115,6 +115,7 @@ class SequenceAgent(SB3Model, ABC):
         """
         if reset_num_timesteps:
             self.num_timesteps = self.learned_timesteps = self.rounds = 0
+        # a logger from `set_logger` stays
         if self._own_logger:
             self._logger = self._new_logger(tb_log_name or type(self).__name__, reset_num_timesteps)
         begun, self._began = self.num_timesteps, (time.time(), self.num_timesteps)
@@ -153,10 +154,12 @@ class SequenceAgent(SB3Model, ABC):
         self._policy, self.newest = None, sequences  # the weights have changed
         self.rounds += 1
         self.learned_timesteps += int(sequences.lengths.sum())
+        # rewards as the task pays them: diversity only changes those that are learned from
         self._recent.add(sequences, log_policy, self.rollouts.terms)
         try:
             goes_on = hook is None or self._tell_steps(hook, sequences)
         finally:
+            # a callback may have ended it early, but the whole rollout was learned from
             self.num_timesteps = self.learned_timesteps
         if hook is not None:
             hook.on_rollout_end()
@@ -185,9 +188,11 @@ class SequenceAgent(SB3Model, ABC):
         elapsed = time.time() - began
         self.logger.record("time/fps", int((self.num_timesteps - timesteps_before) / max(elapsed, 1e-9)))
         counters = {"iterations": self.rounds, "time_elapsed": int(elapsed), "total_timesteps": self.num_timesteps}
+        # as in stable-baselines3: TensorBoard has the steps and the time as its axes
         for name, number in counters.items():
             self.logger.record(f"time/{name}", number, exclude="tensorboard")
         self.logger.dump(self.num_timesteps)
+        # the log of V ** T, which is too large for a float
         possible = self.horizon * np.log(len(self.prior.vocab))
         self._recent.warn_of_collapse(metrics["distinct"], self.num_timesteps, possible)
 
@@ -199,6 +204,7 @@ class SequenceAgent(SB3Model, ABC):
 
     def current_policy(self) -> Policy:
         """Return `policy()`, made once for the present weights."""
+        # a policy copies the weights, which `predict` must not do at every call
         if self._policy is None:
             self._policy = self.policy()
         return self._policy
@@ -220,10 +226,12 @@ class SequenceAgent(SB3Model, ABC):
             deterministic: the most probable token instead of a sampled one.
         """
         policy, start = self.current_policy(), self.prior.vocab.start
+        # a vector [L] may be one prefix or the last tokens of L sequences: only the obs_mode can tell
         prefix = get_env_attribute(self.env, "obs_mode") == "prefix"
         tokens, single = read_last_tokens(observation, start, prefix)
         if state is None:
             state = policy.initial_state(len(tokens))
+            # only a prefix shows the tokens before the last one; the state after them is computed again
             prefixes = read_prefixes(observation, prefix)
             if prefixes is not None:
                 state = feed_prefixes(policy, prefixes.reshape(len(tokens), -1), state)
@@ -282,6 +290,7 @@ def feed_prefixes(policy: Policy, prefixes: NDArray[np.int64], state: State) -> 
     start = policy.vocab.start
     counts = (prefixes != start).sum(axis=1)
     for t in range(int(counts.max(initial=0))):
+        # prefixes differ in length: a shorter one keeps the state that it has reached
         _, read = policy.step(prefixes[:, t - 1] if t else np.full(len(prefixes), start), state)
         state = select_states(t < counts, read, state)
     return state

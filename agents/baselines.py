@@ -31,6 +31,7 @@ class UniformPolicy(Prior):
         self.vocab, self.length = vocab, length
 
     def initial_state(self, n: int) -> State:
+        # nothing to remember, but callers count sequences by the rows of a state
         return (np.zeros((n, 0)),)
 
     def step(self, tokens: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
@@ -118,9 +119,12 @@ class PolicyGradient(SequenceAgent):
             returns = (reward * mask).flip(1).cumsum(1).flip(1)
             values = values + start_at_mean([self.network], returns - values.detach(), mask)
         advantage = estimate_advantage(reward, values.detach(), discount, self.settings["lam"]) * mask
+        # advantage + value is the target, a number: gradients come from the second `values` alone
         value_loss = ((advantage + values.detach() - values) ** 2 * mask).sum() / mask.sum()
+        # mean and spread over real tokens: filler would pull both towards 0
         mean = advantage.sum() / mask.sum()
         spread = (((advantage - mean) ** 2 * mask).sum() / mask.sum()).sqrt()
+        # 1e-8: the advantages of a rollout may all be equal
         policy_loss = -((advantage - mean) / (spread + 1e-8) * log_taken * mask).sum() / mask.sum()
         if self.settings["anneal"]:
             left = 1.0 - self.num_timesteps / self.total_timesteps

@@ -1,9 +1,9 @@
 """Experimental: updates and rollouts on a GPU as CUDA graphs. Tested on the CPU; hardly run on a GPU, never measured.
 
-A CUDA graph launches hundreds of small kernels at once, which else would take most of the time. After "CUDA Graphs" in
-PyTorch's notes on CUDA semantics (docs.pytorch.org/docs/stable/notes/cuda.html). What is captured must not wait for
-the GPU (no float(), no .item(), no branch on a tensor's values), must change tensors in place only, and must find them
-at the same place at each call.
+A CUDA graph launches hundreds of small kernels at once. Launched one by one they take most of an update's time. The
+method is that of "CUDA Graphs" in PyTorch's notes on CUDA semantics (docs.pytorch.org/docs/stable/notes/cuda.html).
+Captured code must not wait for the GPU (no float(), no .item(), no branch on a tensor's values), must change tensors in
+place only, and must find them at the same address at each call.
 
 N sequences, T steps, V tokens; natural logs.
 """
@@ -58,7 +58,7 @@ class GraphedFunction:
         self.forget()
 
     def forget(self) -> None:
-        """Start anew: for when tensors that the function uses, beside its arguments, have been replaced."""
+        """Drop all graphs. Needed when tensors that the function uses, other than its arguments, have been replaced."""
         self._calls: Counter[Shapes] = Counter()
         self._recordings: dict[Shapes, Recording] = {}
 
@@ -69,6 +69,7 @@ class GraphedFunction:
         with torch.cuda.device(arguments[0].device):
             if shapes in self._recordings:
                 return replay(self._recordings[shapes], arguments)
+            # graphs keep their memory: shapes beyond the limit are rare, and run without one
             if len(self._recordings) >= MOST_GRAPHS:
                 return self.function(*arguments)
             self._calls[shapes] += 1
@@ -79,13 +80,14 @@ class GraphedFunction:
 
 
 def is_on_gpu(tensor: Tensor) -> bool:
-    """Return whether a tensor is on a GPU. A function of its own, so that tests can play one."""
+    """Return whether a tensor is on a GPU. It is a separate function so that tests can pretend to have one."""
     return tensor.is_cuda
 
 
 def run_on_side_stream(function: TensorFunction, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Run on a stream of its own, as PyTorch asks for before a capture; the present stream waits for it."""
     stream = torch.cuda.Stream()
+    # the arguments may still be under computation on the present stream
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         outputs = function(*arguments)
@@ -161,6 +163,7 @@ def choose_by_draws(log_probs: Tensor, draws: Tensor) -> Tensor:
 
     The rows need not be normalised. The same as seqtutor_envs.prior.recurrent_step.sample_tokens.
     """
+    # float64, in which sums over a large vocabulary stay exact enough to agree with the CPU's choice
     powers = (log_probs - log_probs.amax(-1, keepdim=True)).exp().double()
     reached = powers.cumsum(-1)
     passed = reached > draws[:, None] * reached[:, -1:]
@@ -186,7 +189,9 @@ def cut_at_end(
     lengths = np.where(ended.any(axis=1), ended.argmax(axis=1) + 1, horizon)
     inside = np.arange(horizon) < lengths[:, None]
     rows = np.where(inside[..., None], prior_log_probs, np.float32(0.0))
+    # the caller asks the task for the rewards
     rewards = np.zeros((n, horizon), np.float32)
+    # float64, as on the CPU: a sum of hundreds of float32 terms loses digits
     log_policies = np.where(inside, log_policy, 0.0).sum(axis=1, dtype=np.float64)
     return Sequences(np.where(inside, tokens, 0), lengths, rewards, rows), log_policies
 
@@ -210,6 +215,7 @@ class GraphedSampler:
         If no sequence ends early, these are the draws of a rollout on the CPU: the same tokens, but where rounding
         decides between two.
         """
+        # drawn by numpy, so that the agent's one generator decides on every device
         draws = torch.from_numpy(rng.random((horizon, n))).to(self.network.device)
         tokens, prior_log_probs, log_policy = (part.cpu().numpy() for part in self._sample(draws))
         return cut_at_end(tokens, prior_log_probs, log_policy, self.end)

@@ -51,7 +51,9 @@ class Diversity:
         """Return the sequences with the rewards to learn from; count them, in order."""
         returns = sequences.task_rewards.sum(axis=1) * self.c
         share = np.ones(len(returns), np.float32)
+        # in order: of two equal sequences in one rollout, the second was seen before
         for i, (name, kind) in enumerate(self.task.identities(sequences.tokens, sequences.lengths)):
+            # "" names what never counts as seen, such as an invalid molecule
             if name:
                 share[i] = self._share(name, kind, float(returns[i]))
         return replace(sequences, task_rewards=sequences.task_rewards * share[:, None])
@@ -65,6 +67,7 @@ class Diversity:
             return share
         bucket = hash64(kind)
         crowd = self.kinds.get(bucket, 0)
+        # a repetition takes no second place in the bucket
         if not times:
             self.kinds[bucket] = crowd + 1
         return share if crowd < self.settings.bucket_size else 0.0
@@ -72,6 +75,7 @@ class Diversity:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the counts as arrays, for a checkpoint."""
         return {
+            # unsigned, since a hash uses all 64 bits
             f"{name}.{part}": np.fromiter(values, np.uint64, len(memory))
             for name, memory in (("seen", self.seen), ("kinds", self.kinds))
             for part, values in (("keys", memory.keys()), ("counts", memory.values()))
@@ -85,7 +89,9 @@ class Diversity:
 
 
 def make_diversity(task: Task | None, diversity: Mapping[str, Any] | bool | None, c: float) -> Diversity | None:
-    """Make what an agent's `diversity=` asks for: None or False is none, True the defaults, a mapping changes some.
+    """Make the memory for an agent's `diversity=`.
+
+    None or False: no memory. True: the default settings. A mapping: these settings, the others at their defaults.
 
     Raises:
         ValueError: a name is no setting, or there is no task that can tell sequences apart.

@@ -28,12 +28,16 @@ def is_batched(env: Any) -> TypeGuard[BatchedEnv]:
 
 
 def get_env_attribute(env: Any, name: str) -> Any:
-    """Return an attribute of the environment under all wrappers, in a batch that of the first one; None if missing."""
+    """Return an attribute of the environment, looked up through all wrappers; None if there is none.
+
+    For a batch it is the attribute of the first environment.
+    """
     try:
         if isinstance(env, VecEnv):
             return env.get_attr(name)[0]
         if isinstance(env, gym.Env):
             return env.get_wrapper_attr(name)
+        # a native batch has its own attributes; a SyncVectorEnv only those of its environments
         native = getattr(env.unwrapped, name, None)
         return env.get_attr(name)[0] if native is None and hasattr(env, "get_attr") else native
     except AttributeError:
@@ -46,7 +50,7 @@ def get_env_attribute(env: Any, name: str) -> Any:
 def make_batch(
     env: AnyEnv, n_envs: int | None = None, env_kwargs: dict[str, Any] | None = None
 ) -> tuple[Any, dict[str, Any] | None]:
-    """Make the batched environment that a user asks for by `env`, or accept the one that `env` is.
+    """Make the batched environment to learn in, or accept `env` if it is one.
 
     Args:
         env: an id, a single environment of ours, or a batch, which is returned as it is.
@@ -57,7 +61,7 @@ def make_batch(
         The batch, and the JSON recipe (id and keywords) that makes it again; None if only the user can make it.
 
     Raises:
-        ValueError: an argument would be ignored, or a wrapper lost; or the environment is none of this library's.
+        ValueError: an argument would be ignored, a wrapper would be lost, or the environment is not of this library.
     """
     if is_batched(env):
         if n_envs is not None or env_kwargs:
@@ -86,6 +90,7 @@ def _make_batch_like(env: Any, n_envs: int | None) -> tuple[SequenceTutorVectorE
         raise ValueError(
             f"{type(core).__name__} is no environment of this library; its vector form can be passed with prior=..."
         )
+    # the batch is made from the core, so any wrapper with an effect would be lost silently
     layer: Any = env
     while layer is not core:
         if type(layer).__name__ not in PASSIVE:
@@ -104,6 +109,7 @@ def _make_batch_like(env: Any, n_envs: int | None) -> tuple[SequenceTutorVectorE
 
 def make_recipe(env_id: str, kwargs: dict[str, Any]) -> dict[str, Any] | None:
     """Return id and keywords as JSON has them; None if JSON cannot hold them."""
+    # to JSON and back, so that a new recipe equals a loaded one (tuples become lists)
     try:
         return {"id": env_id, "kwargs": json.loads(json.dumps(kwargs))}
     except TypeError:
@@ -127,6 +133,7 @@ def read_last_tokens(observation: Any, start: int, prefix: bool) -> tuple[NDArra
     prefixes = read_prefixes(observation, prefix)
     if prefixes is not None:
         counts = (prefixes != start).sum(-1, keepdims=True)  # tokens so far
+        # an empty prefix has no last token: index 0 stands in, and `where` puts the start token there
         last = np.take_along_axis(prefixes, np.maximum(counts - 1, 0), axis=-1)
         tokens = np.where(counts > 0, last, start)[..., 0]
     else:

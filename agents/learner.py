@@ -1,4 +1,4 @@
-"""The soft-Q learner. Q-, Psi- and G-learning differ in the target function that they hand in (targets.py).
+"""The soft-Q learner. Q-, Psi- and G-learning pass it different target functions (targets.py).
 
 B sequences, T steps, V tokens.
 """
@@ -54,8 +54,8 @@ class LearnerSettings:
 class SoftQLearner:
     """Regress the online network's values on targets: two networks, an optimiser, and `update(batch)`.
 
-    On a GPU an update is a CUDA graph (cuda_graphs.py). A graph reads weights, moments and learning rates where they
-    lay when it was recorded, so all of them are changed in place.
+    On a GPU an update is a CUDA graph (cuda_graphs.py). A graph reads weights, moments and learning rates at the
+    addresses that they had when it was recorded, so all of them are changed in place.
 
     Args:
         network: the online network; the target network starts as its copy. All that is learned stays on its device,
@@ -63,7 +63,8 @@ class SoftQLearner:
         objective: target function and form of the policy.
         settings: see LearnerSettings.
 
-    Raises ValueError for a precision that the network's device does not have.
+    Raises:
+        ValueError: the network's device does not have the precision.
     """
 
     def __init__(self, network: ValueNetwork, objective: Objective, settings: LearnerSettings) -> None:
@@ -71,9 +72,11 @@ class SoftQLearner:
             raise ValueError("double is Q-learning's: the targets of Psi and G have no maximum.")
         self.network, self.objective, self.settings = network, objective, settings
         network.precision = resolve_precision(settings.precision, network.device)
+        # without gradients: it only follows the online network
         self.target_network = copy.deepcopy(network).requires_grad_(False)
         self.target_network.core.rnn.flatten_parameters()  # a GPU wants one block of memory, which copying tears apart
         self._gpu = network.device.type == "cuda"
+        # kept beside the optimiser's, which `set_progress` changes
         self._rates = [settings.learning_rate, settings.learning_rate * settings.value_rate]
         # on a GPU the rates are tensors, which a graph can read
         rates = [torch.tensor(rate, device=network.device) if self._gpu else rate for rate in self._rates]
@@ -113,9 +116,11 @@ class SoftQLearner:
         y = self._targets(batch, online.detach(), self._target_values(batch, online))
         chosen = taken(online, batch.tokens)
         if self.settings.huber is None:
+            # halved like huber_loss, so that both have the same gradient near 0
             losses = nn.functional.mse_loss(chosen, y, reduction="none") / 2
         else:
             losses = nn.functional.huber_loss(chosen, y, reduction="none", delta=self.settings.huber)
+        # per real token: filler must not make short sequences count less
         loss = (losses * mask).sum() / mask.sum()
         self.optimizer.zero_grad(set_to_none=True)  # so that a graph's gradients lie in memory of its own
         loss.backward()

@@ -57,6 +57,7 @@ class ValueNetwork(nn.Module):
             raise ValueError(f"head must be prior or zero, not {head!r}.")
         self.residual, self.prior_weight, self.start = residual, prior_weight, prior.vocab.start
         self.precision = "float32"  # of the core's products; all else is float32 either way
+        # a mask has no weights; the prior inside it may have some
         learned = prior.inner if isinstance(prior, MaskedPrior) else prior
         self.shielded = isinstance(learned, RecurrentPrior)  # a fresh core holds nothing that v's gradient could spoil
         if isinstance(learned, RecurrentPrior):
@@ -68,6 +69,7 @@ class ValueNetwork(nn.Module):
             _zero(self.core.head)
         cells = self.core.head.in_features
         self.state_value = nn.Sequential(nn.Linear(cells, VALUE_CELLS), nn.Tanh(), nn.Linear(VALUE_CELLS, 1))
+        # after the core: the order of draws decides what a seed gives
         _draw(self.state_value, generator)
         _zero(self.state_value[-1])
 
@@ -92,10 +94,12 @@ class ValueNetwork(nn.Module):
         """Compute log pi [B, T, V] and the core's outputs [B, T, H]."""
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             hidden, _ = self.core.hidden(shifted(tokens, self.start))
+        # bfloat16 has three digits: fine inside the core, too few for log-probabilities
         hidden = hidden.float()
         logits = self.core.head(hidden)
         if self.residual:
             logits = logits + self.prior_weight * prior_log_probs
+        # the floor marks what the task forbids
         logits = logits.masked_fill(prior_log_probs <= LOG_PROB_FLOOR, FORBIDDEN)
         return logits.log_softmax(-1), hidden
 
@@ -136,6 +140,7 @@ def find_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        # torch.device accepts devices that do not exist; making a tensor fails, and turns "cuda" into "cuda:0"
         return torch.empty(0, device=name).device
     except (AssertionError, RuntimeError) as error:  # a torch without CUDA; no driver, no such GPU, an unknown name
         raise ValueError(
@@ -170,9 +175,11 @@ class Policy(Prior):
     def __init__(self, network: ValueNetwork, prior: Prior, length: int) -> None:
         self.vocab, self.length = prior.vocab, length
         self.network = network if network.device.type == "cuda" else None
+        # only G and tasks that forbid tokens need the prior's rows; a step of it costs as much as one of the network
         self._prior = prior if network.residual or isinstance(prior, MaskedPrior) else None
         self._share = np.float32(network.prior_weight if network.residual else 0.0)  # of log p in the logits
         self._step = RecurrentStep(network.core.weights(), network.core.cell)
+        # arrays of the joint state that are the network's; the prior's follow
         self._parts = len(self._step.initial_state(0))
 
     def initial_state(self, n: int) -> State:

@@ -72,6 +72,7 @@ class Replay:
     def add(self, sequences: Sequences) -> None:
         """Store the sequences; if there are more than `capacity`, the last ones."""
         rows = (self.position + np.arange(len(sequences.lengths))) % self.capacity
+        # the last `capacity` only: with a row twice in one assignment numpy does not promise which one stays
         for array, new in zip(self.stored.arrays(), sequences.arrays(), strict=True):
             array[rows[-self.capacity :]] = new[-self.capacity :]
         self.position = int(rows[-1] + 1) % self.capacity
@@ -79,11 +80,13 @@ class Replay:
 
     def sample(self, batch_size: int, rng: np.random.Generator) -> Sequences:
         """Sample `batch_size` sequences without replacement (all, if fewer are stored), cut to the longest of them."""
+        # fancy indexing copies, so later rollouts do not change a batch
         rows = rng.permutation(self.size)[:batch_size]
         return Sequences(*(array[rows] for array in self.stored.arrays())).cut()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return what is stored, for a checkpoint."""
+        # beyond `size` there is only filler
         stored = {name: array[: self.size] for name, array in vars(self.stored).items()}
         return stored | {"counters": np.array([self.size, self.position])}
 

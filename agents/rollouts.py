@@ -57,6 +57,7 @@ class Rollouts:
         self._native: SequenceTutorVectorEnv | None = env if has_own_dynamics(env) else None
         self._gpu_sampler: GraphedSampler | None = None
         if isinstance(env, VecEnv):
+            # stable-baselines3 resets in the step that ends a sequence, and its infos are a list
             self._mode, self._informed = AutoresetMode.SAME_STEP, False
         else:
             self._mode = env.metadata["autoreset_mode"]
@@ -99,6 +100,7 @@ class Rollouts:
         def step(tokens: NDArray[np.int64], state: State) -> tuple[tuple[NDArray[np.float32], ...], State]:
             rows, prior_state = self.prior.step(tokens, state[:parts])
             rows = np.maximum(rows, LOG_PROB_FLOOR)  # as the environment shows them
+            # the policy gets these rows too, which saves it a second step of the prior
             policy_rows, policy_state = policy.step(tokens, state[parts:], rows)
             return (rows, policy_rows), (*prior_state, *policy_state)
 
@@ -149,6 +151,7 @@ class Rollouts:
             rewards, done, infos = self._step(last)
             sequences.tokens[live, t] = last[live]
             sequences.prior_log_probs[live, t] = rows[live]
+            # the environment pays r_T / c + log p; learners add log p themselves
             sequences.task_rewards[live, t] = (rewards - rows[every, last])[live]
             shown = read_terms(infos)
             if terms is None or shown is None:
@@ -178,16 +181,19 @@ class Rollouts:
             return rewards, done.astype(bool), infos
         _, rewards, terminated, truncated, infos = self.env.step(actions)
         done = terminated | truncated
+        # once all are done the rollout is over, and the next one resets
         if self._mode is AutoresetMode.DISABLED and done.any() and not done.all():
             _, first = self.env.reset(options={"reset_mask": done})
+            # a restarted sequence needs the rows of its first token in the next step
             if self._informed and "prior_log_probs" in first:
                 infos["prior_log_probs"][done] = first["prior_log_probs"][done]
         return rewards, done, infos
 
 
 def has_own_dynamics(env: Any) -> TypeGuard[SequenceTutorVectorEnv]:
-    """Return whether this is a native batch that nothing wraps or overrides, so that its task says all about it."""
+    """Return whether this is a native batch without wrappers or overrides, so that its task alone gives the rewards."""
     kind = type(env)
+    # a subclass that overrides one of these may pay other rewards than its task
     return isinstance(env, SequenceTutorVectorEnv) and all(
         getattr(kind, name) is getattr(SequenceTutorVectorEnv, name) for name in ("step", "reset", "_advance")
     )
@@ -218,6 +224,7 @@ def read_terms(infos: Any) -> Terms | None:
         return {name: np.array([info["terms"][name] for info in infos]) for name in infos[0]["terms"]}
     # in SAME_STEP the infos of a sequence that ends stand apart
     shown = [part["terms"] for part in (infos, infos.get("final_info", {})) if "terms" in part]
+    # beside each array, gymnasium's vector infos hold its mask as _name
     names = [name for name in (shown[0] if shown else ()) if not name.startswith("_")]
     return {name: sum((part[name] for part in shown), np.zeros(())) for name in names} or None
 
@@ -239,5 +246,7 @@ def choose_tokens(
     uniform draws among the tokens that are allowed."""
     if epsilon is None:
         return sample_tokens(rows, rng)
+    # log_softmax moves FORBIDDEN by far less than half of it
     anything = sample_tokens(np.where(rows < FORBIDDEN / 2, -np.inf, 0.0).astype(np.float32), rng)
+    # both are drawn for every row, so the stream of random numbers does not depend on the choice
     return np.where(rng.random(len(rows)) < epsilon, anything, rows.argmax(axis=1))

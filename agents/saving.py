@@ -21,7 +21,7 @@ from seqtutor_envs.prior.network import resolve_precision
 
 
 def resolve_agent_path(path: str | os.PathLike[str]) -> Path:
-    """Return PATH.safetensors. The .zip that stable-baselines3's CheckpointCallback appends is dropped: it is none."""
+    """Return PATH.safetensors, without the .zip that stable-baselines3's CheckpointCallback appends to every name."""
     return safetensors_path(os.fspath(path).removesuffix(".zip"))
 
 
@@ -34,6 +34,7 @@ def save(agent: Any, path: str | os.PathLike[str]) -> Path:
         "env": agent.recipe,
         "n_envs": agent.n_envs,
         "seed": agent.seed,
+        # a callback may save in the middle of telling a rollout, of which all is learned already
         "num_timesteps": agent.learned_timesteps,
         "rounds": agent.rounds,
         "rng": agent.rng.bit_generator.state,
@@ -47,7 +48,7 @@ def save(agent: Any, path: str | os.PathLike[str]) -> Path:
 def load(
     cls: Any, path: str | os.PathLike[str], env: Any, env_kwargs: Mapping[str, Any] | None, not_kept: Mapping[str, Any]
 ) -> Any:
-    """Load an agent's file: see SequenceAgent.load. `not_kept` are arguments of the constructor that files lack."""
+    """Load an agent's file: see SequenceAgent.load. `not_kept` holds the constructor's arguments that no file keeps."""
     arrays, facts = read(cls, path)
     target, recipe = resolve_agent_path(path), facts["env"]
     settings = dict(facts["settings"])
@@ -63,8 +64,8 @@ def load(
     if env is None:
         env, env_kwargs = recipe["id"], {**recipe["kwargs"], **(env_kwargs or {})}
     n_envs = None if is_batched(env) else facts["n_envs"]  # a batch has its own number
-    kwargs = dict(env_kwargs or {}) or None
-    agent = cls(env=env, env_kwargs=kwargs, n_envs=n_envs, seed=facts["seed"], **settings, **not_kept)
+    agent = cls(env=env, env_kwargs=dict(env_kwargs or {}), n_envs=n_envs, seed=facts["seed"], **settings, **not_kept)
+    # the values were learned against this prior, and mean nothing beside another
     if facts.get("prior_sha256") != hash_prior(agent.prior):
         raise ValueError(f"{target} was trained from another prior than the one given here: pass that one.")
     try:
@@ -73,6 +74,7 @@ def load(
         raise ValueError(f"{target} does not fit this environment: its tokens, length or prior differ.") from error
     agent.num_timesteps = agent.learned_timesteps = facts["num_timesteps"]
     agent.rounds = facts["rounds"]
+    # in place of the stream that the constructor began
     agent.rng.bit_generator.state = facts["rng"]
     return agent
 

@@ -1,4 +1,4 @@
-"""The regression targets of Q-, Psi- and G-learning: three siblings, one return.
+"""The regression targets of Q-, Psi- and G-learning. All three end in `soft_return`.
 
 B sequences, T steps, V tokens; natural logs. Arguments, the same for all three:
 
@@ -43,6 +43,7 @@ def q_target(
         raise ValueError(f"Q-learning has one-step targets only: lam must be 0, not {lam}.")
     reward = task_reward + taken(prior_log_probs, actions)
     state_values = values.amax(-1) if online is None else taken(values, online.argmax(-1))
+    # lam is 0, which leaves the bonus no share
     return soft_return(reward, shifted_left(state_values), torch.zeros_like(reward), discount, lam)
 
 
@@ -89,6 +90,7 @@ def soft_return(reward: Tensor, next_state_values: Tensor, next_bonus: Tensor, d
         return reward + discount * next_state_values
     returns = reward + discount * ((1.0 - lam) * next_state_values + lam * next_bonus)  # but for y_{t+1}
     share = (discount * lam).unbind(1)
+    # from the end, a column at a time: y_t is made from y_{t+1}
     backwards = list(reversed(returns.unbind(1)))
     for t in range(1, len(backwards)):
         backwards[t] = torch.addcmul(backwards[t], share[-1 - t], backwards[t - 1])
@@ -115,9 +117,6 @@ def discounts(lengths: Tensor, horizon: int, gamma: float) -> Tensor:
     return gamma * within(lengths - 1, horizon)
 
 
-Target = Callable[..., Tensor]
-
-
 @dataclass(frozen=True)
 class Objective:
     """Hold what differs between the paper's three agents.
@@ -129,7 +128,7 @@ class Objective:
         greedy: True if the policy is greedy (with epsilon) while it learns; else it is sampled from.
     """
 
-    target: Target
+    target: Callable[..., Tensor]
     residual: bool
     greedy: bool
 

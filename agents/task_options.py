@@ -20,7 +20,7 @@ from seqtutor_envs.task import SampleOptions, Task
 def find_task_options(argv: list[str], own: Iterable[str]) -> type[Any]:
     """Return the options class that the environment or agent on a command line adds to its command, argv[0].
 
-    A command line that names neither gets those of all our environments together, so that --help shows them.
+    If it names neither, return the options of all our environments in one class, so that --help shows them.
 
     Args:
         own: names of the command's own options.
@@ -31,6 +31,7 @@ def find_task_options(argv: list[str], own: Iterable[str]) -> type[Any]:
     command, task = argv[0], find_task(argv[1:])
     if task is None:
         kinds = {getattr(other.run_options(), command) for other in load_our_tasks()}
+        # subclasses before their bases, or Python finds no order of methods
         bases = sorted(kinds, key=lambda kind: (-len(kind.__mro__), kind.__name__))
         return dataclass(frozen=True)(type("Options", tuple(bases), {}))
     options: type[Any] = getattr(task.run_options(), command)
@@ -64,6 +65,7 @@ def find_task(texts: list[str]) -> type[Task] | None:
 
     A word is an id if it is registered, or has a module before it and a version after it, as module:Name-v0.
     """
+    # --env=ID and --out=FOLDER name something too
     words = [text.rpartition("=")[2] if text.startswith("--") else text for text in texts]
     for word in words:
         module, _, name = word.rpartition(":")

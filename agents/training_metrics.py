@@ -1,4 +1,4 @@
-"""Metrics of the newest sequences that an agent generated while it learned, for its log.
+"""Metrics for the training log: means over the newest sequences that the agent generated.
 
 n sequences, T steps.
 """
@@ -68,11 +68,12 @@ class Recent:
         }
 
     def warn_of_collapse(self, distinct: float, num_timesteps: int, possible: float) -> None:
-        """Warn once if few of the sequences are distinct though many would be possible.
+        """Warn once if few of the newest sequences are distinct although the task allows many.
 
         Args:
             possible: log of how many sequences there are.
         """
+        # in a small space most of the newest sequences repeat, however spread the policy is
         if distinct >= FEW_DISTINCT or possible <= np.log(100 * RECENT) or self._warned:
             return
         self._warned = True
@@ -80,5 +81,6 @@ class Recent:
             f"Only {distinct:.0%} of the newest sequences are distinct after {num_timesteps:,} timesteps: the policy is"
             " collapsing. A larger c keeps it closer to the prior; a smaller gamma or a smaller weight of the term that"
             " pays for repetition helps too.",
+            # points at the caller of `learn`
             stacklevel=4,
         )

@@ -123,10 +123,12 @@ class Tutor(SequenceAgent):
         chosen = settings | {name: value for name, value in defaults.items() if settings[name] is None}
         for name in ("batch_size", "buffer_size", "updates_per_round"):
             checks.positive_integer(name, chosen[name])
+        # apart from `rng`, so that fresh weights depend on the seed alone
         generator = torch.Generator().manual_seed(seed)
         network = ValueNetwork(self.prior, objective.residual, prior_weight, generator, head).to(self.device)
         learning = {field.name: chosen[field.name] for field in fields(LearnerSettings)}
         self.learner = SoftQLearner(network, objective, LearnerSettings(**learning))
+        # a rollout must fit in, and by default also in an update
         self.replay = Replay(max(chosen["buffer_size"], self.n_envs), self.horizon, len(self.prior.vocab))
         self.memories = {"replay": self.replay, **self.memories}
         self.batch_size: int = max(chosen["batch_size"], self.n_envs) if batch_size is None else batch_size
@@ -150,6 +152,7 @@ class Tutor(SequenceAgent):
     def improve(self, sequences: Sequences) -> dict[str, float]:
         self.replay.add(sequences)
         if self.settings["anneal"]:
+            # before the update, whose rate it sets
             self.learner.set_progress(self.num_timesteps / self.total_timesteps)
         if self._whole_rollout:
             statistics = [self.learner.update(sequences.cut())]

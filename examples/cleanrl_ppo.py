@@ -41,7 +41,7 @@ class Args:
     learning_rate: float = 3e-3
     """falls linearly to 0"""
     gamma: float = 1.0
-    """at any other it is not J that is maximised"""
+    """J counts all tokens alike: with another value something else is maximised"""
     gae_lambda: float = 0.95
     num_minibatches: int = 4
     update_epochs: int = 4
@@ -50,11 +50,11 @@ class Args:
     max_grad_norm: float = 0.5
     hidden_size: int = 128
     judged: int = 1000
-    """sequences of the evaluation at the end; 0: none"""
+    """sequences to evaluate at the end; 0: no evaluation"""
 
 
 class Agent(nn.Module):
-    """Embed token and step, remember them with an LSTM, and take forbidden tokens out with the mask."""
+    """Policy and value from an LSTM over embedded tokens and steps; the mask excludes forbidden tokens."""
 
     def __init__(self, observations: gym.spaces.Dict, hidden_size: int) -> None:
         super().__init__()
@@ -62,6 +62,7 @@ class Agent(nn.Module):
         self.token, self.step = nn.Embedding(token.n, hidden_size), nn.Embedding(step.n, hidden_size)
         self.lstm = nn.LSTMCell(hidden_size, hidden_size)
         self.actor, self.critic = nn.Linear(hidden_size, mask.shape[0]), nn.Linear(hidden_size, 1)
+        # .01, as in CleanRL: the policy starts near uniform
         nn.init.orthogonal_(self.actor.weight, 0.01)
 
     def initial_state(self, n: int) -> State:
@@ -132,6 +133,7 @@ def train(args: Args) -> Agent:
 
         obs = {key: torch.cat([step[key] for step in steps]) for key in next_obs}
         for _ in range(args.update_epochs):
+            # whole environments, since an LSTM needs its steps in order
             for rows in torch.randperm(N).chunk(args.num_minibatches):  # all T steps of some environments
                 mb_obs = {key: part[:, rows] for key, part in obs.items()}
                 policy, newvalue, _ = agent(mb_obs, starts[:T, rows], tuple(part[rows] for part in first_state))

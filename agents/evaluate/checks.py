@@ -1,6 +1,6 @@
-"""Checks of an agent that is to be evaluated, before and after it generates sequences.
+"""Check an agent before and after it generates sequences for an evaluation.
 
-n sequences. Every error is a ValueError of one line that says how to mend it.
+n sequences. Every error is a ValueError of one line that says how to fix it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOG_PROB_TOLERANCE = 1e-3  # float32 errs; above 0 by more, a number is no log-p
 
 
 def check_agent(agent: Any) -> None:
-    """Raise ValueError, with what an agent is, unless this looks like one."""
+    """Raise ValueError unless this looks like an agent; the message says what an agent needs."""
     if isinstance(agent, type):
         raise ValueError(f"{agent.__name__} is a class: pass an agent that was made from it.")
     if not (hasattr(agent, "sample") or hasattr(agent, "predict") or callable(agent) or isinstance(agent, LogPolicy)):
@@ -39,9 +39,11 @@ def check_spaces(agent: Any, env: SequenceTutorVectorEnv) -> None:
     elif isinstance(actions, spaces.Space):
         wanted = _line(env.single_action_space)
         raise ValueError(f"This agent's actions are {_line(actions)}, those of {_name(env)} are {wanted}.")
+    # the same number of tokens is not enough: token 3 must mean the same
     if isinstance(prior, Prior):
         checks.same_vocabulary(env.task, prior)
     seen, shown = getattr(agent, "observation_space", None), env.single_observation_space
+    # an agent with `sample` never sees an observation
     if isinstance(seen, spaces.Space) and seen != shown and not hasattr(agent, "sample"):
         raise ValueError(
             f"This agent learned from observations {_line(seen)}, {_name(env)} shows {_line(shown)}: evaluate it with"

@@ -1,4 +1,4 @@
-"""Evaluate any agent, ours or not.
+"""Evaluate any agent: sample sequences from it and compute metrics.
 
 An agent is one of these, tried in this order:
 - `sample(n, seed) -> tokens, lengths` and `log_prob(tokens, lengths) -> [n]`: ours, or any like them;
@@ -91,13 +91,15 @@ def make_env(agent: Any, env_id: str, n: int, kwargs: Mapping[str, Any]) -> Sequ
     """Make the batch to evaluate an agent in.
 
     Raises:
-        ValueError: this is no agent, there is no such environment, or it is not one for this agent.
+        ValueError: this is no agent, the environment is unknown, or its tokens or observations are not the agent's.
     """
     checks.positive_integer("n", n)
     agent_checks.check_agent(agent)
+    # an agent with `sample` sees no observations; a model of SB3 fails on those of another obs_mode
     mode = None if hasattr(agent, "sample") else policies.find_obs_mode(agent)
     kwargs = ({} if mode is None else {"obs_mode": mode}) | dict(kwargs)
     try:
+        # SameStep, so that every step gives a token; infos at ends only, since nothing here reads them
         env = gym.make_vec(env_id, num_envs=min(n, PARALLEL), autoreset_mode="SameStep", infos="end", **kwargs)
     except GymnasiumError as error:
         raise ValueError(str(error)) from None
@@ -138,6 +140,7 @@ def roll_out(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Samp
     lengths = np.zeros((env.num_envs, rounds), np.int64)
     log_probs = np.zeros((env.num_envs, rounds))
     which = np.zeros(env.num_envs, np.int64)  # the number of the sequence that each environment is at
+    # an environment that has generated its share is stepped on, but not recorded
     every = np.arange(env.num_envs)
     observation, _ = env.reset(seed=seed)
     state, start = None, np.ones(env.num_envs, bool)
@@ -149,6 +152,7 @@ def roll_out(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Samp
         else:
             rows, state = policy.step(observation, state, start, env.action_masks())
             agent_checks.check_num_actions(rows.shape[1], env)
+            # float32 is what `sample_tokens` reads; log pi is summed in float64
             actions = sample_tokens(rows.astype(np.float32), rng)
             log_probs[live, now] += rows[live, actions[live]]
         observation, _, terminated, truncated, _ = env.step(actions)
@@ -158,6 +162,7 @@ def roll_out(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Samp
         lengths[live, now] += 1
         start = terminated | truncated
         which += start
+    # round by round, so that the cut to n takes sequences of the last round, whatever their length
     tokens, lengths = tokens.swapaxes(0, 1).reshape(-1, env.task.length)[:n], lengths.T.reshape(-1)[:n]
     return Samples(tokens, lengths, None if isinstance(policy, policies.Predictor) else log_probs.T.reshape(-1)[:n])
 

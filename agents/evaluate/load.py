@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agents.baselines import PolicyGradient
 from agents.evaluate import sb3_zips
 from agents.train.checkpoints import AGENT_FILE, read_facts
+from agents.tutor import GLearning, PsiLearning, QLearning, RLOnly
 from seqtutor_envs.files import safetensors_path
 
 
 def get_agent_classes() -> dict[str, Any]:
     """Return our agents' classes by what the commands call them."""
-    from agents import GLearning, PsiLearning, QLearning, RLOnly
-    from agents.baselines import PolicyGradient
-
     return {"psi": PsiLearning, "q": QLearning, "g": GLearning, "rl": RLOnly, "pg": PolicyGradient}
 
 
@@ -33,6 +32,7 @@ def load(path: str | os.PathLike[str], trust: bool = False) -> Any:
 
 def find_agent_file(path: Path) -> Path:
     """Return the file of our agent that a user names by its folder, or by its file with or without .safetensors."""
+    # a folder `tutor` may stand beside a file `tutor.safetensors`: then the folder is meant
     file = safetensors_path(path)
     return file if file.is_file() and not path.is_dir() else path / AGENT_FILE
 

@@ -1,4 +1,4 @@
-"""Policies of other libraries' agents, as rows of log pi from which `evaluate` samples.
+"""Compute rows of log pi from the policies of other libraries' agents; `evaluate` samples from them.
 
 N sequences, V tokens; log pi in nats. sb3-contrib is not imported: its policies are recognised by what they offer.
 """
@@ -47,8 +47,8 @@ class LogPolicy(ABC):
 def find_log_policy(agent: Any) -> LogPolicy | None:
     """Find the rows of log pi of an agent; return None if it gives actions only.
 
-    A model that predicts by a method of its user's own gives actions only: its rows would be another policy's. So do
-    policies without probabilities, such as ARS'.
+    A model with an overridden predict method gives actions only, since its distribution may not be what it acts by.
+    Policies without probabilities, such as those of ARS, give actions only, too.
 
     Args:
         agent: a model of stable-baselines3 or sb3-contrib, a policy of theirs, a LogPolicy, or a function from an
@@ -61,9 +61,11 @@ def find_log_policy(agent: Any) -> LogPolicy | None:
     policy: Any = getattr(agent, "policy", agent)
     if not isinstance(policy, BasePolicy):
         return None
+    # a method that a user has overridden may act otherwise than the distribution says
     predicting = (agent.predict, policy.predict, policy._predict)
     if not all(method.__module__.split(".")[0] in LIBRARIES for method in predicting):
         return None
+    # by attributes, not classes: sb3-contrib need not be installed
     if hasattr(policy, "q_net") or hasattr(policy, "quantile_net"):
         return GreedyRows(agent, policy)
     return PolicyRows(agent, policy) if hasattr(policy, "get_distribution") else None
@@ -126,6 +128,7 @@ class GreedyRows(PolicyRows):
             values = self.policy.q_net(observation)
         else:
             values = self.policy.quantile_net(observation).mean(dim=1)  # [N, quantiles, V]
+        # probabilities first; a log of 0 is -inf, which is never sampled
         rows = torch.full(values.shape, self.epsilon / values.shape[1], dtype=torch.float64)
         rows[torch.arange(len(rows)), values.argmax(dim=1).cpu()] += 1.0 - self.epsilon
         return rows.log(), state
@@ -165,6 +168,7 @@ def normalise_probabilities(values: Any, n: int) -> Rows:
     worst = sums.flat[np.abs(sums - 1).argmax()]
     if not abs(worst - 1) <= SUM_TOLERANCE:
         raise ValueError(f"This agent's probabilities must sum to 1, not {worst:.6g}{LOGITS}.")
+    # log 0 = -inf is right for a forbidden token
     with np.errstate(divide="ignore"):
         return np.log(rows / sums)
 

@@ -1,7 +1,7 @@
-"""Load models that stable-baselines3 or sb3-contrib saved, and identify the algorithm that a zip is of.
+"""Load models that stable-baselines3 or sb3-contrib saved, and identify the algorithm from the zip.
 
-A zip holds `data`, JSON in which everything that JSON cannot hold is a pickle beside readable names, and weights. The
-algorithm's name is not in it, so it is told from the keys. Nothing is unpickled before `load_zip` is told to trust.
+A zip holds weights and `data`: JSON, with pickles for what JSON cannot hold. The algorithm's name is not in it: it is
+identified by the keys of `data`. Nothing is unpickled unless `load_zip` is called with `trust`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAGIC = b"PK\x03\x04"  # how a zip begins
 
 
 def find_zip(path: Path) -> Path | None:
-    """Find the zip that a path means: itself, or with .zip at its end if only that exists; None if it means none."""
+    """Return the zip at `path`, or at `path` + ".zip" if only that exists; None if there is no zip."""
     if path.is_dir():
         return None
     if path.suffix == ".zip":
@@ -46,11 +46,11 @@ def find_zip(path: Path) -> Path | None:
 
 
 def identify_algorithm(path: Path) -> str | None:
-    """Identify the algorithm that a zip is of, as "module:Class", unpickling nothing; None if it is none of seven.
+    """Identify the algorithm that wrote a zip, as "module:Class", without unpickling; None if it is not a known one.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or no model.
+        ValueError: the file is damaged, or is not a model.
     """
     data, weights = _read_zip(path)
     found = next((name for name, keys in SIGNS if keys <= data.keys()), None)
@@ -58,6 +58,7 @@ def identify_algorithm(path: Path) -> str | None:
         return found
     if b"lstm_actor" in weights:  # the names of weights are plain text, and a policy of the user's own has them too
         return RECURRENT
+    # MaskablePPO has PPO's keys: only the modules of its policy and buffer tell
     classes = (data.get("policy_class"), data.get("rollout_buffer_class"))
     modules = [str(one.get("__module__")) for one in classes if isinstance(one, dict)]
     return MASKABLE if any(module.startswith("sb3_contrib.common.maskable") for module in modules) else found
@@ -146,6 +147,7 @@ def keep_generators() -> Iterator[None]:
     """Put the global generators of Python, numpy and torch back as they were."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
+        # no devices: the model is loaded on the CPU, so generators of GPUs are not touched
         with torch.random.fork_rng(devices=[]):
             yield
     finally:

@@ -1,1 +1,1 @@
-"""stable-baselines3's surface of our agents, and the prior as a guide for stable-baselines3's own."""
+"""Work with stable-baselines3: its interface for our agents, and KL penalty and prior weights for its own agents."""

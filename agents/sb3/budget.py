@@ -1,4 +1,4 @@
-"""Learn until the clock says so, instead of for a number of timesteps."""
+"""Stop learning after a number of seconds, instead of a number of timesteps."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class SecondsBudget(BaseCallback):
 
     Args:
         seconds: how many.
-        clock: this process's CPU time, by default: the same work counts the same on a busy machine, and several threads
-            spend it several times as fast. It misses the work of scoring processes, with which `time.perf_counter` is
-            the fair one.
+        clock: gives the time in seconds. The default is this process's CPU time, which does not depend on what else the
+            machine does; several threads spend it several times as fast. It does not count scoring processes: with
+            those use `time.perf_counter`.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.process_time) -> None:

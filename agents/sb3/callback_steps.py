@@ -1,4 +1,4 @@
-"""How `learn` meets the outside: callbacks are told of a rollout step by step, and Ctrl-C waits for its end.
+"""Tell callbacks of a rollout step by step, and let Ctrl-C wait for the end of a rollout.
 
 N sequences, T steps.
 """
@@ -41,6 +41,7 @@ def iterate_steps(sequences: Sequences, began: float) -> Iterator[dict[str, Any]
     beyond = padding(sequences.tokens, sequences.lengths)
     log_p = token_log_probs(sequences.prior_log_probs, sequences.tokens, sequences.lengths)
     rewards = np.where(beyond, 0.0, sequences.task_rewards + log_p).astype(np.float32)
+    # six digits, as Monitor has
     returns, seconds = rewards.sum(axis=1), round(time.time() - began, 6)
     for t in range(int(sequences.lengths.max())):
         dones = sequences.lengths == t + 1
@@ -49,6 +50,7 @@ def iterate_steps(sequences: Sequences, began: float) -> Iterator[dict[str, Any]
             infos[i]["episode"] = {"r": float(returns[i]), "l": t + 1, "t": seconds}
         yield {
             "actions": np.where(beyond[:, t], 0, sequences.tokens[:, t]),
+            # a callback may keep the array or change it
             "rewards": rewards[:, t].copy(),
             "dones": dones,
             "infos": infos,
@@ -60,7 +62,7 @@ def iterate_steps(sequences: Sequences, began: float) -> Iterator[dict[str, Any]
 def defer_interrupt() -> Iterator[threading.Event]:
     """Turn the first Ctrl-C into an event, so that a rollout can end; a second one interrupts at once.
 
-    Only the main thread can do that; in others the event is never set.
+    Only the main thread can handle signals. In another thread the event is never set.
     """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -70,6 +72,7 @@ def defer_interrupt() -> Iterator[threading.Event]:
 
     def note(number: int, frame: Any) -> None:
         event.set()
+        # so that a second Ctrl-C meets the handler from before
         signal.signal(signal.SIGINT, before)
 
     signal.signal(signal.SIGINT, note)

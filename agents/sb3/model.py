@@ -1,8 +1,8 @@
-"""What our agents have of a stable-baselines3 model beside `learn` and `predict`: spaces, logger, parameters, seed.
+"""The interface of a stable-baselines3 model for our agents, beside `learn` and `predict`: spaces, logger, parameters.
 
-They have its surface (callbacks, logger, set_env, get_parameters, evaluate_policy with deterministic=False, ...)
-without being a subclass of its BaseAlgorithm: that one's `save` is a pickle, its constructor wants a policy class, and
-its rollouts are steps of an environment, while ours are whole sequences.
+Our agents work with its tools (callbacks, logger, set_env, get_parameters, evaluate_policy with deterministic=False)
+but are no subclass of its BaseAlgorithm: its `save` writes a pickle, its constructor takes a policy class, and its
+rollouts are a fixed number of steps, while ours are whole sequences.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SB3Model:
 
     Attributes:
         trained: attribute of each module and optimiser that is learned -> the prefix of its arrays in files.
-        memories: prefix in files -> what else learning goes on from, with `arrays` and `restore`: replay, diversity.
+        memories: prefix in files -> replay or diversity memory, which files keep too, by `arrays` and `restore`.
     """
 
     trained: ClassVar[dict[str, str]]
@@ -64,7 +64,9 @@ class SB3Model:
         self.env, self.recipe = env, recipe
         self.n_envs: int = env.num_envs
         self.task: Task | None = get_env_attribute(env, "task")
+        # a foreign environment without c pays rewards in nats
         self.c: float = get_env_attribute(env, "c") or 1.0
+        # with the task's masks, or log p would differ from the environment's
         self.prior: Prior = mask_prior(load_prior(found), self.task)
         self.horizon: int = self.task.length if self.task is not None else self.prior.length
         self.rollouts = Rollouts(env, self.prior, self.horizon)
@@ -107,6 +109,7 @@ class SB3Model:
         other, recipe = make_batch(env, None if is_batched(env) else self.n_envs)
         task, prior = get_env_attribute(other, "task"), get_env_attribute(other, "prior")
         prior = self.prior if prior is None else mask_prior(load_prior(prior), task)
+        # the networks' shapes and the meaning of their values rest on these
         facts = {
             "sequences": (self.n_envs, other.num_envs),
             "tokens": (self.prior.vocab.tokens, prior.vocab.tokens),
@@ -119,6 +122,7 @@ class SB3Model:
                 raise ValueError(f"set_env: the environment has other {name} than this agent{shown}.")
         self._attach_env(other, recipe, prior)
         if self.diversity is not None and self.task is not None:
+            # its counts stay: what was generated is known in the new environment too
             self.diversity.task, self.diversity.c = self.task, self.c
         self._policy = None
 
@@ -153,7 +157,7 @@ class SB3Model:
     def set_parameters(
         self, load_path_or_dict: str | os.PathLike[str] | Mapping[str, dict[str, Any]], exact_match: bool = True
     ) -> None:
-        """Set what `get_parameters` returned, or what lies in a saved agent's file; replay and counters stay.
+        """Set weights and optimisers from `get_parameters` or a saved agent's file; keep replay and counters.
 
         Args:
             load_path_or_dict: a path, or state dicts by attribute.

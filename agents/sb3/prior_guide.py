@@ -77,12 +77,14 @@ class KLPenaltyCallback(BaseCallback):
 
     def _on_step(self) -> bool:
         log_pi = self.locals["log_probs"].cpu().numpy().astype(np.float64)
+        # NaN where infos do not tell log p: it reaches kl, not j
         log_p = [info.get("prior_log_prob", np.nan) for info in self.locals["infos"]]
         self._sums += np.stack([self.locals["rewards"] - log_pi, log_pi - log_p])
         over = np.asarray(self.locals["dones"], dtype=np.bool_)
         if over.any():
             self._ended.extend(self._sums.T[over & self._whole])
             self._sums[:, over] = 0.0
+            # the next episode in this environment is seen from its start
             self._whole |= over
         return True
 
@@ -105,6 +107,7 @@ def take_from_rewards(buffer: RolloutBuffer, penalties: NDArray[np.float32]) -> 
     no values after the last step, which sb3-contrib's algorithms do not show to callbacks.
     """
     buffer.rewards -= penalties
+    # from the end: what is still to come counts gamma * lambda times at each earlier step
     to_come = np.zeros_like(penalties[0])
     for t in reversed(range(buffer.buffer_size)):
         if t + 1 < buffer.buffer_size:
@@ -170,6 +173,7 @@ def start_as_prior(model: Any, prior: str | os.PathLike[str] | Prior | None = No
     columns = _find_token_columns(policy, lstm)
     weights = {name: torch.from_numpy(array) for name, array in lstm.weights.items()}
     core = {name.removeprefix("rnn."): tensor for name, tensor in weights.items() if name.startswith("rnn.")}
+    # on the CPU, where the prior's weights are; load_state_dict copies to the policy's device
     inputs = torch.zeros_like(policy.lstm_actor.weight_ih_l0, device="cpu")
     inputs[:, columns] = core["weight_ih_l0"]  # what else the LSTM reads counts for nothing at first
     for module in (policy.lstm_actor, policy.lstm_critic):

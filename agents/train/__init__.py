@@ -1,1 +1,1 @@
-"""Run `python -m agents train`: the run's folder, its checkpoints and its record."""
+"""Implement `python -m agents train`: the run's folder, its checkpoints and its record."""

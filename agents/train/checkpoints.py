@@ -1,4 +1,4 @@
-"""Keep a run on disk as of its last checkpoint: the agent, its task's log, its record. A kill never harms them."""
+"""Write checkpoints of a run: the agent, the task's log and the record. A killed run keeps its last checkpoint."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ SHARE = 20  # writing takes at most one part in so many of the time
 
 
 class Record:
-    """Keep run.json: what a run was, so that it can be told from its folder alone, and made again.
+    """Write run.json: everything that is needed to describe the run and to repeat it.
 
-    Each `learn` is a session: command line, versions, when it started and ended (null of one that was killed), from and
-    to which timestep. The record of an agent that goes on keeps the sessions before.
+    Each `learn` is a session: command line, versions, start and end (null if the session was killed), first and last
+    timestep. If an agent goes on learning, the record keeps the earlier sessions.
 
     Args:
         folder: of the agent's file.
@@ -39,12 +39,13 @@ class Record:
         earlier: the record of the sessions before; empty for a new run.
 
     Raises:
-        ValueError: somebody else wrote the file.
+        ValueError: the file that is there is no record.
     """
 
     def __init__(self, folder: Path, agent: Any, command: str = "") -> None:
         self.path, self.agent = folder / RECORD_FILE, agent
         self.earlier: dict[str, Any] = {}
+        # a new agent in an old folder begins a new record
         if agent.num_timesteps and self.path.is_file():
             try:
                 self.earlier = dict(json.loads(self.path.read_text()))
@@ -132,6 +133,7 @@ class Checkpoints(BaseCallback):
 
     def _on_training_end(self) -> None:
         try:
+            # within a round the agent could not go on to the same end: the last checkpoint stays
             if self._whole:
                 self._write(final=True)
         finally:
@@ -139,6 +141,7 @@ class Checkpoints(BaseCallback):
 
     def _write(self, final: bool = False) -> None:
         begin = self.clock()
+        # the agent first: an export may be slow, and a kill during it then loses nothing
         self._keep()
         kept = self.clock()
         exports = final or kept >= self._export_due
@@ -146,6 +149,7 @@ class Checkpoints(BaseCallback):
             self.log.export()
         self.record.write(self.log, final=final)
         end = self.clock()
+        # counted from the end, so that a slow disk never leaves the run writing all the time
         self._due = end + max(self.seconds, SHARE * (kept - begin))
         if exports:
             self._export_due = end + max(self.seconds, SHARE * (end - kept))
@@ -160,19 +164,21 @@ class Checkpoints(BaseCallback):
 
 
 def recover(folder: Path) -> None:
-    """End the checkpoint that a killed run was writing, or take it back; remove its temporary files.
+    """Finish or undo the checkpoint that a killed run was writing, and remove its temporary files.
 
-    The agent and its log are two files, which nothing replaces at once: the new agent waits under another name until
-    the log of the same moment is committed.
+    The agent and its log are two files, which cannot be replaced in one step. So the new agent is written under another
+    name, and gets its own once the log of the same moment is committed.
     """
     waiting, agent_file = folder / NEXT_FILE, folder / AGENT_FILE
     saved = [file for file in (waiting, agent_file) if file.is_file()]
     log = find_saved_task(saved[0]).run_log() if saved else RunLog
     for name in (AGENT_FILE, NEXT_FILE, RECORD_FILE, *log.files):
+        # `write_atomically` begins its temporary names with a dot
         for half_written in folder.glob(f".{name}.*"):
             half_written.unlink()
     if waiting not in saved:
         return
+    # None: the log keeps nothing that the agent must agree with
     if log.committed_timesteps(folder) in (None, read_facts(waiting).get("num_timesteps")):
         os.replace(waiting, agent_file)
     else:

@@ -1,4 +1,4 @@
-"""Run one `train`: an agent learns, and a folder keeps what came of it."""
+"""Run one `python -m agents train`: let an agent learn, and write checkpoints, record and log to its folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seqtutor_envs.command import warnings_in_one_line
 
 
 def run(agent: Any, folder: Path, *, steps: int, checkpoint_seconds: float, command: str = "") -> None:
-    """Learn until `steps` tokens in all; then say what is in the folder, after an error or Ctrl-C too.
+    """Learn until `steps` tokens in all, then print what is in the folder. After an error or Ctrl-C it is printed too.
 
     Args:
         folder: where to keep the run.
@@ -28,6 +28,7 @@ def run(agent: Any, folder: Path, *, steps: int, checkpoint_seconds: float, comm
     if left <= 0:
         raise ValueError(f"The agent in {folder} has {agent.num_timesteps:,} steps already: ask for more --steps.")
     log = agent.task.run_log()(folder, agent.task, agent.num_timesteps)
+    # a rollout without scores would teach nothing
     if agent.task.spent:
         log.close()
         raise ValueError(f"The agent in {folder} has spent its budget of scores: there is nothing left to learn from.")
@@ -36,6 +37,7 @@ def run(agent: Any, folder: Path, *, steps: int, checkpoint_seconds: float, comm
     for line in log.changes(record.earlier):
         print(line, file=sys.stderr)
     folder.mkdir(parents=True, exist_ok=True)
+    # at once, so that a run killed before its first checkpoint is on record too
     record.write(log, final=False)
     agent.set_logger(make_logger(folder, agent.num_timesteps))
     try:
@@ -44,6 +46,7 @@ def run(agent: Any, folder: Path, *, steps: int, checkpoint_seconds: float, comm
     finally:
         agent.logger.close()
         agent.env.close()
+        # after an early error there is nothing to tell of
         if checkpoints.kept is not None:
             print(f"{folder / AGENT_FILE}: {type(agent).__name__} after {checkpoints.kept:,} tokens")
             for line in log.summary():
@@ -51,7 +54,7 @@ def run(agent: Any, folder: Path, *, steps: int, checkpoint_seconds: float, comm
 
 
 def make_logger(folder: Path, num_timesteps: int) -> Logger:
-    """Make a logger to progress.csv and, if it is installed, TensorBoard; what was logged before stays."""
+    """Make a logger to progress.csv and, if it is installed, TensorBoard. A resumed run adds files."""
     suffix = f"-{num_timesteps}" if num_timesteps else ""
     formats = ["csv", "tensorboard"] if find_spec("tensorboard") is not None else ["csv"]
     return Logger(str(folder), [make_output_format(name, str(folder), suffix) for name in formats])
