@@ -53,11 +53,11 @@ def train(
 ) -> None:
     """Train an agent. `train ENV --help` shows the options of one environment alone.
 
-    OUT then holds agent.safetensors, run.json (what was run), progress.csv (progress-STEPS.csv from each --resume on),
+    OUT then holds agent.safetensors, run.json (what was run), progress.csv (progress-STEPS.csv after a --resume),
     TensorBoard's events and the files of the task's own log.
 
-    All but the log are written at checkpoints. Ctrl-C keeps what was learned, a killed run its last checkpoint;
-    --resume goes on from there to the same end.
+    The agent and run.json are written at checkpoints. Ctrl-C keeps all that was learned; a killed run keeps its last
+    checkpoint. --resume goes on from there to the same end.
 
     Args:
         env: an environment id, such as SeqTutor-Melody-v0 or SeqTutor-SMILES-v0.
@@ -65,8 +65,8 @@ def train(
         steps: tokens to learn from, in all.
         seed: of everything random.
         out: the folder to write.
-        resume: go on with the agent in OUT; --seed, --agent, the settings and all that is said of the environment are
-            then the saved ones, but not --workers.
+        resume: go on with the agent in OUT. --seed, --agent, the settings and the environment's options are then the
+            saved ones; --workers may differ.
         c: temperature of the reward log p + r_T / c; None is the environment's own.
         gamma: discount; None is the agent's own.
         lam: of the multi-step soft return (psi, g); None is the agent's own.
@@ -197,8 +197,11 @@ def evaluate(
 def load_with_env(
     path: Path, env: str | None, given: dict[str, Any], trust: bool, algorithm: str | None
 ) -> tuple[Any, str, dict[str, Any], Path]:
-    """Load the agent at `path`; return it, the id and keywords of the environment to evaluate it in, and the file that
-    keeps the metrics."""
+    """Load the agent at `path`, and find the environment to evaluate it in.
+
+    Returns:
+        The agent, the environment's id and keywords, and the file to write the metrics to.
+    """
     zipped = sb3_zips.find_zip(path)
     file = find_agent_file(path) if zipped is None else zipped
     if zipped is not None:

@@ -220,8 +220,8 @@ class SequenceAgent(SB3Model, ABC):
 
         Args:
             observation: of N sequences, or of one.
-            state: what the last call returned, arrays [N, ...]; None at the start. Without it a prefix is read again as
-                a whole; of the other observations it is the only memory.
+            state: what the last call returned, arrays [N, ...]; None at the start. Without it a prefix is read from its
+                first token; other observations show the last token only, so what came before is lost.
             episode_start: [N], True for a sequence that begins; its state starts anew.
             deterministic: the most probable token instead of a sampled one.
         """

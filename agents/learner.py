@@ -30,9 +30,9 @@ class LearnerSettings:
     # matters (J of melodies after 20 s: 32.7 nats with .1, 32.6 with 1); one-step targets need some lag.
     tau: float = 0.1
     max_grad_norm: float = 1.0  # global
-    # Of the recurrent core's products while learning; or "bfloat16", with which an update of LSTM-256 takes .55 of its
-    # time where the CPU has such products (J of QED after 1,000,000 tokens 40.97 nats for 41.45, errors .19 and .16).
-    # On a GPU torch's own setting decides whether products of float32 are TF32's (torch.backends.cudnn.allow_tf32).
+    # Number format of the recurrent core's products while learning. With "bfloat16" an update of LSTM-256 takes .55 of
+    # the time on a CPU that has such products; J of QED after 1,000,000 tokens is 40.97 nats instead of 41.45 (errors
+    # .19 and .16). On a GPU torch's own setting decides whether float32 means TF32 (torch.backends.cudnn.allow_tf32).
     precision: str = "float32"
     # Nats where the loss turns from squared to linear; None = squared. Targets of deterministic tasks agree at the
     # optimum, so it stays where it is. At c = .5 a broken rule costs 200 nats, and 20 leaves .04% of them after 10 s, 5

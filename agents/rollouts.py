@@ -37,8 +37,8 @@ class Rollouts:
     of the last one is thrown away, so rollouts are the same in all autoreset modes.
     Both give the same rewards for the same tokens.
 
-    If the policy's network is on a GPU, the fast path samples there, provided that the two networks are all it takes: a
-    recurrent prior that forbids nothing, and tokens that are sampled.
+    If the policy's network is on a GPU, the fast path samples there. The prior must then be recurrent and forbid
+    nothing, and tokens must be sampled, not greedy.
 
     Args:
         env: a gymnasium VectorEnv or an SB3 VecEnv over environments of ours.
@@ -242,8 +242,10 @@ def select_states(mask: NDArray[np.bool_], new: State, old: State) -> State:
 def choose_tokens(
     rows: NDArray[np.float32], rng: np.random.Generator, epsilon: float | None = None
 ) -> NDArray[np.int64]:
-    """Choose a token for each row of log pi [N, V]: sample it or, given epsilon, take the best one but for a share of
-    uniform draws among the tokens that are allowed."""
+    """Choose a token for each row of log pi [N, V].
+
+    Without epsilon, sample it. With epsilon, take the best token, or with that probability any allowed one.
+    """
     if epsilon is None:
         return sample_tokens(rows, rng)
     # log_softmax moves FORBIDDEN by far less than half of it

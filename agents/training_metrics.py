@@ -52,8 +52,11 @@ class Recent:
         self._rounds.append(entry | {f"term_{name}": values for name, values in (terms or {}).items()})
 
     def metrics(self) -> dict[str, float]:
-        """Compute means over the sequences: J, KL and log p in nats, R, raw terms, the share of distinct sequences, and
-        stable-baselines3's mean reward and length of an episode."""
+        """Compute means over the sequences.
+
+        They are J, KL and log p in nats, R, raw terms, the share of distinct sequences, and stable-baselines3's mean
+        reward and length of an episode.
+        """
         recent = {name: np.concatenate([entry[name] for entry in self._rounds]) for name in self._rounds[-1]}
         kl = recent["log_pi"] - recent["log_p"]
         return {

@@ -48,7 +48,7 @@ class Tutor(SequenceAgent):
             (used as it is; `n_envs` is then an error).
         seed: of exploration, replay and fresh weights. Same seed, same agent (on the CPU, on one thread).
         n_envs: sequences in a rollout.
-        prior: if the env has none.
+        prior: needed if the environment has none.
         gamma, lam, learning_rate, value_rate, tau, max_grad_norm, huber, double, precision: see LearnerSettings.
         prior_weight: factor on log p wherever it stands; 0 is reinforcement learning alone.
         head: what the logits head starts as, see ValueNetwork; an ablation.

@@ -63,10 +63,10 @@ def evaluate(
         agent: see above; it acts stochastically.
         env_id: of a registered environment of this library.
         n: how many sequences.
-        seed: of the sampling: same seed, same metrics. It touches no global generator; an agent that gives actions only
-            draws them from wherever it does.
-        env_kwargs, more_env_kwargs: as for gym.make; the mapping is for names that stand above, such as the `seed` that
-            SeqTutor-Exact-v0 has of its own. The default `obs_mode` is that of the agent's observation_space.
+        seed: of the sampling: same seed, same metrics. No global generator is used here, but an agent that gives
+            actions only may use one of its own.
+        env_kwargs, more_env_kwargs: as for gym.make; the mapping is for keywords that `evaluate` has too, such as the
+            `seed` of SeqTutor-Exact-v0. The default `obs_mode` is that of the agent's observation_space.
         trust: whether a stable-baselines3 zip may be loaded. It holds pickles, which can run any code.
 
     Raises:
@@ -168,7 +168,7 @@ def roll_out(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Samp
 
 
 def compute_metrics(env: SequenceTutorVectorEnv, samples: Samples) -> dict[str, float]:
-    """Compute what `evaluate` returns."""
+    """Compute the metrics that `evaluate` returns."""
     row = evaluate_samples(env.task, samples.tokens, samples.lengths, env.prior, samples.log_probs, env.c)
     if hasattr(env, "solution"):
         try:

@@ -219,7 +219,7 @@ class Predictor:
 
 
 def find_normaliser(agent: Any) -> Callable[[Any], Any]:
-    """Find what an agent's observations go through before it sees them: nothing, or the VecNormalize of its training.
+    """Return the function that prepares an agent's observations: its VecNormalize's, or one that changes nothing.
 
     Raises:
         ValueError: the model learned under VecNormalize, and its statistics are not at hand.
@@ -259,7 +259,7 @@ def convert_to_floats(values: Any, must: str) -> NDArray[np.float64]:
     """Convert what an agent returned (an array, a list or a torch tensor) to float64.
 
     Raises:
-        ValueError: it is not numbers. The message begins with `must`.
+        ValueError: these are no numbers. The message begins with `must`.
     """
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().double().numpy()

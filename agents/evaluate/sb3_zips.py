@@ -7,7 +7,6 @@ identified by the keys of `data`. Nothing is unpickled unless `load_zip` is call
 from __future__ import annotations
 
 import json
-import os
 import random
 import zipfile
 import zlib
@@ -64,7 +63,7 @@ def identify_algorithm(path: Path) -> str | None:
     return MASKABLE if any(module.startswith("sb3_contrib.common.maskable") for module in modules) else found
 
 
-def load_zip(path: str | os.PathLike[str], trust: bool, algorithm: str | None = None) -> Any:
+def load_zip(path: Path, trust: bool, algorithm: str | None = None) -> Any:
     """Load the model in a zip, on the CPU. No global random generator is changed, although SB3 seeds them.
 
     Args:
@@ -75,7 +74,6 @@ def load_zip(path: str | os.PathLike[str], trust: bool, algorithm: str | None = 
     Raises:
         FileNotFoundError, ValueError, ImportError: in one line.
     """
-    path = Path(path)
     name = identify_algorithm(path) if algorithm is None else algorithm
     if not trust:
         raise ValueError(
