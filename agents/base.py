@@ -192,7 +192,7 @@ class SequenceAgent(SB3Model, ABC):
         for name, number in counters.items():
             self.logger.record(f"time/{name}", number, exclude="tensorboard")
         self.logger.dump(self.num_timesteps)
-        # the log of V ** T, which is too large for a float
+        # the log of V ** T, since that number itself can overflow
         possible = self.horizon * np.log(len(self.prior.vocab))
         self._recent.warn_of_collapse(metrics["distinct"], self.num_timesteps, possible)
 

@@ -64,7 +64,7 @@ class SB3Model:
         self.env, self.recipe = env, recipe
         self.n_envs: int = env.num_envs
         self.task: Task | None = get_env_attribute(env, "task")
-        # a foreign environment without c pays rewards in nats
+        # an environment without c pays rewards that are in nats already
         self.c: float = get_env_attribute(env, "c") or 1.0
         # with the task's masks, or log p would differ from the environment's
         self.prior: Prior = mask_prior(load_prior(found), self.task)
