@@ -53,6 +53,7 @@ def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8
     present = np.count_nonzero(mask)
     if not present:
         return {}
+    # copies: the environment writes its arrays in place at the next step
     allowed, rows = action_mask.copy(), prior_log_probs.copy()
     if present < len(mask):
         allowed[~mask] = 0
@@ -73,6 +74,7 @@ def step_infos(outcome: Outcome, names: tuple[list[str], list[str]], mask: Mask)
         table = np.where(mask, table, 0.0)
     masks = np.empty((len(table) + 1, len(mask)), np.bool_)  # one each, as users may change them
     masks[:] = mask
+    # one table in one order: log p, r_T / c, then the terms (`Outcome.table`)
     prior_log_prob, task_reward, *terms = table
     of_log_prob, of_reward, of_terms, *of_each = masks
     return {
@@ -95,6 +97,7 @@ def end_infos(sequences: NDArray[np.object_], mask: Mask, spent: bool) -> dict[s
 
 def final_infos(observations: Any, infos: dict[str, Any], mask: Mask) -> dict[str, Any]:
     """Keep what SAME_STEP tells of the sequences that ended and began anew within one step."""
+    # an object array, one observation each, as SyncVectorEnv gives it
     final = np.full(len(mask), None, dtype=object)
     for i in np.flatnonzero(mask).tolist():
         final[i] = observation_of(observations, i)
@@ -110,14 +113,18 @@ def infos_of(infos: dict[str, Any], rows: NDArray[np.int64]) -> list[dict[str, A
     # key by key through all sequences: several times faster than sequence by sequence
     for key, values in infos.items():
         mask = infos.get(f"_{key}")
+        # a mask itself has no mask: it belongs to the key beside it
         if mask is None:
             continue
+        # a slice is a view; an index array would copy every column
         at = slice(None) if len(rows) == len(mask) else rows
         if isinstance(values, dict):
             column = infos_of(values, rows)
         else:
+            # tolist turns numpy scalars into Python numbers; rows of a matrix stay arrays
             column = values[at].tolist() if values.ndim == 1 else list(values[at])
         present = mask[at]
+        # count_nonzero is the quickest test of a mask, and this runs at every step
         if np.count_nonzero(present) == len(rows):
             for info, value in zip(own, column):
                 info[key] = value

@@ -137,5 +137,6 @@ def _task(task: Task | None, length: int, term_weights: Mapping[str, float] | No
     """Return the user's task or make the nine rules'. Raise ValueError where both are described."""
     if task is None:
         return MelodyTask(length, term_weights)
+    # agents pass on the task's own length, which is no contradiction
     nothing_beside_task({"length": length not in (LENGTH, task.length), "term_weights": term_weights is not None})
     return task

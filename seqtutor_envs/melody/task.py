@@ -81,6 +81,7 @@ class MelodyTask(Task):
         terms = step_rules(tokens, np.ascontiguousarray(steps, dtype=np.int64), self.length)
         return terms if not self.rules else np.concatenate([terms, self._own_terms(tokens, steps)], axis=1)
 
+    # compiled over all steps at once, instead of one call a step
     def all_terms(self, tokens: Tokens) -> Floats:
         nine = melody_rules(tokens, self.length)
         if not self.rules:
@@ -94,6 +95,7 @@ class MelodyTask(Task):
         """Call the user's rules at one step of each melody: tokens [N, T], steps [N] -> [N, number of rules]."""
         own = np.empty((len(tokens), len(self.rules)))
         for n, step in enumerate(steps.tolist()):
+            # a view of the episode's own tokens
             prefix = tokens[n, : step + 1]
             prefix.flags.writeable = False  # a rule that writes would change the episode
             for k, (name, rule) in enumerate(self.rules.items()):

@@ -21,6 +21,7 @@ def allowed_log_probs(log_probs: NDArray[np.float32], action_mask: NDArray[np.in
 
     With a mask [N, V], p is renormalised over the tokens where it is 1; the others get LOG_PROB_FLOOR.
     """
+    # the floor first: a log p of -inf would make rewards infinite
     rows = np.maximum(log_probs, LOG_PROB_FLOOR)
     if action_mask is None:
         return rows
@@ -47,7 +48,9 @@ class MaskedPrior(Prior):
     def step(self, tokens: Tokens, state: State) -> tuple[NDArray[np.float32], State]:
         *inner, so_far, steps = state
         rows, new = self.inner.step(tokens, tuple(inner))
+        # a copy: a state that somebody stored must not change
         so_far, steps = so_far.copy(), steps + 1
+        # the first call feeds the start token, which is no part of the prefix
         chosen = np.flatnonzero(steps > 0)
         so_far[chosen, steps[chosen] - 1] = tokens[chosen]
         return allowed_log_probs(rows, self.task.action_mask(so_far, steps)), (*new, so_far, steps)

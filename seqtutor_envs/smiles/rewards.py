@@ -92,6 +92,7 @@ def prefix_terms(
         finished: [n], whether the string is over.
         more: [n], whether the token just chosen wrote something: all but the end token.
     """
+    # [valid]: the terms below are written for valid strings only
     times = np.where(finished, FINISHED_QUALITY, 1.0)[valid]
     terms = {name: np.zeros(len(smiles)) for name in PREFIX_TERMS}
     terms["prefix"] = np.where(finished, 0.0, np.where(valid, VALID_PREFIX, INVALID_PREFIX))
@@ -105,5 +106,6 @@ def prefix_terms(
     short = np.where(characters < SHORTEST, SHORT_PENALTY, np.where(characters < SHORTISH, SHORTISH_PENALTY, 0.0))
     terms["short"] = np.where(finished, short, 0.0)
     run = "C" * (CARBONS + 2)  # the C just written, and more than CARBONS before it; no other token ends with a C
+    # times `more`: the end token writes no C, though the string still ends with the run
     terms["carbon_run"] = np.array([CARBON_PENALTY if string.endswith(run) else 0.0 for string in smiles]) * more
     return np.stack([terms[name] for name in PREFIX_TERMS], axis=1)

@@ -71,6 +71,7 @@ class SmilesTask(Task):
         known: str | os.PathLike[str] | None = None,
     ) -> None:
         self.length = positive_integer("max_length", max_length)
+        # the shipped prior's vocabulary is the default, since most tasks are used with it
         self.vocab = load_prior("smiles").vocab if vocab is None else vocab
         if self.vocab.end is None:
             raise ValueError("Molecules differ in length: the vocabulary, which is the prior's, needs an end token.")
@@ -89,6 +90,7 @@ class SmilesTask(Task):
         if self.shaping and (self.objective or len(self.constraints)):
             raise ValueError("shaping='prefix' is the authors' reward as it is: leave out objective and constraints.")
         self.weights = self._shares(weights, soft and len(self.constraints) > 0)
+        # only properties whose terms have a weight are computed: QED takes most of a score's time
         terms = [FROM_PROPERTY[name] for name in self.weights if name in FROM_PROPERTY]
         self.properties = DENSE_PROPERTIES if self.shaping else tuple(name for name, _ in terms)
         default = () if self.shaping else CHECKS
@@ -104,6 +106,7 @@ class SmilesTask(Task):
         default = dict.fromkeys(MOLECULE_TERMS, 0.0 if self.objective else 1.0)
         default |= {"constraints": 1.0} if soft else {}
         default |= {"objective": 1.0} if self.objective else {}
+        # the user's weights over the defaults, in the defaults' order
         full = named_weights(default, {**default, **(weights or {})})
         negative = [name for name, weight in full.items() if weight < 0]
         if negative:
@@ -119,8 +122,10 @@ class SmilesTask(Task):
         tokens, steps = np.asarray(tokens, dtype=np.int64), np.asarray(steps, dtype=np.int64)
         chosen = tokens[np.arange(len(tokens)), steps]
         over = (chosen == self._end) | (steps + 1 == self.length)
+        # with shaping every step pays, else only the last
         paid = np.arange(len(tokens)) if self.shaping else np.flatnonzero(over)
         terms = np.zeros((len(tokens), len(self.weights)))
+        # a sequence that ended before this step is filler here and earns nothing
         if len(paid):
             past = ((tokens[paid] == self._end) & (np.arange(tokens.shape[1]) < steps[paid, None])).any(axis=1)
             paid = paid[~past]
@@ -142,11 +147,13 @@ class SmilesTask(Task):
         n, horizon = tokens.shape
         is_end = (tokens == self._end) & (np.arange(horizon) < until[:, None])
         over = is_end.any(axis=1) | (until == self.length)
+        # the end token's own step is the last that pays
         until = np.where(is_end.any(axis=1), is_end.argmax(axis=1) + 1, until)
         table = np.zeros((n, horizon, len(self.weights)))
         if self.shaping:
             rows, steps = np.nonzero(np.arange(horizon) < until[:, None])
             finished = over[rows] & (steps + 1 == until[rows])
+            # every prefix of every sequence, flat: one call of the scorer for all
             table[rows, steps] = self._dense(self._prefixes(tokens, until), finished, tokens[rows, steps] != self._end)
         else:
             table[over, until[over] - 1] = self.scores(self.smiles(tokens[over], until[over]))
@@ -180,6 +187,7 @@ class SmilesTask(Task):
         terms = np.zeros((len(scores), len(self.weights)))
         if "objective" in self.weights:
             terms[:, list(self.weights).index("objective")], reasons = self._by_objective(scores)
+        # reasons of the objective replace the scorer's: a failed score makes a molecule invalid
         good = [n for n, reason in enumerate(reasons) if not reason]
         values = np.array([scores[n].values for n in good]).reshape(len(good), len(self.properties))
         for k, name in enumerate(self.weights):
@@ -210,6 +218,7 @@ class SmilesTask(Task):
         """Compute the authors' terms of n strings so far, [n, K]."""
         scores = self.scorer(smiles)
         valid = np.array([not score.reason for score in scores])
+        # NaN: reading a property of an invalid string would show at once
         table = np.full((len(scores), len(self.properties)), np.nan)
         for n in np.flatnonzero(valid):
             table[n] = scores[n].values
@@ -234,6 +243,7 @@ class SmilesTask(Task):
 
         The end token adds nothing.
         """
+        # by id: the end token writes nothing, so prefixes can be summed up
         texts = [text if token != self._end else "" for token, text in enumerate(self.vocab.tokens)]
         rows = zip(tokens.tolist(), until.tolist())
         return [string for row, last in rows for string in accumulate(texts[token] for token in row[:last])]
@@ -261,6 +271,7 @@ class SmilesTask(Task):
         from seqtutor_envs.smiles import metrics
         from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 
+        # loaded at each call: metrics are rare, and a filter takes megabytes
         known = None if self.known is None else BloomFilter.load(self.known)
         return metrics.table(self.smiles(*self._checked(tokens, lengths)), novelty=known)
 

@@ -19,6 +19,7 @@ def find_failed_check(mol: Chem.Mol, checks: Sequence[str] = CHECKS, elements: S
     `elements`: an atom, other than a wildcard, of another element; the hydrogens that a SMILES does not write are
     always allowed.
     """
+    # a generator: the checks after the first failure are not run
     found = (name for name in CHECKS if name in checks and _FAILS[name](mol, tuple(elements)))
     return next(found, "")
 
@@ -29,6 +30,7 @@ def check_names(checks: Sequence[str], elements: Sequence[str]) -> tuple[tuple[s
     Raise ValueError, with the choices, for a check or an element that there is not.
     """
     for what, names in (("checks", checks), ("elements", elements)):
+        # a string is a sequence too: checks="carbon" would be read letter by letter
         if isinstance(names, str):
             raise ValueError(f"{what} must be several names, such as ({names!r},), not one string.")
     for name in checks:
@@ -45,6 +47,7 @@ def check_names(checks: Sequence[str], elements: Sequence[str]) -> tuple[tuple[s
 def _other_elements(elements: tuple[str, ...]) -> Chem.Mol:
     """Make a pattern of one atom that is none of these elements and no wildcard."""
     table = Chem.GetPeriodicTable()
+    # 0, the wildcard, is no element: it has a check of its own
     numbers = [0, *(table.GetAtomicNumber(symbol) for symbol in elements)]
     return Chem.MolFromSmarts("[" + ";".join(f"!#{number}" for number in numbers) + "]")
 

@@ -29,6 +29,7 @@ PAINS = Path(RDConfig.RDDataDir) / "Pains" / "wehi_pains.csv"
 
 def fingerprint(mol: Chem.Mol) -> NDArray[np.uint8]:
     """Compute the Morgan fingerprint of radius 2 in 1,024 bits, packed into 128 bytes."""
+    # packed bits: 128 bytes instead of 1,024
     return np.frombuffer(DataStructs.BitVectToBinaryText(_morgan().GetFingerprint(mol)), np.uint8)
 
 
@@ -61,6 +62,7 @@ def find_failed_filter(mol: Chem.Mol) -> str:
     one of MOSES' 22 medicinal chemistry filters; one of the 480 PAINS patterns (Baell & Holloway 2010), in RDKit's
     revision of the file that MOSES took.
     """
+    # the cheap tests first; the verdict names the first that fails
     if any(len(ring) >= SMALLEST_FORBIDDEN_RING for ring in mol.GetRingInfo().AtomRings()):
         return "ring"
     if any(atom.GetFormalCharge() for atom in mol.GetAtoms()):
@@ -87,6 +89,7 @@ def _screen(mol: Chem.Mol) -> NDArray[np.uint64]:
     return np.frombuffer(DataStructs.BitVectToBinaryText(bits), np.uint64)
 
 
+# cached: a generator or a list of patterns takes longer to make than to use
 @lru_cache(maxsize=None)
 def _morgan() -> rdFingerprintGenerator.FingerprintGenerator64:
     return rdFingerprintGenerator.GetMorganGenerator(radius=FINGERPRINT_RADIUS, fpSize=FINGERPRINT_BITS)
@@ -113,5 +116,6 @@ def _pains() -> tuple[list[Chem.Mol], NDArray[np.uint64]]:
             f"RDKit's {PAINS} is missing; the wheels of PyPI have it: pip install --force-reinstall rdkit."
         ) from None
     for pattern in patterns:
+        # RDKit computes no fingerprint of a pattern that lacks these properties
         pattern.UpdatePropertyCache(strict=False)
     return patterns, np.stack([_screen(pattern) for pattern in patterns])

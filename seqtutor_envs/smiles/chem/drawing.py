@@ -44,6 +44,7 @@ def picture(smiles: str, caption: Sequence[str] = ()) -> NDArray[np.uint8]:
     else:
         drawer = rdMolDraw2D.MolDraw2DCairo(FRAME_WIDTH, top)
         _set_options(drawer)
+        # flat: 2D coordinates, which a molecule from a SMILES does not have
         drawer.DrawMolecule(_flat(molecule, True))
         drawer.FinishDrawing()
         image.paste(Image.open(BytesIO(drawer.GetDrawingText())).convert("RGB"))
@@ -112,6 +113,7 @@ def _kekulizes(mol: Chem.Mol) -> bool:
     """
     try:
         with rdBase.BlockLogs():
+            # a copy: Kekulize changes its argument
             Chem.Kekulize(Chem.Mol(mol))
     except Chem.KekulizeException:
         return False

@@ -58,6 +58,7 @@ def properties(smiles: Iterable[str]) -> dict[str, NDArray[Any]]:
     table: dict[str, NDArray[Any]] = {"valid": np.zeros(len(strings), np.bool_)}
     table |= {name: np.full(len(strings), np.nan) for name in PROPERTIES}
     table["canonical"] = np.full(len(strings), None, np.object_)
+    # one by one: RDKit holds the interpreter's lock, so threads would only wait
     for n, string in enumerate(strings):
         molecule = parse(string)
         if molecule is not None:

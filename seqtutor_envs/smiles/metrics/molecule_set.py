@@ -49,6 +49,7 @@ class MoleculeSet:
         self._spellings: list[str] = []  # the first one of each molecule, which RDKit surely reads
         found = []
         for string in self.strings:
+            # each spelling is read once: samples repeat many
             if string not in names:
                 names[string] = chem.canonical(string)
             name = names[string]
@@ -118,6 +119,7 @@ class MoleculeSet:
     def chosen(self) -> NDArray[np.int64]:
         """Return which of the M molecules `properties` is about."""
         m = len(self)
+        # evenly spaced, not the first: files are often sorted
         return np.arange(m) if not 0 < self.most < m else np.linspace(0, m - 1, self.most).astype(np.int64)
 
     @cached_property

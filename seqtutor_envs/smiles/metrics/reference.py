@@ -50,6 +50,7 @@ def make(wheel: Annotated[Path, tyro.conf.Positional], n: int = 20_000, out: Pat
 def histograms(values: Mapping[str, NDArray[np.float64] | Sequence[float]]) -> dict[str, list[int]]:
     """Count values in the bins of BINS, of each property; a value beyond them counts in the first or last bin."""
     found = {}
+    # clipped: np.histogram would leave out what lies beyond the edges
     for name in BINS:
         limits = edges(name)
         found[name] = np.histogram(np.clip(values[name], limits[0], limits[-1]), limits)[0].tolist()

@@ -108,6 +108,7 @@ def table(
         row |= _measure_novelty(molecules, novelty)
     if reference is not None:
         reference = _set(reference)
+        # the first distinct molecules, with their counts: all pairs of a large sample would take minutes
         head = molecules.counts[:max_compared]
         closest = similarity.nearest(molecules.fingerprints[:max_compared], reference.fingerprints)
         row["snn"] = _mean(closest, head)
@@ -152,6 +153,7 @@ def cosine(ours: Counter[str], theirs: Counter[str]) -> float:
         return np.nan
     product = sum(count * theirs[name] for name, count in ours.items())
     squares = [sum(count**2 for count in counts.values()) for counts in (ours, theirs)]
+    # floats: np.sqrt takes no Python integer of more than 64 bits
     return float(product / np.sqrt(float(squares[0]) * float(squares[1])))
 
 
@@ -216,6 +218,7 @@ def string_log_probs(strings: Sequence[str], prior: Prior) -> NDArray[np.float64
             sequences[n] = encode(prior.vocab, string)
         except ValueError:
             continue  # a prior gives no probability to what it cannot write
+    # -inf: a string outside the vocabulary has probability 0
     log_p = np.full(len(strings), -np.inf)
     if sequences:
         lengths = np.array([len(sequence) for sequence in sequences.values()])

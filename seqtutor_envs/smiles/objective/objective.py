@@ -102,6 +102,7 @@ class UserObjective:
 
     def __call__(self, smiles: Sequence[str]) -> list[ObjectiveScore]:
         """Return the score of each canonical SMILES, in their order; those not in the cache are asked for once."""
+        # dict.fromkeys: distinct, in order; a molecule repeated in a batch is scored once
         found = {text: self._cache.get(text) for text in dict.fromkeys(smiles)}
         missing = [text for text, known in found.items() if known is None]
         admitted = self.oracle.admit(missing)
@@ -116,6 +117,7 @@ class UserObjective:
         if not smiles:
             return []
         raw = self._raw(smiles)
+        # asked only while the function has never returned what it must: a call costs the user's time
         if not self._returned and _takes_one(self.function, smiles[0]):
             fix = f"pass lambda batch: [{self.path.rpartition(':')[2]}(smiles) for smiles in batch] or the like"
             error = f"takes one SMILES, but is called with a list of them; {fix}"
@@ -146,6 +148,7 @@ class UserObjective:
         except Exception as error:
             if isinstance(error, oracle.WrongReturn) and not self._returned:
                 raise oracle.UnusableObjective(f"The objective {self.path} {error}") from None
+            # one by one: a single bad molecule must not cost the whole batch its scores
             if len(smiles) > 1:
                 return np.concatenate([self._raw([text]) for text in smiles])
             self._failure(smiles[0], f"failed ({one_line(error)})")
@@ -184,6 +187,7 @@ class UserObjective:
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle a function given by name as its name; any other one as Python does it."""
+        # the cache stays behind: a copy in another process fills its own
         state = self.__dict__ | {"_cache": LRUCache(CACHE_SIZE)}
         return state | {"function": None} if self.named else state
 

@@ -63,6 +63,7 @@ class MoleculeLog(RunLog):
 
     def add(self, newest: Round) -> None:
         """Add the molecules of the newest round."""
+        # created late: a run that ends before its first round leaves no table
         if self._db is None:
             self._db = self._create()
         columns = (*self.columns, "failed")
@@ -92,9 +93,11 @@ class MoleculeLog(RunLog):
         if self._db is None:
             return
         facts = {"num_timesteps": num_timesteps, "counts": dict(self.task.counts)}
+        # committed by hand: the facts and the molecules of one moment stand in one transaction
         rows = [(name, json.dumps(value)) for name, value in facts.items()]
         self._db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
         self._db.execute("COMMIT")
+        # IMMEDIATE: takes the write lock now, so a second run in this folder fails at once
         self._db.execute("BEGIN IMMEDIATE")
 
     def close(self) -> None:
@@ -108,6 +111,7 @@ class MoleculeLog(RunLog):
 
     def export(self) -> None:
         """Write molecules.csv.gz, the best first, and top.sdf, each atomically; count the molecules anew."""
+        # twice through the table instead of a list in memory: it may hold millions of rows
         write_csv(self.folder / CSV_FILE, self.columns, self._best())
         best = (dict(zip(self.columns, row)) for row in self._best(TOP))
         write_atomically(self.folder / SDF_FILE, format_sdf(best).encode())
@@ -184,6 +188,7 @@ class MoleculeLog(RunLog):
             self.close()
             both = f"{facts['num_timesteps']:,} timesteps, the agent beside it of {num_timesteps:,}"
             raise ValueError(f"{path} is of {both}: they are not of one run.")
+        # the task goes on counting where the last session stopped
         self.task.counts.update(facts["counts"])
         if self.task.objective is not None and "objective" in self.columns:
             # in the order of the calls; a known molecule is no further call
@@ -204,6 +209,7 @@ class MoleculeLog(RunLog):
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the table in a transaction. Raise ValueError if another run is writing it, or it is damaged."""
+    # isolation_level=None: Python's module would begin and commit transactions of its own
     db = sqlite3.connect(path, timeout=1.0, isolation_level=None)
     try:
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
@@ -232,6 +238,7 @@ def write_csv(path: Path, columns: tuple[str, ...], rows: Iterator[tuple[Any, ..
     with (
         replacing(path) as temporary,
         temporary.open("wb") as file,
+        # no name and no time in gzip's header: the same rows give the same bytes
         gzip.GzipFile("", "wb", COMPRESSION, file, mtime=0) as packed,
         io.TextIOWrapper(cast(Any, packed), "utf-8", newline="") as text,
     ):
