@@ -128,9 +128,7 @@ class MelodyEnv(SequenceTutorEnv):
         obs_mode: str = "token",
         render_mode: str | None = None,
     ) -> None:
-        super().__init__(
-            _task(task, length, term_weights), prior, c=c, obs_mode=obs_mode, render_mode=render_mode
-        )
+        super().__init__(_task(task, length, term_weights), prior, c=c, obs_mode=obs_mode, render_mode=render_mode)
 
 
 def _task(task: Task | None, length: int, term_weights: Mapping[str, float] | None) -> Task:

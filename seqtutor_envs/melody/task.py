@@ -17,7 +17,6 @@ from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.task import RunOptions, SampleOptions, Task, named_weights
 from seqtutor_envs.vocab import Floats, Tokens
 
-NUM_RULES = len(RULE_NAMES)
 Rule = Callable[[Tokens, int], float]
 
 

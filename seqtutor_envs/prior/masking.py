@@ -58,5 +58,5 @@ class MaskedPrior(Prior):
 
 def mask_prior(prior: Prior, task: Task | None) -> Prior:
     """Return the prior by which an environment scores: itself, or a MaskedPrior if the task forbids tokens."""
-    forbids = task is not None and type(task).action_mask is not Task.action_mask
-    return MaskedPrior(prior, task) if forbids and task is not None else prior
+    # compared with the base class's own: a task that does not override it forbids nothing
+    return prior if task is None or type(task).action_mask is Task.action_mask else MaskedPrior(prior, task)

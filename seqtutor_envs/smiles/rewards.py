@@ -34,14 +34,9 @@ def ring_term(ring_penalty: Values) -> Values:
     return 1.0 / (1.0 + ring_penalty)
 
 
-def qed_term(qed: Values) -> Values:
-    """Return QED itself."""
-    return qed
-
-
-# term -> the property that it needs, and what that is worth; `valid` needs none
+# term -> the property that it needs, and what that is worth; QED is a term as it is; `valid` needs none
 FROM_PROPERTY: dict[str, tuple[str, Callable[[Values], Values]]] = {
-    "qed": ("qed", qed_term),
+    "qed": ("qed", lambda qed: qed),
     "logp": ("logp", logp_term),
     "sa": ("sa", sa_term),
     "ring": ("ring_penalty", ring_term),

@@ -88,9 +88,7 @@ def _of_first_field(lines: Iterable[str]) -> Iterator[Record]:
         yield number, fields[0] if fields else ""
 
 
-def _of_column(
-    path: Path, lines: IO[str], column: str | None, only: tuple[str, str] | None = None
-) -> Iterator[Record]:
+def _of_column(path: Path, lines: IO[str], column: str | None, only: tuple[str, str] | None = None) -> Iterator[Record]:
     """Read one column of a table; `only` keeps the rows with this text in this column, where there is such a column."""
     header, separator = _header(lines)
     at = _place(header, column or COLUMN)
