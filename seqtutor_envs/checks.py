@@ -1,4 +1,4 @@
-"""Check what a caller can get wrong, where it comes in. Every error is one line that names the choices or the fix."""
+"""Check arguments where they enter the library. Every error is one line that names the choices or the fix."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def same_vocabulary(task: Task, prior: Prior) -> None:
 
 
 def nothing_beside_task(given: Mapping[str, bool]) -> None:
-    """Raise ValueError, naming them, if keywords that describe a task were given beside a task: name -> whether."""
+    """Raise ValueError if keywords that describe a task were given together with `task`; `given`: name -> whether."""
     names = ", ".join(name for name, was_given in given.items() if was_given)
     if names:
         raise ValueError(f"A task brings its own {names}: give them to it, not beside `task`.")
@@ -104,7 +104,7 @@ def not_finite(task: Task, terms: NDArray[np.float64]) -> ValueError:
 
 
 def wrong_shape(what: str, array: NDArray[Any], shape: tuple[int, ...]) -> ValueError:
-    """Make the error for an array of another shape than `what` must return."""
+    """Make the error for an array whose shape is not the one that `what` must return."""
     return ValueError(f"{what} must return an array {list(shape)}, not {list(array.shape)}.")
 
 

@@ -1,4 +1,4 @@
-"""Share what all our commands need: one thread, subcommands by tyro, errors in one line, versions."""
+"""Helpers of all our commands: one thread, subcommands by tyro, errors in one line, versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gymnasium.error import Error as GymnasiumError
 
 from seqtutor_envs import __version__
 
-PACKAGES = ("torch", "numpy", "rdkit", "gymnasium", "stable-baselines3")  # what results may depend on
+PACKAGES = ("torch", "numpy", "rdkit", "gymnasium", "stable-baselines3")  # results may depend on their versions
 INTERRUPTED = 130  # exit status of a shell command that Ctrl-C ended
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
@@ -77,7 +77,7 @@ def installed(package: str) -> str | None:
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions of Python, this library and what it rests on; None for what is not installed."""
+    """Return the versions of Python, this library and PACKAGES; None for a package that is not installed."""
     return {"python": python_version(), "seqtutor": __version__, **{name: installed(name) for name in PACKAGES}}
 
 

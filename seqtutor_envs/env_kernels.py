@@ -20,8 +20,8 @@ COMPILED: dict[str, Any] = {"cache": True, "error_model": "numpy"}
 def append(tokens, steps, over, chosen, allowed, size):  # type: ignore[no-untyped-def]
     """Write chosen [N] behind the tokens [N, L], of which steps [N] are there.
 
-    Return -1; or else, nothing being written, the first sequence whose token is not in 0..size - 1 or is 0 in allowed
-    [N, V]. An empty allowed [0, V] allows every token.
+    Return -1 on success. If a token is not in 0..size - 1, or is 0 in allowed [N, V], write nothing and return the
+    index of the first such sequence. An empty allowed [0, V] allows every token.
     """
     # two loops: nothing may be written before every token has been checked
     for n in range(len(chosen)):

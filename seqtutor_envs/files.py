@@ -1,4 +1,4 @@
-"""Files, hashes and names: arrays beside JSON facts in one safetensors file, 64 bits of a text, "module:attribute".
+"""Files, hashes and imports by name: safetensors files with JSON metadata, 64-bit text hashes, "module:attribute".
 
 Writing is atomic; reading executes nothing from the file.
 """

@@ -1,4 +1,4 @@
-"""What a step tells: observations in each obs_mode, and infos in the layout of Gymnasium's SyncVectorEnv.
+"""Observations in each obs_mode, and infos in the layout of Gymnasium's SyncVectorEnv.
 
 In that layout every key stands beside a mask `_key` [N] that says which sequences have it; the others hold zero, or
 None in an object array; a key that no sequence has is absent. All arrays are new: callers may keep or change them.
@@ -39,7 +39,7 @@ def observation_of(observations: Any, i: int) -> Any:
 
 
 class Outcome(NamedTuple):
-    """Hold what one token brought to each of N sequences; zero where a sequence took none."""
+    """Hold the result of one token for each of N sequences; zero for a sequence that took none."""
 
     table: NDArray[np.float64]  # [2 + K, N]: log p of the token, r_T / c, the raw terms
     rewards: NDArray[np.float64]  # [N]
@@ -49,7 +49,7 @@ class Outcome(NamedTuple):
 
 
 def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8], mask: Mask) -> dict[str, Any]:
-    """Tell by what the next action is scored: rows [N, V] of log p and of allowed actions."""
+    """Build the infos that score the next action: rows [N, V] of log p and of allowed actions."""
     present = np.count_nonzero(mask)
     if not present:
         return {}
@@ -63,9 +63,9 @@ def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8
 
 
 def step_infos(outcome: Outcome, names: tuple[list[str], list[str]], mask: Mask) -> dict[str, Any]:
-    """Tell both summands of the reward and the raw terms, whose keys and masks' keys are `names`.
+    """Build the infos of a step: both summands of the reward, and the raw terms. `names`: keys of the terms and masks.
 
-    Without a sequence left out these are the outcome's own arrays.
+    If `mask` leaves out no sequence, the arrays are the outcome's own.
     """
     present, table = np.count_nonzero(mask), outcome.table
     if not present:
@@ -88,7 +88,7 @@ def step_infos(outcome: Outcome, names: tuple[list[str], list[str]], mask: Mask)
 
 
 def end_infos(sequences: NDArray[np.object_], mask: Mask, spent: bool) -> dict[str, Any]:
-    """Tell the sequences that are over, in their domain's words, and whether the task's budget is spent."""
+    """Build the infos of sequences that are over: their text, and whether the task's budget is spent."""
     infos = {"sequence": sequences, "_sequence": mask.copy()}
     if spent:
         infos |= {"oracle_budget_spent": mask.copy(), "_oracle_budget_spent": mask.copy()}
@@ -96,7 +96,7 @@ def end_infos(sequences: NDArray[np.object_], mask: Mask, spent: bool) -> dict[s
 
 
 def final_infos(observations: Any, infos: dict[str, Any], mask: Mask) -> dict[str, Any]:
-    """Keep what SAME_STEP tells of the sequences that ended and began anew within one step."""
+    """Build SAME_STEP's infos of sequences that ended and began anew within one step."""
     # an object array, one observation each, as SyncVectorEnv gives it
     final = np.full(len(mask), None, dtype=object)
     for i in np.flatnonzero(mask).tolist():

@@ -1,4 +1,4 @@
-"""What is asked of a sequence: named, weighted reward terms over tokens.
+"""Task, the base class of rewards: named, weighted terms over tokens; and its hooks into the commands.
 
 Conventions: N sequences, T tokens, K terms, V tokens in the vocabulary. A sequence that is shorter than T
 is followed by filler, which is ignored. r_T is the weighted sum of the terms, before division by c.
@@ -19,7 +19,7 @@ from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
 
 
 def named_weights(names: Iterable[str], weights: Mapping[str, float] | None) -> dict[str, float]:
-    """Return the weight of each term, 1 where `weights` is silent. Raise ValueError on a name that is no term."""
+    """Return the weight of each term, by default 1. Raise ValueError on an unknown name."""
     # every name at 1 first: the order of the terms is the task's, not the user's
     full = dict.fromkeys(names, 1.0)
     for name, weight in (weights or {}).items():
@@ -116,7 +116,7 @@ class RunOptions(NamedTuple):
 
 
 class Round(NamedTuple):
-    """Hold one round of a run: N sequences, and what the environment said of them."""
+    """Hold one round of a run: N sequences, their log p and their reward terms."""
 
     tokens: Tokens  # [N, T]
     lengths: Tokens  # [N]
@@ -126,7 +126,7 @@ class Round(NamedTuple):
 
 
 class RunLog:
-    """Keep what a task wants to know of a training run, in the run's folder.
+    """Record a training run for its task, in the run's folder.
 
     A run calls `add` after every round; `commit`, and less often `export`, at checkpoints; `close` at its end.
     A log for a task of one's own overrides what it needs; each method here does nothing.
@@ -148,7 +148,7 @@ class RunLog:
         """Return the timesteps of the last commit in a folder, 0 before the first.
 
         A checkpoint is two files, agent and log: a run that is killed between them goes on from the moment that this
-        names. None: the log has nothing of its own to go on from.
+        names. None (the default): this log keeps no timesteps.
         """
         return None
 

@@ -1,4 +1,4 @@
-"""The only dynamics: sequences generated token by token, rewarded by log p(a | s) + r_T(s, a) / c (rewards.py).
+"""The dynamics of all environments: sequences token by token, with reward log p(a | s) + r_T(s, a) / c (rewards.py).
 
 N sequences, L = `task.length`, V tokens, K reward terms; log p in nats. `steps` counts the tokens chosen so far. The
 state of a sequence is its tokens; beside them stand the prior's state and the row of log p that scores the next action.

@@ -1,4 +1,4 @@
-"""`python -m seqtutor_envs.melody score FILE.mid`: what each rule pays a melody, bar by bar."""
+"""`python -m seqtutor_envs.melody score FILE.mid`: print what each rule pays, bar by bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Melodies to train a prior on: from a folder of MIDI files, from music21's corpus, from an .npz of tokens.
+"""Training melodies for a prior: from a folder of MIDI files, from music21's corpus, from an .npz of tokens.
 
 One preparation serves all music (`prepare`): each line becomes melodies on the grid of sixteenths in C major or its
 modes, 48..83, without long silences. M melodies lie end to end in one array.
@@ -193,7 +193,7 @@ def from_music21(progress: bool = True) -> Corpus:
 
 
 def prepare(notes: Iterable[Note], transpose: bool = True) -> tuple[list[NDArray[np.uint8]], list[str]]:
-    """Extract the melodies in one line of music, and why each other stretch of it is left out.
+    """Extract the melodies in one line of music. Return them, and the reasons for which other stretches are left out.
 
     Top note of a chord, grace notes (without duration) dropped, onsets and ends rounded to the step; split where 16 or
     more steps are silent. A stretch begins with its first note, ends with its last, is cut at 1,024 steps, and is kept

@@ -1,4 +1,4 @@
-"""What a set of melodies is like: the paper's Table 1, and the paper's objective in nats.
+"""Metrics of melodies: the paper's Table 1, and the paper's objective in nats.
 
 N melodies, T steps each, V tokens. Fractions are in 0..1; what is undefined is NaN. log p and log pi in nats.
 """

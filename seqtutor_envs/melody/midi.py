@@ -156,7 +156,7 @@ def _read(path: str | os.PathLike[str]) -> pretty_midi.PrettyMIDI:
 
 
 def _lines(midi: pretty_midi.PrettyMIDI) -> tuple[dict[str, list[Note]], dict[str, str]]:
-    """Read the notes of each instrument that plays a single line; of each other one say why not; both by name."""
+    """Read the notes of each instrument that plays a single line, by name; and the reason why another one does not."""
     lines: dict[str, list[Note]] = {}
     problems: dict[str, str] = {}
     for number, instrument in enumerate(midi.instruments, start=1):

@@ -1,4 +1,4 @@
-"""What is asked of a melody: the nine rules by name and weight, and rules of the user's own."""
+"""The melody task: the nine rules by name and weight, and the user's own rules."""
 
 from __future__ import annotations
 

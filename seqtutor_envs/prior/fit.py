@@ -35,7 +35,7 @@ WARMUP_SHARE = 0.1  # of all batches: a small corpus would else never leave a wa
 
 @dataclass(frozen=True)
 class Settings:
-    """Say how to train. Changing any of these but `precision` makes another run: `--resume` refuses them."""
+    """Hold the settings of a training run. `--resume` refuses a change of any of them but `precision`."""
 
     hidden_size: int = 128
     num_layers: int = 1
@@ -55,7 +55,7 @@ class Settings:
 
 
 def options(settings: Any, default: Any = Settings()) -> list[str]:
-    """Return the options of a command that make these settings, or another dataclass, out of its default ones."""
+    """Return the command-line options by which a dataclass, such as Settings, differs from `default`."""
     given = {name: value for name, value in asdict(settings).items() if value != getattr(default, name)}
     return [f"--{name.replace('_', '-')} {value}" for name, value in given.items()]
 
@@ -193,7 +193,7 @@ class _Run:
         self.write_checkpoint()
 
     def best(self) -> tuple[int, float]:
-        """Return the first epoch with the lowest validation nll, and that; 0 and infinity before the first."""
+        """Return the first epoch with the lowest validation nll, and that nll; 0 and infinity before any epoch."""
         nlls = [losses["validation_nll"] for losses in self.history]
         return (nlls.index(min(nlls)) + 1, min(nlls)) if nlls else (0, math.inf)
 

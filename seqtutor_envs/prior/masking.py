@@ -1,4 +1,4 @@
-"""Forbidden tokens: a prior renormalised over what a task allows, and kept finite.
+"""Forbidden tokens: renormalise a prior over the tokens that a task allows, and keep log p finite.
 
 N sequences, V tokens; log p in nats.
 """
@@ -32,7 +32,7 @@ def allowed_log_probs(log_probs: NDArray[np.float32], action_mask: NDArray[np.in
 
 
 class MaskedPrior(Prior):
-    """Give the environment's rows of log p as a prior: for sampling and evaluating where no environment runs.
+    """Compute the environment's rows of log p without an environment: for sampling and evaluation.
 
     Its state is the inner prior's, then the tokens so far [N, T] and their number [N].
     """

@@ -1,4 +1,4 @@
-"""Unigram, bigram and trigram baselines: what a prior's validation nll has to beat."""
+"""Unigram, bigram and trigram baselines for a prior's validation nll."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Priors: what a sequence model learned from data, frozen. Numpy in, numpy out.
+"""Priors: frozen sequence models learned from data. Numpy in, numpy out.
 
 N sequences, T steps, V tokens; log p in nats. Id V is the start token: fed first, never returned. A state is a tuple of
 arrays, each [N, ...], so that rows of it can be taken, stored and put back.
@@ -49,8 +49,8 @@ class Prior(ABC):
     def log_probs(self, tokens: Tokens, lengths: Tokens | None = None) -> NDArray[np.float32]:
         """Compute the rows of log p for tokens [N, T]: [N, T, V], row t = log p(. | start, tokens[:t]).
 
-        What lies after `lengths` [N] is ignored: filler there may be any number, and rows beyond that length are log p
-        of nothing in particular (of padding with token 0).
+        What lies after `lengths` [N] is ignored: filler there may be any number, and rows beyond that length have
+        no meaning (they are computed from padding with token 0).
         """
         tokens = padded(tokens, lengths)
         n, horizon = tokens.shape

@@ -1,7 +1,7 @@
-"""What a molecule is worth: the task's own terms, each in [0, 1], and the dense reward of the paper's authors.
+"""Reward terms of molecules: the task's own, each in [0, 1], and the dense reward of the paper's authors.
 
-Pure functions of arrays [n] of finite properties; an invalid molecule is worth 0 in every term of the first kind and
-never comes here.
+Pure functions of arrays [n] of finite properties; an invalid molecule has 0 in every term of the first kind and
+is never passed to these functions.
 """
 
 from __future__ import annotations

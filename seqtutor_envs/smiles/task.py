@@ -1,4 +1,4 @@
-"""What is asked of a molecule: terms by name and weight, the user's own objective, the authors' dense reward."""
+"""The molecule task: terms by name and weight, the user's objective, the authors' dense reward."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the task asks of a molecule beyond RDKit's reading it; each check can be switched off, each failure is named."""
+"""Checks of a molecule beyond RDKit's parsing. Each can be switched off; each failure has a name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def find_failed_check(mol: Chem.Mol, checks: Sequence[str] = CHECKS, elements: S
 def check_names(checks: Sequence[str], elements: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Check both and return them as tuples.
 
-    Raise ValueError, with the choices, for a check or an element that there is not.
+    Raise ValueError, with the choices, for an unknown check or element.
     """
     for what, names in (("checks", checks), ("elements", elements)):
         # a string is a sequence too: checks="carbon" would be read letter by letter

@@ -1,4 +1,4 @@
-"""What sets of molecules are compared by: fingerprints, scaffolds, fragments, and MOSES' structural filters.
+"""Features that compare sets of molecules: fingerprints, scaffolds, fragments, and MOSES' structural filters.
 
 Each function takes a sanitised RDKit molecule. All do what the metrics of MOSES 0.3.1 do (Polykovskiy et al. 2020,
 github.com/molecularsets/moses, moses/metrics), so that results can stand beside those it published.

@@ -1,4 +1,4 @@
-"""Check what a molecule must meet beside being valid: SMARTS it must or must not hold, ranges of descriptors."""
+"""Constraints on valid molecules: SMARTS that they must or must not hold, ranges of descriptors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SMILES in, numbers out, by RDKit: what is a molecule, and its properties.
+"""Parse SMILES, write them canonically and compute properties, by RDKit.
 
 RDKit logs every string that it cannot read; here those lines are held back, and the user's own logging stays as it is.
 Threads gain nothing from these functions: RDKit holds the interpreter's lock.

@@ -1,7 +1,7 @@
-"""Which molecules a prior was trained on, in a few megabytes and without their SMILES: a Bloom filter (Bloom 1970).
+"""A Bloom filter (Bloom 1970) of a prior's training molecules: a few megabytes, without their SMILES.
 
-It never misses a string that was added, and takes a small share of the others for known: `false_positive_rate`. The
-strings are to be canonical SMILES; where they are not, the same molecule is two strings.
+It never misses a string that was added. It takes a small share of the others for known: `false_positive_rate`. Add and
+ask canonical SMILES, since two spellings of a molecule are two strings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Molecules to train a prior on: what of a file's records can be learned from, as tokens, and why the rest cannot.
+"""Training molecules for a prior: a file's usable records as tokens, and the reasons why the others are left out.
 
 M molecules lie end to end in one array, each with its end token. They are written as in the file, unless they are
 standardised: then as RDKit's canonical SMILES of the parent.

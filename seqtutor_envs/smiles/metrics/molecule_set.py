@@ -1,4 +1,4 @@
-"""A set of molecules, and what is compared about it, each part computed when it is first asked for.
+"""MoleculeSet: a set of molecules with the features that are compared, each computed on first use.
 
 N strings, M distinct molecules among them. RDKit's time for a molecule, on one core: 0.1 ms to read and name it, 0.2
 for its fingerprint and scaffold, 0.4 for its fragments, 0.5 for the filters, 1.2 for the properties.

@@ -1,4 +1,4 @@
-"""What the training data of the shipped prior is like, in two kilobytes and without its SMILES: means, histograms.
+"""Means and histograms of the shipped prior's training data: two kilobytes, without its SMILES.
 
 `python -m seqtutor_envs.smiles.metrics.reference make WHEEL` makes data/smiles_reference.json anew; half a minute.
 """

@@ -1,8 +1,7 @@
-"""The user's own objective: from canonical SMILES to scores, with what can go wrong in a function of somebody else's.
+"""The user's objective: score canonical SMILES by the user's function, and survive the errors of that function.
 
-What is done to a raw score, in this order: `clip` limits it on its own scale; `transform` maps it, or, without one,
-`minimize` turns its sign. `invalid_score` is what an invalid or failed molecule gets in the end; none of these is
-applied to it.
+A raw score goes through, in this order: `clip`, which limits it on its own scale; then `transform`, which maps it, or
+`minimize`, which turns its sign. An invalid or failed molecule has `invalid_score`, to which none of these is applied.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The molecules of a training run: a table of the distinct ones on disk, and the files that a chemist opens.
+"""Log the molecules of a training run: a table of the distinct ones on disk, and files for chemists.
 
-A molecule is a canonical SMILES. Rows are added after every round and kept at checkpoints, so that the table and the
-agent's file tell of the same moment, and memory stays flat.
+A molecule is a canonical SMILES. Rows are added after every round and committed at checkpoints, so that the table and
+the agent's file are of the same moment, and memory stays flat.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Scoring processes that stay: started with the first batch, fed in chunks, replaced when they are lost.
+"""Persistent scoring processes: started with the first batch, fed in chunks, replaced when they are lost.
 
 They are subprocesses of this package's own module and not of `multiprocessing`, whose pools need a main guard in the
 user's script and cannot be started by a daemon. Strings and scores travel as lines of JSON (see worker.py). A worker

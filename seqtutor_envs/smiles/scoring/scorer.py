@@ -1,4 +1,4 @@
-"""From a SMILES as it was written to whether it is valid, its properties and the constraints that it does not meet.
+"""Score a SMILES as it is written: validity, properties and unmet constraints.
 
 `score` is a pure function of one string and a spec. `Scorer` puts a bounded cache and, where asked, worker processes in
 front of it; any number of workers gives the same scores in the same order.
@@ -43,7 +43,7 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class ScoreSpec:
-    """Say what is asked of each string, as plain data.
+    """Hold the properties, checks and constraints to compute for each string, as plain data.
 
     `as_dict` gives JSON's types, and `ScoreSpec(**...)` takes them back.
 
