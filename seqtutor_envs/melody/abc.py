@@ -166,7 +166,6 @@ class _Reader:
     def sound(self, written: list[Written], length: Fraction) -> None:
         """Read a note, a chord or (no notes) a rest of `length` units."""
         duration = length * self.unit * QUARTERS * self.broken * self.tuplet
-        # the top note: a melody is one line
         top = max(written, key=lambda note: note.pitch, default=None)
         # These books also write slurs as ties: only a tie between equal pitches makes one note of two.
         if top and self.tied and self.tied.pitch == top.pitch:

@@ -183,7 +183,6 @@ def from_music21(progress: bool = True) -> Corpus:
         raise ImportError("Tunes from music21 need the extra 'corpus': pip install 'seqtutor[corpus]'") from error
     books = [(name, Path(path)) for name, folder in COLLECTIONS.items() for path in sorted(getComposer(folder))]
     items = [
-        # tune=tune binds the loop's present value
         (name, f"{path.name}: {abc.title(tune)}", lambda tune=tune: [abc.read(tune)])
         for name, path in books
         # errors="replace": old books hold Latin-1 in titles, which no note needs

@@ -77,7 +77,6 @@ def piano_roll(ax: Axes, tokens: Any, length: int | None = None) -> None:
     notes = [(part, part.pitch) for part in parts if part.pitch is not None]
     fine = length <= MOST_BEATS_DRAWN * STEPS_PER_QUARTER
     gap = 0.08 if fine else 0.0  # of a step, so that repeated notes are seen as two
-    # colour by key, as rule 1 sees it
     colours = [IN_KEY if pitch % 12 in C_MAJOR else OUT_OF_KEY for _, pitch in notes]
     _boxes(ax, [(part.start, part.end - gap, pitch - 0.46, pitch + 0.46) for part, pitch in notes], colours, zorder=3)
     if length <= 2 * STEPS_PER_BAR:

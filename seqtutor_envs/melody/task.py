@@ -94,7 +94,6 @@ class MelodyTask(Task):
         """Call the user's rules at one step of each melody: tokens [N, T], steps [N] -> [N, number of rules]."""
         own = np.empty((len(tokens), len(self.rules)))
         for n, step in enumerate(steps.tolist()):
-            # a view of the episode's own tokens
             prefix = tokens[n, : step + 1]
             prefix.flags.writeable = False  # a rule that writes would change the episode
             for k, (name, rule) in enumerate(self.rules.items()):

@@ -67,7 +67,6 @@ def exp(x, scale, out):  # type: ignore[no-untyped-def]
 @njit(**INLINE)
 def greatest(row):  # type: ignore[no-untyped-def]
     """Find the greatest number of a row. Four at a time, as a comparison waits for the one before it."""
-    # four running maxima, compared at the end
     a = b = c = d = row[0]
     whole = len(row) - len(row) % 4
     for j in range(0, whole, 4):
@@ -111,7 +110,6 @@ def product_of_one(h, w_hidden):  # type: ignore[no-untyped-def]
             y = y + f * w5[j]
             y = y + g * w6[j]
             row[j] = y + i * w7[j]
-    # the rows that do not fill a block of eight
     for k in range(whole, size):
         for j in range(columns):
             row[j] += x[k] * w_hidden[k, j]

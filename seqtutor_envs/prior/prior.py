@@ -83,7 +83,6 @@ class Prior(ABC):
 
         for t, live, chosen, _ in draw_sequences(self.step, choose, self.initial_state(n), n, horizon, self.vocab):
             tokens[live, t] = chosen
-            # the end token is counted in the length
             lengths[live[chosen == self.vocab.end]] = t + 1
         # as wide as the longest sequence: the horizon is often never reached
         return tokens[:, : lengths.max(initial=0)], lengths

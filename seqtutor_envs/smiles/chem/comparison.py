@@ -29,7 +29,6 @@ PAINS = Path(RDConfig.RDDataDir) / "Pains" / "wehi_pains.csv"
 
 def fingerprint(mol: Chem.Mol) -> NDArray[np.uint8]:
     """Compute the Morgan fingerprint of radius 2 in 1,024 bits, packed into 128 bytes."""
-    # packed bits: 128 bytes instead of 1,024
     return np.frombuffer(DataStructs.BitVectToBinaryText(_morgan().GetFingerprint(mol)), np.uint8)
 
 

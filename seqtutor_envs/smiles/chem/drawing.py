@@ -44,7 +44,6 @@ def picture(smiles: str, caption: Sequence[str] = ()) -> NDArray[np.uint8]:
     else:
         drawer = rdMolDraw2D.MolDraw2DCairo(FRAME_WIDTH, top)
         _set_options(drawer)
-        # flat: 2D coordinates, which a molecule from a SMILES does not have
         drawer.DrawMolecule(_flat(molecule, True))
         drawer.FinishDrawing()
         image.paste(Image.open(BytesIO(drawer.GetDrawingText())).convert("RGB"))

@@ -218,7 +218,6 @@ def string_log_probs(strings: Sequence[str], prior: Prior) -> NDArray[np.float64
             sequences[n] = encode(prior.vocab, string)
         except ValueError:
             continue  # a prior gives no probability to what it cannot write
-    # -inf: a string outside the vocabulary has probability 0
     log_p = np.full(len(strings), -np.inf)
     if sequences:
         lengths = np.array([len(sequence) for sequence in sequences.values()])
