@@ -88,7 +88,7 @@ def make_random_task(
 
 
 class _Level(NamedTuple):
-    """Hold all prefixes of one length that go on, n of them, and their m children."""
+    """Hold one level of the tree: the n unfinished prefixes of one length, and their m children."""
 
     log_probs: Floats  # [n, V], -inf where the task forbids the token
     rewards: Floats  # [n, V], r_T

@@ -197,7 +197,7 @@ class SmilesTask(Task):
         return terms
 
     def _by_objective(self, scores: Sequence[Score]) -> tuple[Floats, list[str]]:
-        """Ask the objective for the score of each molecule [n], and why it is invalid_score where it is."""
+        """Ask the objective for the score of each molecule [n]. Return the scores and the reasons of invalid ones."""
         assert self.objective is not None
         values = np.full(len(scores), self.objective.invalid_score)
         reasons = [score.reason for score in scores]

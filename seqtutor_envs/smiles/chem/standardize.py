@@ -17,7 +17,7 @@ class Parent(NamedTuple):
 
     Attributes:
         molecule: sanitised, one fragment.
-        changes: which of CHANGES were made; several may have been, none if it is the molecule that was given.
+        changes: which of CHANGES were made; empty if the molecule was in standard form already.
     """
 
     molecule: Chem.Mol

@@ -111,7 +111,7 @@ class MoleculeCorpus:
 
 
 class _Skipped(ValueError):
-    """A record that is left out: the reason, and what more there is to say."""
+    """Signal a record that is left out, with the reason and details."""
 
 
 def read_corpus(
@@ -218,7 +218,7 @@ class _CorpusBuilder:
             self.examples.append(f"line {line}: {reason}{f' ({more})' if more else ''}{f': {shown}' if text else ''}")
 
     def build(self) -> MoleculeCorpus:
-        """Return all that was taken, its vocabulary in order. Raise ValueError if that is nothing."""
+        """Return the corpus, its vocabulary in order. Raise ValueError if it is empty."""
         if not self.texts:
             raise ValueError(f"no molecule in {self.records} records: {format_counts(self.skipped) or 'it is empty'}")
         vocab = self.vocab or smiles_vocab(self.ids)

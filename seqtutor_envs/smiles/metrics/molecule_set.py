@@ -107,7 +107,7 @@ class MoleculeSet:
 
     @cached_property
     def large_scaffold_counts(self) -> Counter[str]:
-        """Count the same of scaffolds with two rings or more, those that MOSES compares."""
+        """Count the scaffolds with two rings or more, as in `scaffold_counts`; MOSES compares these."""
         return self._counted([scaffold] if rings >= MIN_RINGS else [] for scaffold, rings in self.scaffolds)
 
     @cached_property

@@ -138,7 +138,7 @@ class UserObjective:
         return -final if self.minimize else final
 
     def _raw(self, smiles: list[str]) -> NDArray[np.float64]:
-        """Ask the function for the scores [n] of a batch; NaN where it failed, which is said and counted.
+        """Ask the function for the scores [n] of a batch; NaN where it failed. Failures are counted and warned of.
 
         A batch that fails as a whole is asked for molecule by molecule.
         """
@@ -166,7 +166,7 @@ class UserObjective:
             _warn(f"The objective {self.path} {what} for {smiles}, {scores}{last}.")
 
     def _warn_of_hard_objective(self, final: NDArray[np.float64]) -> None:
-        """Warn, once each, of what makes an objective hard to learn, as far as the first molecules show it."""
+        """Warn once of each sign, in the first scores, that an objective is hard to learn."""
         before, self.scored = self.scored, self.scored + len(final)
         if before >= FIRST_LOOK:
             return

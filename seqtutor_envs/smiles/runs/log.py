@@ -89,7 +89,7 @@ class MoleculeLog(RunLog):
                 yield name, *values, step, step, 1, int(reason != "")
 
     def commit(self, num_timesteps: int) -> None:
-        """Keep what was added: a kill before the next commit takes back only what is added after this one."""
+        """Commit what was added. A later kill loses only what is added after this."""
         if self._db is None:
             return
         facts = {"num_timesteps": num_timesteps, "counts": dict(self.task.counts)}
@@ -144,14 +144,14 @@ class MoleculeLog(RunLog):
         return {"objective": objective, "counts": dict(self.task.counts.most_common()), **self._measured}
 
     def changes(self, earlier: Mapping[str, Any]) -> list[str]:
-        """Say so if the source of the objective is not that of the sessions before."""
+        """Report a change of the objective's source since earlier sessions."""
         objective, before = self.task.objective, earlier.get("objective")
         if objective is None or not before or before.get("source_hash") == objective.source_hash:
             return []
         return [f"{objective.path}: its source is not what it was in the session before."]
 
     def summary(self) -> list[str]:
-        """Say how many molecules there are, how far the objective was asked, and how good its best molecules are."""
+        """Summarise the molecules, the objective's calls and its best scores."""
         lines, distinct, oracle = [], self._measured["distinct_molecules"], self._oracle()
         if distinct is not None:
             lines.append(f"{self.folder / CSV_FILE}: {distinct:,} distinct molecules; the best in {SDF_FILE}")
@@ -229,7 +229,7 @@ def quote(names: Iterable[str]) -> str:
 
 
 def read_facts(db: sqlite3.Connection) -> dict[str, Any]:
-    """Return what `MoleculeLog.commit` said of the moment."""
+    """Return the facts that `MoleculeLog.commit` wrote."""
     return {name: json.loads(value) for name, value in db.execute("SELECT name, value FROM facts")}
 
 

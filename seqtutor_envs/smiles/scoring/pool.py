@@ -124,7 +124,7 @@ class WorkerPool:
             worker.send(chunk, batch)
 
     def _replace(self, worker: _Worker, batch: _Batch) -> None:
-        """Replace a worker that has ended by a new one, the last; what it had is tried again alone or given up."""
+        """Replace a worker that has ended. Its molecules are tried again alone, or given up if it had one alone."""
         code = worker.stop()
         if not worker.ready:
             what = f"A scoring process ended before it could score (exit code {code})"
@@ -141,7 +141,7 @@ class WorkerPool:
 
 
 class _Batch:
-    """Strings being scored, by their places: `waiting` no worker has, a worker was lost at one of the `suspects`."""
+    """Hold the strings being scored, by index: `waiting` have no worker yet, one of the `suspects` ended its worker."""
 
     def __init__(self, smiles: Sequence[str]) -> None:
         self.smiles = smiles
@@ -155,7 +155,7 @@ class _Batch:
         self.open -= 1
 
     def lost(self, place: int, reason: str, limit: float) -> None:
-        """Give up a molecule at which a worker ended that had it alone: warn, and count it as invalid."""
+        """Give up a molecule that has ended its worker twice: warn, and count it as invalid."""
         why = f"took more than {limit:g} s" if reason == TIMEOUT else "ended its scoring process"
         warnings.warn(f"Scoring {self.smiles[place]!r} {why}: it counts as invalid ({reason}).", stacklevel=2)
         self.answer(place, [reason, None, [], []])
