@@ -1,4 +1,4 @@
-"""Check what a caller can get wrong, where it comes in. Every error is one line that names the choices or the fix."""
+"""Check arguments where they enter the library. Every error is one line that names the choices or the fix."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # it loads numba, which commands that check an argument do wi
 
 def positive_integer(name: str, value: Any) -> int:
     """Raise ValueError unless `value` is an integer of at least 1."""
+    # bool is a subclass of int: num_envs=True would otherwise count as 1
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{name} must be an integer of at least 1, not {value!r}.")
     return int(value)
@@ -53,7 +54,7 @@ def same_vocabulary(task: Task, prior: Prior) -> None:
 
 
 def nothing_beside_task(given: Mapping[str, bool]) -> None:
-    """Raise ValueError, naming them, if keywords that describe a task were given beside a task: name -> whether."""
+    """Raise ValueError if keywords that describe a task were given together with `task`; `given`: name -> whether."""
     names = ", ".join(name for name, was_given in given.items() if was_given)
     if names:
         raise ValueError(f"A task brings its own {names}: give them to it, not beside `task`.")
@@ -61,10 +62,12 @@ def nothing_beside_task(given: Mapping[str, bool]) -> None:
 
 def check_actions(actions: Any, num_envs: int, vocab: TokenVocab) -> NDArray[np.int64]:
     """Return actions as int64 [N], a copy. Raise ValueError unless they are N integers."""
+    # no dtype here: asking for int64 would turn 1.7 into 1 without a word
     array = np.asarray(actions)
     if array.shape != (num_envs,) or array.dtype.kind not in "iu":
         found = f"{actions!r} ({array.dtype}, shape {list(array.shape)})"
         raise ValueError(f"Actions must be integers 0..{len(vocab) - 1} of shape [{num_envs}], not {found}.")
+    # a copy: the caller may reuse its array while the environment still reads this one
     return array.astype(np.int64)
 
 
@@ -88,6 +91,7 @@ def check_action_mask(task: Task, mask: NDArray[np.int8], tokens: NDArray[np.int
 
 def finite_reward(task: Task, task_reward: NDArray[np.float64], terms: NDArray[np.float64]) -> None:
     """Raise ValueError, naming the terms [n, K], where a reward is not finite."""
+    # one sum tells: it is NaN or infinite if any summand is, and costs less than a test of each
     if not math.isfinite(np.add.reduce(task_reward)):
         raise not_finite(task, terms)
 
@@ -100,7 +104,7 @@ def not_finite(task: Task, terms: NDArray[np.float64]) -> ValueError:
 
 
 def wrong_shape(what: str, array: NDArray[Any], shape: tuple[int, ...]) -> ValueError:
-    """Make the error for an array of another shape than `what` must return."""
+    """Make the error for an array whose shape is not the one that `what` must return."""
     return ValueError(f"{what} must return an array {list(shape)}, not {list(array.shape)}.")
 
 
@@ -113,6 +117,7 @@ def first_seed(seed: int | list[int | None] | None, num_envs: int) -> int | None
         return None if seed is None else int(seed)
     if len(seed) != num_envs:
         raise ValueError(f"A list of seeds must have {num_envs}, one for each sequence, not {len(seed)}.")
+    # one generator serves all sequences, so the other seeds of the list have nothing to seed
     return next((int(one) for one in seed if one is not None), None)
 
 

@@ -1,4 +1,4 @@
-"""Share what all our commands need: one thread, subcommands by tyro, errors in one line, versions."""
+"""Helpers of all our commands: one thread, subcommands by tyro, errors in one line, versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gymnasium.error import Error as GymnasiumError
 
 from seqtutor_envs import __version__
 
-PACKAGES = ("torch", "numpy", "rdkit", "gymnasium", "stable-baselines3")  # what results may depend on
+PACKAGES = ("torch", "numpy", "rdkit", "gymnasium", "stable-baselines3")  # results may depend on their versions
 INTERRUPTED = 130  # exit status of a shell command that Ctrl-C ended
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
@@ -31,9 +31,11 @@ def one_thread() -> None:
 
 def set_threads(number: int) -> None:
     """Use so many threads for the products of numpy and torch, if imported by now. For commands only."""
+    # imported here: only commands need it, and the library imports this module too
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(number)
+    # torch brings its own OpenMP pool; loading torch only to limit it would take seconds
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(number)
 
@@ -49,17 +51,20 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library
         return
+    # no mmap: freed blocks of that kind would go back to the system at once
     mallopt(M_MMAP_MAX, 0)
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def scoring_processes() -> int:
     """Return how many scoring processes to start: one for each usable core, or 0 on a single core."""
+    # with one core a second process would only take turns with this one
     return usable_cores() if usable_cores() > 1 else 0
 
 
 def usable_cores() -> int:
     """Count the cores that this process may use."""
+    # not cpu_count: in a container or under taskset this process may use fewer
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -72,7 +77,7 @@ def installed(package: str) -> str | None:
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions of Python, this library and what it rests on; None for what is not installed."""
+    """Return the versions of Python, this library and PACKAGES; None for a package that is not installed."""
     return {"python": python_version(), "seqtutor": __version__, **{name: installed(name) for name in PACKAGES}}
 
 
@@ -123,6 +128,7 @@ def report_errors(program: str) -> Iterator[None]:
         print(f"\nInterrupted; {kept}", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
     except (ValueError, OSError, ImportError, GymnasiumError) as error:
+        # str(OSError) is "[Errno 2] No such file ...": the user needs the reason and the name alone
         reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
         print(f"{program}: {reason}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -88,6 +88,7 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
         obs_mode: str = "token",
         render_mode: str | None = None,
     ) -> None:
+        # DISABLED: a Gymnasium environment of one waits for its user's reset
         disabled = AutoresetMode.DISABLED
         self._batch = SequenceTutorVectorEnv(
             task, prior, num_envs=1, c=c, obs_mode=obs_mode, autoreset_mode=disabled, render_mode=render_mode
@@ -120,7 +121,9 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
         token = np.asarray(action)
         if token.shape != ():
             raise ValueError(f"The action must be one integer 0..{len(self.task.vocab) - 1}, not {action!r}.")
+        # [None]: a batch of one
         outcome = batch._advance(token[None])
+        # plain floats, as a single environment's infos: numpy scalars would not go into JSON
         prior_log_prob, task_reward, *terms_paid = outcome.table[:, 0].tolist()
         terms = dict(zip(batch.task.weights, terms_paid))
         info: dict[str, Any] = {"prior_log_prob": prior_log_prob, "task_reward": task_reward, "terms": terms}
@@ -147,8 +150,10 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
 
     def _observe(self) -> Any:
         batch = self._batch
+        # no copy for a token: an integer read out of an array is a new object
         return batch._last[0] if batch.obs_mode == "token" else observation_of(batch._observe(), 0)
 
     def _row_info(self) -> dict[str, Any]:
         batch = self._batch
+        # copies: the batch writes its rows in place at the next step
         return {"prior_log_probs": batch._rows[0].copy(), "action_mask": batch._mask[0].copy()}

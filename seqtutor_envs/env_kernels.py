@@ -20,9 +20,10 @@ COMPILED: dict[str, Any] = {"cache": True, "error_model": "numpy"}
 def append(tokens, steps, over, chosen, allowed, size):  # type: ignore[no-untyped-def]
     """Write chosen [N] behind the tokens [N, L], of which steps [N] are there.
 
-    Return -1; or else, nothing being written, the first sequence whose token is not in 0..size - 1 or is 0 in allowed
-    [N, V]. An empty allowed [0, V] allows every token.
+    Return -1 on success. If a token is not in 0..size - 1, or is 0 in allowed [N, V], write nothing and return the
+    index of the first such sequence. An empty allowed [0, V] allows every token.
     """
+    # two loops: nothing may be written before every token has been checked
     for n in range(len(chosen)):
         if not over[n] and not (0 <= chosen[n] < size and (len(allowed) == 0 or allowed[n, chosen[n]])):
             return n
@@ -46,6 +47,7 @@ def advance(terms, weights, c, rows, over, chosen, steps, last, returns, length,
         0 for sequences that were over. Where an r_T / c is not finite the number is -1, and nothing is counted.
     """
     n, k = terms.shape
+    # zeros, not empty: a sequence that is over must show 0 in every row
     table, rewards, ended, count = np.zeros((2 + k, n)), np.zeros(n), np.zeros(n, np.bool_), 0
     for i in range(n):
         if over[i]:
@@ -60,6 +62,7 @@ def advance(terms, weights, c, rows, over, chosen, steps, last, returns, length,
             count = -1
     if count < 0:  # not finite: the caller raises, and the sequences stay as they were
         return table, rewards, ended, count
+    # after the loop above, so that an error leaves no sequence half counted
     for i in range(n):
         if not over[i]:
             steps[i] += 1

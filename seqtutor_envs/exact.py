@@ -51,6 +51,7 @@ class ExactTask(Task):
         self.weights = named_weights(["prefix"], weights)
 
     def step_terms(self, tokens: Tokens, steps: Tokens) -> Floats:
+        # breadth first: the child of a node follows from its number, so no tree is stored
         nodes = np.zeros(len(tokens), np.int64)
         for t in range(int(steps.max(initial=-1)) + 1):
             nodes = np.where(t <= steps, nodes * len(self.vocab) + 1 + tokens[:, t], nodes)
@@ -60,6 +61,7 @@ class ExactTask(Task):
         """Draw a grid, tokens upwards and steps to the right: chosen cells dark, cells still to come white."""
         cells = np.full((len(self.vocab), self.length, 3), 255, np.uint8)
         cells[:, : len(tokens)] = 200
+        # row 0 of a picture is the top, token 0 belongs at the bottom
         cells[len(self.vocab) - 1 - np.asarray(tokens, dtype=np.int64), np.arange(len(tokens))] = 40
         return cells.repeat(CELL, axis=0).repeat(CELL, axis=1)
 
@@ -75,8 +77,10 @@ def make_random_task(
     length = checks.positive_integer("length", length)
     if vocab_size**length > MAX_SEQUENCES:
         raise ValueError(f"{vocab_size} tokens and length {length} make too many sequences, over {MAX_SEQUENCES:,}.")
+    # no end token: all sequences have the same length, which keeps the enumeration a plain product
     vocab = TokenVocab(tuple(f"t{i}" for i in range(vocab_size)))
     prefixes = sum(vocab_size**t for t in range(length))
+    # the logits are drawn before the rewards: the order is part of what a seed means
     rng = np.random.default_rng(seed)
     logits = rng.standard_normal((prefixes, vocab_size))
     rewards = rng.standard_normal(prefixes + vocab_size**length)
@@ -84,7 +88,7 @@ def make_random_task(
 
 
 class _Level(NamedTuple):
-    """Hold all prefixes of one length that go on, n of them, and their m children."""
+    """Hold one level of the tree: the n unfinished prefixes of one length, and their m children."""
 
     log_probs: Floats  # [n, V], -inf where the task forbids the token
     rewards: Floats  # [n, V], r_T
@@ -112,13 +116,16 @@ def solve(task: Task, prior: Prior, c: float, gamma: float = 1.0) -> dict[str, A
     if not 0 <= gamma <= 1:
         raise ValueError(f"gamma must be in 0..1, not {gamma!r}.")
     levels = _enumerate_levels(task, prior)
+    # backwards: a prefix's value needs those of its children
     policies = []  # log pi [n, V] of each level, the last one first
     values = np.zeros(0)  # [n], soft values of the level below
     for level in reversed(levels):
+        # a child that ended keeps 0: V is 0 after the end
         after = np.zeros_like(level.rewards)
         going = ~level.ended
         after[level.parents[going], level.chosen[going]] = values
         psi = reward(level.log_probs, level.rewards, c) + gamma * after
+        # logaddexp, not log(sum(exp)): with a small c, exp overflows
         values = np.logaddexp.reduce(psi, axis=1)
         policies.append(psi - values[:, None])
     return {
@@ -150,12 +157,14 @@ def kl_optimum_policy(solution: dict[str, Any], log_probs: NDArray[np.floating[A
 
 
 def _kl(log_p: Floats, log_q: Floats) -> float:
+    # -inf - -inf would be NaN, so the sum leaves out what pi never generates
     some = log_p > -np.inf  # 0 log 0 = 0
     return float(np.exp(log_p[some]) @ (log_p[some] - log_q[some]))
 
 
 def _check_policy(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) -> Floats:
     """Return log pi as float64 [M]. Raise ValueError where they are not those of all sequences."""
+    # float64: J is compared with log Z, to more digits than float32 has
     log_pi = np.asarray(log_probs, dtype=np.float64)
     if log_pi.shape != solution["log_probs"].shape:
         wanted = list(solution["log_probs"].shape)
@@ -172,12 +181,14 @@ def _enumerate_levels(task: Task, prior: Prior) -> list[_Level]:
     last, state = tokens[:, 0], prior.initial_state(1)
     weights = np.array(list(task.weights.values()))
     levels: list[_Level] = []
+    # all prefixes of one length go on together: one batch of the prior, not one call a prefix
     sequences = 0
     for step in range(task.length):
         rows, state = prior.step(last, state)
         mask = task.action_mask(tokens, np.full(len(tokens), step))
         allowed = np.ones(rows.shape, np.bool_) if mask is None else mask != 0
         parents, chosen = np.nonzero(allowed)
+        # checked level by level: a task's mask or end token may keep the tree far below V ** length
         if sequences + len(parents) > MAX_SEQUENCES:
             raise ValueError(f"Too many sequences to enumerate: over {MAX_SEQUENCES:,} after {step + 1} tokens.")
         children = tokens[parents]
@@ -190,6 +201,7 @@ def _enumerate_levels(task: Task, prior: Prior) -> list[_Level]:
         log_probs = np.where(allowed, allowed_log_probs(rows, mask).astype(np.float64), -np.inf)
         levels.append(_Level(log_probs, rewards, parents, chosen, ended, children[ended]))
         sequences += int(ended.sum())
+        # only the sequences that go on; those that ended stand in their level
         tokens, last, state = children[~ended], chosen[~ended], tuple(part[parents[~ended]] for part in state)
         if not len(tokens):
             break

@@ -1,4 +1,4 @@
-"""Files, hashes and names: arrays beside JSON facts in one safetensors file, 64 bits of a text, "module:attribute".
+"""Files, hashes and imports by name: safetensors files with JSON metadata, 64-bit text hashes, "module:attribute".
 
 Writing is atomic; reading executes nothing from the file.
 """
@@ -26,11 +26,13 @@ from numpy.typing import NDArray
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`, which replaces it once the block has ended without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # beside the target, not in the temporary folder: os.replace is atomic only within one file system
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
         os.replace(temporary, path)
     finally:
+        # missing_ok: after a success the file is gone already
         temporary.unlink(missing_ok=True)
 
 
@@ -58,6 +60,7 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping[s
     """Write the arrays by name, and the JSON facts, to `path`."""
     from safetensors.numpy import save
 
+    # safetensors asks for contiguous arrays, and some of ours are transposed views
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     write_atomically(path, save(contiguous, metadata={"facts": json.dumps(facts)}))
 
@@ -67,6 +70,7 @@ def load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        # numpy, not torch: loading a prior should not import torch
         with safe_open(path, framework="numpy") as file:
             facts = json.loads((file.metadata() or {})["facts"])
             return {name: file.get_tensor(name) for name in file.keys()}, facts
@@ -122,6 +126,7 @@ def import_by_name(name: str, example: str, search_here: bool = False) -> Any:
         found: Any = importlib.import_module(module_name)
     except Exception as error:  # importing runs the module, which can raise anything
         missing = isinstance(error, ModuleNotFoundError) and error.name
+        # only a missing module that is part of the name; one that it imports is the module's own problem
         if missing and f"{module_name}.".startswith(f"{missing}."):
             where = f"in {here} or elsewhere on Python's path: install it, or set PYTHONPATH"
             raise ImportError(f"{name}: there is no module {missing} {where}.") from None
@@ -147,6 +152,7 @@ def redirect(old: str, new: str) -> Callable[[str], Any]:
     """
 
     def find(name: str) -> Any:
+        # dunder names are asked by import machinery and pickle, which must not see a warning
         if name.startswith("__"):
             raise AttributeError(name)
         found = getattr(importlib.import_module(new), name)

@@ -1,4 +1,4 @@
-"""What a step tells: observations in each obs_mode, and infos in the layout of Gymnasium's SyncVectorEnv.
+"""Observations in each obs_mode, and infos in the layout of Gymnasium's SyncVectorEnv.
 
 In that layout every key stands beside a mask `_key` [N] that says which sequences have it; the others hold zero, or
 None in an object array; a key that no sequence has is absent. All arrays are new: callers may keep or change them.
@@ -39,7 +39,7 @@ def observation_of(observations: Any, i: int) -> Any:
 
 
 class Outcome(NamedTuple):
-    """Hold what one token brought to each of N sequences; zero where a sequence took none."""
+    """Hold the result of one token for each of N sequences; zero for a sequence that took none."""
 
     table: NDArray[np.float64]  # [2 + K, N]: log p of the token, r_T / c, the raw terms
     rewards: NDArray[np.float64]  # [N]
@@ -49,10 +49,11 @@ class Outcome(NamedTuple):
 
 
 def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8], mask: Mask) -> dict[str, Any]:
-    """Tell by what the next action is scored: rows [N, V] of log p and of allowed actions."""
+    """Build the infos that score the next action: rows [N, V] of log p and of allowed actions."""
     present = np.count_nonzero(mask)
     if not present:
         return {}
+    # copies: the environment writes its arrays in place at the next step
     allowed, rows = action_mask.copy(), prior_log_probs.copy()
     if present < len(mask):
         allowed[~mask] = 0
@@ -62,9 +63,9 @@ def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8
 
 
 def step_infos(outcome: Outcome, names: tuple[list[str], list[str]], mask: Mask) -> dict[str, Any]:
-    """Tell both summands of the reward and the raw terms, whose keys and masks' keys are `names`.
+    """Build the infos of a step: both summands of the reward, and the raw terms. `names`: keys of the terms and masks.
 
-    Without a sequence left out these are the outcome's own arrays.
+    If `mask` leaves out no sequence, the arrays are the outcome's own.
     """
     present, table = np.count_nonzero(mask), outcome.table
     if not present:
@@ -73,6 +74,7 @@ def step_infos(outcome: Outcome, names: tuple[list[str], list[str]], mask: Mask)
         table = np.where(mask, table, 0.0)
     masks = np.empty((len(table) + 1, len(mask)), np.bool_)  # one each, as users may change them
     masks[:] = mask
+    # one table in one order: log p, r_T / c, then the terms (`Outcome.table`)
     prior_log_prob, task_reward, *terms = table
     of_log_prob, of_reward, of_terms, *of_each = masks
     return {
@@ -86,7 +88,7 @@ def step_infos(outcome: Outcome, names: tuple[list[str], list[str]], mask: Mask)
 
 
 def end_infos(sequences: NDArray[np.object_], mask: Mask, spent: bool) -> dict[str, Any]:
-    """Tell the sequences that are over, in their domain's words, and whether the task's budget is spent."""
+    """Build the infos of sequences that are over: their text, and whether the task's budget is spent."""
     infos = {"sequence": sequences, "_sequence": mask.copy()}
     if spent:
         infos |= {"oracle_budget_spent": mask.copy(), "_oracle_budget_spent": mask.copy()}
@@ -94,7 +96,8 @@ def end_infos(sequences: NDArray[np.object_], mask: Mask, spent: bool) -> dict[s
 
 
 def final_infos(observations: Any, infos: dict[str, Any], mask: Mask) -> dict[str, Any]:
-    """Keep what SAME_STEP tells of the sequences that ended and began anew within one step."""
+    """Build SAME_STEP's infos of sequences that ended and began anew within one step."""
+    # an object array, one observation each, as SyncVectorEnv gives it
     final = np.full(len(mask), None, dtype=object)
     for i in np.flatnonzero(mask).tolist():
         final[i] = observation_of(observations, i)
@@ -110,14 +113,18 @@ def infos_of(infos: dict[str, Any], rows: NDArray[np.int64]) -> list[dict[str, A
     # key by key through all sequences: several times faster than sequence by sequence
     for key, values in infos.items():
         mask = infos.get(f"_{key}")
+        # a mask itself has no mask: it belongs to the key beside it
         if mask is None:
             continue
+        # a slice is a view; an index array would copy every column
         at = slice(None) if len(rows) == len(mask) else rows
         if isinstance(values, dict):
             column = infos_of(values, rows)
         else:
+            # tolist turns numpy scalars into Python numbers; rows of a matrix stay arrays
             column = values[at].tolist() if values.ndim == 1 else list(values[at])
         present = mask[at]
+        # count_nonzero is the quickest test of a mask, and this runs at every step
         if np.count_nonzero(present) == len(rows):
             for info, value in zip(own, column):
                 info[key] = value

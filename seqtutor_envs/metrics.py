@@ -54,6 +54,7 @@ def evaluate_samples(
     """
     tokens = task.checked(padded(tokens, lengths))
     n = len(tokens)
+    # float64: sums over many tokens of float32 would lose digits that a standard error shows
     log_pi = None if log_probs is None else np.asarray(log_probs, dtype=np.float64)
     if not tokens.size:
         raise ValueError(f"There is nothing to evaluate in tokens of shape {list(tokens.shape)}.")
@@ -64,9 +65,11 @@ def evaluate_samples(
     if prior is not None:
         checks.same_vocabulary(task, prior)
     c = checks.temperature(c)
+    # -1 in place of filler: sequences that differ only after their end are the same
     distinct = num_distinct(np.where(padding(tokens, lengths), -1, tokens))
     row: dict[str, float] = {"distinct_sequences": distinct, "distinct": distinct / n}
     returns, sums = np.zeros(n), dict.fromkeys(task.weights, 0.0)
+    # in parts: a large sample's table of terms would not fit into memory
     for part in parts(*tokens.shape):
         for name, term in task.terms(tokens[part], None if lengths is None else lengths[part]).items():
             per_sequence = term.sum(axis=1)
@@ -74,6 +77,7 @@ def evaluate_samples(
             sums[name] += float(per_sequence.sum())
     row |= mean_and_error("task_return", returns) | {f"term_{name}": total / n for name, total in sums.items()}
     if prior is not None:
+        # the environment's p, renormalised over what the task allows: else J would not match the rewards
         log_p = sequence_log_probs(mask_prior(prior, task), tokens, lengths)
         steps = n * tokens.shape[1] if lengths is None else int(np.sum(lengths))
         row |= mean_and_error("log_p", log_p) | {"log_p_per_step": float(log_p.sum()) / steps}
@@ -112,5 +116,6 @@ def padding(tokens: Tokens, lengths: Tokens | None) -> NDArray[np.bool_]:
 def mean_and_error(name: str, values: Floats) -> dict[str, float]:
     """Compute the mean of independent values [N], and its standard error; NaN where N is too small."""
     mean = values.mean() if len(values) else np.nan
+    # ddof=1: an unbiased variance; with one value there is none
     error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
     return {name: float(mean), f"{name}_se": float(error)}

@@ -7,6 +7,7 @@ from seqtutor_envs.command import one_thread, run, warnings_in_one_line
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line: one subcommand a domain."""
+    # imported here: both load torch, which `one_thread` then finds
     from seqtutor_envs.melody.pretraining import melody
     from seqtutor_envs.smiles.pretraining import smiles
 

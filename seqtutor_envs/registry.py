@@ -18,6 +18,7 @@ def native_class(id: str) -> type[SequenceTutorVectorEnv] | None:
     """
     module, _, name = id.rpartition(":")
     if module:
+        # importing a module registers its ids, as gymnasium.make does with "module:Id-v0"
         importlib.import_module(module)
     entry_point: Any = gymnasium.spec(name).vector_entry_point
     found = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point

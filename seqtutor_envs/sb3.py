@@ -53,6 +53,7 @@ def make_vec_env(
 
     Raises TypeError or ValueError in one line where an argument or the id does not fit.
     """
+    # `dict(**a, **b)`, not a | b: a keyword given in both ways is an error
     kwargs = dict(**(env_kwargs or {}), **more_env_kwargs)
     for name, instead in NOT_HERE.items():
         if name in kwargs:
@@ -63,6 +64,7 @@ def make_vec_env(
         raise TypeError(f"make_vec_env takes the id of an environment, not {id!r}; {others} classes and functions.")
     if native_class(id) is None:
         raise TypeError(f"{id} has no native batch of this package; {others} every id.")
+    # SameStep: stable-baselines3 expects the first observation of the next episode at once
     native: Any = gymnasium.make_vec(id, num_envs=n_envs, autoreset_mode="SameStep", infos=infos, **kwargs)
     env = SB3VecEnv(native)
     if seed is not None:
@@ -92,6 +94,7 @@ class SB3VecEnv(VecEnv):
         self.native = native
         super().__init__(native.num_envs, native.single_observation_space, native.single_action_space)
         self.spec = native.spec  # VecMonitor writes its id to the file
+        # the autoreset mode is Gymnasium's enum, which means nothing to stable-baselines3
         self.metadata = {key: value for key, value in native.metadata.items() if key != "autoreset_mode"}
         self._everyone = np.arange(self.num_envs)
         self._returns = np.zeros(self.num_envs)  # of the running episodes
@@ -104,6 +107,7 @@ class SB3VecEnv(VecEnv):
     def reset(self) -> Any:
         """Start all sequences. `reset_infos` then holds their infos; seeds given by `seed` are used once."""
         observations, infos = self.native.reset(seed=self._seeds)
+        # stable-baselines3 clears both after a reset, so a seed is used once
         self._reset_seeds()
         self._reset_options()
         self._returns[:] = 0.0
@@ -120,6 +124,7 @@ class SB3VecEnv(VecEnv):
         self._actions, dones = None, terminated | truncated
         self._returns += rewards
         self._lengths += 1
+        # popped: SB3 wants them inside the info of the one environment that ended
         final, final_obs = infos.pop("final_info", None), infos.pop("final_obs", None)
         if self.native.infos == "full":
             each = infos_of(infos, self._everyone)
@@ -130,12 +135,14 @@ class SB3VecEnv(VecEnv):
         if final is not None:  # reset_infos stay: what follows a start token never changes
             ended, seconds = np.flatnonzero(dones), round(time.time() - self._made_at, 6)
             for i, info in zip(ended.tolist(), infos_of(final, ended)):
+                # rounded to six digits as Monitor does
                 info["episode"] = {"r": round(float(self._returns[i]), 6), "l": int(self._lengths[i]), "t": seconds}
                 info["terminal_observation"] = final_obs[i]
                 info["TimeLimit.truncated"] = bool(truncated[i])
                 each[i] = info
             self._returns[ended] = 0.0
             self._lengths[ended] = 0
+        # float32, as SB3's buffers hold them
         return observations, rewards.astype(np.float32), dones, each
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
@@ -160,6 +167,7 @@ class SB3VecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return the attribute for each sequence asked about; spaces and metadata are those of one sequence."""
+        # SB3 asks for one environment's spaces; the native batch would answer with those of all
         of_one = attr_name in ("observation_space", "action_space", "metadata")
         value = getattr(self if of_one else self.native, attr_name)
         return [value for _ in self._asked(indices)]

@@ -1,4 +1,4 @@
-"""What is asked of a sequence: named, weighted reward terms over tokens.
+"""Task, the base class of rewards: named, weighted terms over tokens; and its hooks into the commands.
 
 Conventions: N sequences, T tokens, K terms, V tokens in the vocabulary. A sequence that is shorter than T
 is followed by filler, which is ignored. r_T is the weighted sum of the terms, before division by c.
@@ -19,7 +19,8 @@ from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
 
 
 def named_weights(names: Iterable[str], weights: Mapping[str, float] | None) -> dict[str, float]:
-    """Return the weight of each term, 1 where `weights` is silent. Raise ValueError on a name that is no term."""
+    """Return the weight of each term, by default 1. Raise ValueError on an unknown name."""
+    # every name at 1 first: the order of the terms is the task's, not the user's
     full = dict.fromkeys(names, 1.0)
     for name, weight in (weights or {}).items():
         if name not in full:
@@ -39,6 +40,7 @@ class TrainOptions:
 
     def given(self) -> dict[str, Any]:
         """Return the options that differ from their defaults, by name."""
+        # compared with the default, as tyro does not tell which options were typed
         return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) != field.default}
 
     def env_kwargs(self) -> dict[str, Any]:
@@ -114,7 +116,7 @@ class RunOptions(NamedTuple):
 
 
 class Round(NamedTuple):
-    """Hold one round of a run: N sequences, and what the environment said of them."""
+    """Hold one round of a run: N sequences, their log p and their reward terms."""
 
     tokens: Tokens  # [N, T]
     lengths: Tokens  # [N]
@@ -124,7 +126,7 @@ class Round(NamedTuple):
 
 
 class RunLog:
-    """Keep what a task wants to know of a training run, in the run's folder.
+    """Record a training run for its task, in the run's folder.
 
     A run calls `add` after every round; `commit`, and less often `export`, at checkpoints; `close` at its end.
     A log for a task of one's own overrides what it needs; each method here does nothing.
@@ -146,7 +148,7 @@ class RunLog:
         """Return the timesteps of the last commit in a folder, 0 before the first.
 
         A checkpoint is two files, agent and log: a run that is killed between them goes on from the moment that this
-        names. None: the log has nothing of its own to go on from.
+        names. None (the default): this log keeps no timesteps.
         """
         return None
 
@@ -252,6 +254,7 @@ class Task(ABC):
 
     def terms(self, tokens: Tokens, lengths: Tokens | None = None) -> dict[str, Floats]:
         """Compute raw terms of every step: name -> [N, T], zero after a sequence's length."""
+        # the filler is scored too and zeroed below: one call for a rectangle is cheaper than one for each row
         table = self.all_terms(self.checked(tokens))
         if lengths is not None:
             table[np.arange(table.shape[1]) >= np.asarray(lengths)[:, None]] = 0.0
@@ -271,6 +274,7 @@ class Task(ABC):
     def reward(self, tokens: Tokens, lengths: Tokens | None = None) -> Floats:
         """Compute r_T(s, a) of every step, [N, T]: the weighted sum of the terms, before division by c."""
         terms = self.terms(tokens, lengths)
+        # a loop over terms, not a product: the sum has the same order of rounding as the environment's
         return sum((self.weights[name] * term for name, term in terms.items()), np.zeros(np.shape(tokens)))
 
     def announce(self, tokens: Tokens, lengths: Tokens) -> None:
@@ -303,6 +307,7 @@ class Task(ABC):
 
         Raise ValueError where they cannot be sequences of this task.
         """
+        # contiguous int64: for any other layout numba would compile the rules once more
         array = np.ascontiguousarray(tokens, dtype=np.int64)
         if array.ndim != 2:
             shape = list(array.shape)
@@ -326,6 +331,7 @@ class Task(ABC):
 
     def sequences(self, tokens: Tokens, lengths: Tokens) -> list[Any]:
         """Return `sequence` of each of tokens [N, T] up to lengths [N]."""
+        # the quick way is right only where `sequence` is the default
         if type(self).sequence is Task.sequence:
             return self.vocab.decode_rows(tokens, lengths)
         return [self.sequence(row[:length]) for row, length in zip(tokens, lengths.tolist())]

@@ -1,4 +1,4 @@
-"""The only dynamics: sequences generated token by token, rewarded by log p(a | s) + r_T(s, a) / c (rewards.py).
+"""The dynamics of all environments: sequences token by token, with reward log p(a | s) + r_T(s, a) / c (rewards.py).
 
 N sequences, L = `task.length`, V tokens, K reward terms; log p in nats. `steps` counts the tokens chosen so far. The
 state of a sequence is its tokens; beside them stand the prior's state and the row of log p that scores the next action.
@@ -86,6 +86,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
         self.render_mode = checks.one_of("render_mode", render_mode, (None, *RENDER_MODES))
         name = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
         self.autoreset_mode = AutoresetMode(checks.one_of("autoreset_mode", name, AUTORESET_MODES))
+        # a copy: Gymnasium's wrappers read the mode from the instance's metadata
         self.metadata = METADATA | {"autoreset_mode": self.autoreset_mode}
         self.task, self.prior = task, load_prior(prior)
         checks.same_vocabulary(task, self.prior)
@@ -102,15 +103,19 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
         self._everyone = np.ones(n, np.bool_)
         self._names = list(self.task.weights), [f"_{name}" for name in self.task.weights]  # keys of terms and masks
         self._weights = np.array(list(self.task.weights.values()), dtype=np.float64)
+        # int64 and filled with V: it can be fed to any prior and shown as an observation as it is
         self._tokens = np.full((n, self.task.length), start)  # [N, L], start id as filler
         self._last = np.full(n, start)  # [N], the last token
         self._steps = np.zeros(n, np.int64)  # [N]
         self._returns = np.zeros(n)  # [N], the sum of rewards
+        # over before the first reset, so that a step without one takes the same path as a step too many
         self._over = np.ones(n, np.bool_)  # [N], true: no token before a reset
         self._started = False
+        # what follows the start token never changes: computed once, copied at every restart
         rows, self._first_state = self.prior.step(np.array([start]), self.prior.initial_state(1))
         if rows.shape != (1, start) or np.isnan(rows).any():
             raise ValueError(f"The prior's step must return log p as [N, {start}] without NaN, not {rows}.")
+        # asked once: a task that forbids nothing must not pay for a mask at every step
         self._forbids = type(self.task).action_mask is not Task.action_mask
         first = self._action_mask(self._tokens[:1], self._steps[:1])
         self._first_mask = np.ones((1, start), np.int8) if first is None else first
@@ -152,11 +157,13 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
             self._may_start()
             fresh = self._over.copy()  # to be started in this call
             told = ~fresh
+        # advance before restart: the fresh sequences are still over here and so take no token
         outcome = self._advance(actions)
         if fresh is not None:
             self._restart(fresh)
         if outcome.over:
             ended = outcome.ended | outcome.truncated
+            # before the restart, which wipes the tokens that are to be spelled
             infos = end_infos(self._sequences(ended), ended, self.task.spent)
             if self.autoreset_mode is AutoresetMode.SAME_STEP:
                 infos |= step_infos(outcome, self._names, ended)
@@ -193,6 +200,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
     def render(self) -> tuple[Any, ...] | None:
         """Render the first 16 sequences as text or pictures. Without a render mode warn and return None."""
         if self.render_mode is None:
+            # a warning, not an error: Gymnasium's own environments do so
             gymnasium.logger.warn("Nothing to render: make the environment with render_mode='ansi' or 'rgb_array'.")
             return None
         return tuple(self._picture(i) for i in range(min(self.num_envs, MAX_RENDERED)))
@@ -209,13 +217,17 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
         """Append actions [N] to the sequences that are not over."""
         task, over = self.task, self._over
         chosen = checks.check_actions(actions, self.num_envs, task.vocab)
+        # [:0]: an empty mask tells the compiled code that everything is allowed, in the same type
         allowed = self._mask if self._forbids else self._mask[:0]
         worst = env_kernels.append(self._tokens, self._steps, over, chosen, allowed, task.vocab.start)
         if worst >= 0:
             raise checks.refused_action(int(chosen[worst]), worst, task.vocab, self._allowed()[worst])
+        # counted before `advance`, which adds to `over` in place
         num_over = int(np.count_nonzero(over))
         terms = self._terms(num_over)
+        # only a spent budget truncates, so only then is it needed who was over before
         was_over = over.copy() if task.spent else None
+        # -1: compiled code takes no None, and no token has this id
         end = -1 if task.vocab.end is None else task.vocab.end
         table, rewards, ended, num_ended = env_kernels.advance(
             terms, self._weights, self.c, self._rows, over, chosen,
@@ -228,6 +240,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
             truncated = ~was_over & ~ended
             over |= truncated
             num_ended += np.count_nonzero(truncated)
+        # a prior's step is most of the cost: skip it when nobody is left to read the rows
         if num_over + num_ended < self.num_envs:
             self._feed(chosen, num_over + num_ended)
         return Outcome(table, rewards, ended, truncated, num_ended > 0)
@@ -239,6 +252,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
             return table
         live: Any = ~self._over if num_over else slice(None)  # a slice: a view of all, without a copy
         tokens = self._tokens[live]
+        # a copy of steps: a task may keep it, and the environment counts on in place
         terms = np.ascontiguousarray(self.task.step_terms(tokens, self._steps[live].copy()), np.float64)
         if terms.shape != (len(tokens), len(self._weights)):
             name = f"{type(self.task).__name__}.step_terms"
@@ -252,6 +266,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
         The `num_over` sequences that are over get the start token, which every prior accepts after any token; their
         rows mean nothing.
         """
+        # all N are fed, also those that are over: shapes stay fixed, so states can be written in place
         fed = chosen if not num_over else np.where(self._over, self.task.vocab.start, chosen)
         mask = None
         if self._forbids:
@@ -261,6 +276,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
         log_probs, self._state = self.prior.step(fed, self._state)
         if log_probs.shape != self._rows.shape:
             raise checks.wrong_shape("The prior's step", log_probs, self._rows.shape)
+        # not `mask`, which lacks the sequences that are over: rows must have their shape
         self._rows = allowed_log_probs(log_probs, None if mask is None else self._mask)
 
     def _restart(self, mask: Mask) -> None:
@@ -271,6 +287,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
         self._over[mask] = False
         self._rows[mask] = self._first_rows
         self._mask[mask] = self._first_mask
+        # in place: the state is this environment's own, since `step` returns new arrays
         for whole, first in zip(self._state, self._first_state):
             whole[mask] = first
 
@@ -300,12 +317,14 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
 
     def _sequences(self, mask: Mask) -> NDArray[np.object_]:
         """Spell the sequences of `mask` in their domain's words, None elsewhere."""
+        # filled one by one: numpy would make a matrix of lists of one length
         texts = np.full(self.num_envs, None, dtype=object)
         for i, text in zip(np.flatnonzero(mask).tolist(), self.task.sequences(self._tokens[mask], self._steps[mask])):
             texts[i] = text
         return texts
 
     def _picture(self, i: int) -> Any:
+        # a copy: a task may keep what it draws
         tokens = self._tokens[i, : self._steps[i]].copy()
         if self.render_mode == "ansi":
             return self.task.render_ansi(tokens)

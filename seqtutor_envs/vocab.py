@@ -34,6 +34,7 @@ class TokenVocab:
 
     def encode(self, texts: Iterable[str]) -> Tokens:
         """Return the token ids of the given texts. Raise ValueError naming the first unknown one."""
+        # a dict: tuple.index would search the vocabulary for every token
         ids = {text: i for i, text in enumerate(self.tokens)}
         texts = list(texts)
         unknown = next((text for text in texts if text not in ids), None)
@@ -44,9 +45,11 @@ class TokenVocab:
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Return the texts of the given token ids (each in 0..V-1)."""
+        # tolist first: numpy integers are slow indices of a tuple
         return [self.tokens[i] for i in (ids.tolist() if isinstance(ids, np.ndarray) else ids)]
 
     def decode_rows(self, ids: Tokens, lengths: Tokens) -> list[list[str]]:
         """Apply `decode` to each of ids [N, T] up to lengths [N]; what lies beyond may be the start id."""
+        # "" stands for the start id V, so that filler can be looked up and cut off after
         rows = np.array([*self.tokens, ""], dtype=object)[ids].tolist()
         return [row if length == len(row) else row[:length] for row, length in zip(rows, lengths.tolist())]

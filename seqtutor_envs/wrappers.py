@@ -54,10 +54,12 @@ class KLPenalty(VectorWrapper):  # without type parameters, as gymnasium 1.2's t
 
         Raises ValueError unless they are N numbers of at most 0.
         """
+        # a copy in float64: the caller may pass float32, and change its array before the step
         reported = np.array(log_pi, dtype=np.float64)
         if reported.shape != (self.num_envs,):
             found = list(reported.shape)
             raise ValueError(f"log pi must have shape [{self.num_envs}], one for each action, not {found}.")
+        # these take no token in the next step, so whatever stands there is no probability
         reported[self._beginning] = 0.0
         wrong = np.flatnonzero(~(np.isfinite(reported) & (reported <= LOG_PI_SLACK)))
         if len(wrong):
@@ -84,7 +86,9 @@ class KLPenalty(VectorWrapper):  # without type parameters, as gymnasium 1.2's t
         if self._log_pi is None:
             raise RuntimeError("Call report(log_pi) with log pi of the actions before each step().")
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
+        # forgotten at once: a second step with the same report would be a silent error
         log_pi, self._log_pi = self._log_pi, None
+        # SAME_STEP tells of the last token under "final_info"
         for told in (infos, infos.get("final_info", {})):
             if "prior_log_prob" in told:
                 mask = told["_prior_log_prob"]

@@ -1,4 +1,4 @@
-"""`python -m seqtutor_envs.melody score FILE.mid`: what each rule pays a melody, bar by bar."""
+"""`python -m seqtutor_envs.melody score FILE.mid`: print what each rule pays, bar by bar."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def score(file: Annotated[Path, tyro.conf.Positional], prior: str = "none") -> N
         file: the MIDI file.
         prior: a shipped prior ("melody") or the path of one, to print log p of the melody as well; "none" for none.
     """
+    # imported here: numba and the MIDI reader would slow `--help`
     from seqtutor_envs import checks
     from seqtutor_envs.melody import MelodyTask
     from seqtutor_envs.melody.midi import from_midi
@@ -52,11 +53,14 @@ def score_text(tokens: NDArray[np.int64]) -> str:
     from seqtutor_envs.melody import MelodyTask
     from seqtutor_envs.melody.vocab import STEPS_PER_BAR
 
+    # a task as long as the file's melody, since some rules look at the distance to the end
     terms = MelodyTask(length=len(tokens)).terms(tokens[None])
     bars = range(0, len(tokens), STEPS_PER_BAR)
+    # reduceat sums each bar, also a last one that is not full
     paid = np.stack([np.add.reduceat(term[0], bars) for term in terms.values()], axis=1)  # [bars, 9]
     paid = np.column_stack([paid, paid.sum(axis=1)])
     bars_and_total = [*enumerate(paid, start=1), ("total", paid.sum(axis=0))]
+    # "0" for nothing: in nine columns a reader looks for what was paid
     cells = [[name, *(f"{x:.2f}" if abs(x) >= 0.005 else "0" for x in values)] for name, values in bars_and_total]
     heads = zip(*(head.rpartition("_")[::2] for head in ("bar", *terms, "sum")))  # two lines, of a word each
     *lines, total = tabulate([*heads, *cells], tablefmt="plain", disable_numparse=True, stralign="right").split("\n")

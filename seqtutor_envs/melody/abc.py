@@ -56,6 +56,7 @@ class Written(NamedTuple):
 def tunes(text: str) -> list[str]:
     """List the tunes of an ABC file, each with the fields that stand before the first."""
     header, *found = re.split(r"^(?=X:)", text, flags=re.MULTILINE)
+    # a book's common fields (L:, M:) stand before its first tune and hold for all
     return [header + tune for tune in found]
 
 
@@ -73,9 +74,11 @@ def read(tune: str) -> list[Note]:
     reader = _Reader()
     for line in tune.splitlines():
         line = TEXT.sub("", line)
+        # fields before notes: "C:Trad." at the start of a line names a composer and is no note C
         field = FIELD.match(line)
         if field:
             reader.field(field[1], field[2].strip())
+        # before the key there is no music, only text
         elif reader.key is not None:
             reader.music(line)
     if reader.key is None:
@@ -105,6 +108,7 @@ class _Reader:
     @property
     def unit(self) -> Fraction:
         """Return the length of a plain letter, in whole notes."""
+        # the standard's default: short notes in metres below 3/4
         return self.unit_field or (Fraction(1, 16) if self.metre < Fraction(3, 4) else Fraction(1, 8))
 
     def field(self, name: str, value: str) -> None:
@@ -123,6 +127,7 @@ class _Reader:
         for token in TOKEN.finditer(line):
             if token["field"]:
                 self.field(token["field"], token["value"].strip())
+            # other voices are read for their fields only, so that a return to the first is seen
             elif self.voices and self.voice != self.voices[0]:
                 continue
             elif token["tuplet"]:
@@ -142,6 +147,7 @@ class _Reader:
             elif token["tie"]:
                 self.tied = self.last
             else:
+                # a bar line, or "::", ends accidentals
                 self.in_bar = {}
 
     def written(self, accidentals: str, letter: str, octave: str) -> Written:
@@ -167,6 +173,7 @@ class _Reader:
         elif top:
             self.notes.append(Note(float(self.time), float(duration), top.pitch))
         self.time += duration
+        # a tie or a broken rhythm holds for one note, so both are reset after each
         self.last, self.last_duration, self.tied, self.broken = top, duration, None, Fraction(1)
         self.in_tuplet -= 1
         if self.in_tuplet <= 0:
@@ -176,6 +183,7 @@ class _Reader:
         """Apply a>b: the first half as long again, the second half as long; with n signs the rest is 1/2**n."""
         short = Fraction(1, 2 ** len(signs))
         first, self.broken = (2 - short, short) if signs[0] == ">" else (short, 2 - short)
+        # the note before was read already: the broken rhythm changes it after the fact
         change = self.last_duration * (first - 1)
         if self.last:
             self.notes[-1] = self.notes[-1]._replace(duration=self.notes[-1].duration + float(change))
@@ -191,12 +199,14 @@ class _Reader:
 def _key(value: str, before: dict[str, int]) -> dict[str, int]:
     """Read the alterations of a K: field. A field without a tonic (a clef) leaves those before."""
     match = re.match(r"([A-G])([#b]?)[ \t]*([A-Za-z]*)(.*)", value)
+    # bagpipes' two sharps are implied, not written
     if value.lower().startswith("hp"):  # Highland pipes
         return {"F": 1, "C": 1}
     if value.lower().startswith("none"):
         return {}
     if not match:
         return before
+    # each step along FCGDAEB is a sharp more; C, at place 1, has none
     tonic_sharps = SHARPS_ORDER.index(match[1]) - 1 + 7 * ((match[2] == "#") - (match[2] == "b"))
     sharps = tonic_sharps + MODES.get(match[3][:3].lower(), 0)
     key = dict.fromkeys(SHARPS_ORDER[:sharps], 1) if sharps > 0 else dict.fromkeys(SHARPS_ORDER[::-1][:-sharps], -1)

@@ -1,4 +1,4 @@
-"""Melodies to train a prior on: from a folder of MIDI files, from music21's corpus, from an .npz of tokens.
+"""Training melodies for a prior: from a folder of MIDI files, from music21's corpus, from an .npz of tokens.
 
 One preparation serves all music (`prepare`): each line becomes melodies on the grid of sixteenths in C major or its
 modes, 48..83, without long silences. M melodies lie end to end in one array.
@@ -115,11 +115,13 @@ def from_npz(path: str | os.PathLike[str], exclude: Iterable[str] = ()) -> Corpu
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
+    # an OSError says itself what is wrong, and with which file
     except OSError:
         raise
     except Exception as error:  # zip, zlib, header and pickle errors: whatever broken bytes lead to
         raise ValueError(f"{path} is not an .npz of plain arrays ({type(error).__name__}: {error})") from error
     tokens, offsets = (_integers(path, arrays, name) for name in ("tokens", "offsets"))
+    # offsets checked before use: a slice beyond the array would silently be shorter
     if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != len(tokens) or (np.diff(offsets) <= 0).any():
         raise ValueError(f"{path}: 'offsets' must rise from 0 to the {len(tokens)} tokens, one step a melody.")
     if tokens.min() < 0 or tokens.max() >= len(MELODY_VOCAB):
@@ -160,6 +162,7 @@ def from_midi_folder(folder: str | os.PathLike[str], transpose: bool = True, pro
     if not paths:
         raise ValueError(f"No .mid or .midi file in {folder} or below.")
     source = folder.resolve().name
+    # partial, not a lambda: a lambda in a loop would read the last path only
     items = [(source, str(path), partial(read_lines, path)) for path in paths]
     return _collect(items, transpose, f"{len(paths)} MIDI files in {folder}", progress)
 
@@ -182,13 +185,14 @@ def from_music21(progress: bool = True) -> Corpus:
     items = [
         (name, f"{path.name}: {abc.title(tune)}", lambda tune=tune: [abc.read(tune)])
         for name, path in books
+        # errors="replace": old books hold Latin-1 in titles, which no note needs
         for tune in abc.tunes(path.read_text("utf-8", errors="replace"))
     ]
     return _collect(items, True, f"{len(items)} tunes in {len(books)} files of {', '.join(COLLECTIONS)}", progress)
 
 
 def prepare(notes: Iterable[Note], transpose: bool = True) -> tuple[list[NDArray[np.uint8]], list[str]]:
-    """Extract the melodies in one line of music, and why each other stretch of it is left out.
+    """Extract the melodies in one line of music. Return them, and the reasons for which other stretches are left out.
 
     Top note of a chord, grace notes (without duration) dropped, onsets and ends rounded to the step; split where 16 or
     more steps are silent. A stretch begins with its first note, ends with its last, is cut at 1,024 steps, and is kept
@@ -199,6 +203,7 @@ def prepare(notes: Iterable[Note], transpose: bool = True) -> tuple[list[NDArray
         transpose: False keeps the key, and the octave too unless the melody leaves 48..83.
     """
     notes = [note for note in notes if note.duration > 0]
+    # onsets, not notes: a chord must not weigh more than a single note
     onsets = sorted({note.onset for note in notes})
     melodies, reasons = [], []
     for stretch in _stretches(snap_to_grid(notes)):
@@ -232,6 +237,8 @@ def major_key(pitches: Sequence[int]) -> tuple[int, float]:
 def split_of(tokens: NDArray[Any]) -> int:
     """Return 0 train, 1 validation, 2 test: by a hash of the first seven pitch intervals, the same on every machine."""
     pitches = tokens[tokens >= LOWEST_TOKEN][: OPENING + 1].astype(np.int8)
+    # CRC-32, not hash(): Python's differs from process to process
+    # intervals, not pitches: a transposed variant has the same opening
     bucket = zlib.crc32(np.diff(pitches).tobytes()) % 100
     return int(bucket >= VALIDATION_FROM) + int(bucket >= TEST_FROM)
 
@@ -245,6 +252,7 @@ def _stretches(line: list[Segment]) -> list[list[Segment]]:
 def _melody(stretch: list[Segment], grid_share: float, transpose: bool) -> NDArray[np.uint8]:
     """Encode one stretch as tokens. Raise ValueError with the reason where it is none to learn from."""
     first = stretch[0].start
+    # moved to start at 0 before the cut, so that LONGEST counts from the first note
     parts = [part._replace(start=part.start - first) for part in stretch if part.start - first < LONGEST]
     length = min(parts[-1].end, LONGEST)
     pitches = [part.pitch for part in parts if part.pitch is not None]
@@ -286,6 +294,7 @@ def _collect(
     for source, name, read in tqdm(items, desc="reading melodies", disable=not progress):
         try:
             for melody in _melodies(read(), transpose):
+                # setdefault: of equal melodies the first keeps its source
                 found.setdefault(melody.tobytes(), (source, melody))
         except (OSError, ValueError) as error:
             skipped.append((name, str(error)))

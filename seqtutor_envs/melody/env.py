@@ -128,14 +128,13 @@ class MelodyEnv(SequenceTutorEnv):
         obs_mode: str = "token",
         render_mode: str | None = None,
     ) -> None:
-        super().__init__(
-            _task(task, length, term_weights), prior, c=c, obs_mode=obs_mode, render_mode=render_mode
-        )
+        super().__init__(_task(task, length, term_weights), prior, c=c, obs_mode=obs_mode, render_mode=render_mode)
 
 
 def _task(task: Task | None, length: int, term_weights: Mapping[str, float] | None) -> Task:
     """Return the user's task or make the nine rules'. Raise ValueError where both are described."""
     if task is None:
         return MelodyTask(length, term_weights)
+    # agents pass on the task's own length, which is no contradiction
     nothing_beside_task({"length": length not in (LENGTH, task.length), "term_weights": term_weights is not None})
     return task

@@ -1,4 +1,4 @@
-"""What a set of melodies is like: the paper's Table 1, and the paper's objective in nats.
+"""Metrics of melodies: the paper's Table 1, and the paper's objective in nats.
 
 N melodies, T steps each, V tokens. Fractions are in 0..1; what is undefined is NaN. log p and log pi in nats.
 """
@@ -51,4 +51,5 @@ def table(
         raise ValueError(f"The melodies have {tokens.shape[1]} steps, the task's length is {task.length}.")
     row = evaluate_samples(task, tokens, None, prior, log_probs, c)
     row["distinct_melodies"] = row.pop("distinct_sequences")
+    # a task of the user's has no Table 1, so the nine rules' rows are added here
     return row if isinstance(task, MelodyTask) else paper_table.compute_rows(task.checked(tokens)) | row

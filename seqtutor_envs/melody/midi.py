@@ -68,6 +68,7 @@ def to_midi(tokens: Any, qpm: float = 80.0) -> pretty_midi.PrettyMIDI:
             melody.notes.append(pretty_midi.Note(VELOCITY, part.pitch, part.start * step, part.end * step))
     midi.instruments.append(melody)
     if parts[-1].pitch is None:
+        # an event at the end: MIDI notes cannot say that a rest follows
         midi.text_events.append(pretty_midi.Text(END_OF_MELODY, len(tokens) * step))
     return midi
 
@@ -86,6 +87,7 @@ def from_midi(source: str | os.PathLike[str] | pretty_midi.PrettyMIDI) -> list[N
     """
     midi = source if isinstance(source, pretty_midi.PrettyMIDI) else _read(source)
     lines, problems = _lines(midi)
+    # 0 where there is no such event: the melody then ends with its last note
     end = max((_quarters(midi, text.time) for text in midi.text_events if text.text == END_OF_MELODY), default=0.0)
     melodies = []
     for name, line in lines.items():
@@ -96,6 +98,7 @@ def from_midi(source: str | os.PathLike[str] | pretty_midi.PrettyMIDI) -> list[N
             problems[name] = str(error)
             continue
         moved = [part._replace(pitch=part.pitch + shift) for part in parts if part.pitch is not None]
+        # at least as long as the last note: another program may have moved the event
         melodies.append(encode_segments(moved, max(parts[-1].end, round_to_step(end))))
     if not lines and not problems and round_to_step(end) > 0:
         return [encode_segments([], round_to_step(end))]  # a melody of one long rest, as `to_midi` writes it
@@ -122,6 +125,7 @@ def write_midi(melody: Any, path: str | os.PathLike[str], qpm: float = 80.0) -> 
     """Write tokens [T] or a PrettyMIDI to a MIDI file, whole or not at all."""
     midi = melody if isinstance(melody, pretty_midi.PrettyMIDI) else to_midi(melody, qpm)
     content = io.BytesIO()
+    # into memory first: a file is then written whole or not at all
     midi.write(content)
     write_atomically(Path(path), content.getvalue())
 
@@ -129,6 +133,7 @@ def write_midi(melody: Any, path: str | os.PathLike[str], qpm: float = 80.0) -> 
 def to_wav(melody: Any, path: str | os.PathLike[str], sample_rate: int = 22050, qpm: float = 80.0) -> None:
     """Play tokens [T] or a PrettyMIDI on a plucked string: a WAV file (mono, 16 bit), written whole or not at all."""
     midi = melody if isinstance(melody, pretty_midi.PrettyMIDI) else to_midi(melody, qpm)
+    # normalize=False: pretty_midi would go to full scale, without PEAK's headroom
     sound = midi.synthesize(fs=sample_rate, wave=_plucked_string, normalize=False)
     loudest = np.abs(sound).max(initial=0.0)
     if loudest > 0:  # a melody of rests is silence
@@ -151,10 +156,11 @@ def _read(path: str | os.PathLike[str]) -> pretty_midi.PrettyMIDI:
 
 
 def _lines(midi: pretty_midi.PrettyMIDI) -> tuple[dict[str, list[Note]], dict[str, str]]:
-    """Read the notes of each instrument that plays a single line; of each other one say why not; both by name."""
+    """Read the notes of each instrument that plays a single line, by name; and the reason why another one does not."""
     lines: dict[str, list[Note]] = {}
     problems: dict[str, str] = {}
     for number, instrument in enumerate(midi.instruments, start=1):
+        # ticks, not seconds: a change of tempo must not move a note on the grid
         times = [(_quarters(midi, note.start), _quarters(midi, note.end), note.pitch) for note in instrument.notes]
         line = sorted(Note(start, end - start, pitch) for start, end, pitch in times if end > start)
         if instrument.is_drum or not line:
@@ -175,6 +181,7 @@ def _quarters(midi: pretty_midi.PrettyMIDI, seconds: float) -> float:
 
 def _second_voice(line: list[Note]) -> str | None:
     """Return why notes sorted by onset are no single line, or None if they are."""
+    # rounded onsets: two notes a few ticks apart are a chord, not two voices
     onsets, chords = {round_to_step(line[0].onset)}, set()
     sounding_until = line[0].onset + line[0].duration
     for note in line[1:]:
@@ -186,6 +193,7 @@ def _second_voice(line: list[Note]) -> str | None:
             bar = step // STEPS_PER_BAR + 1
             return f"polyphonic: in bar {bar} a note begins {overlap:.1f} sixteenths before another ends"
         onsets.add(step)
+        # the longest note so far, not the last: a held note may outlast several others
         sounding_until = max(sounding_until, note.onset + note.duration)
     share = len(chords) / len(onsets)
     return f"polyphonic: {share:.0%} of its onsets are chords" if share > CHORDS else None

@@ -55,6 +55,7 @@ def segments(tokens: Any) -> list[Segment]:
     """List the notes and rests of a melody [T], end to end; neighbouring rests are one."""
     found: list[Segment] = []
     for step, token in enumerate(checked(tokens).tolist()):
+        # a hold before the first note is silent, so it begins a rest
         resting = bool(found) and found[-1].pitch is None
         if found and (token == HOLD or token == NOTE_OFF and resting):
             found[-1] = found[-1]._replace(length=found[-1].length + 1)
@@ -68,6 +69,7 @@ def encode_segments(parts: Iterable[Segment], length: int) -> NDArray[np.int64]:
 
     Segments are on the grid and must not overlap; where there is none, the melody rests.
     """
+    # all holds first: only onsets and rests' beginnings are written
     tokens = np.full(length, HOLD, dtype=np.int64)
     rest_from = 0
     for part in sorted(parts):
@@ -100,6 +102,7 @@ def snap_to_grid(notes: Iterable[Note]) -> list[Segment]:
     duration (a grace note) is dropped.
     """
     chosen: dict[int, Note] = {}
+    # the best note of each step comes first, so that setdefault keeps it
     for note in sorted(notes, key=lambda note: (is_on_grid(note.onset), note.pitch), reverse=True):
         if note.duration > 0:
             chosen.setdefault(round_to_step(note.onset), note)
@@ -133,6 +136,7 @@ def octaves_into_range(pitches: Sequence[int], centred: bool = False) -> int:
     Raises ValueError where none do.
     """
     low, high = min(pitches), max(pitches)
+    # ten octaves either way reach every MIDI pitch
     fitting = [s for s in range(-120, 121, 12) if LOWEST_PITCH <= low + s and high + s <= HIGHEST_PITCH]
     if not fitting:
         raise ValueError(f"its pitches {low} to {high} do not fit into {LOWEST_PITCH}..{HIGHEST_PITCH} by octaves")

@@ -37,6 +37,7 @@ PAPER_TABLE_1: dict[str, dict[str, float]] = {
 def compute_rows(tokens: NDArray[np.int64]) -> dict[str, float]:
     """Compute the rows of Table 1: what the nine rules say, whatever the task."""
     counts = dict(zip(COUNTED, count_rule_steps(tokens).tolist()))
+    # rule 3 pays both kinds; the table tells them apart
     counts["long_holds"] = counts["excessively_repeated"] - counts["repeated_pitches"]
     resolved, doubled = counts.pop("resolved"), counts.pop("doubled")
     values, unique = measure_melodies(tokens)
@@ -53,6 +54,7 @@ def compute_rows(tokens: NDArray[np.int64]) -> dict[str, float]:
 
 def _fourgrams(tokens: NDArray[np.int64]) -> int:
     """Count how many different runs of four tokens occur."""
+    # four tokens as one number in base 38: 2 million flags instead of a set of tuples
     digits = len(MELODY_VOCAB) ** np.arange(4)
     seen = np.zeros(len(MELODY_VOCAB) ** 4, dtype=bool)
     for step in range(tokens.shape[1] - 3):

@@ -81,6 +81,7 @@ def melody(
     words += [] if transpose else ["--no-transpose"]
     card = {**_data_card(data, split_by), "command": " ".join(words + options(settings)), "note": note}
     train, validation = data.melodies("train"), data.melodies("validation")
+    # the card is completed after training: measuring needs the best weights
     prior = fit(train, validation, MELODY_VOCAB, out, settings, EPISODE, card, resume=resume, progress_bar=True)
     prior.card |= measure_prior(prior, data)
     path = prior.save(out)
@@ -141,6 +142,7 @@ def _nll(scored: Sequence[tuple[NDArray[np.float64], NDArray[np.uint8]]]) -> dic
 def _data_card(data: Corpus, split_by: str) -> dict[str, Any]:
     """Describe the data: sources with their licences, the split and a hash of the data."""
     lengths = np.diff(data.offsets)
+    # tokens, offsets and split: the same notes in another split are other data
     digest = hashlib.sha256()
     for array in (data.tokens, data.offsets, data.split):
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -30,6 +30,7 @@ def render_ansi(tokens: Any) -> str:
 
     "C4:1/4 D4:1/8 rest:1/8 E4:1/2~ | ~E4:1/4"; the "~" ties a note over the bar line.
     """
+    # by bar: a note that goes over a bar line is written in both, with ties
     bars: dict[int, list[str]] = {}
     for part in segments(tokens):
         name = "rest" if part.pitch is None else MELODY_VOCAB.tokens[part.pitch - PITCH_OFFSET]
@@ -49,6 +50,7 @@ def render_rgb(tokens: Any, episode_return: float, length: int = 32) -> NDArray[
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    # no pyplot: its global state and windows have no place in a library
     figure = Figure(figsize=(FRAME_WIDTH / DPI, FRAME_HEIGHT / DPI), dpi=DPI, facecolor=PAPER)
     canvas = FigureCanvasAgg(figure)
     piano_roll(figure.add_axes((0.06, 0.115, 0.92, 0.78)), tokens, length)
@@ -58,6 +60,7 @@ def render_rgb(tokens: Any, episode_return: float, length: int = 32) -> NDArray[
     figure.text(0.98, 0.93, reward, fontsize=13, color=INK, ha="right")
     figure.text(0.98, 0.02, "blue: in C major   orange: not", fontsize=8, color=INK, ha="right")
     canvas.draw()
+    # [:, :, :3]: Gymnasium's frames have no alpha; a copy, as the buffer is the canvas's
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
 

@@ -38,6 +38,7 @@ INTERVAL_FACTOR = 5.0  # the interval rule's values are printed without it
 BY_SEMITONES = (0.0, 0.0, 0.08, 0.0, 0.09, 0.07, 0.0, 0.02, 0.0, 0.05, 0.0, -0.3, 0.0)
 
 
+# every rule takes `length`, used or not, so that all can be called alike
 @njit(**RULE)
 def key(tokens, t, length):  # type: ignore[no-untyped-def]
     """Pay rule 1: -1 for a pitch outside C major."""
@@ -52,6 +53,7 @@ def tonic(tokens, t, length):  # type: ignore[no-untyped-def]
     A melody shorter than four steps can meet two of these at once; the first one named here then holds.
     """
     a = tokens[t]
+    # the distance to the end matters, so the order of these tests is part of the rule
     if t == 0 or t == length - 4:
         wanted = a == MIDDLE_C
     elif t == length - 3:
@@ -70,6 +72,7 @@ def repetition(tokens, t, length):  # type: ignore[no-untyped-def]
     """
     a = tokens[t]
     count, skipped = 0, False
+    # backwards: the last tokens decide, and most walks stop after a step or two
     for i in range(t - 1, -1, -1):
         if tokens[i] == a:
             count += 1
@@ -108,6 +111,7 @@ def repeated_motif(tokens, t, length):  # type: ignore[no-untyped-def]
     if k < 3:
         return 0.0
     first = t - MOTIF + 1
+    # ends 8 before `first`: the two motifs may touch but not overlap
     for start in range(first - MOTIF + 1):
         same = 0
         while same < MOTIF and tokens[start + same] == tokens[first + same]:
@@ -130,6 +134,7 @@ def interval(tokens, t, length):  # type: ignore[no-untyped-def]
         return 0.0
     a, root = tokens[t], pitch_class(p)
     c_or_g = root == C or root == G
+    # means nothing for a hold or an off, which the first two branches take
     d = abs(a - p)
     if a == HOLD:
         value = 0.3 if c_or_g else 0.075
@@ -157,6 +162,7 @@ def leap(tokens, t, length):  # type: ignore[no-untyped-def]
         return 0.0
     outcome = 0.0
     direction, left, since = 0, 0, 0  # the pending leap's (0: none pending); tokens since the last leap
+    # from the start: the pending leap depends on all that came before
     p = tokens[0] if tokens[0] >= LOWEST_TOKEN else -1
     for i in range(1, t + 1):
         a = tokens[i]
@@ -212,11 +218,13 @@ def distinct_pitches(tokens, t):  # type: ignore[no-untyped-def]
     """Count k, the number of distinct pitches in the 8 tokens that end at t; 0 where there are fewer than 8 tokens."""
     if t < MOTIF - 1:
         return 0
+    # 38 tokens fit into the bits of one int64: no array, no sort
     seen = 0  # bit i: token i occurs
     for i in range(t - MOTIF + 1, t + 1):
         seen |= 1 << tokens[i]
     k, seen = 0, seen >> LOWEST_TOKEN
     while seen:
+        # seen & (seen - 1) clears the lowest bit, so this counts bits
         k, seen = k + 1, seen & (seen - 1)
     return k
 
@@ -232,6 +240,7 @@ def coefficients(tokens, n):  # type: ignore[no-untyped-def]
         total += tokens[i]
     mean = total / n
     square = lag1 = lag2 = lag3 = 0.0
+    # one pass for three lags: the last three differences stay in registers
     d1 = d2 = d3 = 0.0  # d of the three tokens before; 0 adds nothing
     for i in range(n):
         d = tokens[i] - mean
@@ -254,7 +263,9 @@ def extremes(tokens, n):  # type: ignore[no-untyped-def]
         bit = 1 << tokens[i]
         twice |= once & bit
         once |= bit
+    # shifted down and up again: clears the bits of off and hold
     highest, pitches = 0, once >> LOWEST_TOKEN << LOWEST_TOKEN
+    # x & -x is the lowest bit that is set
     lowest = pitches & -pitches
     while once:
         highest, once = once, once & (once - 1)

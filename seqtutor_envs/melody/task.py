@@ -1,4 +1,4 @@
-"""What is asked of a melody: the nine rules by name and weight, and rules of the user's own."""
+"""The melody task: the nine rules by name and weight, and the user's own rules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.task import RunOptions, SampleOptions, Task, named_weights
 from seqtutor_envs.vocab import Floats, Tokens
 
-NUM_RULES = len(RULE_NAMES)
 Rule = Callable[[Tokens, int], float]
 
 
@@ -81,6 +80,7 @@ class MelodyTask(Task):
         terms = step_rules(tokens, np.ascontiguousarray(steps, dtype=np.int64), self.length)
         return terms if not self.rules else np.concatenate([terms, self._own_terms(tokens, steps)], axis=1)
 
+    # compiled over all steps at once, instead of one call a step
     def all_terms(self, tokens: Tokens) -> Floats:
         nine = melody_rules(tokens, self.length)
         if not self.rules:

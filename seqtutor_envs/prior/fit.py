@@ -35,7 +35,7 @@ WARMUP_SHARE = 0.1  # of all batches: a small corpus would else never leave a wa
 
 @dataclass(frozen=True)
 class Settings:
-    """Say how to train. Changing any of these but `precision` makes another run: `--resume` refuses them."""
+    """Hold the settings of a training run. `--resume` refuses a change of any of them but `precision`."""
 
     hidden_size: int = 128
     num_layers: int = 1
@@ -55,7 +55,7 @@ class Settings:
 
 
 def options(settings: Any, default: Any = Settings()) -> list[str]:
-    """Return the options of a command that make these settings, or another dataclass, out of its default ones."""
+    """Return the command-line options by which a dataclass, such as Settings, differs from `default`."""
     given = {name: value for name, value in asdict(settings).items() if value != getattr(default, name)}
     return [f"--{name.replace('_', '-')} {value}" for name, value in given.items()]
 
@@ -94,6 +94,7 @@ def fit(
     """
     _check_sequences(train, validation, vocab)
     settings = replace(settings, precision=resolve_precision(settings.precision))
+    # the user's card last: a domain may name its data by a hash of its own
     card = {"data_sha256": _hash_sequences(train, validation), **(card or {})}
     run = _Run(vocab, settings, safetensors_path(out), length, card)
     check_checkpoint(out, resume)
@@ -110,6 +111,7 @@ def fit(
             bar.update()
     except KeyboardInterrupt:
         if not run.history:
+            # before the first whole epoch there are no best weights yet: the present ones are better than none
             run.save_weights(mean_nll(run.network, validation))
         kept = f"{run.out} holds the best weights so far"
         raise KeyboardInterrupt(f"{kept}; --resume goes on from the last whole epoch.") from None
@@ -141,7 +143,9 @@ class _Run:
     def epoch(self, train: Sequences, epoch: int, bar: Any) -> float:
         """Train for one epoch; return the mean nll under the moving weights, in nats per token."""
         settings = self.settings
+        # a generator of this epoch alone, so that a resumed run draws what an uninterrupted one does
         rng = np.random.default_rng((settings.seed, epoch))
+        # a second generator, torch's: dropout must not take draws from the order of the batches
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
         train = deal_epoch(train, settings.epoch_size, settings.seed, epoch)
         batches = shuffled_batches(train, settings.batch_size, rng)
@@ -154,18 +158,22 @@ class _Run:
             state: Any = None
             for inputs, targets, live in chunks([train[j] for j in batch], len(self.vocab), settings.chunk):
                 state = _carry_state(state, live)  # truncated backpropagation: no gradient into the last piece
+                # autocast, not .bfloat16(): weights, gradients and Adam's moments stay float32
                 with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
                     hidden, state = self.network.hidden(inputs, state)
                     if settings.dropout:
                         kept = torch.rand(hidden.shape, generator=noise) >= settings.dropout
                         hidden = hidden * kept / (1.0 - settings.dropout)
                     logits = self.network.head(hidden)
+                # float32 before the softmax: bfloat16 holds only two to three digits
                 losses = _losses(logits.float(), targets)
                 tokens = int((targets >= 0).sum())
                 self.optimizer.zero_grad()
+                # by tokens, not by sequences: a step weighs every token alike, however long its sequence is
                 (losses.sum() / tokens).backward()
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_grad_norm)
                 self.optimizer.step()
+                # detached: the sum over an epoch would otherwise keep every graph alive
                 total, count = total + float(losses.detach().sum()), count + tokens
             done += len(batch)
             bar.set_description(f"epoch {epoch + 1} {done}/{len(train)}")
@@ -174,16 +182,18 @@ class _Run:
     def record_epoch(self, train_nll: float, validation_nll: float, watch: Watch | None) -> None:
         """Record an epoch, save its weights if they are the best, write the checkpoint."""
         epoch = len(self.history) + 1
+        # checked here: NaN is neither better nor worse than the best, so a diverged run would go on unseen
         if not math.isfinite(validation_nll):
             raise ValueError(f"Validation nll is {validation_nll} after epoch {epoch}: try a smaller learning rate.")
         losses = {"epoch": epoch, "train_nll": train_nll, "validation_nll": validation_nll}
         self.history.append(losses | ({} if watch is None else watch(self.prior())))
+        # only strictly better weights: of equal epochs the first is kept
         if self.best()[0] == epoch:
             self.save_weights(validation_nll)
         self.write_checkpoint()
 
     def best(self) -> tuple[int, float]:
-        """Return the first epoch with the lowest validation nll, and that; 0 and infinity before the first."""
+        """Return the first epoch with the lowest validation nll, and that nll; 0 and infinity before any epoch."""
         nlls = [losses["validation_nll"] for losses in self.history]
         return (nlls.index(min(nlls)) + 1, min(nlls)) if nlls else (0, math.inf)
 
@@ -244,6 +254,7 @@ def deal_epoch(sequences: Sequences, size: int, seed: int, epoch: int) -> Sequen
     epochs = -(-len(sequences) // size) if size else 1  # a pass
     if epochs == 1:
         return sequences
+    # another permutation for every pass over the data, the same one within a pass
     order = np.random.default_rng((seed, epoch // epochs, 1)).permutation(len(sequences))
     return [sequences[i] for i in order[epoch % epochs :: epochs]]
 
@@ -263,6 +274,7 @@ def chunks(sequences: Sequences, start: int, chunk: int) -> Iterator[tuple[Tenso
     """
     lengths = np.array([len(tokens) for tokens in sequences])
     targets = np.full((len(sequences), lengths.max()), -1)
+    # -1 marks what is no target; cross entropy ignores it
     for row, tokens in zip(targets, sequences):
         row[: len(tokens)] = tokens
     inputs = np.concatenate([np.full((len(sequences), 1), start), np.maximum(targets[:, :-1], 0)], axis=1)
@@ -280,6 +292,7 @@ def token_nll(network: RecurrentNetwork, sequences: Sequences, batch_size: int =
     order = np.argsort([len(tokens) for tokens in sequences])  # similar lengths in a batch: little padding
     for batch in (order[i : i + batch_size] for i in range(0, len(order), batch_size)):
         chosen = [sequences[i] for i in batch]
+        # one chunk as long as the longest: no context is cut when a prior is measured
         inputs, targets, _ = next(chunks(chosen, network.vocab_size, max(len(tokens) for tokens in chosen)))
         with torch.no_grad():
             losses = _losses(network(inputs)[0], targets).double().numpy()
@@ -306,6 +319,7 @@ def _hash_sequences(*splits: Sequences) -> str:
     digest = hashlib.sha256()
     for sequences in splits:
         for tokens in sequences:
+            # the length before the tokens, so that moving a token to the next sequence changes the hash
             digest.update(len(tokens).to_bytes(8, "little") + np.asarray(tokens, "<i8").tobytes())
         digest.update(b"split")
     return digest.hexdigest()
@@ -318,6 +332,8 @@ def _losses(logits: Tensor, targets: Tensor) -> Tensor:
 
 def _carry_state(state: Any, live: Tensor) -> Any:
     """Take the rows of a state (None at the start) that go on, cut off from the gradient of the piece before."""
+    # an LSTM's state is a pair, a GRU's one tensor; None or () go through as they are
     if state is None or isinstance(state, tuple):
         return state and tuple(_carry_state(part, live) for part in state)
+    # [:, live]: torch's states are [layers, B, H]
     return state.detach()[:, live].contiguous()

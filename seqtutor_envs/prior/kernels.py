@@ -37,6 +37,7 @@ UNDERFLOW = f32(-88.0)  # exp of it, and of anything less, comes out as 0
 EXPONENT_BIAS, MANTISSA_BITS = np.int32(127), np.int32(23)
 
 
+# float32 constants throughout: one Python float would turn the whole loop into float64
 @njit(**INLINE)
 def tanh(x):  # type: ignore[no-untyped-def]
     """Compute tanh of a float32, to 3e-7."""
@@ -50,10 +51,12 @@ def tanh(x):  # type: ignore[no-untyped-def]
 @njit(**COMPILED)
 def exp(x, scale, out):  # type: ignore[no-untyped-def]
     """Compute exp of x [n], none above 0, to 2e-7 of it, into out [n]; `scale` [n] is room for powers of two."""
+    # the same memory read as integers: a power of two is put together from its exponent's bits
     bits = scale.view(np.int32)
     for j in range(len(x)):
         y = UNDERFLOW if x[j] < UNDERFLOW else x[j]
         bits[j] = (np.int32(np.floor(y * LOG2E + HALF)) + EXPONENT_BIAS) << MANTISSA_BITS
+    # a second loop, in floats only: loops that mix types are not always turned into vector code
     for j in range(len(x)):
         y = UNDERFLOW if x[j] < UNDERFLOW else x[j]
         power = np.floor(y * LOG2E + HALF)
@@ -127,6 +130,7 @@ def lstm(gates, table, rows, c, new_h, new_c):  # type: ignore[no-untyped-def]
         row, extra = gates[b], table[rows[b]]
         ifs, g, o = row[: 2 * size], row[2 * size : 3 * size], row[3 * size :]
         extra_g, extra_o = extra[2 * size : 3 * size], extra[3 * size :]
+        # one loop for each gate, over slices that start at 0: the compiler makes vector code of such loops only
         for j in range(2 * size):
             ifs[j] = sigmoid(ifs[j] + extra[j])
         for j in range(size):
@@ -208,8 +212,10 @@ def draw_tokens(log_probs, draws):  # type: ignore[no-untyped-def]
     """
     tokens, size = np.empty(len(draws), np.int64), log_probs.shape[1]
     rows, scale, powers = make_room(log_probs)
+    # float64: float32 sums over many tokens could fall short of a draw near 1
     cumulative = np.empty(size, np.float64)
     for start in range(0, len(draws), rows):
+        # a copy: `exponentiate` works in place, and log_probs are the caller's
         block = log_probs[start : start + rows].copy()
         exponentiate(block, scale, powers)
         for b in range(len(block)):
@@ -217,6 +223,7 @@ def draw_tokens(log_probs, draws):  # type: ignore[no-untyped-def]
             for j in range(size):
                 reached += powers[b, j]
                 cumulative[j] = reached
+            # scaled by the sum reached: rows need no normalising, and rounding cannot leave a draw without a token
             target, token = draws[start + b] * reached, 0
             for j in range(size):  # a token of probability 0 reaches no further than the one before it
                 token += cumulative[j] <= target

@@ -1,4 +1,4 @@
-"""Forbidden tokens: a prior renormalised over what a task allows, and kept finite.
+"""Forbidden tokens: renormalise a prior over the tokens that a task allows, and keep log p finite.
 
 N sequences, V tokens; log p in nats.
 """
@@ -21,6 +21,7 @@ def allowed_log_probs(log_probs: NDArray[np.float32], action_mask: NDArray[np.in
 
     With a mask [N, V], p is renormalised over the tokens where it is 1; the others get LOG_PROB_FLOOR.
     """
+    # the floor first: a log p of -inf would make rewards infinite
     rows = np.maximum(log_probs, LOG_PROB_FLOOR)
     if action_mask is None:
         return rows
@@ -31,7 +32,7 @@ def allowed_log_probs(log_probs: NDArray[np.float32], action_mask: NDArray[np.in
 
 
 class MaskedPrior(Prior):
-    """Give the environment's rows of log p as a prior: for sampling and evaluating where no environment runs.
+    """Compute the environment's rows of log p without an environment: for sampling and evaluation.
 
     Its state is the inner prior's, then the tokens so far [N, T] and their number [N].
     """
@@ -47,7 +48,9 @@ class MaskedPrior(Prior):
     def step(self, tokens: Tokens, state: State) -> tuple[NDArray[np.float32], State]:
         *inner, so_far, steps = state
         rows, new = self.inner.step(tokens, tuple(inner))
+        # a copy: a state that somebody stored must not change
         so_far, steps = so_far.copy(), steps + 1
+        # the first call feeds the start token, which is no part of the prefix
         chosen = np.flatnonzero(steps > 0)
         so_far[chosen, steps[chosen] - 1] = tokens[chosen]
         return allowed_log_probs(rows, self.task.action_mask(so_far, steps)), (*new, so_far, steps)
@@ -55,5 +58,5 @@ class MaskedPrior(Prior):
 
 def mask_prior(prior: Prior, task: Task | None) -> Prior:
     """Return the prior by which an environment scores: itself, or a MaskedPrior if the task forbids tokens."""
-    forbids = task is not None and type(task).action_mask is not Task.action_mask
-    return MaskedPrior(prior, task) if forbids and task is not None else prior
+    # compared with the base class's own: a task that does not override it forbids nothing
+    return prior if task is None or type(task).action_mask is Task.action_mask else MaskedPrior(prior, task)

@@ -30,6 +30,7 @@ class RecurrentNetwork(nn.Module):
             raise ValueError(f"Unknown cell {cell!r}; the cells are: {', '.join(GATES)}.")
         self.cell, self.vocab_size = cell, vocab_size
         core = nn.LSTM if cell == "lstm" else nn.GRU
+        # the input layer takes V + 1 tokens, the head gives V: the start token is fed, never predicted
         self.rnn = core(vocab_size + 1, hidden_size, num_layers, batch_first=True)
         self.head = nn.Linear(hidden_size, vocab_size)
 
@@ -48,6 +49,7 @@ class RecurrentNetwork(nn.Module):
 
     def hidden(self, inputs: Tensor, state: object = None) -> tuple[Tensor, object]:
         """Compute the last layer's outputs [B, T, H] after each input token [B, T] (ids 0..V), and the final state."""
+        # one-hot times matrix instead of an embedding: the weights keep the names and shapes of torch's RNN
         one_hot = nn.functional.one_hot(inputs, self.vocab_size + 1).to(self.head.weight.dtype)
         return self.rnn(one_hot, state)
 
@@ -98,11 +100,13 @@ def shifted(tokens: Tensor, start: int) -> Tensor:
 
 def module_arrays(module: nn.Module) -> dict[str, NDArray[np.float32]]:
     """Return a module's present parameters by name, as copies in numpy, whatever its device."""
+    # a copy: numpy() shares memory with the parameter, which the optimiser changes in place
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in module.state_dict().items()}
 
 
 def load_weights(module: nn.Module, arrays: Mapping[str, NDArray[np.float32]]) -> None:
     """Copy arrays by name into a module, on its device; every name must be there, with its shape."""
+    # np.array copies: torch would share memory with the caller's array and cannot take a read-only one
     module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
 
 
@@ -125,4 +129,5 @@ def restore_adam(optimizer: torch.optim.Optimizer, arrays: Mapping[str, NDArray[
     for key, value in arrays.items():
         i, name = key.split(".")
         moments.setdefault(int(i), {})[name] = torch.from_numpy(np.array(value))
+    # groups of this optimiser: learning rates belong to the run, not to the saved moments
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,4 +1,4 @@
-"""Unigram, bigram and trigram baselines: what a prior's validation nll has to beat."""
+"""Unigram, bigram and trigram baselines for a prior's validation nll."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ def baselines(
     distribution: p_n(b | context) = (count + STRENGTH p_{n-1}(b | shorter context)) / (total + STRENGTH).
     """
     size = vocab_size + 1
+    # a dense table [V + 1, V + 1, V]: the caller leaves out n-grams for large vocabularies
     counts = np.zeros((size, size, vocab_size))
     for a, b, target in map(lambda tokens: _contexts(tokens, vocab_size), train):
+        # add.at, not +=: a context that occurs twice must count twice
         np.add.at(counts, (a, b, target), 1.0)
     unigram = _smoothed(counts.sum((0, 1)), np.full(vocab_size, 1.0 / vocab_size))
     bigram = _smoothed(counts.sum(0), unigram)

@@ -1,4 +1,4 @@
-"""Priors: what a sequence model learned from data, frozen. Numpy in, numpy out.
+"""Priors: frozen sequence models learned from data. Numpy in, numpy out.
 
 N sequences, T steps, V tokens; log p in nats. Id V is the start token: fed first, never returned. A state is a tuple of
 arrays, each [N, ...], so that rows of it can be taken, stored and put back.
@@ -49,8 +49,8 @@ class Prior(ABC):
     def log_probs(self, tokens: Tokens, lengths: Tokens | None = None) -> NDArray[np.float32]:
         """Compute the rows of log p for tokens [N, T]: [N, T, V], row t = log p(. | start, tokens[:t]).
 
-        What lies after `lengths` [N] is ignored: filler there may be any number, and rows beyond that length are log p
-        of nothing in particular (of padding with token 0).
+        What lies after `lengths` [N] is ignored: filler there may be any number, and rows beyond that length have
+        no meaning (they are computed from padding with token 0).
         """
         tokens = padded(tokens, lengths)
         n, horizon = tokens.shape
@@ -74,14 +74,17 @@ class Prior(ABC):
         horizon = self.length if length is None else length
         rng = np.random.default_rng(seed)
         tokens = np.full((n, horizon), self.vocab.start)
+        # without an end token the horizon is reached by all
         lengths = np.full(n, horizon)
 
         def choose(rows: NDArray[np.float32]) -> Tokens:
+            # np.float32: a float64 temperature would promote the rows, and the compiled draw would compile once more
             return sample_tokens(rows / np.float32(temperature), rng)
 
         for t, live, chosen, _ in draw_sequences(self.step, choose, self.initial_state(n), n, horizon, self.vocab):
             tokens[live, t] = chosen
             lengths[live[chosen == self.vocab.end]] = t + 1
+        # as wide as the longest sequence: the horizon is often never reached
         return tokens[:, : lengths.max(initial=0)], lengths
 
 
@@ -117,11 +120,13 @@ def draw_sequences(
 def padded(tokens: Tokens, lengths: Tokens | None) -> Tokens:
     """Fill `tokens` [N, T] with 0 from each row's length on, so that filler of any kind can be fed or looked up."""
     tokens = np.asarray(tokens, dtype=np.int64)
+    # 0, any token that can be fed: what comes of filler is ignored
     return tokens if lengths is None else np.where(np.arange(tokens.shape[1]) < np.asarray(lengths)[:, None], tokens, 0)
 
 
 def token_log_probs(rows: NDArray[np.float32], tokens: Tokens, lengths: Tokens | None = None) -> Floats:
     """Return log p of each token: rows [N, T, V] at tokens [N, T] -> [N, T], zero after a sequence's length."""
+    # float64: log p of a sequence is a sum of many
     chosen = np.take_along_axis(rows, padded(tokens, lengths)[:, :, None], axis=2)[:, :, 0].astype(np.float64)
     return chosen if lengths is None else chosen * (np.arange(tokens.shape[1]) < np.asarray(lengths)[:, None])
 
@@ -141,6 +146,7 @@ class RecurrentPrior(Prior):
         self, weights: Mapping[str, NDArray[np.float32]], cell: str, vocab: TokenVocab, length: int,
         card: Mapping[str, Any] | None = None,
     ) -> None:
+        # copies: a prior is frozen, whatever the caller does with its arrays
         self.weights = {name: np.array(array, dtype=np.float32) for name, array in weights.items()}
         self._step = RecurrentStep(self.weights, cell)
         if len(vocab) != (size := len(self.weights["head.bias"])):
@@ -178,6 +184,7 @@ class RecurrentPrior(Prior):
             prior = cls(weights, card["cell"], TokenVocab(tuple(card["vocabulary"]), card["end"]), card["length"], card)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} holds no prior ({type(error).__name__}: {error}).") from None
+        # checked after the shapes, which give the clearer error
         if card.get("weights_sha256") != weights_sha256(prior.weights):
             raise ValueError(f"{path} is damaged: its weights do not have the hash that its card names.")
         return prior
@@ -200,6 +207,7 @@ class TablePrior(Prior):
             found = list(np.shape(logits))
             raise ValueError(f"{length} steps of {len(vocab)} tokens need logits [{nodes}, {len(vocab)}], not {found}.")
         self.vocab, self.length = vocab, length
+        # normalised in float64, stored in float32 as every prior's rows are
         exact = np.array(logits, dtype=np.float64)
         self._rows = (exact - np.logaddexp.reduce(exact, axis=1, keepdims=True)).astype(np.float32)
 
@@ -208,6 +216,7 @@ class TablePrior(Prior):
 
     def step(self, tokens: Tokens, state: State) -> tuple[NDArray[np.float32], State]:
         tokens = np.asarray(tokens, dtype=np.int64)
+        # the start token leads to node 0 from anywhere; other tokens to a child of the node
         nodes = np.where(tokens == self.vocab.start, 0, state[0] * len(self.vocab) + 1 + tokens)
         return self._rows[nodes], (nodes,)
 
@@ -216,6 +225,7 @@ def load_prior(prior: str | os.PathLike[str] | Prior) -> Prior:
     """Load a prior by its shipped name or path, once per process; return a Prior object as it is."""
     if isinstance(prior, (str, os.PathLike)):
         path = find_prior(prior)
+        # a shared object is safe, since priors have no state of their own
         return _load_once(path, path.stat().st_mtime_ns, path.stat().st_ino)
     missing = [name for name in ("vocab", "initial_state", "step", "log_probs", "sample") if not hasattr(prior, name)]
     if missing:
@@ -237,6 +247,7 @@ def find_prior(name_or_path: str | os.PathLike[str]) -> Path:
     """Find the file of a shipped name or of a path. Raise FileNotFoundError with one line."""
     shipped = {path.stem: path for path in DATA.glob("*.safetensors")}
     if str(name_or_path) in shipped:
+        # resolved: two names of one file are one entry of the cache
         return shipped[str(name_or_path)].resolve()
     for path in (Path(name_or_path), safetensors_path(name_or_path)):
         if path.is_file():

@@ -34,10 +34,12 @@ class RecurrentStep:
         if cell not in GATES:
             raise ValueError(f"Unknown cell {cell!r}; the cells are: {', '.join(GATES)}.")
         self.cell = cell
+        # the depth is read from the weights' names, so no argument can contradict them
         self.num_layers = len({name.rpartition("_l")[2] for name in weights if name.startswith("rnn.")})
         check_shapes(weights, cell, max(self.num_layers, 1))
         self.hidden_size = weights["head.weight"].shape[1]
         self._layers = [_packed(weights, layer, cell) for layer in range(self.num_layers)]
+        # transposed once: h @ W reads rows, which lie together in memory
         self._head = np.ascontiguousarray(weights["head.weight"].T, dtype=np.float32)  # [H, V]
         self._head_bias = np.array(weights["head.bias"], dtype=np.float32)
         self._tensors_per_layer = 2 if cell == "lstm" else 1
@@ -60,6 +62,7 @@ class RecurrentStep:
             if inputs is None:  # layer 0 is fed with tokens: rows of a table, in which the bias is already
                 table, rows = w_input, np.asarray(tokens, dtype=np.int64)
             else:
+                # a deeper layer's input is a vector, not a token: its table has one row for each sequence
                 table, rows = inputs @ w_input + bias, np.arange(len(inputs))
             inputs = np.empty_like(h)
             if self.cell == "lstm":
@@ -138,9 +141,11 @@ def _packed(weights: Mapping[str, Array], layer: int, cell: str) -> tuple[Array,
         np.asarray(weights[f"rnn.{name}_l{layer}"], dtype=np.float32)
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     )
+    # the GRU multiplies this bias by r, so it cannot go into the table; an LSTM has none: an empty slice
     apart = slice(0, 0) if cell == "lstm" else slice(2 * len(hidden_bias) // 3, None)
     n_bias, others = hidden_bias[apart].copy(), hidden_bias.copy()
     others[apart] = 0.0
     bias = input_bias + others
+    # one-hot @ W.T is row `token` of W.T, so the input product is a look-up, with the bias in it
     table = np.ascontiguousarray(w_input.T)
     return (table + bias if layer == 0 else table), bias, np.ascontiguousarray(w_hidden.T), n_bias

@@ -223,9 +223,7 @@ def find_bloom(prior: str | os.PathLike[str] | Prior) -> Path | None:
     return path if path.is_file() else None
 
 
-def _task(
-    task: Task | None, prior: str | os.PathLike[str] | Prior, options: dict[str, Any]
-) -> tuple[Task, Prior]:
+def _task(task: Task | None, prior: str | os.PathLike[str] | Prior, options: dict[str, Any]) -> tuple[Task, Prior]:
     """Return the user's task or make one of these options; and the prior. Raise ValueError where both are given."""
     model = load_prior(prior)
     if task is None:

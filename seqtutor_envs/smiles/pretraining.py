@@ -121,6 +121,7 @@ def prepare_corpus(
         return read_moses(source) if moses else read_records(source, column)
 
     out.parent.mkdir(parents=True, exist_ok=True)  # before minutes of reading
+    # read twice: the filter's size must be known before its first string
     total = sum(1 for _ in read_lines())
     bloom = BloomFilter.sized(max(1, total))
     try:
@@ -176,6 +177,7 @@ def measure_prior(prior: RecurrentPrior, data: MoleculeCorpus) -> dict[str, Any]
     few = len(data.vocab) <= NGRAM_TOKENS
     written, lengths = _sample(prior, SAMPLES)
     valid = [smiles for smiles in written if smiles is not None]
+    # sorted: a set's order changes from run to run, and the card must not
     distinct = sorted(set(valid))
     return {
         "validation": {

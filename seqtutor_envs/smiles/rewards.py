@@ -1,7 +1,7 @@
-"""What a molecule is worth: the task's own terms, each in [0, 1], and the dense reward of the paper's authors.
+"""Reward terms of molecules: the task's own, each in [0, 1], and the dense reward of the paper's authors.
 
-Pure functions of arrays [n] of finite properties; an invalid molecule is worth 0 in every term of the first kind and
-never comes here.
+Pure functions of arrays [n] of finite properties; an invalid molecule has 0 in every term of the first kind and
+is never passed to these functions.
 """
 
 from __future__ import annotations
@@ -34,14 +34,9 @@ def ring_term(ring_penalty: Values) -> Values:
     return 1.0 / (1.0 + ring_penalty)
 
 
-def qed_term(qed: Values) -> Values:
-    """Return QED itself."""
-    return qed
-
-
-# term -> the property that it needs, and what that is worth; `valid` needs none
+# term -> the property that it needs, and what that is worth; QED is a term as it is; `valid` needs none
 FROM_PROPERTY: dict[str, tuple[str, Callable[[Values], Values]]] = {
-    "qed": ("qed", qed_term),
+    "qed": ("qed", lambda qed: qed),
     "logp": ("logp", logp_term),
     "sa": ("sa", sa_term),
     "ring": ("ring_penalty", ring_term),
@@ -92,6 +87,7 @@ def prefix_terms(
         finished: [n], whether the string is over.
         more: [n], whether the token just chosen wrote something: all but the end token.
     """
+    # [valid]: the terms below are written for valid strings only
     times = np.where(finished, FINISHED_QUALITY, 1.0)[valid]
     terms = {name: np.zeros(len(smiles)) for name in PREFIX_TERMS}
     terms["prefix"] = np.where(finished, 0.0, np.where(valid, VALID_PREFIX, INVALID_PREFIX))
@@ -105,5 +101,6 @@ def prefix_terms(
     short = np.where(characters < SHORTEST, SHORT_PENALTY, np.where(characters < SHORTISH, SHORTISH_PENALTY, 0.0))
     terms["short"] = np.where(finished, short, 0.0)
     run = "C" * (CARBONS + 2)  # the C just written, and more than CARBONS before it; no other token ends with a C
+    # times `more`: the end token writes no C, though the string still ends with the run
     terms["carbon_run"] = np.array([CARBON_PENALTY if string.endswith(run) else 0.0 for string in smiles]) * more
     return np.stack([terms[name] for name in PREFIX_TERMS], axis=1)

@@ -1,4 +1,4 @@
-"""What is asked of a molecule: terms by name and weight, the user's own objective, the authors' dense reward."""
+"""The molecule task: terms by name and weight, the user's objective, the authors' dense reward."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from seqtutor_envs.smiles.objective import UserObjective
 from seqtutor_envs.smiles.rewards import DENSE_PROPERTIES, FROM_PROPERTY, MOLECULE_TERMS, PREFIX_TERMS, prefix_terms
 from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec
 from seqtutor_envs.task import RunLog, RunOptions, Task, named_weights
-from seqtutor_envs.vocab import TokenVocab
+from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
 
 MAX_LENGTH = 100  # tokens, the end token included; MOSES needs 55, osimertinib 63
 
@@ -71,6 +71,7 @@ class SmilesTask(Task):
         known: str | os.PathLike[str] | None = None,
     ) -> None:
         self.length = positive_integer("max_length", max_length)
+        # the shipped prior's vocabulary is the default, since most tasks are used with it
         self.vocab = load_prior("smiles").vocab if vocab is None else vocab
         if self.vocab.end is None:
             raise ValueError("Molecules differ in length: the vocabulary, which is the prior's, needs an end token.")
@@ -78,17 +79,17 @@ class SmilesTask(Task):
         self.shaping: str | None = one_of("shaping", shaping, (None, "prefix"))
         self.constraints = Constraints(require, forbid, ranges)
         soft = one_of("constraints", constraints, ("hard", "soft")) == "soft"
-        self.objective = _objective(
-            objective,
-            invalid_score=invalid_score,
-            minimize=minimize,
-            clip=clip,
-            transform=transform,
-            oracle_budget=oracle_budget,
+        options: dict[str, Any] = dict(
+            invalid_score=invalid_score, minimize=minimize, clip=clip, transform=transform, oracle_budget=oracle_budget
         )
+        given = [name for name, value in options.items() if value]  # all of their defaults are false
+        if objective is None and given:
+            raise ValueError(f"{given[0]} belongs to an objective: pass objective= as well.")
+        self.objective = None if objective is None else UserObjective(objective, **options)
         if self.shaping and (self.objective or len(self.constraints)):
             raise ValueError("shaping='prefix' is the authors' reward as it is: leave out objective and constraints.")
         self.weights = self._shares(weights, soft and len(self.constraints) > 0)
+        # only properties whose terms have a weight are computed: QED takes most of a score's time
         terms = [FROM_PROPERTY[name] for name in self.weights if name in FROM_PROPERTY]
         self.properties = DENSE_PROPERTIES if self.shaping else tuple(name for name, _ in terms)
         default = () if self.shaping else CHECKS
@@ -104,6 +105,7 @@ class SmilesTask(Task):
         default = dict.fromkeys(MOLECULE_TERMS, 0.0 if self.objective else 1.0)
         default |= {"constraints": 1.0} if soft else {}
         default |= {"objective": 1.0} if self.objective else {}
+        # the user's weights over the defaults, in the defaults' order
         full = named_weights(default, {**default, **(weights or {})})
         negative = [name for name, weight in full.items() if weight < 0]
         if negative:
@@ -115,12 +117,14 @@ class SmilesTask(Task):
 
     # ---------------------------------------------------------------- rewards
 
-    def step_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    def step_terms(self, tokens: Tokens, steps: Tokens) -> Floats:
         tokens, steps = np.asarray(tokens, dtype=np.int64), np.asarray(steps, dtype=np.int64)
         chosen = tokens[np.arange(len(tokens)), steps]
         over = (chosen == self._end) | (steps + 1 == self.length)
+        # with shaping every step pays, else only the last
         paid = np.arange(len(tokens)) if self.shaping else np.flatnonzero(over)
         terms = np.zeros((len(tokens), len(self.weights)))
+        # a sequence that ended before this step is filler here and earns nothing
         if len(paid):
             past = ((tokens[paid] == self._end) & (np.arange(tokens.shape[1]) < steps[paid, None])).any(axis=1)
             paid = paid[~past]
@@ -130,9 +134,7 @@ class SmilesTask(Task):
             terms[paid] = self._dense(smiles, over[paid], wrote) if self.shaping else self.scores(smiles)
         return terms
 
-    def terms(
-        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
-    ) -> dict[str, NDArray[np.float64]]:
+    def terms(self, tokens: Tokens, lengths: Tokens | None = None) -> dict[str, Floats]:
         """Compute raw terms of every step: name -> [N, T]; all molecules are scored in one call.
 
         Filler after `lengths` may be any number. A sequence that is not over (no end token, fewer tokens than
@@ -142,24 +144,24 @@ class SmilesTask(Task):
         n, horizon = tokens.shape
         is_end = (tokens == self._end) & (np.arange(horizon) < until[:, None])
         over = is_end.any(axis=1) | (until == self.length)
+        # the end token's own step is the last that pays
         until = np.where(is_end.any(axis=1), is_end.argmax(axis=1) + 1, until)
         table = np.zeros((n, horizon, len(self.weights)))
         if self.shaping:
             rows, steps = np.nonzero(np.arange(horizon) < until[:, None])
             finished = over[rows] & (steps + 1 == until[rows])
+            # every prefix of every sequence, flat: one call of the scorer for all
             table[rows, steps] = self._dense(self._prefixes(tokens, until), finished, tokens[rows, steps] != self._end)
         else:
             table[over, until[over] - 1] = self.scores(self.smiles(tokens[over], until[over]))
         return {name: table[:, :, k] for k, name in enumerate(self.weights)}
 
-    def announce(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> None:
+    def announce(self, tokens: Tokens, lengths: Tokens) -> None:
         """Let scoring processes begin with these finished molecules."""
         if not self.shaping:  # it pays for every prefix
             self.scorer.begin(self.smiles(tokens, lengths))
 
-    def _checked(
-        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _checked(self, tokens: Tokens, lengths: Tokens | None) -> tuple[Tokens, Tokens]:
         """Return tokens [N, T], 0 as filler, and lengths [N]. Raise ValueError where they cannot be this task's."""
         if lengths is None or np.ndim(tokens) != 2:
             tokens = self.checked(tokens)
@@ -170,7 +172,7 @@ class SmilesTask(Task):
             raise ValueError(f"lengths must be [{n}] integers in 0..{horizon}, one for each sequence, not {lengths}.")
         return self.checked(padded(tokens, until)), until.astype(np.int64)
 
-    def scores(self, smiles: Sequence[str]) -> NDArray[np.float64]:
+    def scores(self, smiles: Sequence[str]) -> Floats:
         """Compute raw terms of n finished molecules, [n, K].
 
         One call of the scorer, and at most one of the objective.
@@ -180,6 +182,7 @@ class SmilesTask(Task):
         terms = np.zeros((len(scores), len(self.weights)))
         if "objective" in self.weights:
             terms[:, list(self.weights).index("objective")], reasons = self._by_objective(scores)
+        # reasons of the objective replace the scorer's: a failed score makes a molecule invalid
         good = [n for n, reason in enumerate(reasons) if not reason]
         values = np.array([scores[n].values for n in good]).reshape(len(good), len(self.properties))
         for k, name in enumerate(self.weights):
@@ -193,8 +196,8 @@ class SmilesTask(Task):
         self.counts.update(reason or "valid" for reason in reasons)
         return terms
 
-    def _by_objective(self, scores: Sequence[Score]) -> tuple[NDArray[np.float64], list[str]]:
-        """Ask the objective for the score of each molecule [n], and why it is invalid_score where it is."""
+    def _by_objective(self, scores: Sequence[Score]) -> tuple[Floats, list[str]]:
+        """Ask the objective for the score of each molecule [n]. Return the scores and the reasons of invalid ones."""
         assert self.objective is not None
         values = np.full(len(scores), self.objective.invalid_score)
         reasons = [score.reason for score in scores]
@@ -204,12 +207,11 @@ class SmilesTask(Task):
         self.spent = self.objective.oracle.spent
         return values, reasons
 
-    def _dense(
-        self, smiles: list[str], finished: NDArray[np.bool_], wrote: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
+    def _dense(self, smiles: list[str], finished: NDArray[np.bool_], wrote: NDArray[np.bool_]) -> Floats:
         """Compute the authors' terms of n strings so far, [n, K]."""
         scores = self.scorer(smiles)
         valid = np.array([not score.reason for score in scores])
+        # NaN: reading a property of an invalid string would show at once
         table = np.full((len(scores), len(self.properties)), np.nan)
         for n in np.flatnonzero(valid):
             table[n] = scores[n].values
@@ -219,7 +221,7 @@ class SmilesTask(Task):
 
     # ---------------------------------------------------------------- words, pictures, metrics
 
-    def smiles(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> list[str]:
+    def smiles(self, tokens: Tokens, lengths: Tokens | None = None) -> list[str]:
         """Spell sequences [N, T]: their tokens up to the first end token, at most `lengths` [N] of them."""
         rows = np.asarray(tokens).tolist()
         until = [len(row) for row in rows] if lengths is None else np.asarray(lengths).tolist()
@@ -229,22 +231,21 @@ class SmilesTask(Task):
         texts = self.vocab.tokens
         return "".join([texts[token] for token in (row[: row.index(self._end)] if self._end in row else row)])
 
-    def _prefixes(self, tokens: NDArray[np.int64], until: NDArray[np.int64]) -> list[str]:
+    def _prefixes(self, tokens: Tokens, until: Tokens) -> list[str]:
         """Return the strings after each token of each sequence [N, T], `until` [N] of each.
 
         The end token adds nothing.
         """
+        # by id: the end token writes nothing, so prefixes can be summed up
         texts = [text if token != self._end else "" for token, text in enumerate(self.vocab.tokens)]
         rows = zip(tokens.tolist(), until.tolist())
         return [string for row, last in rows for string in accumulate(texts[token] for token in row[:last])]
 
-    def sequence(self, tokens: NDArray[np.int64]) -> str:
+    def sequence(self, tokens: Tokens) -> str:
         """Return the SMILES of one sequence [T]."""
         return self._text(np.asarray(tokens).tolist())
 
-    def identities(
-        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
-    ) -> list[tuple[str, str]]:
+    def identities(self, tokens: Tokens, lengths: Tokens | None = None) -> list[tuple[str, str]]:
         """Return canonical SMILES and Murcko scaffold (canonical SMILES, "" without rings).
 
         Both "" if it is invalid.
@@ -252,23 +253,22 @@ class SmilesTask(Task):
         from seqtutor_envs.smiles.chem.comparison import find_scaffold
 
         names = [score.canonical or "" for score in self.scorer(self.smiles(*self._checked(tokens, lengths)))]
-        return [(name, find_scaffold(name) if name else "") for name in names]
+        return [(name, find_scaffold(name)) for name in names]
 
-    def metrics(
-        self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None
-    ) -> dict[str, float]:
+    def metrics(self, tokens: Tokens, lengths: Tokens | None = None) -> dict[str, float]:
         """Compute `metrics.table` of the strings, with novelty where `known` says what is not new."""
         from seqtutor_envs.smiles import metrics
         from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 
+        # loaded at each call: metrics are rare, and a filter takes megabytes
         known = None if self.known is None else BloomFilter.load(self.known)
         return metrics.table(self.smiles(*self._checked(tokens, lengths)), novelty=known)
 
-    def render_ansi(self, tokens: NDArray[np.int64]) -> str:
+    def render_ansi(self, tokens: Tokens) -> str:
         """Write the SMILES so far and whether it is a molecule: "c1ccccc1  (valid so far)"."""
         return f"{self.sequence(tokens)}  ({self._verdict(tokens)})"
 
-    def render_rgb(self, tokens: NDArray[np.int64], episode_return: float) -> NDArray[np.uint8]:
+    def render_rgb(self, tokens: Tokens, episode_return: float) -> NDArray[np.uint8]:
         """Draw the molecule, or its SMILES so far where it is none; its properties, and the rewards' sum in nats."""
         from seqtutor_envs.smiles import chem
         from seqtutor_envs.smiles.chem.drawing import picture
@@ -282,7 +282,7 @@ class SmilesTask(Task):
             lines.append(f"QED {qed:.2f}   logP {logp:.2f}   SA {sa:.2f}   ring penalty {ring_penalty:.0f}")
         return picture(smiles, lines)
 
-    def _verdict(self, tokens: NDArray[np.int64]) -> str:
+    def _verdict(self, tokens: Tokens) -> str:
         """Say whether the tokens so far [t] are a molecule, and why not."""
         reason = self.scorer([self.sequence(tokens)])[0].reason
         over = self._end in tokens or len(tokens) == self.length
@@ -292,9 +292,7 @@ class SmilesTask(Task):
     def run_options(cls) -> RunOptions:
         from seqtutor_envs.smiles.runs import options
 
-        return RunOptions(
-            options.MoleculeTrainOptions, options.MoleculeSampleOptions, options.MoleculeEvaluateOptions
-        )
+        return RunOptions(options.MoleculeTrainOptions, options.MoleculeSampleOptions, options.MoleculeEvaluateOptions)
 
     @classmethod
     def run_log(cls) -> type[RunLog]:
@@ -305,13 +303,3 @@ class SmilesTask(Task):
     def close(self) -> None:
         """End the scoring processes; the next score starts them again."""
         self.scorer.close()
-
-
-def _objective(function: Callable[[list[str]], Any] | str | None, **options: Any) -> UserObjective | None:
-    """Make the user's objective. Raise ValueError where there is none to which the options could belong."""
-    if function is not None:
-        return UserObjective(function, **options)
-    given = [name for name, value in options.items() if value]  # all of their defaults are false
-    if given:
-        raise ValueError(f"{given[0]} belongs to an objective: pass objective= as well.")
-    return None

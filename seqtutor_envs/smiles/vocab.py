@@ -25,6 +25,7 @@ def tokenize(smiles: str) -> list[str]:
     Raise ValueError that names the first character of none.
     """
     tokens = TOKEN.findall(smiles)
+    # findall skips what it cannot read, so the lengths tell whether anything was skipped
     if sum(map(len, tokens)) != len(smiles):
         at = 0
         while match := TOKEN.match(smiles, at):
@@ -35,6 +36,7 @@ def tokenize(smiles: str) -> list[str]:
 
 def smiles_vocab(tokens: Iterable[str]) -> TokenVocab:
     """Make a vocabulary of these tokens in the order of their texts, the end token last."""
+    # sorted: the same tokens give the same ids, in whatever order a file names them
     ordered = sorted(set(tokens) - {END})
     return TokenVocab((*ordered, END), end=len(ordered))
 

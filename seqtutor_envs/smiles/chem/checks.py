@@ -1,4 +1,4 @@
-"""What the task asks of a molecule beyond RDKit's reading it; each check can be switched off, each failure is named."""
+"""Checks of a molecule beyond RDKit's parsing. Each can be switched off; each failure has a name."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def find_failed_check(mol: Chem.Mol, checks: Sequence[str] = CHECKS, elements: S
     `elements`: an atom, other than a wildcard, of another element; the hydrogens that a SMILES does not write are
     always allowed.
     """
+    # a generator: the checks after the first failure are not run
     found = (name for name in CHECKS if name in checks and _FAILS[name](mol, tuple(elements)))
     return next(found, "")
 
@@ -26,15 +27,17 @@ def find_failed_check(mol: Chem.Mol, checks: Sequence[str] = CHECKS, elements: S
 def check_names(checks: Sequence[str], elements: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Check both and return them as tuples.
 
-    Raise ValueError, with the choices, for a check or an element that there is not.
+    Raise ValueError, with the choices, for an unknown check or element.
     """
     for what, names in (("checks", checks), ("elements", elements)):
+        # a string is a sequence too: checks="carbon" would be read letter by letter
         if isinstance(names, str):
             raise ValueError(f"{what} must be several names, such as ({names!r},), not one string.")
     for name in checks:
         if name not in CHECKS:
             raise ValueError(f"There is no check {name!r}; there are {', '.join(CHECKS)}.")
-    known = _symbols()
+    table = Chem.GetPeriodicTable()
+    known = {table.GetElementSymbol(number) for number in range(1, 119)}  # all that RDKit has
     for symbol in elements:
         if symbol not in known:
             raise ValueError(f"There is no element {symbol!r}; elements are symbols such as {', '.join(ELEMENTS)}.")
@@ -45,6 +48,7 @@ def check_names(checks: Sequence[str], elements: Sequence[str]) -> tuple[tuple[s
 def _other_elements(elements: tuple[str, ...]) -> Chem.Mol:
     """Make a pattern of one atom that is none of these elements and no wildcard."""
     table = Chem.GetPeriodicTable()
+    # 0, the wildcard, is no element: it has a check of its own
     numbers = [0, *(table.GetAtomicNumber(symbol) for symbol in elements)]
     return Chem.MolFromSmarts("[" + ";".join(f"!#{number}" for number in numbers) + "]")
 
@@ -60,9 +64,3 @@ _FAILS: dict[str, Callable[[Chem.Mol, tuple[str, ...]], bool]] = {
     "carbon": lambda mol, elements: not mol.HasSubstructMatch(_CARBON),
     "elements": lambda mol, elements: mol.HasSubstructMatch(_other_elements(elements)),
 }
-
-
-@lru_cache(maxsize=1)
-def _symbols() -> frozenset[str]:
-    table = Chem.GetPeriodicTable()
-    return frozenset(table.GetElementSymbol(number) for number in range(1, 119))

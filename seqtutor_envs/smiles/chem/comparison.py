@@ -1,4 +1,4 @@
-"""What sets of molecules are compared by: fingerprints, scaffolds, fragments, and MOSES' structural filters.
+"""Features that compare sets of molecules: fingerprints, scaffolds, fragments, and MOSES' structural filters.
 
 Each function takes a sanitised RDKit molecule. All do what the metrics of MOSES 0.3.1 do (Polykovskiy et al. 2020,
 github.com/molecularsets/moses, moses/metrics), so that results can stand beside those it published.
@@ -61,6 +61,7 @@ def find_failed_filter(mol: Chem.Mol) -> str:
     one of MOSES' 22 medicinal chemistry filters; one of the 480 PAINS patterns (Baell & Holloway 2010), in RDKit's
     revision of the file that MOSES took.
     """
+    # the cheap tests first; the verdict names the first that fails
     if any(len(ring) >= SMALLEST_FORBIDDEN_RING for ring in mol.GetRingInfo().AtomRings()):
         return "ring"
     if any(atom.GetFormalCharge() for atom in mol.GetAtoms()):
@@ -87,6 +88,7 @@ def _screen(mol: Chem.Mol) -> NDArray[np.uint64]:
     return np.frombuffer(DataStructs.BitVectToBinaryText(bits), np.uint64)
 
 
+# cached: a generator or a list of patterns takes longer to make than to use
 @lru_cache(maxsize=None)
 def _morgan() -> rdFingerprintGenerator.FingerprintGenerator64:
     return rdFingerprintGenerator.GetMorganGenerator(radius=FINGERPRINT_RADIUS, fpSize=FINGERPRINT_BITS)
@@ -113,5 +115,6 @@ def _pains() -> tuple[list[Chem.Mol], NDArray[np.uint64]]:
             f"RDKit's {PAINS} is missing; the wheels of PyPI have it: pip install --force-reinstall rdkit."
         ) from None
     for pattern in patterns:
+        # RDKit computes no fingerprint of a pattern that lacks these properties
         pattern.UpdatePropertyCache(strict=False)
     return patterns, np.stack([_screen(pattern) for pattern in patterns])

@@ -1,4 +1,4 @@
-"""Check what a molecule must meet beside being valid: SMARTS it must or must not hold, ranges of descriptors."""
+"""Constraints on valid molecules: SMARTS that they must or must not hold, ranges of descriptors."""
 
 from __future__ import annotations
 
@@ -31,12 +31,14 @@ class Constraints:
     forbid: tuple[str, ...] = ()
     ranges: tuple[tuple[str, float | None, float | None], ...] = ()
 
+    # a frozen dataclass with its own constructor: it takes lists, mappings and single strings
     def __init__(
         self,
         require: str | Iterable[str] = (),
         forbid: str | Iterable[str] = (),
         ranges: Mapping[str, Any] | Iterable[tuple[str, float | None, float | None]] | None = None,
     ) -> None:
+        # object.__setattr__, since the dataclass is frozen
         object.__setattr__(self, "require", _patterns("require", require))
         object.__setattr__(self, "forbid", _patterns("forbid", forbid))
         items = ranges.items() if isinstance(ranges, Mapping) else ((name, ends) for name, *ends in ranges or ())
@@ -62,6 +64,7 @@ class Constraints:
         for name, low, high in self.ranges:
             value = DESCRIPTORS[name](mol)
             met.append((low is None or low <= value) and (high is None or value <= high))
+        # nearly all molecules meet all: names are made only where one does not
         return tuple(name for name, is_met in zip(self.names, met) if not is_met) if not all(met) else ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -91,6 +94,7 @@ def _range(name: str, ends: Any) -> tuple[str, float | None, float | None]:
         raise ValueError(message) from None
     if low is None and high is None:
         raise ValueError(f"ranges: {name} has no bound; give a lowest or a highest value or leave it out.")
+    # low != low is true for NaN alone
     if not (low is None or high is None or low <= high) or low != low or high != high:
         raise ValueError(f"ranges: {name} has the lowest value {low} and the highest {high}; no value lies between.")
     return name, low, high

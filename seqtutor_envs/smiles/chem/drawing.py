@@ -29,7 +29,7 @@ LEGEND_SHARE = 0.2  # of its height, left free below the molecule
 def picture(smiles: str, caption: Sequence[str] = ()) -> NDArray[np.uint8]:
     """Draw a molecule above its caption, a list of lines.
 
-    What is no molecule (yet) is written as text.
+    A string that is no molecule (yet) is written as text.
 
     Returns:
         [480, 640, 3], whatever the molecule, as a video needs it. Lines that are too long are written smaller,
@@ -112,6 +112,7 @@ def _kekulizes(mol: Chem.Mol) -> bool:
     """
     try:
         with rdBase.BlockLogs():
+            # a copy: Kekulize changes its argument
             Chem.Kekulize(Chem.Mol(mol))
     except Chem.KekulizeException:
         return False

@@ -31,6 +31,7 @@ def qed(mol: Chem.Mol, logp: float | None = None) -> float:
     `logp` is the molecule's Crippen logP, computed here if it is None. Equal to rdkit.Chem.QED.qed, but for molecules
     which that refuses because RDKit cannot sanitise them twice: they have the value of what was read the first time.
     """
+    # the odd molecules take RDKit's own way; all others may skip its second sanitisation
     if mol.HasSubstructMatch(_ODD_ATOM) or mol.HasSubstructMatch(_ODD_BOND):
         try:
             with rdBase.BlockLogs():
@@ -121,6 +122,7 @@ class Screen:
     def count(self, mol: Chem.Mol) -> int:
         """Return how many of the patterns match."""
         elements = frozenset(_SYMBOL.findall(rdMolDescriptors.CalcMolFormula(mol)))
+        # gates are single atoms and bonds: the cheapest searches there are
         passed = frozenset(k for k, gate in self._gates if mol.HasSubstructMatch(gate))
         return sum(map(mol.HasSubstructMatch, self._possible(elements, passed)))
 

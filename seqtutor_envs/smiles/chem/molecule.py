@@ -1,4 +1,4 @@
-"""SMILES in, numbers out, by RDKit: what is a molecule, and its properties.
+"""Parse SMILES, write them canonically and compute properties, by RDKit.
 
 RDKit logs every string that it cannot read; here those lines are held back, and the user's own logging stays as it is.
 Threads gain nothing from these functions: RDKit holds the interpreter's lock.
@@ -58,6 +58,7 @@ def properties(smiles: Iterable[str]) -> dict[str, NDArray[Any]]:
     table: dict[str, NDArray[Any]] = {"valid": np.zeros(len(strings), np.bool_)}
     table |= {name: np.full(len(strings), np.nan) for name in PROPERTIES}
     table["canonical"] = np.full(len(strings), None, np.object_)
+    # one by one: RDKit holds the interpreter's lock, so threads would only wait
     for n, string in enumerate(strings):
         molecule = parse(string)
         if molecule is not None:

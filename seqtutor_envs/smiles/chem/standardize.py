@@ -17,7 +17,7 @@ class Parent(NamedTuple):
 
     Attributes:
         molecule: sanitised, one fragment.
-        changes: which of CHANGES were made; several may have been, none if it is the molecule that was given.
+        changes: which of CHANGES were made; empty if the molecule was in standard form already.
     """
 
     molecule: Chem.Mol
@@ -37,12 +37,14 @@ def parent(molecule: Chem.Mol) -> Parent:
     with rdBase.BlockLogs():  # several lines a molecule
         try:
             cleaned = rdMolStandardize.Cleanup(molecule)
+            # skipStandardize: Cleanup has just done it
             largest = rdMolStandardize.FragmentParent(cleaned, skipStandardize=True)
             neutral = rdMolStandardize.Uncharger().uncharge(largest)
             texts = [canonical_of(each) for each in (molecule, cleaned, largest, neutral)]
         except (ValueError, RuntimeError) as error:  # sanitisation, kekulisation and the C++ library's own
             reason = str(error).strip().split("\n")[0]
             raise ValueError(f"RDKit cannot standardise this molecule ({reason}).") from None
+    # compared as canonical SMILES: RDKit's molecules have no equality
     if texts[0] == texts[3]:
         return Parent(neutral, ())
     made = (texts[0] != texts[1], fragments(cleaned) > fragments(largest), texts[2] != texts[3])

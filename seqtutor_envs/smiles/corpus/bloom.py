@@ -1,7 +1,7 @@
-"""Which molecules a prior was trained on, in a few megabytes and without their SMILES: a Bloom filter (Bloom 1970).
+"""A Bloom filter (Bloom 1970) of a prior's training molecules: a few megabytes, without their SMILES.
 
-It never misses a string that was added, and takes a small share of the others for known: `false_positive_rate`. The
-strings are to be canonical SMILES; where they are not, the same molecule is two strings.
+It never misses a string that was added. It takes a small share of the others for known: `false_positive_rate`. Add and
+ask canonical SMILES, since two spellings of a molecule are two strings.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class BloomFilter:
     def __init__(self, num_bits: int, num_hashes: int, facts: Mapping[str, Any] | None = None) -> None:
         if num_bits < 1 or num_hashes < 1:
             raise ValueError(f"A Bloom filter needs bits and hashes, not {num_bits} and {num_hashes}.")
+        # whole bytes, rounded up: -(-x // 8)
         self._bytes = np.zeros(-(-num_bits // 8), np.uint8)
         self.num_hashes, self.count, self.facts = num_hashes, 0, dict(facts or {})
 
@@ -71,8 +72,10 @@ class BloomFilter:
         if isinstance(strings, str):
             raise TypeError("add takes several strings; give one as [string].")
         rest = iter(strings)
+        # in chunks, so that memory stays flat for any number of strings
         while chunk := list(islice(rest, CHUNK)):
             byte, bit = self._places(chunk)
+            # bitwise_or.at: two strings of a chunk may set bits of one byte
             np.bitwise_or.at(self._bytes, byte, bit)
             self.count += len(chunk)
 
@@ -114,7 +117,9 @@ class BloomFilter:
     def _places(self, strings: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """Return the byte, and the bit in it, of each string's k hashes; both [N, k]."""
         digests = b"".join(hash_bytes(string, 16) for string in strings)
+        # "<u8": the same bits on a machine of the other byte order
         halves = np.frombuffer(digests, dtype="<u8").reshape(-1, 2)
         steps = np.arange(self.num_hashes, dtype=np.uint64)
+        # double hashing (Kirsch & Mitzenmacher 2006); h2 is made odd, as an h2 of 0 would give one place k times
         places = (halves[:, :1] + steps * (halves[:, 1:] | np.uint64(1))) % np.uint64(self.num_bits)
         return (places >> np.uint64(3)).astype(np.int64), np.uint8(1) << (places & np.uint64(7)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Molecules to train a prior on: what of a file's records can be learned from, as tokens, and why the rest cannot.
+"""Training molecules for a prior: a file's usable records as tokens, and the reasons why the others are left out.
 
 M molecules lie end to end in one array, each with its end token. They are written as in the file, unless they are
 standardised: then as RDKit's canonical SMILES of the parent.
@@ -97,6 +97,7 @@ class MoleculeCorpus:
         Held out are those with the smallest hashes, so that a molecule stays on its side when the file grows a little.
         """
         held_out = np.zeros(len(self), bool)
+        # stable: equal hashes keep the file's order, so the split is the same everywhere
         held_out[np.argsort(self.hashes, kind="stable")[: min(HELD_OUT, max(1, len(self) // 10))]] = True
         sides: tuple[list[NDArray[Any]], list[NDArray[Any]]] = ([], [])
         for out, (begin, end) in zip(held_out.tolist(), pairwise(self.offsets.tolist())):
@@ -105,11 +106,12 @@ class MoleculeCorpus:
 
     def known(self, canonical: Sequence[str]) -> NDArray[np.bool_]:
         """Return whether each of N canonical SMILES is one of these molecules; a wrong yes in 10^13."""
+        # hashes instead of strings: 8 bytes a molecule
         return np.isin(np.array([hash64(smiles) for smiles in canonical], np.uint64), self.keys)
 
 
 class _Skipped(ValueError):
-    """A record that is left out: the reason, and what more there is to say."""
+    """Signal a record that is left out, with the reason and details."""
 
 
 def read_corpus(
@@ -173,6 +175,7 @@ class _CorpusBuilder:
         molecule = parse(text)
         if molecule is None:
             raise _Skipped(NOT_SMILES)
+        # fragments of the file's molecule, before standardisation takes the largest
         if self.rules.salts == "skip" and fragments(molecule) > 1:
             raise _Skipped(SALT)
         changes: tuple[str, ...] = ()
@@ -191,6 +194,7 @@ class _CorpusBuilder:
             raise _Skipped(TOO_LONG, f"{len(tokens) + 1} tokens with the end, more than {self.rules.max_length}")
         if text in self.texts:
             raise _Skipped(REPEATED)
+        # a molecule is taken whole or not at all: no token gets an id before all of them may have one
         new = [token for token in tokens if token not in self.ids]
         if new and self.vocab is not None:
             raise _Skipped(UNKNOWN, repr(new[0]))
@@ -214,11 +218,12 @@ class _CorpusBuilder:
             self.examples.append(f"line {line}: {reason}{f' ({more})' if more else ''}{f': {shown}' if text else ''}")
 
     def build(self) -> MoleculeCorpus:
-        """Return all that was taken, its vocabulary in order. Raise ValueError if that is nothing."""
+        """Return the corpus, its vocabulary in order. Raise ValueError if it is empty."""
         if not self.texts:
             raise ValueError(f"no molecule in {self.records} records: {format_counts(self.skipped) or 'it is empty'}")
         vocab = self.vocab or smiles_vocab(self.ids)
         # ids were given as tokens came; those of a vocabulary follow the tokens' order
+        # min_scalar_type: one byte a token where the vocabulary allows it
         ids = np.array([vocab.tokens.index(token) for token in self.ids], np.min_scalar_type(len(vocab) - 1))
         rare = [RareToken(token, self.molecules_with[token], line) for token, line in self.first_lines.items()]
         standardised = self.rules.standardize == "parent"

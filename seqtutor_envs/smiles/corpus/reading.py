@@ -88,9 +88,7 @@ def _of_first_field(lines: Iterable[str]) -> Iterator[Record]:
         yield number, fields[0] if fields else ""
 
 
-def _of_column(
-    path: Path, lines: IO[str], column: str | None, only: tuple[str, str] | None = None
-) -> Iterator[Record]:
+def _of_column(path: Path, lines: IO[str], column: str | None, only: tuple[str, str] | None = None) -> Iterator[Record]:
     """Read one column of a table; `only` keeps the rows with this text in this column, where there is such a column."""
     header, separator = _header(lines)
     at = _place(header, column or COLUMN)
@@ -104,6 +102,7 @@ def _of_column(
         try:
             row = next(rows)
         except StopIteration:
+            # StopIteration inside a generator would become a RuntimeError
             return
         except csv.Error:  # a field of more than 128 kB, which an open quote can make; the reader goes on behind it
             row = [""] * len(header)
@@ -114,6 +113,7 @@ def _of_column(
 def _header(lines: IO[str]) -> tuple[list[str], str]:
     """Return a table's columns and what separates them."""
     first = lines.readline()
+    # the commonest separator of the header: a file's name says little about it
     separator = max(SEPARATORS, key=first.count)
     return [name.strip() for name in next(csv.reader([first], delimiter=separator), [])], separator
 
@@ -139,10 +139,12 @@ def _reading(path: Path, member: str | None = None) -> Iterator[IO[str]]:
                     raise ValueError(f"{path} has no {member}: {wheel}.")
                 content = archive.open(member)
             content.seek(0)  # is_zipfile has moved
+            # by the content, not by the name: a wheel's member is gzipped, a renamed file may be
             zipped = content.read(len(GZIP_MAGIC)) == GZIP_MAGIC
             content.seek(0)
             if zipped:
                 content = cast(IO[bytes], gzip.open(content))
+            # utf-8-sig: Excel puts a byte order mark before the first column's name
             with io.TextIOWrapper(content, "utf-8-sig", errors="replace", newline=None) as lines:
                 yield lines
     except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile) as error:

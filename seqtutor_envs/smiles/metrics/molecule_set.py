@@ -1,4 +1,4 @@
-"""A set of molecules, and what is compared about it, each part computed when it is first asked for.
+"""MoleculeSet: a set of molecules with the features that are compared, each computed on first use.
 
 N strings, M distinct molecules among them. RDKit's time for a molecule, on one core: 0.1 ms to read and name it, 0.2
 for its fingerprint and scaffold, 0.4 for its fragments, 0.5 for the filters, 1.2 for the properties.
@@ -49,6 +49,7 @@ class MoleculeSet:
         self._spellings: list[str] = []  # the first one of each molecule, which RDKit surely reads
         found = []
         for string in self.strings:
+            # each spelling is read once: samples repeat many
             if string not in names:
                 names[string] = chem.canonical(string)
             name = names[string]
@@ -106,7 +107,7 @@ class MoleculeSet:
 
     @cached_property
     def large_scaffold_counts(self) -> Counter[str]:
-        """Count the same of scaffolds with two rings or more, those that MOSES compares."""
+        """Count the scaffolds with two rings or more, as in `scaffold_counts`; MOSES compares these."""
         return self._counted([scaffold] if rings >= MIN_RINGS else [] for scaffold, rings in self.scaffolds)
 
     @cached_property
@@ -118,6 +119,7 @@ class MoleculeSet:
     def chosen(self) -> NDArray[np.int64]:
         """Return which of the M molecules `properties` is about."""
         m = len(self)
+        # evenly spaced, not the first: files are often sorted
         return np.arange(m) if not 0 < self.most < m else np.linspace(0, m - 1, self.most).astype(np.int64)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What the training data of the shipped prior is like, in two kilobytes and without its SMILES: means, histograms.
+"""Means and histograms of the shipped prior's training data: two kilobytes, without its SMILES.
 
 `python -m seqtutor_envs.smiles.metrics.reference make WHEEL` makes data/smiles_reference.json anew; half a minute.
 """
@@ -50,6 +50,7 @@ def make(wheel: Annotated[Path, tyro.conf.Positional], n: int = 20_000, out: Pat
 def histograms(values: Mapping[str, NDArray[np.float64] | Sequence[float]]) -> dict[str, list[int]]:
     """Count values in the bins of BINS, of each property; a value beyond them counts in the first or last bin."""
     found = {}
+    # clipped: np.histogram would leave out what lies beyond the edges
     for name in BINS:
         limits = edges(name)
         found[name] = np.histogram(np.clip(values[name], limits[0], limits[-1]), limits)[0].tolist()

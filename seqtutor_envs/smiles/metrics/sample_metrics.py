@@ -1,4 +1,4 @@
-"""What a set of molecules is like: validity, variety, properties, and how it compares with others.
+"""Metrics of a set of molecules: validity, variety, properties, and comparison with other sets.
 
 N strings, among them valid ones (RDKit reads them, see chem.parse), among them M distinct molecules (by canonical
 SMILES). Shares are in 0..1; what is undefined is NaN. log p and log pi in nats. MOSES: Polykovskiy et al. 2020,
@@ -59,7 +59,7 @@ def table(
     n_unique: Sequence[int] = N_UNIQUE,
     max_compared: int = MAX_COMPARED,
 ) -> dict[str, float]:
-    """Compute what N strings are like. About 25 s of one core for 10,000 distinct molecules, half of it their QED.
+    """Compute all metrics of N strings. About 25 s of one core for 10,000 distinct molecules, half of it their QED.
 
     Always:
         `valid`: share of the strings that are molecules. `valid_molecules`, `distinct_molecules`: counts.
@@ -108,6 +108,7 @@ def table(
         row |= _measure_novelty(molecules, novelty)
     if reference is not None:
         reference = _set(reference)
+        # the first distinct molecules, with their counts: all pairs of a large sample would take minutes
         head = molecules.counts[:max_compared]
         closest = similarity.nearest(molecules.fingerprints[:max_compared], reference.fingerprints)
         row["snn"] = _mean(closest, head)
@@ -152,6 +153,7 @@ def cosine(ours: Counter[str], theirs: Counter[str]) -> float:
         return np.nan
     product = sum(count * theirs[name] for name, count in ours.items())
     squares = [sum(count**2 for count in counts.values()) for counts in (ours, theirs)]
+    # floats: np.sqrt takes no Python integer of more than 64 bits
     return float(product / np.sqrt(float(squares[0]) * float(squares[1])))
 
 

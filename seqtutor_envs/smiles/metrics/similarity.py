@@ -48,13 +48,16 @@ def _blocks(ours: Packed, theirs: Packed) -> Iterator[tuple[slice, slice, NDArra
 
     Each is the caller's.
     """
+    # ours are unpacked once, theirs block by block: memory for one side only
     left = [(part, *_unpacked(ours[part])) for part in _parts(len(ours))]
     for columns in _parts(len(theirs)):
         bits, sizes = _unpacked(theirs[columns])
         for rows, our_bits, our_sizes in left:
+            # a matrix product counts common bits: BLAS is faster than popcounts in numpy
             both = our_bits @ bits.T
             either = our_sizes[:, None] + sizes
             either -= both
+            # both empty: 0 / 0, which counts as equal
             both[either == 0], either[either == 0] = 1, 1
             both /= either
             yield rows, columns, both

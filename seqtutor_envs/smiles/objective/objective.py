@@ -1,8 +1,7 @@
-"""The user's own objective: from canonical SMILES to scores, with what can go wrong in a function of somebody else's.
+"""The user's objective: score canonical SMILES by the user's function, and survive the errors of that function.
 
-What is done to a raw score, in this order: `clip` limits it on its own scale; `transform` maps it, or, without one,
-`minimize` turns its sign. `invalid_score` is what an invalid or failed molecule gets in the end; none of these is
-applied to it.
+A raw score goes through, in this order: `clip`, which limits it on its own scale; then `transform`, which maps it, or
+`minimize`, which turns its sign. An invalid or failed molecule has `invalid_score`, to which none of these is applied.
 """
 
 from __future__ import annotations
@@ -102,6 +101,7 @@ class UserObjective:
 
     def __call__(self, smiles: Sequence[str]) -> list[ObjectiveScore]:
         """Return the score of each canonical SMILES, in their order; those not in the cache are asked for once."""
+        # dict.fromkeys: distinct, in order; a molecule repeated in a batch is scored once
         found = {text: self._cache.get(text) for text in dict.fromkeys(smiles)}
         missing = [text for text, known in found.items() if known is None]
         admitted = self.oracle.admit(missing)
@@ -116,6 +116,7 @@ class UserObjective:
         if not smiles:
             return []
         raw = self._raw(smiles)
+        # asked only while the function has never returned what it must: a call costs the user's time
         if not self._returned and _takes_one(self.function, smiles[0]):
             fix = f"pass lambda batch: [{self.path.rpartition(':')[2]}(smiles) for smiles in batch] or the like"
             error = f"takes one SMILES, but is called with a list of them; {fix}"
@@ -137,7 +138,7 @@ class UserObjective:
         return -final if self.minimize else final
 
     def _raw(self, smiles: list[str]) -> NDArray[np.float64]:
-        """Ask the function for the scores [n] of a batch; NaN where it failed, which is said and counted.
+        """Ask the function for the scores [n] of a batch; NaN where it failed. Failures are counted and warned of.
 
         A batch that fails as a whole is asked for molecule by molecule.
         """
@@ -146,6 +147,7 @@ class UserObjective:
         except Exception as error:
             if isinstance(error, oracle.WrongReturn) and not self._returned:
                 raise oracle.UnusableObjective(f"The objective {self.path} {error}") from None
+            # one by one: a single bad molecule must not cost the whole batch its scores
             if len(smiles) > 1:
                 return np.concatenate([self._raw([text]) for text in smiles])
             self._failure(smiles[0], f"failed ({one_line(error)})")
@@ -164,7 +166,7 @@ class UserObjective:
             _warn(f"The objective {self.path} {what} for {smiles}, {scores}{last}.")
 
     def _warn_of_hard_objective(self, final: NDArray[np.float64]) -> None:
-        """Warn, once each, of what makes an objective hard to learn, as far as the first molecules show it."""
+        """Warn once of each sign, in the first scores, that an objective is hard to learn."""
         before, self.scored = self.scored, self.scored + len(final)
         if before >= FIRST_LOOK:
             return
@@ -184,6 +186,7 @@ class UserObjective:
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle a function given by name as its name; any other one as Python does it."""
+        # the cache stays behind: a copy in another process fills its own
         state = self.__dict__ | {"_cache": LRUCache(CACHE_SIZE)}
         return state | {"function": None} if self.named else state
 

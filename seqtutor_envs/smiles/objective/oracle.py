@@ -55,7 +55,9 @@ def name_function(function: Callable[..., Any]) -> str:
 
 def hash_source(function: Callable[..., Any]) -> str | None:
     """Hash the file that a function comes from, else its own source (SHA-256); None where neither can be read."""
+    # unwrapped: a decorator's file says nothing about the score
     definition = inspect.unwrap(_find_definition(function))
+    # the whole file first, since a score may depend on constants beside the function
     for read in (_read_file, inspect.getsource):
         try:
             return hashlib.sha256(read(definition).encode()).hexdigest()
@@ -73,6 +75,7 @@ def convert_scores(result: Any, n: int) -> NDArray[np.float64]:
         values = np.asarray(result)
     except ValueError:  # ragged lists
         values = np.array("?")
+    # object: lists with None, or Python numbers of mixed types
     if values.dtype.kind == "O" and all(value is None or isinstance(value, Real) for value in values.flat):
         values = values.astype(np.float64)
     if values.dtype.kind not in "biuf" or values.ndim == 0:
@@ -96,6 +99,7 @@ class OracleCounter:
 
     def __init__(self, budget: int | None = None) -> None:
         self.budget = None if budget is None else positive_integer("budget", budget)
+        # array("d"), 8 bytes each: a list of floats takes four times as much
         self._scores = array("d")  # of each distinct molecule, in the order of the calls
         self._seen: set[int] = set()  # their hashes
 
@@ -143,6 +147,7 @@ class OracleCounter:
         """
         if not self._scores:
             return float("nan")
+        # a heap of k: sorting all scores at each point would grow with the run
         heap: list[float] = []  # the best k so far, the smallest first
         area, before, at = 0.0, 0.0, 0
         for calls, value in enumerate(self._scores, start=1):

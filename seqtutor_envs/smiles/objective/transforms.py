@@ -63,6 +63,7 @@ TRANSFORMS: dict[str, Callable[..., Array]] = {
 
 def _logistic10(h: Array) -> Array:
     """Return 1 / (1 + 10^-h), without overflow."""
+    # 10 ** -|h| is at most 1, so neither side overflows
     small = 10.0 ** -np.abs(h)
     return np.where(h >= 0, 1.0, small) / (1.0 + small)
 
@@ -109,6 +110,7 @@ def _check_parameters(name: str, settings: Mapping[str, Any]) -> tuple[tuple[str
         raise ValueError(f"No transform is called {name!r}; the transforms are: {', '.join(TRANSFORMS)}.")
     signature = inspect.signature(TRANSFORMS[name])
     try:
+        # bind finds wrong and missing names at once, with Python's own message
         bound = signature.bind(np.empty(0), **settings)
     except TypeError as error:
         takes = ", ".join(list(signature.parameters)[1:])

@@ -1,4 +1,4 @@
-"""Sampled molecules as CSV and SDF, for other programs.
+"""Export sampled molecules as CSV and SDF.
 
 n sequences, T tokens at most.
 """

@@ -1,7 +1,7 @@
-"""The molecules of a training run: a table of the distinct ones on disk, and the files that a chemist opens.
+"""Log the molecules of a training run: a table of the distinct ones on disk, and files for chemists.
 
-A molecule is a canonical SMILES. Rows are added after every round and kept at checkpoints, so that the table and the
-agent's file tell of the same moment, and memory stays flat.
+A molecule is a canonical SMILES. Rows are added after every round and committed at checkpoints, so that the table and
+the agent's file are of the same moment, and memory stays flat.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class MoleculeLog(RunLog):
 
     def add(self, newest: Round) -> None:
         """Add the molecules of the newest round."""
+        # created late: a run that ends before its first round leaves no table
         if self._db is None:
             self._db = self._create()
         columns = (*self.columns, "failed")
@@ -88,13 +89,15 @@ class MoleculeLog(RunLog):
                 yield name, *values, step, step, 1, int(reason != "")
 
     def commit(self, num_timesteps: int) -> None:
-        """Keep what was added: a kill before the next commit takes back only what is added after this one."""
+        """Commit what was added. A later kill loses only what is added after this."""
         if self._db is None:
             return
         facts = {"num_timesteps": num_timesteps, "counts": dict(self.task.counts)}
+        # committed by hand: the facts and the molecules of one moment stand in one transaction
         rows = [(name, json.dumps(value)) for name, value in facts.items()]
         self._db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
         self._db.execute("COMMIT")
+        # IMMEDIATE: takes the write lock now, so a second run in this folder fails at once
         self._db.execute("BEGIN IMMEDIATE")
 
     def close(self) -> None:
@@ -108,6 +111,7 @@ class MoleculeLog(RunLog):
 
     def export(self) -> None:
         """Write molecules.csv.gz, the best first, and top.sdf, each atomically; count the molecules anew."""
+        # twice through the table instead of a list in memory: it may hold millions of rows
         write_csv(self.folder / CSV_FILE, self.columns, self._best())
         best = (dict(zip(self.columns, row)) for row in self._best(TOP))
         write_atomically(self.folder / SDF_FILE, format_sdf(best).encode())
@@ -140,14 +144,14 @@ class MoleculeLog(RunLog):
         return {"objective": objective, "counts": dict(self.task.counts.most_common()), **self._measured}
 
     def changes(self, earlier: Mapping[str, Any]) -> list[str]:
-        """Say so if the source of the objective is not that of the sessions before."""
+        """Report a change of the objective's source since earlier sessions."""
         objective, before = self.task.objective, earlier.get("objective")
         if objective is None or not before or before.get("source_hash") == objective.source_hash:
             return []
         return [f"{objective.path}: its source is not what it was in the session before."]
 
     def summary(self) -> list[str]:
-        """Say how many molecules there are, how far the objective was asked, and how good its best molecules are."""
+        """Summarise the molecules, the objective's calls and its best scores."""
         lines, distinct, oracle = [], self._measured["distinct_molecules"], self._oracle()
         if distinct is not None:
             lines.append(f"{self.folder / CSV_FILE}: {distinct:,} distinct molecules; the best in {SDF_FILE}")
@@ -184,6 +188,7 @@ class MoleculeLog(RunLog):
             self.close()
             both = f"{facts['num_timesteps']:,} timesteps, the agent beside it of {num_timesteps:,}"
             raise ValueError(f"{path} is of {both}: they are not of one run.")
+        # the task goes on counting where the last session stopped
         self.task.counts.update(facts["counts"])
         if self.task.objective is not None and "objective" in self.columns:
             # in the order of the calls; a known molecule is no further call
@@ -204,6 +209,7 @@ class MoleculeLog(RunLog):
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the table in a transaction. Raise ValueError if another run is writing it, or it is damaged."""
+    # isolation_level=None: Python's module would begin and commit transactions of its own
     db = sqlite3.connect(path, timeout=1.0, isolation_level=None)
     try:
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
@@ -223,7 +229,7 @@ def quote(names: Iterable[str]) -> str:
 
 
 def read_facts(db: sqlite3.Connection) -> dict[str, Any]:
-    """Return what `MoleculeLog.commit` said of the moment."""
+    """Return the facts that `MoleculeLog.commit` wrote."""
     return {name: json.loads(value) for name, value in db.execute("SELECT name, value FROM facts")}
 
 
@@ -232,6 +238,7 @@ def write_csv(path: Path, columns: tuple[str, ...], rows: Iterator[tuple[Any, ..
     with (
         replacing(path) as temporary,
         temporary.open("wb") as file,
+        # no name and no time in gzip's header: the same rows give the same bytes
         gzip.GzipFile("", "wb", COMPRESSION, file, mtime=0) as packed,
         io.TextIOWrapper(cast(Any, packed), "utf-8", newline="") as text,
     ):

@@ -22,7 +22,7 @@ Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
 @dataclass(frozen=True)
 class MoleculeTrainOptions(TrainOptions):
-    """Say what is asked of molecules. What is not given is the environment's own.
+    """Describe the task of a run. An option that is left out keeps the environment's default.
 
     Args:
         objective: package.module:function, which scores a list of SMILES; higher is better.

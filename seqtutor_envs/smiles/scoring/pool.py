@@ -1,4 +1,4 @@
-"""Scoring processes that stay: started with the first batch, fed in chunks, replaced when they are lost.
+"""Persistent scoring processes: started with the first batch, fed in chunks, replaced when they are lost.
 
 They are subprocesses of this package's own module and not of `multiprocessing`, whose pools need a main guard in the
 user's script and cannot be started by a daemon. Strings and scores travel as lines of JSON (see worker.py). A worker
@@ -102,6 +102,7 @@ class WorkerPool:
         """Wait until a worker answers and take all answers there are, or end the workers that are overdue."""
         busy = [worker for worker in self._workers if worker.todo or not worker.ready]
         patience = min(worker.deadline(self.limit) for worker in busy) - time.monotonic()
+        # the outputs of all at once: waiting for one would let the others idle
         answering = wait([worker.output.fileno() for worker in busy], max(patience, 0.0))
         for worker in busy:
             if worker.output.fileno() in answering and not worker.read(batch):
@@ -114,14 +115,16 @@ class WorkerPool:
         """Send the next chunk to a worker that has none: smaller ones towards the end, so that all end together."""
         if worker.todo or not worker.ready:
             return
+        # half of an equal share: the last chunks are small, so no worker is left with a large one
         size = min(CHUNK, math.ceil(len(batch.waiting) / (2 * self.number)))
+        # suspects first and alone: a second loss then names the molecule
         worker.alone = bool(batch.suspects)
         chunk = [batch.suspects.pop()] if worker.alone else [batch.waiting.popleft() for _ in range(size)]
         if chunk:
             worker.send(chunk, batch)
 
     def _replace(self, worker: _Worker, batch: _Batch) -> None:
-        """Replace a worker that has ended by a new one, the last; what it had is tried again alone or given up."""
+        """Replace a worker that has ended. Its molecules are tried again alone, or given up if it had one alone."""
         code = worker.stop()
         if not worker.ready:
             what = f"A scoring process ended before it could score (exit code {code})"
@@ -138,7 +141,7 @@ class WorkerPool:
 
 
 class _Batch:
-    """Strings being scored, by their places: `waiting` no worker has, a worker was lost at one of the `suspects`."""
+    """Hold the strings being scored, by index: `waiting` have no worker yet, one of the `suspects` ended its worker."""
 
     def __init__(self, smiles: Sequence[str]) -> None:
         self.smiles = smiles
@@ -152,7 +155,7 @@ class _Batch:
         self.open -= 1
 
     def lost(self, place: int, reason: str, limit: float) -> None:
-        """Give up a molecule at which a worker ended that had it alone: warn, and count it as invalid."""
+        """Give up a molecule that has ended its worker twice: warn, and count it as invalid."""
         why = f"took more than {limit:g} s" if reason == TIMEOUT else "ended its scoring process"
         warnings.warn(f"Scoring {self.smiles[place]!r} {why}: it counts as invalid ({reason}).", stacklevel=2)
         self.answer(place, [reason, None, [], []])
@@ -164,6 +167,7 @@ class _Worker:
     def __init__(self, command: Sequence[str], hello: dict[str, Any]) -> None:
         # a session of its own: Ctrl-C in the terminal is this process's matter alone
         self.process = subprocess.Popen(
+            # unbuffered (0): a line must be under way when `send` returns
             command, 0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(), start_new_session=True
         )
         assert self.process.stdin is not None and self.process.stdout is not None
@@ -185,6 +189,7 @@ class _Worker:
 
     def read(self, batch: _Batch) -> bool:
         """Take what is there of its answer. Return False if it has ended."""
+        # os.read takes what is there; a file's read would wait for more
         data = os.read(self.output.fileno(), 1 << 16)
         self._line += data
         if self._line.endswith(b"\n"):
@@ -214,6 +219,7 @@ def _environment() -> dict[str, str]:
     """Set one thread, and find modules where this process does: the current directory may have changed."""
     root = str(Path(seqtutor_envs.__file__).parents[1])
     paths = [path for path in sys.path if os.path.isabs(path)]
+    # our root first: a worker must run the same version as this process
     search = os.pathsep.join(paths if root in paths else [root, *paths])
     return {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONPATH": search}
 
@@ -261,6 +267,7 @@ class Ahead:
         """Begin to score strings, each once; those given since the last `take` are left out."""
         new = [text for text in dict.fromkeys(smiles) if text not in self._given]
         self._given.update(new)
+        # the lock guards only the list and the thread's end: scoring itself runs without it
         with self._lock:
             self._waiting += new
             if self._thread is None and self._waiting:
@@ -283,6 +290,7 @@ class Ahead:
         """Score what has come meanwhile, until nothing has."""
         while True:
             with self._lock:
+                # under the lock: `give` must see either a thread that will look again, or none
                 batch, self._waiting = self._waiting, []
                 if not batch:
                     self._thread = None

@@ -1,4 +1,4 @@
-"""From a SMILES as it was written to whether it is valid, its properties and the constraints that it does not meet.
+"""Score a SMILES as it is written: validity, properties and unmet constraints.
 
 `score` is a pure function of one string and a spec. `Scorer` puts a bounded cache and, where asked, worker processes in
 front of it; any number of workers gives the same scores in the same order.
@@ -43,7 +43,7 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class ScoreSpec:
-    """Say what is asked of each string, as plain data.
+    """Hold the properties, checks and constraints to compute for each string, as plain data.
 
     `as_dict` gives JSON's types, and `ScoreSpec(**...)` takes them back.
 
@@ -137,6 +137,7 @@ class Scorer:
     def __call__(self, smiles: Iterable[str]) -> list[Score]:
         """Return one score for each string, in their order."""
         smiles = list(smiles)
+        # taken first: a pool serves one caller at a time
         begun = self._ahead.take() if self._ahead else {}
         found = {text: score_from_json(answer) for text, answer in begun.items()}
         missing = []
@@ -147,6 +148,7 @@ class Scorer:
                 except KeyError:
                     missing.append(text)
         found.update(zip(missing, self._score(missing)))
+        # all answers are cached, also those begun ahead that nobody has asked for yet
         for text in (*begun, *missing):
             self._cache[text] = found[text]
         return [found[text] for text in smiles]
@@ -165,4 +167,5 @@ class Scorer:
             self._pool.close()
 
     def __reduce__(self) -> tuple[type[Scorer], tuple[Any, ...]]:
+        # the cache and the processes are left behind: neither can be pickled
         return Scorer, (self.spec, self.workers, self.score_timeout, self.cache_size)

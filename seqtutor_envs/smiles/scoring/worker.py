@@ -14,6 +14,7 @@ import sys
 
 def main() -> None:
     """Score until standard input ends, as it does when the parent is gone, however it went."""
+    # a copy of standard output for the answers alone
     answers = open(os.dup(1), "w")
     os.dup2(2, 1)  # what anything else prints must not come between the answers
     from seqtutor_envs.smiles.scoring import ScoreSpec, score
@@ -31,6 +32,7 @@ def main() -> None:
         for line in lines:
             scores = []
             for smiles in json.loads(line):
+                # an alarm for each molecule, not for the list: the limit is one molecule's
                 signal.setitimer(signal.ITIMER_REAL, limit)
                 scores.append(score(smiles, spec))
             signal.setitimer(signal.ITIMER_REAL, 0)
