@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.domains import MELODY, SMILES
+from benchmarks.domains import MELODY, SMILES, choose_clock
 from benchmarks.experiment import Experiment, check_distinct, expand
 from seqtutor_envs.files import one_line, write_atomically
 
@@ -273,6 +273,21 @@ SUITES = {
         Suite("authors-smiles", "What do the paper's molecules look like in its authors' own set-up?", AUTHORS_SMILES),
     )
 }
+
+
+def total_budget(experiments: Iterable[Experiment]) -> str:
+    """Add up what experiments learn for: "1.2 M tokens", "35 CPU minutes", both, or "nothing".
+
+    Tokens and minutes are not converted into each other: how long a token takes depends on the machine.
+    """
+    tokens, seconds = 0, {"cpu": 0.0, "wall": 0.0}
+    for one in experiments:
+        tokens += one.steps or 0
+        seconds[choose_clock(one.env)] += one.seconds or 0.0
+    amounts = {"M tokens": tokens / 1e6, "CPU minutes": seconds["cpu"] / 60, "wall-clock minutes": seconds["wall"] / 60}
+    # two digits at least below 1, so that a short run is not 0.0
+    texts = [f"{amount:,.1f}".removesuffix(".0") if amount >= 1 else f"{amount:.2g}" for amount in amounts.values()]
+    return ", ".join(f"{text} {unit}" for text, unit in zip(texts, amounts) if amounts[unit]) or "nothing"
 
 
 def find_suite(name: str) -> Suite:

@@ -1,4 +1,4 @@
-"""The sentences that answer a report's questions; they claim no more than the intervals allow."""
+"""Write the sentences that answer a report's questions; they claim no more than the intervals allow."""
 
 from __future__ import annotations
 
@@ -35,13 +35,14 @@ def who_wins(tasks: Sequence[TaskResults]) -> str:
         return "\n".join(f"{name}: {text}" for name, (_, text) in found.items())
     won = pd.Series({name: label for name, (label, _) in found.items() if label is not None}, dtype=object)
     if won.empty:
-        return f"On none of {len(tasks)} tasks is one agent’s J apart from all others’."
+        return f"On none of {len(tasks)} tasks has one agent the best J with no overlap of intervals."
     names = [
         f"{label} on {n}" + (f" ({', '.join(won.index[won == label])})" if n <= 2 * FEW_TASKS else "")
         for label, n in won.value_counts().items()
     ]
-    rest = f" On {len(tasks) - len(won)} none is." if len(won) < len(tasks) else ""
-    return f"One agent’s J is apart from all others’ on {len(won)} of {len(tasks)} tasks: {'; '.join(names)}.{rest}"
+    rest = f" On the other {len(tasks) - len(won)} no agent has." if len(won) < len(tasks) else ""
+    clear = f"On {len(won)} of {len(tasks)} tasks one agent has the best J with no overlap of intervals"
+    return f"{clear}: {'; '.join(names)}.{rest}"
 
 
 def _rank(task: TaskResults) -> tuple[str | None, str]:

@@ -20,7 +20,7 @@ from benchmarks.runner import results
 from benchmarks.runner.local_engine import Engine, LocalEngine, count_jobs
 from benchmarks.runner.progress import SweepProgress, describe
 from benchmarks.runner.provenance import collect_provenance, read_git_state
-from benchmarks.suites import RESULTS, SUITES, Suite, find_suite, save_suite
+from benchmarks.suites import RESULTS, SUITES, Suite, find_suite, save_suite, total_budget
 
 TICK = 0.5  # seconds that the runner waits for events: so long a Ctrl-C may wait
 FAILED = 1  # exit status where some experiment has no result
@@ -208,7 +208,7 @@ def print_plan(planned: Plan, folder: Path) -> None:
     for one in planned.todo:
         print(f"{one.id}  {describe(one)}, {one.budget}")
     counts = f"{len(planned.done)} have results, {len(planned.failed)} have failed before"
-    print(f"{len(planned.todo)} to run into {folder}; {counts}.")
+    print(f"{len(planned.todo)} to run into {folder}, budget {total_budget(planned.todo)}; {counts}.")
     for line in planned.notes:
         print(line)
 
@@ -235,13 +235,16 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 
 def list_suites(out: Path = RESULTS) -> None:
-    """List the suites: how many experiments they have, how many of these have results, and what each asks.
+    """List the suites: how many experiments they have, how many of these have results, their budget, what each asks.
+
+    The budget is the sum of what the experiments learn for, without their evaluation.
 
     Args:
         out: folder of the results.
     """
-    rows = [("suite", "experiments", "with results", "what it asks")]
+    rows = [("suite", "experiments", "with results", "budget", "what it asks")]
     for suite in SUITES.values():
         done = sum(results.result_path(out / suite.name, one).exists() for one in suite.experiments)
-        rows.append((suite.name, str(len(suite.experiments)), str(done), suite.question))
-    print(tabulate(rows, headers="firstrow", tablefmt="plain", colalign=("left", "right", "right", "left")))
+        count = str(len(suite.experiments))
+        rows.append((suite.name, count, str(done), total_budget(suite.experiments), suite.question))
+    print(tabulate(rows, headers="firstrow", tablefmt="plain", colalign=("left", "right", "right", "right", "left")))
