@@ -78,6 +78,7 @@ class Experiment:
     @property
     def id(self) -> str:
         """Return the id, a hash of the content: it names the result's file."""
+        # sorted, so that the order of keywords changes no id
         text = json.dumps(self.content, sort_keys=True, allow_nan=False)
         digest = blake2b(text.encode(), digest_size=DIGITS // 2).hexdigest()
         return f"{self.agent.partition(':')[2].lower()}-seed{self.seed}-{digest}"
@@ -102,6 +103,7 @@ class Experiment:
 
     def matches(self, pattern: str) -> bool:
         """Check whether its id, label or task contains the pattern, or matches it as a glob, in any case."""
+        # plain text is found anywhere in a name; a glob must match all of it
         glob = pattern.lower() if any(sign in pattern for sign in "*?[") else f"*{pattern.lower()}*"
         return any(fnmatchcase(text.lower(), glob) for text in (self.id, self.name, self.task))
 
@@ -143,6 +145,7 @@ def check_distinct(experiments: Sequence[Experiment]) -> tuple[Experiment, ...]:
     """Return the experiments. Raises ValueError if two are the same."""
     by_id: dict[str, Experiment] = {}
     for one in experiments:
+        # they would share a file, and a table would count one run twice
         if one.id in by_id:
             raise ValueError(f"Two experiments are the same: {one.name}, seed {one.seed} ({one.id}).")
         by_id[one.id] = one

@@ -141,6 +141,7 @@ class Scored(BaseCallback):
     def _on_rollout_end(self) -> None:
         task, newest = self.model.task, self.model.newest  # type: ignore[attr-defined]
         self.names.update(hash_names(name_sequences(task, newest.tokens, newest.lengths)).tolist())
+        # invalid strings are no molecule that was scored
         self.names.discard(UNNAMED)
 
 
@@ -159,6 +160,7 @@ def choose_best(samples: PriorSamples, calls: int, k: int) -> tuple[NDArray[np.i
     if len(firsts) < calls:
         found = f"There are {len(firsts):,} distinct molecules in {len(samples):,} samples, fewer than {calls:,}"
         raise ValueError(f"{found}: draw more with `python -m benchmarks log-z -n`.")
+    # in the order of sampling: what the first `calls` evaluations of a scorer would see
     asked = firsts[:calls]
     return asked[np.argsort(-samples.returns[asked], kind="stable")[:k]], int(asked[-1]) + 1
 
@@ -201,6 +203,7 @@ def _start_empty(env: SequenceTutorVectorEnv, facts: dict[str, Any]) -> PriorSam
 def _extend(samples: PriorSamples, env: SequenceTutorVectorEnv, seed: int, n: int) -> PriorSamples:
     """Return the samples and what is wanted, up to n, of one more part."""
     # a part is sampled as a whole, so that its samples do not depend on n
+    # begin > 0: the file ends within a part, which is sampled again and its rest taken
     part, begin = divmod(len(samples), PART)
     task = env.task
     drawn, until = mask_prior(env.prior, task).sample(PART, np.random.default_rng((seed, part)), task.length)

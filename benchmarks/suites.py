@@ -40,6 +40,7 @@ class Suite:
         if self.path is not None and self.path.suffix == ".py":
             return self.path.resolve().parent
         named = {one.agent for one in self.experiments} | {one.env for one in self.experiments if ":" in one.env}
+        # only a user's own code must travel to the nodes of a cluster
         packages = {name.partition(":")[0].partition(".")[0] for name in named}
         return None if packages <= OURS else Path.cwd()
 
@@ -294,6 +295,7 @@ def find_suite(name: str) -> Suite:
     """Return a shipped suite, or read one from a file. Raises ValueError or FileNotFoundError in one line."""
     if name in SUITES:
         return SUITES[name]
+    # an inline suite that an earlier run has saved
     if name.endswith(".json"):
         return load_suite(Path(name))
     if not name.endswith(".py"):
@@ -323,6 +325,7 @@ def read_suite(path: Path) -> Suite:
     if not path.is_file():
         raise FileNotFoundError(2, "No such file", str(path))
     folder = str(path.resolve().parent)
+    # at the front, as Python itself has it; workers get the same path
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:

@@ -148,6 +148,7 @@ class Search:
         )
         # constant_liar: trials that run at once do not all try the same place
         sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        # through JSON, because Optuna stores it so: tuples come back as lists
         about = json.loads(json.dumps({"content": self.base.content, "space": self.space, "settings": self.settings}))
         study = optuna.create_study(
             storage=storage, sampler=sampler, study_name="tune", direction="maximize", load_if_exists=True
@@ -157,7 +158,9 @@ class Search:
             raise ValueError(f"{other}: give another --out.")
         if "about" not in study.user_attrs:
             study.set_user_attr("about", about)
+            # the defaults first: the search then shows at once what it gains
             study.enqueue_trial({}, user_attrs={"defaults": True})
+        # trials that Ctrl-C or a crash has cut short; their results on disk are used again
         for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
@@ -167,6 +170,7 @@ class Search:
         """Run trials until so many have a score, a few at once."""
         states = (optuna.trial.TrialState.COMPLETE,)
         have = len(study.get_trials(states=states))
+        # each trial is several experiments; more trials at once than cores teach the sampler nothing
         at_once = max(1, self.jobs // self.seeds)
         with tqdm(total=trials, initial=min(have, trials), desc="trials", unit="trial") as bar:
             while have < trials:
@@ -176,6 +180,7 @@ class Search:
                 for trial, score in zip(asked, scores):
                     failed = {"state": optuna.trial.TrialState.FAIL} if math.isnan(score) else {}
                     study.tell(trial, None if failed else score, **failed)
+                # otherwise a mistake in the settings would be tried for ever
                 if all(math.isnan(score) for score in scores) and not have:
                     raise ValueError(f"No run ended well; {self.folder}/*{results.FAILED} say why.")
                 have += sum(not math.isnan(score) for score in scores)
@@ -200,6 +205,7 @@ class Search:
             [replace(self.base, agent_kwargs={**self.settings, **settings}, seed=seed) for seed in seeds]
             for settings in chosen
         ]
+        # by id, because two trials may choose the same settings
         todo = plan(self.folder, list({one.id: one for row in wanted for one in row}.values()), retry_failed=False)
         if todo.todo:
             sweep(todo, self.folder, LocalEngine(self.jobs, self.folder), quiet=True)

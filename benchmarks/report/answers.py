@@ -33,6 +33,7 @@ def who_wins(tasks: Sequence[TaskResults]) -> str:
         return found[tasks[0].name][1]
     if len(tasks) <= FEW_TASKS:
         return "\n".join(f"{name}: {text}" for name, (_, text) in found.items())
+    # with many tasks a sentence each would hide the pattern: count the wins instead
     won = pd.Series({name: label for name, (label, _) in found.items() if label is not None}, dtype=object)
     if won.empty:
         return f"On none of {len(tasks)} tasks has one agent the best J with no overlap of intervals."
@@ -55,6 +56,7 @@ def _rank(task: TaskResults) -> tuple[str | None, str]:
     texts = {arm.label: metric.format_interval(arm.interval(metric.key)) for arm in known}
     unknown = [arm.label for arm in task.arms if arm.label not in texts]
     rest = f" Unknown for {', '.join(unknown)}." if unknown else ""
+    # by the mean; whether that is a win is for the intervals to say
     first, *others = sorted(known, key=lambda arm: -arm.interval(metric.key).value)
     rivals = [f"{arm.label} {texts[arm.label]}" for arm in others]
     if not others:
@@ -71,6 +73,7 @@ def _rank(task: TaskResults) -> tuple[str | None, str]:
 def how_far(tasks: Sequence[TaskResults]) -> str:
     """Say which agent is nearest to the optimum over the exact tasks, among those that learn if any does."""
     every, _ = gaps_over_tasks(tasks)
+    # the uniform policy and the prior would only make the list longer
     found = [one for one in every if one.learns] or every
     if not found:
         return "No agent has a gap in every task."
@@ -91,6 +94,7 @@ def how_fast(tasks: Sequence[TaskResults]) -> str:
 
 
 def _fastest(task: TaskResults) -> str:
+    # one goal for all, else a poor agent would be quick to reach its own end
     goal = _near_best(task)
     if goal is None:
         return "J is not known while learning."
@@ -119,6 +123,7 @@ def _near_best(task: TaskResults) -> float | None:
     starts = [curve["j"].iloc[0] for curve in curves if pd.notna(curve["j"].iloc[0])]
     if not ends or not starts:
         return None
+    # without a prior, the agents' starts stand for it: ours start as the prior
     low = float(np.median(starts)) if task.prior is None else task.prior.interval("j").value
     return low + NEAR * (max(ends) - low)
 
@@ -142,6 +147,7 @@ def which_terms(task: TaskResults, terms: Sequence[Metric]) -> str:
     titles = {one.key: one.title for one in terms}
     gains = {key: best.interval(key).value - prior.interval(key).value for key in ("task_return", *titles)}
     texts = {key: f"{gain:+.3g}".replace("-", "−") for key, gain in gains.items()}
+    # a term that is not known is never the first
     first = max(titles, key=lambda key: np.nan_to_num(gains[key], nan=-math.inf))
     earns = f"{best.label} has the highest return: {texts['task_return']} compared with the prior."
     return f"{earns} The term that gains most is “{titles[first]}” ({texts[first]})."

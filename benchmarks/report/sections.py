@@ -1,4 +1,4 @@
-"""The sections of a suite's report in order: question, answer, plots, tables. Page and Markdown are made of them."""
+"""Make the sections of a suite's report in order: question, answer, plots, tables. Page and Markdown show the same."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ def make_sections(results: Results, looks: Looks) -> list[Section]:
     """Make the sections whose data exist."""
     tasks = results.tasks
     exact = [task for task in tasks if task.is_exact]
+    # a single point is the start, and no curve
     curved = [task for task in tasks if any(len(curve) > 1 for arm in task.arms for curve in arm.curves)]
     melodies, molecules = ([task for task in tasks if task.domain == name] for name in ("melody", "molecule"))
     rewarded = [task for task in tasks if _known_terms(task)]
@@ -84,6 +85,7 @@ def make_sections(results: Results, looks: Looks) -> list[Section]:
         tables = [metric_table(f"{task.name}: {caption}", task.arms, shown) for task in molecules]
         question, blocks = "What are the molecules like?", _fold_all_but_first(tables)
         made.append(Section("molecules", "Molecules", question, "repeats", blocks, _left_out(molecules)))
+    # without blocks: the cards are made by the templates, which Markdown leaves out
     if sampled := samples.shown_tasks(tasks):
         verbs = {"melody": "sound", "molecule": "look"}
         kinds = [domain for domain in verbs if any(task.domain == domain for task in sampled)]
@@ -116,6 +118,7 @@ def _compare_agents(results: Results) -> Section:
     tasks = results.tasks
     over = aggregate_table(tasks)
     paired = [table for task in tasks[:MOST_TASKS] if (table := improvement_table(task)) is not None]
+    # a table of pairs grows with the square of the agents
     folded = len(tasks) > 1 or any(len(task.arms) > MANY_AGENTS for task in tasks)
     blocks = [Block([*main_tables(tasks), *([over] if over else [])])] if tasks else []
     blocks += [Block([table], title=table.caption if folded else "") for table in paired]

@@ -1,4 +1,4 @@
-"""The report's tables as data: HTML, Markdown and plain text show the same ones."""
+"""Make the report's tables as data, which HTML, Markdown and plain text show alike."""
 
 from __future__ import annotations
 
@@ -61,12 +61,15 @@ def best_of(metric: Metric, intervals: Sequence[Interval]) -> int | None:
 
     None also for a metric without a better direction, for a single agent, and for a best one with a single run.
     """
+    # the best of one is no finding
     known = [k for k, one in enumerate(intervals) if math.isfinite(one.value)]
     if not metric.better or len(known) < 2:
         return None
     first = max(known, key=lambda k: metric.rate(intervals[k].value))
+    # a single run is a point: nothing says how well another run would do
     if intervals[first].n < 2:
-        return None  # a point: nothing says how well another run would do
+        return None
+    # -0.1 and 0.1 are equally good where 0 is the aim
     compared = [_distance(one) if metric.better == "near 0" else one for one in intervals]
     return first if all(apart(compared[first], compared[k]) for k in known if k != first) else None
 
@@ -117,6 +120,7 @@ def main_tables(tasks: Sequence[TaskResults]) -> list[Table]:
     """Make a table for each task; with many tasks one for each domain, with a column that names the task."""
     if len(tasks) <= FEW_TASKS:
         return [_main_table(f"{task.name}: mean over seeds, 95% interval", [task], False) for task in tasks]
+    # domains have different metrics, so each gets a table of its own
     alike: dict[str, list[TaskResults]] = {}
     for task in tasks:
         alike.setdefault(task.domain or ("exact" if task.is_exact else ""), []).append(task)
@@ -181,6 +185,7 @@ def improvement_table(task: TaskResults) -> Table | None:
 def _improvement_cell(x: Arm, y: Arm) -> Cell:
     if x is y:
         return Cell("")
+    # by seed, because runs of one seed share the random numbers of their evaluation
     ours, theirs = pair_by_seed(x, y, "j")
     if not len(ours):
         return Cell("–", "no pairs")

@@ -65,10 +65,12 @@ def run(
     chosen = found.chosen(only)
     at_once = count_jobs(jobs)
     if dry_run:
+        # before the lock, which would create the folder
         print_plan(plan(folder, chosen, retry_failed, set_aside=False), folder)
         return
     with lock_folder(folder):
         if suite is None:
+            # an inline suite has no name that `report` knows; the file stands for it
             save_suite(found, folder / results.SUITE_FILE)
         planned = plan(folder, chosen, retry_failed)
         for line in planned.notes:
@@ -76,6 +78,7 @@ def run(
         progress = None
         if planned.todo:
             if engine == "ray":
+                # imported late: Ray is optional
                 from benchmarks.runner.ray_engine import RayEngine
 
                 runs_on: Engine = RayEngine(jobs, address, time_limit, found.source)
@@ -116,6 +119,7 @@ def plan(folder: Path, experiments: Sequence[Experiment], retry_failed: bool, se
     failed: list[Experiment] = []
     notes: list[str] = []
     for one in experiments:
+        # the result first: a failure before it is out of date
         kinds = ((results.result_path, done), (results.failure_path, todo if retry_failed else failed))
         for path_of, kind in kinds:
             path = path_of(folder, one)
@@ -140,9 +144,11 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> S
     """
     waiting, running = list(planned.todo), 0
     progress = SweepProgress(len(planned.todo), len(planned.done), io.StringIO() if quiet else None)
+    # once, at the start: the code that runs is what was there then, whatever is edited meanwhile
     git = read_git_state()
     try:
         while waiting or running:
+            # asked each time: nodes join and leave a cluster
             while waiting and running < engine.slots:
                 engine.start(waiting[0])
                 progress.on_start(waiting.pop(0))
@@ -154,6 +160,7 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> S
                 running -= 1
                 if kind == "lost":
                     progress.on_loss(experiment, facts["reason"])
+                    # at the end, so that one that brings nodes down does not hold up the others
                     waiting.append(experiment)
                     continue
                 where = {} if kind == "done" else collect_provenance()  # a result holds its own
@@ -167,6 +174,7 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> S
         counted = f"{progress.done} of {progress.total} experiments have their results in {folder}"
         raise KeyboardInterrupt(f"{counted}; the same command runs the other {rest}.") from None
     finally:
+        # also after an error: no process may outlive the runner
         engine.stop()
         progress.close()
     return progress
@@ -184,6 +192,7 @@ def write_outcome(folder: Path, experiment: Experiment, facts: dict[str, Any]) -
         kept = "what was written before is whole; mend that, and the same command goes on"
         raise OSError(f"{experiment.id} cannot be written into {folder} ({error.strerror}): {kept}.") from error
     if not failed:
+        # after the result is written, so that a crash between the two loses nothing
         failure.unlink(missing_ok=True)
 
 
@@ -225,6 +234,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     except ImportError:  # no such locks on this system
         yield
         return
+    # a lock on an open file: unlike a file that merely exists, it is not left behind by a crash
     with (folder / LOCK).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -38,6 +38,7 @@ def update_and_bare_pass(options: Options, kind: type[Tutor], env_id: str, n: in
     The bare pass has no target network, no targets and no optimiser.
     """
     agent = make_agent(options, kind, env_id, n)
+    # collected once: only the update is timed
     batch = agent.collect()[0].cut()
     limits = {"bare forward and backward": bare_pass(agent.learner.network, batch)}
     return Sides(lambda: agent.learner.update(batch), limits)
