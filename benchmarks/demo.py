@@ -69,7 +69,8 @@ def demonstrate(settings: DemoSettings) -> None:
     # bad priors and an unusable folder are errors before the work
     parts = {name: (Melodies if name == "melodies" else Molecules)(settings) for name in settings.parts}
     settings.out.mkdir(parents=True, exist_ok=True)
-    packages = ["torch", "numpy", "gymnasium", "stable-baselines3", "numba", *["rdkit"] * ("molecules" in parts)]
+    packages = ["torch", "numpy", "gymnasium", "stable-baselines3", "numba"]
+    packages += ["rdkit"] if "molecules" in parts else []
     versions = {"seqtutor": installed("seqtutor") or __version__, "python": platform.python_version()}
     results: dict[str, Any] = {
         "commands": commands(settings),

@@ -71,9 +71,8 @@ class Experiment:
         # fields at their defaults are left out, so that a new field changes no id
         plain = {"env": self.env, "agent": self.agent, "n": self.n, "seed": self.seed}
         others = [one for one in fields(self) if one.name not in (*plain, *DISPLAYED)]
-        return plain | {
-            one.name: value for one in others if (value := getattr(self, one.name)) not in (one.default, {})
-        }
+        given = {one.name: getattr(self, one.name) for one in others}
+        return plain | {one.name: given[one.name] for one in others if given[one.name] not in (one.default, {})}
 
     @property
     def id(self) -> str:
@@ -135,8 +134,12 @@ def expand(common: Mapping[str, Any], *variants: Mapping[str, Any]) -> tuple[Exp
                 name, _, keyword = path.partition(".")
                 if name not in known:
                     raise ValueError(f"An experiment has no {name!r}; it has {', '.join(sorted(known))}.")
-                before = values.get(name, {})  # keywords that were named one by one come before those of a whole
-                values[name] = {**before, keyword: value} if keyword else {**value, **before} if before else value
+                before = values.get(name, {})
+                if keyword:
+                    values[name] = {**before, keyword: value}
+                else:
+                    # a keyword that was named by itself wins over the same one in a whole dict
+                    values[name] = {**value, **before} if before else value
             made.append(Experiment(**values))
     return check_distinct(made)
 

@@ -60,8 +60,7 @@ class PriorSamples:
         arrays, was = load_arrays(path)
         for name, value in facts.items():
             if was.get(name) != value:
-                found = f"{path} was drawn with {name}={was.get(name)}, not {value}"
-                raise ValueError(f"{found}: give another file.")
+                raise ValueError(f"{path} was drawn with {name}={was.get(name)}, not {value}: give another file.")
         lengths, returns, names = arrays["lengths"].astype(np.int64), arrays["returns"], arrays["names"]
         return cls(arrays["tokens"].astype(np.int64), lengths, returns, names, was)
 
@@ -84,13 +83,11 @@ def draw_samples(env_id: str, env_kwargs: Mapping[str, Any], n: int, seed: int, 
         raise ValueError(f"-n must be at least 2, not {n}.")
     env = make_batch(env_id, env_kwargs)
     try:
-        facts = describe_source(env, env_id, env_kwargs)
-        if path.exists():
-            samples = PriorSamples.load(path, {**facts, "seed": seed})
-        else:
-            samples = _start_empty(env, {**facts, "seed": seed})
-        bar = tqdm(desc="samples of the prior", initial=min(n, len(samples)), total=n, unit="")
-        with bar:
+        asked = {name: value for name, value in env_kwargs.items() if name not in INDIFFERENT}
+        source = {"env": env_id, "env_kwargs": asked, "prior": hash_prior(env.prior), "rdkit": installed("rdkit")}
+        facts = {**source, "seed": seed}
+        samples = PriorSamples.load(path, facts) if path.exists() else _start_empty(env, facts)
+        with tqdm(desc="samples of the prior", initial=min(n, len(samples)), total=n, unit="") as bar:
             while len(samples) < n:
                 samples = _extend(samples, env, seed, n)
                 samples.save(path)
@@ -106,12 +103,6 @@ def make_batch(env_id: str, env_kwargs: Mapping[str, Any]) -> SequenceTutorVecto
     if not isinstance(env, SequenceTutorVectorEnv):
         raise ValueError(f"{env_id} is no environment of this library.")
     return env
-
-
-def describe_source(env: SequenceTutorVectorEnv, env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Collect what decides which samples and returns there are."""
-    asked = {name: value for name, value in env_kwargs.items() if name not in INDIFFERENT}
-    return {"env": env_id, "env_kwargs": asked, "prior": hash_prior(env.prior), "rdkit": installed("rdkit")}
 
 
 def name_sequences(task: Task, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[str]:

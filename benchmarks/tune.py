@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.domains import MELODY, SCORED_BY_PROCESSES, build_env_kwargs
 from benchmarks.experiment import Experiment
-from benchmarks.report.statistics import Interval, interval, mean, probability_of_improvement
+from benchmarks.report.statistics import interval, mean, probability_of_improvement
 from benchmarks.runner import results
 from benchmarks.runner.local_engine import LocalEngine, count_jobs
 from benchmarks.runner.run import lock_folder, plan, sweep
@@ -224,13 +224,12 @@ class Search:
         chance = probability_of_improvement([tuned], [defaults])
         lines = [f"On {seeds} fresh seeds, mean J and its 95% interval:"]
         sides = (("best", tuned), ("defaults", defaults))
-        lines += [f"  {name:9} {format_interval(interval(mean, [row]))}" for name, row in sides]
+        for name, row in sides:
+            found = interval(mean, [row])
+            # a single seed has no interval
+            ends = "" if math.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]"
+            lines.append(f"  {name:9} {found.value:.2f}{ends}")
         return "\n".join([*lines, f"  the best is higher in {chance.value:.0%} of the seeds"])
-
-
-def format_interval(found: Interval) -> str:
-    """Format an interval."""
-    return f"{found.value:.2f}" + ("" if math.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]")
 
 
 def format_trials(study: Any, rows: int = 5) -> str:

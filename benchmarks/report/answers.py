@@ -108,10 +108,13 @@ def _fastest(task: TaskResults) -> str:
     texts = []
     for label in some:
         places, count = reached[label], int(np.isfinite(reached[label]).sum())
-        mean_place = f"{label} after {places.mean():,.0f} {unit}" + " on average" * (len(places) > 1)
-        texts.append(mean_place if count == len(places) else f"{label} in {count} of {len(places)} runs")
-    never = [label for label in reached if label not in some]
-    texts += [f"no run of {' or '.join(never) if len(never) <= FEW_TASKS else f'the other {len(never)}'}"] * bool(never)
+        if count < len(places):
+            texts.append(f"{label} in {count} of {len(places)} runs")
+        else:
+            average = " on average" if count > 1 else ""
+            texts.append(f"{label} after {places.mean():,.0f} {unit}{average}")
+    if never := [label for label in reached if label not in some]:
+        texts.append(f"no run of {' or '.join(never) if len(never) <= FEW_TASKS else f'the other {len(never)}'}")
     level = f"{goal:.1f}".replace("-", "−")
     return f"Nine tenths of the way from the prior’s J to the best final J (to J {level}): {'; '.join(texts)}."
 
@@ -123,7 +126,7 @@ def _near_best(task: TaskResults) -> float | None:
     starts = [curve["j"].iloc[0] for curve in curves if pd.notna(curve["j"].iloc[0])]
     if not ends or not starts:
         return None
-    # without a prior, the agents' starts stand for it: ours start as the prior
+    # without a prior the median start stands for it: most agents start near the prior
     low = float(np.median(starts)) if task.prior is None else task.prior.interval("j").value
     return low + NEAR * (max(ends) - low)
 

@@ -66,9 +66,10 @@ def report(
     for name, content in contents.items():
         write_atomically(target / name, content)
         print(target / name)
-    for name in (name for name, wanted in (("csv", csv), ("parquet", parquet)) if wanted):
-        export(results, target / f"results.{name}")
-        print(target / f"results.{name}")
+    for name, wanted in (("results.csv", csv), ("results.parquet", parquet)):
+        if wanted:
+            export(results, target / name)
+            print(target / name)
 
 
 def export(results: Results, path: Path) -> None:

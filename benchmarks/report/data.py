@@ -227,7 +227,7 @@ def gaps_over_tasks(tasks: Sequence[TaskResults]) -> tuple[list[Gaps], list[str]
     """Collect the gaps of every label that has one in every exact task, and name the labels that have not."""
     exact = [task for task in tasks if task.is_exact]
     zeros = {task.name: float(task.prior.values("gap").mean()) for task in exact if task.prior is not None}
-    # a share of the prior's gap needs the prior in every task, and a gap above 0
+    # a share of the prior's gap needs the prior in every task, and a gap that is not 0
     known = len(zeros) == len(exact) and all(zeros.values())
     made, absent = [], []
     for label in dict.fromkeys(arm.label for task in exact for arm in task.arms):
@@ -366,7 +366,8 @@ def shared_environments(experiments: Iterable[Experiment]) -> list[str]:
     names = []
     for env, keywords in by_env.items():
         shared = sorted(set(keywords[0]) - set(varied_keys(keywords)))
-        names.append(env + f" ({', '.join(f'{name}={_value(keywords[0][name])}' for name in shared)})" * bool(shared))
+        text = ", ".join(f"{name}={_value(keywords[0][name])}" for name in shared)
+        names.append(f"{env} ({text})" if text else env)
     return names
 
 
@@ -389,7 +390,8 @@ def varied_keys(contents: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _keyword(keywords: Mapping[str, Any], name: str) -> str:
-    return f"{'task ' * (name == 'seed')}{name}={_value(keywords[name]) if name in keywords else 'default'}"
+    title = "task seed" if name == "seed" else name
+    return f"{title}={_value(keywords[name]) if name in keywords else 'default'}"
 
 
 def _value(value: Any) -> str:

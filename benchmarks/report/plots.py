@@ -214,7 +214,8 @@ def front_plot(name: str, where: str, lines: Mapping[str, list[Arm]], metric: Me
                 ax.plot([kl.value] * 2, [earned.low, earned.high], color=look.colour, linewidth=1.2)
             _mark(ax, kl.value, earned.value, look, 8, gid=gid, zorder=5)
         _write_temperatures(ax, list(points.values()), looks)
-        ax.set(xlabel=f"KL(π ‖ p), nats a sequence{', log scale' * is_wide}", ylabel=metric.title)
+        scale = ", log scale" if is_wide else ""
+        ax.set(xlabel=f"KL(π ‖ p), nats a sequence{scale}", ylabel=metric.title)
 
     title = f"{where}: return against KL"
     return Plot(name, title, "; ".join(words.values()), draw, (4.4, 3.3), tuple(lines), words)

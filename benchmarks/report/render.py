@@ -113,21 +113,22 @@ def list_warnings(results: Results) -> list[str]:
     for texts in sorted(found.values(), key=len, reverse=True)[:MOST_WARNINGS]:
         differ = ", each with its own numbers" if len(set(texts)) > 1 else ""
         lines.append(f"{_number(len(texts), 'run')} warned{differ}: {texts[0]}")
-    rest = len(found) - MOST_WARNINGS
-    return lines + [f"The result files hold {_number(rest, 'other warning')}."] * (rest > 0)
+    if (rest := len(found) - MOST_WARNINGS) > 0:
+        lines.append(f"The result files hold {_number(rest, 'other warning')}.")
+    return lines
 
 
 def _number(n: int, noun: str) -> str:
-    return f"{n} {noun}" + "s" * (n != 1)
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _machines(results: Iterable[Mapping[str, Any]]) -> list[str]:
     """Describe each kind of machine, without its name."""
     found = []
     for one in (result.get("machine") or {} for result in results):
-        cores, memory = one.get("cores"), one.get("memory_gib")
-        parts = [one.get("cpu"), cores and _number(cores, "core"), memory and f"{memory:.0f} GiB", one.get("os")]
-        found.append(", ".join(filter(None, parts)))
+        cores = _number(one["cores"], "core") if one.get("cores") else ""
+        memory = f"{one['memory_gib']:.0f} GiB" if one.get("memory_gib") else ""
+        found.append(", ".join(filter(None, [one.get("cpu"), cores, memory, one.get("os")])))
     # by what they are, not by name: two equal machines are comparable
     return list(dict.fromkeys(filter(None, found)))
 

@@ -42,7 +42,7 @@ class Card:
 
 def molecule_card(label: str, style: Style, smiles: str, lines: Sequence[str], reason: str = "") -> Card:
     """Make the card of a string, drawn if it is a molecule."""
-    # imported late: RDKit takes a second, and reports of melodies do without it
+    # imported late: RDKit is slow to import, and reports of melodies do without it
     from seqtutor_envs.smiles import chem
     from seqtutor_envs.smiles.chem import drawing
 

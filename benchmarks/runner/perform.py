@@ -111,13 +111,14 @@ def perform(experiment: Experiment, on_progress: OnProgress = lambda progress: N
         agent = make_agent(
             experiment.agent, experiment.env, experiment.seed, experiment.env_kwargs, experiment.agent_kwargs
         )
-        learned: dict[str, Any] = {"curve": [], "timesteps": 0}
         if isinstance(agent, Contestant):
             learned = learn(experiment, agent, on_progress)
+            model, kwargs = agent.model, agent.env_kwargs
+        else:
+            learned = {"curve": [], "timesteps": 0}
+            model, kwargs = agent, experiment.env_kwargs
         # separates learning from evaluation in the times of the result
         learned_at = time.perf_counter()
-        kwargs = agent.env_kwargs if isinstance(agent, Contestant) else experiment.env_kwargs
-        model = agent.model if isinstance(agent, Contestant) else agent
         evaluated = evaluate_agent(experiment, model, kwargs)
     end = time.perf_counter()
     learning: dict[str, float] = learned.pop("seconds", {})

@@ -150,24 +150,13 @@ class RayEngine(Engine):
         self._ray.shutdown()
 
 
-class QueuePipe:
-    """A pipe's end, as worker.attempt takes it, that puts an experiment's progress into a queue."""
-
-    def __init__(self, queue: Any, identity: str) -> None:
-        self._queue, self._identity = queue, identity
-
-    def send(self, message: tuple[str, dict[str, Any]]) -> None:
-        """Send ("progress", facts). No facts say that the experiment started."""
-        self._queue.put((self._identity, message[1]))
-
-
 def perform_on_node(experiment: Experiment, queue: Any, path: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
     """Run an experiment on a node. Return ("done", result) or ("failed", {"reason", "log"})."""
     from benchmarks.runner.worker import attempt, print_to
     from seqtutor_envs.command import keep_freed_memory
 
-    pipe = QueuePipe(queue, experiment.id)
-    pipe.send(("progress", {}))
+    # no facts yet: they say that the experiment has started, from when on its time is limited
+    queue.put((experiment.id, {}))
     # for nodes that share this machine's files; elsewhere `source` has brought them
     sys.path += [folder for folder in path if folder not in sys.path]
     keep_freed_memory()
@@ -175,7 +164,7 @@ def perform_on_node(experiment: Experiment, queue: Any, path: tuple[str, ...]) -
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         print_to(log)
-        kind, facts = attempt(experiment, pipe)
+        kind, facts = attempt(experiment, lambda progress: queue.put((experiment.id, progress)))
         if kind == "failed":
             facts["log"] = read_tail(log)
     return kind, facts

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -44,18 +44,18 @@ def run_worker(experiment: Experiment, pipe: Connection, lifeline: Connection, l
     print_to(log)
     sys.path[:] = list(path)
     keep_freed_memory()
-    pipe.send(attempt(experiment, pipe))
+    pipe.send(attempt(experiment, lambda progress: pipe.send(("progress", progress))))
     pipe.close()
 
 
-def attempt(experiment: Experiment, pipe: Any) -> tuple[str, dict[str, Any]]:
+def attempt(experiment: Experiment, on_progress: Callable[[dict[str, Any]], None]) -> tuple[str, dict[str, Any]]:
     """Run an experiment. Return ("done", result), or ("failed", {"reason"}) with the traceback in the log."""
     try:
         # within the try: a package that is missing is a failure with a reason
         from benchmarks.runner.perform import perform
 
         one_thread()
-        result = perform(experiment, lambda progress: pipe.send(("progress", progress)))
+        result = perform(experiment, on_progress)
         # what JSON cannot hold is a failure of this experiment, not of the runner
         json.dumps(finite(result))
         return "done", result
