@@ -25,7 +25,7 @@ def _name_some(texts: Sequence[str]) -> str:
 
 
 def who_wins(tasks: Sequence[TaskResults]) -> str:
-    """Say whose J is highest and apart from all others', by task."""
+    """Say whose J is highest with an interval that overlaps no other, by task."""
     if not tasks:
         return "No experiment has finished yet."
     found = {task.name: _rank(task) for task in tasks}
@@ -36,18 +36,18 @@ def who_wins(tasks: Sequence[TaskResults]) -> str:
     # with many tasks a sentence each would hide the pattern: count the wins instead
     won = pd.Series({name: label for name, (label, _) in found.items() if label is not None}, dtype=object)
     if won.empty:
-        return f"On none of {len(tasks)} tasks has one agent the best J with no overlap of intervals."
+        return f"On none of {len(tasks)} tasks has one agent the best J with an interval that overlaps no other."
     names = [
         f"{label} on {n}" + (f" ({', '.join(won.index[won == label])})" if n <= 2 * FEW_TASKS else "")
         for label, n in won.value_counts().items()
     ]
     rest = f" On the other {len(tasks) - len(won)} no agent has." if len(won) < len(tasks) else ""
-    clear = f"On {len(won)} of {len(tasks)} tasks one agent has the best J with no overlap of intervals"
+    clear = f"On {len(won)} of {len(tasks)} tasks one agent has the best J with an interval that overlaps no other"
     return f"{clear}: {'; '.join(names)}.{rest}"
 
 
 def _rank(task: TaskResults) -> tuple[str | None, str]:
-    """Return the label whose J (else return) is apart from all others' as the best, and a sentence about it."""
+    """Return the label whose best J (else return) has an interval that overlaps no other, and a sentence about it."""
     metric = metrics.J if task.has("j") else task.return_metric
     known = [arm for arm in task.arms if len(arm.values(metric.key))]
     if not known:
@@ -64,10 +64,10 @@ def _rank(task: TaskResults) -> tuple[str | None, str]:
     value = f"{first.label} has the highest {metric.title}, {texts[first.label]}"
     if best is not None:
         value += f" over {n} runs" if (n := first.interval(metric.key).n) > 1 else ""
-        return known[best].label, f"{value}, apart from all others’; next {rivals[0]}.{rest}"
+        return known[best].label, f"{value}, and its interval overlaps no other; next {rivals[0]}.{rest}"
     own = first.compared_interval(metric.key)
     near = [text for text, arm in zip(rivals, others) if not apart(own, arm.compared_interval(metric.key))]
-    return None, f"No clear winner: {value}, but not apart from {_name_some(near)}.{rest}"
+    return None, f"No clear winner: {value}, but not clearly above {_name_some(near)}.{rest}"
 
 
 def how_far(tasks: Sequence[TaskResults]) -> str:
@@ -83,8 +83,10 @@ def how_far(tasks: Sequence[TaskResults]) -> str:
     value = f"{first} is nearest, with a mean gap of {texts[first]} nats"
     rivals = [f"{label} {texts[label]}" for label in others if not apart(intervals[first], intervals[label])]
     if rivals:
-        return f"{value}, but not apart from {_name_some(rivals)}."
-    return f"{value}, apart from all others that learn; next {others[0]} {texts[others[0]]}." if others else f"{value}."
+        return f"{value}, but not clearly nearer than {_name_some(rivals)}."
+    if not others:
+        return f"{value}."
+    return f"{value}, and its interval overlaps no other agent’s that learns; next {others[0]} {texts[others[0]]}."
 
 
 def how_fast(tasks: Sequence[TaskResults]) -> str:
