@@ -61,6 +61,7 @@ class PrimedPrior(RecurrentPrior):
 
     def step(self, tokens: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], State]:
         rows, state = super().step(tokens, state)
+        # the network has read the start token and does not know that a random one follows
         rows[np.asarray(tokens) == self.vocab.start] = primer_row(self.vocab)
         return rows, state
 
@@ -99,6 +100,7 @@ class PrimedTask(Task):
     def step_terms(self, tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
         terms = np.zeros((len(tokens), len(self.weights)))
         later = np.flatnonzero(np.asarray(steps) > 0)
+        # the inner task knows no primer: its tokens and steps begin one later
         terms[later] = self.inner.step_terms(np.asarray(tokens)[later, 1:], np.asarray(steps)[later] - 1)
         return terms
 
@@ -201,6 +203,7 @@ def train_prior(
     strings = read_strings(file, moses, column, molecules, settings.seed)
     vocab = character_vocab(strings)
     sequences = encode_characters(strings, vocab)
+    # the strings are in random order already
     held_out = min(HELD_OUT, max(1, len(sequences) // 100))
     card = {"data": str((file or moses or Path()).name), "strings": len(strings), "characters": len(vocab) - 1}
     prior = fit(

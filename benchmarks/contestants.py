@@ -146,6 +146,7 @@ class Theirs(Contestant):
 
     def learn(self, timesteps: int, seconds: float, clock: Clock, after_round: AfterRound | None = None) -> float:
         """Learn rollout by rollout: a callback that stopped within one would throw its steps away."""
+        # exactly one rollout for each call of `learn`
         rollout = self.model.n_steps * self.model.n_envs
         begin, spent, goal = clock(), 0.0, self.model.num_timesteps + timesteps
         while spent < seconds and self.model.num_timesteps < goal and not self.task.spent:
@@ -194,6 +195,7 @@ def make_agent(agent: str, env: str, seed: int, env_kwargs: Mapping[str, Any], a
         found = factory(env, seed=seed, env_kwargs=dict(env_kwargs), **agent_kwargs)
     except (TypeError, AssertionError) as error:  # stable-baselines3 asserts what it asks of settings
         raise ValueError(f"{agent} cannot be made with these keywords: {error}.") from error
+    # one without `learn`, such as the prior, is evaluated as it is
     if isinstance(found, Contestant) or not hasattr(found, "learn"):
         return found
     return (Ours if isinstance(found, SequenceAgent) else Learner)(found, env_kwargs)
@@ -226,6 +228,7 @@ def _choose_algorithm(name: str, prior: Any) -> tuple[Any, str, dict[str, Any]]:
 
     from agents.sb3.prior_guide import recurrent_policy_kwargs
 
+    # from random weights too, so that the start is all that differs
     from_prior = name == "recurrent_ppo_prior" or getattr(prior, "cell", None) == "lstm"
     return RecurrentPPO, "MlpLstmPolicy", recurrent_policy_kwargs(prior) if from_prior else {}
 
@@ -287,6 +290,7 @@ def _make_fixed(env_id: str, env_kwargs: Mapping[str, Any], uniform: bool) -> An
     from benchmarks.prior_samples import make_batch
     from seqtutor_envs.prior.masking import mask_prior
 
+    # only its task and prior are wanted
     env = make_batch(env_id, env_kwargs)
     env.close()
     policy = UniformPolicy(env.task.vocab, env.task.length) if uniform else env.prior

@@ -69,7 +69,8 @@ def demonstrate(settings: DemoSettings) -> None:
     # bad priors and an unusable folder are errors before the work
     parts = {name: (Melodies if name == "melodies" else Molecules)(settings) for name in settings.parts}
     settings.out.mkdir(parents=True, exist_ok=True)
-    packages = ["torch", "numpy", "gymnasium", "stable-baselines3", "numba", *["rdkit"] * ("molecules" in parts)]
+    packages = ["torch", "numpy", "gymnasium", "stable-baselines3", "numba"]
+    packages += ["rdkit"] if "molecules" in parts else []
     versions = {"seqtutor": installed("seqtutor") or __version__, "python": platform.python_version()}
     results: dict[str, Any] = {
         "commands": commands(settings),
@@ -122,6 +123,7 @@ def write_files(out: Path, results: Mapping[str, Any], parts: Mapping[str, Melod
         facts = json.dumps(results, indent=1, allow_nan=False)
         (staging / "results.json").write_text(facts + "\n", encoding="utf-8")
         (staging / "report.html").write_text(render_demo(results), encoding="utf-8")
+        # within one file system, so that each move is atomic
         for path in sorted(path for path in staging.rglob("*") if path.is_file()):
             target = out / path.relative_to(staging)
             target.parent.mkdir(exist_ok=True)
@@ -141,6 +143,7 @@ def fine_tune(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
+            # the budget first: the recorder reads its seconds
             agent.learn(NO_LIMIT, callback=[budget, recorder])
         except KeyboardInterrupt:
             interrupted = True
@@ -178,6 +181,7 @@ class LearningCurve(BaseCallback):
 
     def _on_step(self) -> bool:
         spent = self.budget.spent
+        # at equal times, because the plot has room for so many points
         if spent - (self.points[-1]["seconds"] if self.points else 0.0) >= self.budget.seconds / CURVE_POINTS:
             self._record()
             self.repeating = self.points[-1]["distinct"] < self.min_distinct
@@ -231,6 +235,7 @@ class Melodies:
 
     def sample(self, agent: Any) -> list[dict[str, Any]]:
         """Sample the first SHOWN melodies of an agent, with their return and log p."""
+        # the same seed before and after; nothing is picked
         tokens, _ = agent.sample(SHOWN, self.settings.seed)
         returns = MelodyTask(LENGTH).reward(tokens).sum(axis=1)
         log_p = sequence_log_probs(load_prior(self.settings.prior), tokens)
@@ -348,6 +353,7 @@ def rank_distinct(molecules: Sequence[Molecule]) -> list[Molecule]:
     found: dict[str, Molecule] = {}
     for molecule in molecules:
         if not molecule["reason"]:
+            # the first of equal molecules stands for all
             found.setdefault(molecule["canonical"], molecule)
     return sorted(found.values(), key=lambda molecule: -molecule["task_return"])
 

@@ -37,6 +37,7 @@ def build_env_kwargs(
         kwargs["term_weights"] = term_weights
     if prior is not None:
         kwargs["prior"] = prior
+    # an environment without the keyword would refuse it with a message about Python, not about the option
     if env_id not in SCORED_BY_PROCESSES:
         if workers:
             raise ValueError(f"{env_id} has no scoring processes: leave out --workers.")

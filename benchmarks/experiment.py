@@ -71,13 +71,13 @@ class Experiment:
         # fields at their defaults are left out, so that a new field changes no id
         plain = {"env": self.env, "agent": self.agent, "n": self.n, "seed": self.seed}
         others = [one for one in fields(self) if one.name not in (*plain, *DISPLAYED)]
-        return plain | {
-            one.name: value for one in others if (value := getattr(self, one.name)) not in (one.default, {})
-        }
+        given = {one.name: getattr(self, one.name) for one in others}
+        return plain | {one.name: given[one.name] for one in others if given[one.name] not in (one.default, {})}
 
     @property
     def id(self) -> str:
         """Return the id, a hash of the content: it names the result's file."""
+        # sorted, so that the order of keywords changes no id
         text = json.dumps(self.content, sort_keys=True, allow_nan=False)
         digest = blake2b(text.encode(), digest_size=DIGITS // 2).hexdigest()
         return f"{self.agent.partition(':')[2].lower()}-seed{self.seed}-{digest}"
@@ -102,6 +102,7 @@ class Experiment:
 
     def matches(self, pattern: str) -> bool:
         """Check whether its id, label or task contains the pattern, or matches it as a glob, in any case."""
+        # plain text is found anywhere in a name; a glob must match all of it
         glob = pattern.lower() if any(sign in pattern for sign in "*?[") else f"*{pattern.lower()}*"
         return any(fnmatchcase(text.lower(), glob) for text in (self.id, self.name, self.task))
 
@@ -133,8 +134,12 @@ def expand(common: Mapping[str, Any], *variants: Mapping[str, Any]) -> tuple[Exp
                 name, _, keyword = path.partition(".")
                 if name not in known:
                     raise ValueError(f"An experiment has no {name!r}; it has {', '.join(sorted(known))}.")
-                before = values.get(name, {})  # keywords that were named one by one come before those of a whole
-                values[name] = {**before, keyword: value} if keyword else {**value, **before} if before else value
+                before = values.get(name, {})
+                if keyword:
+                    values[name] = {**before, keyword: value}
+                else:
+                    # a keyword that was named by itself wins over the same one in a whole dict
+                    values[name] = {**value, **before} if before else value
             made.append(Experiment(**values))
     return check_distinct(made)
 
@@ -143,6 +148,7 @@ def check_distinct(experiments: Sequence[Experiment]) -> tuple[Experiment, ...]:
     """Return the experiments. Raises ValueError if two are the same."""
     by_id: dict[str, Experiment] = {}
     for one in experiments:
+        # they would share a file, and a table would count one run twice
         if one.id in by_id:
             raise ValueError(f"Two experiments are the same: {one.name}, seed {one.seed} ({one.id}).")
         by_id[one.id] = one

@@ -57,6 +57,7 @@ class Inline:
             given["term_weights"] = weights
         tasks = [{**given, "c": c} for c in self.c] or [given]
         experiments = check_distinct([one for env_kwargs in tasks for one in self._of_task(env, env_kwargs)])
+        # seed and label are left out of the name, so that more seeds continue the same results
         content = "\n".join(dict.fromkeys(replace(one, seed=0).id for one in experiments))
         domain = env.rpartition(":")[2].removeprefix("SeqTutor-").partition("-v")[0].lower().replace("/", "-")
         name = f"inline-{domain}-{blake2b(content.encode(), digest_size=DIGITS // 2).hexdigest()}"
@@ -69,6 +70,7 @@ class Inline:
         budgets = budgets or [{"seconds": seconds} for seconds in self.seconds or SECONDS]
         still: list[dict[str, Any]] = []
         learning: list[dict[str, Any]] = []
+        # the prior always runs: J and KL mean little without it
         for name in dict.fromkeys(("prior", *self.agents)):
             variant = self._variant(name)
             (learning if _learns(variant) else still).append(variant)
@@ -84,6 +86,7 @@ class Inline:
         if name not in AGENTS and not FACTORY.fullmatch(name):
             raise ValueError(f"No agent is called {name!r}: {', '.join(AGENTS)}, or MODULE:FACTORY for your own.")
         settings = json_object(self.settings, "--settings")
+        # a JSON object under an agent's name is for that agent; all else is for all that learn
         own = {key: settings.pop(key) for key in (*AGENTS, *self.agents) if isinstance(settings.get(key), dict)}
         variant = AGENTS.get(name, {"agent": name, "label": name})
         common = settings if _learns(variant) else {}

@@ -112,6 +112,7 @@ def log_z(
     one_thread()
     given = build_env_kwargs(env, env_kwargs, weights, prior, workers)
     batch = make_batch(env, given)
+    # only its temperature is wanted; `draw_samples` makes its own
     batch.close()
     temperatures = [temperature(value) for value in (c or (batch.c,))]
     samples = draw_samples(env, given, n, seed, out)

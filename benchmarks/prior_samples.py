@@ -60,8 +60,7 @@ class PriorSamples:
         arrays, was = load_arrays(path)
         for name, value in facts.items():
             if was.get(name) != value:
-                found = f"{path} was drawn with {name}={was.get(name)}, not {value}"
-                raise ValueError(f"{found}: give another file.")
+                raise ValueError(f"{path} was drawn with {name}={was.get(name)}, not {value}: give another file.")
         lengths, returns, names = arrays["lengths"].astype(np.int64), arrays["returns"], arrays["names"]
         return cls(arrays["tokens"].astype(np.int64), lengths, returns, names, was)
 
@@ -84,13 +83,11 @@ def draw_samples(env_id: str, env_kwargs: Mapping[str, Any], n: int, seed: int, 
         raise ValueError(f"-n must be at least 2, not {n}.")
     env = make_batch(env_id, env_kwargs)
     try:
-        facts = describe_source(env, env_id, env_kwargs)
-        if path.exists():
-            samples = PriorSamples.load(path, {**facts, "seed": seed})
-        else:
-            samples = _start_empty(env, {**facts, "seed": seed})
-        bar = tqdm(desc="samples of the prior", initial=min(n, len(samples)), total=n, unit="")
-        with bar:
+        asked = {name: value for name, value in env_kwargs.items() if name not in INDIFFERENT}
+        source = {"env": env_id, "env_kwargs": asked, "prior": hash_prior(env.prior), "rdkit": installed("rdkit")}
+        facts = {**source, "seed": seed}
+        samples = PriorSamples.load(path, facts) if path.exists() else _start_empty(env, facts)
+        with tqdm(desc="samples of the prior", initial=min(n, len(samples)), total=n, unit="") as bar:
             while len(samples) < n:
                 samples = _extend(samples, env, seed, n)
                 samples.save(path)
@@ -106,12 +103,6 @@ def make_batch(env_id: str, env_kwargs: Mapping[str, Any]) -> SequenceTutorVecto
     if not isinstance(env, SequenceTutorVectorEnv):
         raise ValueError(f"{env_id} is no environment of this library.")
     return env
-
-
-def describe_source(env: SequenceTutorVectorEnv, env_id: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Collect what decides which samples and returns there are."""
-    asked = {name: value for name, value in env_kwargs.items() if name not in INDIFFERENT}
-    return {"env": env_id, "env_kwargs": asked, "prior": hash_prior(env.prior), "rdkit": installed("rdkit")}
 
 
 def name_sequences(task: Task, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[str]:
@@ -141,6 +132,7 @@ class Scored(BaseCallback):
     def _on_rollout_end(self) -> None:
         task, newest = self.model.task, self.model.newest  # type: ignore[attr-defined]
         self.names.update(hash_names(name_sequences(task, newest.tokens, newest.lengths)).tolist())
+        # invalid strings are no molecule that was scored
         self.names.discard(UNNAMED)
 
 
@@ -159,6 +151,7 @@ def choose_best(samples: PriorSamples, calls: int, k: int) -> tuple[NDArray[np.i
     if len(firsts) < calls:
         found = f"There are {len(firsts):,} distinct molecules in {len(samples):,} samples, fewer than {calls:,}"
         raise ValueError(f"{found}: draw more with `python -m benchmarks log-z -n`.")
+    # in the order of sampling: what the first `calls` evaluations of a scorer would see
     asked = firsts[:calls]
     return asked[np.argsort(-samples.returns[asked], kind="stable")[:k]], int(asked[-1]) + 1
 
@@ -201,6 +194,7 @@ def _start_empty(env: SequenceTutorVectorEnv, facts: dict[str, Any]) -> PriorSam
 def _extend(samples: PriorSamples, env: SequenceTutorVectorEnv, seed: int, n: int) -> PriorSamples:
     """Return the samples and what is wanted, up to n, of one more part."""
     # a part is sampled as a whole, so that its samples do not depend on n
+    # begin > 0: the file ends within a part, which is sampled again and its rest taken
     part, begin = divmod(len(samples), PART)
     task = env.task
     drawn, until = mask_prior(env.prior, task).sample(PART, np.random.default_rng((seed, part)), task.length)

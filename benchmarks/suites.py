@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.domains import MELODY, SMILES
+from benchmarks.domains import MELODY, SMILES, choose_clock
 from benchmarks.experiment import Experiment, check_distinct, expand
 from seqtutor_envs.files import one_line, write_atomically
 
@@ -40,6 +40,7 @@ class Suite:
         if self.path is not None and self.path.suffix == ".py":
             return self.path.resolve().parent
         named = {one.agent for one in self.experiments} | {one.env for one in self.experiments if ":" in one.env}
+        # only a user's own code must travel to the nodes of a cluster
         packages = {name.partition(":")[0].partition(".")[0] for name in named}
         return None if packages <= OURS else Path.cwd()
 
@@ -275,10 +276,26 @@ SUITES = {
 }
 
 
+def total_budget(experiments: Iterable[Experiment]) -> str:
+    """Add up what experiments learn for: "1.2 M tokens", "35 CPU minutes", both, or "nothing".
+
+    Tokens and minutes are not converted into each other: how long a token takes depends on the machine.
+    """
+    tokens, seconds = 0, {"cpu": 0.0, "wall": 0.0}
+    for one in experiments:
+        tokens += one.steps or 0
+        seconds[choose_clock(one.env)] += one.seconds or 0.0
+    amounts = {"M tokens": tokens / 1e6, "CPU minutes": seconds["cpu"] / 60, "wall-clock minutes": seconds["wall"] / 60}
+    # two digits at least below 1, so that a short run is not 0.0
+    texts = [f"{amount:,.1f}".removesuffix(".0") if amount >= 1 else f"{amount:.2g}" for amount in amounts.values()]
+    return ", ".join(f"{text} {unit}" for text, unit in zip(texts, amounts) if amounts[unit]) or "nothing"
+
+
 def find_suite(name: str) -> Suite:
     """Return a shipped suite, or read one from a file. Raises ValueError or FileNotFoundError in one line."""
     if name in SUITES:
         return SUITES[name]
+    # an inline suite that an earlier run has saved
     if name.endswith(".json"):
         return load_suite(Path(name))
     if not name.endswith(".py"):
@@ -308,6 +325,7 @@ def read_suite(path: Path) -> Suite:
     if not path.is_file():
         raise FileNotFoundError(2, "No such file", str(path))
     folder = str(path.resolve().parent)
+    # at the front, as Python itself has it; workers get the same path
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:

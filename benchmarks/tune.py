@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.domains import MELODY, SCORED_BY_PROCESSES, build_env_kwargs
 from benchmarks.experiment import Experiment
-from benchmarks.report.statistics import Interval, interval, mean, probability_of_improvement
+from benchmarks.report.statistics import interval, mean, probability_of_improvement
 from benchmarks.runner import results
 from benchmarks.runner.local_engine import LocalEngine, count_jobs
 from benchmarks.runner.run import lock_folder, plan, sweep
@@ -148,6 +148,7 @@ class Search:
         )
         # constant_liar: trials that run at once do not all try the same place
         sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        # through JSON, because Optuna stores it so: tuples come back as lists
         about = json.loads(json.dumps({"content": self.base.content, "space": self.space, "settings": self.settings}))
         study = optuna.create_study(
             storage=storage, sampler=sampler, study_name="tune", direction="maximize", load_if_exists=True
@@ -157,7 +158,9 @@ class Search:
             raise ValueError(f"{other}: give another --out.")
         if "about" not in study.user_attrs:
             study.set_user_attr("about", about)
+            # the defaults first: the search then shows at once what it gains
             study.enqueue_trial({}, user_attrs={"defaults": True})
+        # trials that Ctrl-C or a crash has cut short; their results on disk are used again
         for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
@@ -167,6 +170,7 @@ class Search:
         """Run trials until so many have a score, a few at once."""
         states = (optuna.trial.TrialState.COMPLETE,)
         have = len(study.get_trials(states=states))
+        # each trial is several experiments; more trials at once than cores teach the sampler nothing
         at_once = max(1, self.jobs // self.seeds)
         with tqdm(total=trials, initial=min(have, trials), desc="trials", unit="trial") as bar:
             while have < trials:
@@ -176,6 +180,7 @@ class Search:
                 for trial, score in zip(asked, scores):
                     failed = {"state": optuna.trial.TrialState.FAIL} if math.isnan(score) else {}
                     study.tell(trial, None if failed else score, **failed)
+                # otherwise a mistake in the settings would be tried for ever
                 if all(math.isnan(score) for score in scores) and not have:
                     raise ValueError(f"No run ended well; {self.folder}/*{results.FAILED} say why.")
                 have += sum(not math.isnan(score) for score in scores)
@@ -200,6 +205,7 @@ class Search:
             [replace(self.base, agent_kwargs={**self.settings, **settings}, seed=seed) for seed in seeds]
             for settings in chosen
         ]
+        # by id, because two trials may choose the same settings
         todo = plan(self.folder, list({one.id: one for row in wanted for one in row}.values()), retry_failed=False)
         if todo.todo:
             sweep(todo, self.folder, LocalEngine(self.jobs, self.folder), quiet=True)
@@ -218,13 +224,12 @@ class Search:
         chance = probability_of_improvement([tuned], [defaults])
         lines = [f"On {seeds} fresh seeds, mean J and its 95% interval:"]
         sides = (("best", tuned), ("defaults", defaults))
-        lines += [f"  {name:9} {format_interval(interval(mean, [row]))}" for name, row in sides]
+        for name, row in sides:
+            found = interval(mean, [row])
+            # a single seed has no interval
+            ends = "" if math.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]"
+            lines.append(f"  {name:9} {found.value:.2f}{ends}")
         return "\n".join([*lines, f"  the best is higher in {chance.value:.0%} of the seeds"])
-
-
-def format_interval(found: Interval) -> str:
-    """Format an interval."""
-    return f"{found.value:.2f}" + ("" if math.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]")
 
 
 def format_trials(study: Any, rows: int = 5) -> str:

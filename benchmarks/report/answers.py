@@ -1,4 +1,4 @@
-"""The sentences that answer a report's questions; they claim no more than the intervals allow."""
+"""Write the sentences that answer a report's questions; they claim no more than the intervals allow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _name_some(texts: Sequence[str]) -> str:
 
 
 def who_wins(tasks: Sequence[TaskResults]) -> str:
-    """Say whose J is highest and apart from all others', by task."""
+    """Say whose J is highest with an interval that overlaps no other, by task."""
     if not tasks:
         return "No experiment has finished yet."
     found = {task.name: _rank(task) for task in tasks}
@@ -33,19 +33,21 @@ def who_wins(tasks: Sequence[TaskResults]) -> str:
         return found[tasks[0].name][1]
     if len(tasks) <= FEW_TASKS:
         return "\n".join(f"{name}: {text}" for name, (_, text) in found.items())
+    # with many tasks a sentence each would hide the pattern: count the wins instead
     won = pd.Series({name: label for name, (label, _) in found.items() if label is not None}, dtype=object)
     if won.empty:
-        return f"On none of {len(tasks)} tasks is one agent’s J apart from all others’."
+        return f"On none of {len(tasks)} tasks has one agent the best J with an interval that overlaps no other."
     names = [
         f"{label} on {n}" + (f" ({', '.join(won.index[won == label])})" if n <= 2 * FEW_TASKS else "")
         for label, n in won.value_counts().items()
     ]
-    rest = f" On {len(tasks) - len(won)} none is." if len(won) < len(tasks) else ""
-    return f"One agent’s J is apart from all others’ on {len(won)} of {len(tasks)} tasks: {'; '.join(names)}.{rest}"
+    rest = f" On the other {len(tasks) - len(won)} no agent has." if len(won) < len(tasks) else ""
+    clear = f"On {len(won)} of {len(tasks)} tasks one agent has the best J with an interval that overlaps no other"
+    return f"{clear}: {'; '.join(names)}.{rest}"
 
 
 def _rank(task: TaskResults) -> tuple[str | None, str]:
-    """Return the label whose J (else return) is apart from all others' as the best, and a sentence about it."""
+    """Return the label whose best J (else return) has an interval that overlaps no other, and a sentence about it."""
     metric = metrics.J if task.has("j") else task.return_metric
     known = [arm for arm in task.arms if len(arm.values(metric.key))]
     if not known:
@@ -54,6 +56,7 @@ def _rank(task: TaskResults) -> tuple[str | None, str]:
     texts = {arm.label: metric.format_interval(arm.interval(metric.key)) for arm in known}
     unknown = [arm.label for arm in task.arms if arm.label not in texts]
     rest = f" Unknown for {', '.join(unknown)}." if unknown else ""
+    # by the mean; whether that is a win is for the intervals to say
     first, *others = sorted(known, key=lambda arm: -arm.interval(metric.key).value)
     rivals = [f"{arm.label} {texts[arm.label]}" for arm in others]
     if not others:
@@ -61,15 +64,16 @@ def _rank(task: TaskResults) -> tuple[str | None, str]:
     value = f"{first.label} has the highest {metric.title}, {texts[first.label]}"
     if best is not None:
         value += f" over {n} runs" if (n := first.interval(metric.key).n) > 1 else ""
-        return known[best].label, f"{value}, apart from all others’; next {rivals[0]}.{rest}"
+        return known[best].label, f"{value}, and its interval overlaps no other; next {rivals[0]}.{rest}"
     own = first.compared_interval(metric.key)
     near = [text for text, arm in zip(rivals, others) if not apart(own, arm.compared_interval(metric.key))]
-    return None, f"No clear winner: {value}, but not apart from {_name_some(near)}.{rest}"
+    return None, f"No clear winner: {value}, but not clearly above {_name_some(near)}.{rest}"
 
 
 def how_far(tasks: Sequence[TaskResults]) -> str:
     """Say which agent is nearest to the optimum over the exact tasks, among those that learn if any does."""
     every, _ = gaps_over_tasks(tasks)
+    # the uniform policy and the prior would only make the list longer
     found = [one for one in every if one.learns] or every
     if not found:
         return "No agent has a gap in every task."
@@ -79,8 +83,10 @@ def how_far(tasks: Sequence[TaskResults]) -> str:
     value = f"{first} is nearest, with a mean gap of {texts[first]} nats"
     rivals = [f"{label} {texts[label]}" for label in others if not apart(intervals[first], intervals[label])]
     if rivals:
-        return f"{value}, but not apart from {_name_some(rivals)}."
-    return f"{value}, apart from all others that learn; next {others[0]} {texts[others[0]]}." if others else f"{value}."
+        return f"{value}, but not clearly nearer than {_name_some(rivals)}."
+    if not others:
+        return f"{value}."
+    return f"{value}, and its interval overlaps no other agent’s that learns; next {others[0]} {texts[others[0]]}."
 
 
 def how_fast(tasks: Sequence[TaskResults]) -> str:
@@ -90,6 +96,7 @@ def how_fast(tasks: Sequence[TaskResults]) -> str:
 
 
 def _fastest(task: TaskResults) -> str:
+    # one goal for all, else a poor agent would be quick to reach its own end
     goal = _near_best(task)
     if goal is None:
         return "J is not known while learning."
@@ -103,10 +110,13 @@ def _fastest(task: TaskResults) -> str:
     texts = []
     for label in some:
         places, count = reached[label], int(np.isfinite(reached[label]).sum())
-        mean_place = f"{label} after {places.mean():,.0f} {unit}" + " on average" * (len(places) > 1)
-        texts.append(mean_place if count == len(places) else f"{label} in {count} of {len(places)} runs")
-    never = [label for label in reached if label not in some]
-    texts += [f"no run of {' or '.join(never) if len(never) <= FEW_TASKS else f'the other {len(never)}'}"] * bool(never)
+        if count < len(places):
+            texts.append(f"{label} in {count} of {len(places)} runs")
+        else:
+            average = " on average" if count > 1 else ""
+            texts.append(f"{label} after {places.mean():,.0f} {unit}{average}")
+    if never := [label for label in reached if label not in some]:
+        texts.append(f"no run of {' or '.join(never) if len(never) <= FEW_TASKS else f'the other {len(never)}'}")
     level = f"{goal:.1f}".replace("-", "−")
     return f"Nine tenths of the way from the prior’s J to the best final J (to J {level}): {'; '.join(texts)}."
 
@@ -118,6 +128,7 @@ def _near_best(task: TaskResults) -> float | None:
     starts = [curve["j"].iloc[0] for curve in curves if pd.notna(curve["j"].iloc[0])]
     if not ends or not starts:
         return None
+    # without a prior the median start stands for it: most agents start near the prior
     low = float(np.median(starts)) if task.prior is None else task.prior.interval("j").value
     return low + NEAR * (max(ends) - low)
 
@@ -141,6 +152,7 @@ def which_terms(task: TaskResults, terms: Sequence[Metric]) -> str:
     titles = {one.key: one.title for one in terms}
     gains = {key: best.interval(key).value - prior.interval(key).value for key in ("task_return", *titles)}
     texts = {key: f"{gain:+.3g}".replace("-", "−") for key, gain in gains.items()}
+    # a term that is not known is never the first
     first = max(titles, key=lambda key: np.nan_to_num(gains[key], nan=-math.inf))
     earns = f"{best.label} has the highest return: {texts['task_return']} compared with the prior."
     return f"{earns} The term that gains most is “{titles[first]}” ({texts[first]})."

@@ -54,6 +54,7 @@ def report(
         what, again = (f" of {found.name}", suite) if suite else ("", "SUITE")
         given = f" --out {out}" if out else ""
         raise FileNotFoundError(f"No results{what} in {folder}: `python -m benchmarks run {again}{given}`.")
+    # all are rendered before the first is written: an error leaves no half of a report
     contents = dict[str, bytes]()
     if html or not (markdown or csv or parquet or pictures):
         contents["report.html"] = render.render_page(results).encode()
@@ -65,9 +66,10 @@ def report(
     for name, content in contents.items():
         write_atomically(target / name, content)
         print(target / name)
-    for name in (name for name, wanted in (("csv", csv), ("parquet", parquet)) if wanted):
-        export(results, target / f"results.{name}")
-        print(target / f"results.{name}")
+    for name, wanted in (("results.csv", csv), ("results.parquet", parquet)):
+        if wanted:
+            export(results, target / name)
+            print(target / name)
 
 
 def export(results: Results, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From result files to data frames, grouped once: `TaskResults` hold `Arm`s, an arm the runs of one configuration."""
+"""Turn result files into data frames, grouped once: a `TaskResults` holds `Arm`s; an arm is the runs of one agent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NO_KL = 1e-3  # nats; an agent that does not learn and is no further from the pr
 
 @dataclass(frozen=True)
 class Results:
-    """What is known of a suite.
+    """Hold what is known of a suite.
 
     Attributes:
         name, question: the suite's.
@@ -49,20 +49,22 @@ class Results:
 
     @property
     def command(self) -> str:
-        """The command that runs the suite; "" if it is unknown."""
+        """Return the command that runs the suite, or "" if it is unknown."""
         return f"python -m benchmarks run {shlex.quote(self.source)}" if self.source else ""
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """One row for each result, in the suite's order, labelled as the suite labels it now."""
+        """Make one row for each result, in the suite's order and with the suite's present labels."""
+        # the label of a result file may be out of date: the suite's own wins
         known = {one.id: (k, one) for k, one in enumerate(self.experiments)}
         found = [(*known.get(one["id"], (len(known), Experiment.of(one["experiment"]))), one) for one in self.results]
         rows = [run_row(experiment, one) for _, experiment, one in sorted(found, key=lambda row: row[0])]
-        return pd.DataFrame(rows, dtype=object)  # as objects, so that whole numbers stay whole beside missing ones
+        # as objects, so that whole numbers stay whole beside missing ones
+        return pd.DataFrame(rows, dtype=object)
 
     @cached_property
     def curves(self) -> pd.DataFrame:
-        """One row for each point of each learning curve."""
+        """Make one row for each point of each learning curve."""
         points = {one["id"]: one.get("curve") or () for one in self.results}
         rows = [
             {"id": run.id, "task": run.task, "label": run.label, "seed": run.seed, **point}
@@ -73,7 +75,7 @@ class Results:
 
     @cached_property
     def tasks(self) -> list[TaskResults]:
-        """Every task with its arms, in the suite's order.
+        """Group the runs into tasks and arms, in the suite's order.
 
         Runs that share task and label but differ in more than their seed are arms of their own, with the difference in
         their labels.
@@ -81,8 +83,10 @@ class Results:
         if self.runs.empty:
             return []
         experiments = self.runs["experiment"]
+        # of the whole suite, so that a name does not change as results arrive
         names = short_task_names([*self.experiments, *experiments])
         curves = dict(tuple(self.curves.groupby("id"))) if len(self.curves) else {}
+        # equal but for the seed: the runs that a mean is taken over
         runs = self.runs.assign(variant=[replace(one, seed=0).id for one in experiments])
         arms: dict[str, list[Arm]] = {}
         for key, group in runs.groupby(["task", "label"], sort=False):
@@ -96,13 +100,13 @@ class Results:
 
     @property
     def arms(self) -> list[Arm]:
-        """The arms of all tasks."""
+        """List the arms of all tasks."""
         return [arm for task in self.tasks for arm in task.arms]
 
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """One agent configuration in one task.
+    """Hold the runs of one agent configuration in one task.
 
     Attributes:
         runs: rows of `Results.runs` that differ in their seed alone, by rising seed.
@@ -116,37 +120,38 @@ class Arm:
 
     @property
     def experiments(self) -> list[Experiment]:
-        """The experiments of its runs."""
+        """List the experiments of its runs."""
         return list(self.runs["experiment"])
 
     @property
     def samples(self) -> list[dict[str, Any]]:
-        """The samples of its lowest seed."""
+        """Return the samples of its lowest seed."""
         return self.runs["samples"].iloc[0] or []
 
     @property
     def c(self) -> float | None:
-        """The temperature of its task."""
+        """Return the temperature of its task, or None if the results do not hold it."""
         c = self.runs["c"].iloc[0]
         return float(c) if isinstance(c, (int, float)) else None
 
     @cached_property
     def learns(self) -> bool:
-        """Whether it has a budget to learn."""
+        """Check whether it has a budget to learn."""
         first = self.experiments[0]
         return first.steps is not None or first.seconds is not None
 
     @cached_property
     def is_prior(self) -> bool:
-        """Whether it samples as the prior does: it does not learn, and its KL is 0."""
+        """Check whether it samples as the prior does: it does not learn, and its KL is 0."""
         kl = self.values("kl")
         return not self.learns and len(kl) > 0 and bool((kl.abs() < NO_KL).all())
 
     @cached_property
     def numbers(self) -> pd.DataFrame:
-        """Metrics and times by seed; NaN where a run has no finite number."""
+        """Collect metrics and times by seed; NaN where a run has no finite number."""
         columns = [name for name in map(str, self.runs) if name.startswith(("timesteps", "metrics.", "time."))]
         frame = self.runs.set_index("seed")[columns].rename(columns=lambda name: name.partition(".")[2] or name)
+        # JSON has no NaN: what was not finite is null in the file
         frame = frame.apply(pd.to_numeric, errors="coerce").astype(float)
         return frame.where(np.isfinite(frame))
 
@@ -165,46 +170,46 @@ class Arm:
 
 @dataclass(frozen=True, eq=False)
 class TaskResults:
-    """The arms of one task."""
+    """Hold the arms of one task."""
 
     name: str
     arms: list[Arm]
 
     def has(self, key: str) -> bool:
-        """Return whether any run has the metric."""
+        """Check whether any run has the metric."""
         return any(len(arm.values(key)) for arm in self.arms)
 
     @cached_property
     def domain(self) -> str:
-        """The kind of task by the metrics that its results hold: "melody", "molecule", or "" for others."""
+        """Infer the kind of task from the metrics of its results: "melody", "molecule", or "" for others."""
         keys = {"excessively_repeated": "melody", "internal_diversity_1": "molecule", "mean_qed": "molecule"}
         return next((name for key, name in keys.items() if self.has(key)), "")
 
     @cached_property
     def is_exact(self) -> bool:
-        """Whether the optimum is known."""
+        """Check whether the optimum is known."""
         return self.has("gap")
 
     @property
     def return_metric(self) -> Metric:
-        """R as this domain calls and formats it."""
+        """Return the metric R as this domain names and formats it."""
         return SCORE if self.domain == "molecule" else RETURN
 
     @cached_property
     def prior(self) -> Arm | None:
-        """The arm of the prior."""
+        """Return the arm of the prior, or None if the task has none."""
         return next((arm for arm in self.arms if arm.is_prior), None)
 
     @cached_property
     def clock(self) -> str:
-        """What curves are drawn over: "seconds" if every budget is one of seconds, else "timesteps"."""
+        """Choose the x axis of curves: "seconds" if every budget is one of seconds, else "timesteps"."""
         budgets = [one.seconds for arm in self.arms if arm.learns for one in arm.experiments]
         return "seconds" if budgets and all(budgets) else "timesteps"
 
 
 @dataclass(frozen=True)
 class Gaps:
-    """The gaps of one label in all exact tasks.
+    """Hold the gaps of one label in all exact tasks.
 
     Attributes:
         gaps: nats, an array of runs for each task.
@@ -222,12 +227,14 @@ def gaps_over_tasks(tasks: Sequence[TaskResults]) -> tuple[list[Gaps], list[str]
     """Collect the gaps of every label that has one in every exact task, and name the labels that have not."""
     exact = [task for task in tasks if task.is_exact]
     zeros = {task.name: float(task.prior.values("gap").mean()) for task in exact if task.prior is not None}
+    # a share of the prior's gap needs the prior in every task, and a gap that is not 0
     known = len(zeros) == len(exact) and all(zeros.values())
     made, absent = [], []
     for label in dict.fromkeys(arm.label for task in exact for arm in task.arms):
         own = [arm for task in exact for arm in task.arms if arm.label == label and len(arm.values("gap"))]
         gaps = [np.asarray(arm.values("gap"), np.float64) for arm in own]
         closed = [1 - gap / zeros[arm.task] for gap, arm in zip(gaps, own)] if known else None
+        # a mean over other tasks cannot be compared
         if len(own) == len(exact):
             made.append(Gaps(label, gaps, any(arm.learns for arm in own), closed))
         else:
@@ -278,11 +285,13 @@ def fronts(tasks: Sequence[TaskResults]) -> dict[str, dict[str, list[Arm]]]:
     for arm in (arm for task in tasks for arm in task.arms):
         if arm.c is not None and len(arm.values("kl")) and len(arm.values("task_return")):
             one = arm.experiments[0]
+            # all keywords but c tell environments apart; c is what the line varies
             rest = [f"{name}={json.dumps(value)}" for name, value in sorted(one.env_kwargs.items()) if name != "c"]
             where = one.env + (f" ({', '.join(rest)})" if rest else "")
             found.setdefault((where, arm.label), {})[arm.c] = arm
     lines: dict[str, dict[str, list[Arm]]] = {}
     for (where, label), by_c in found.items():
+        # one temperature is a point, not a line
         if len(by_c) > 1 and not all(arm.is_prior for arm in by_c.values()):
             lines.setdefault(where, {})[label] = [by_c[c] for c in sorted(by_c)]
     return lines
@@ -317,6 +326,7 @@ def suite_of_folder(folder: Path) -> Suite:
             content = files.read(path)
         except files.Damaged:
             continue  # `load_results` notes it
+        # a result and an older failure of it are one experiment
         found.setdefault(content["id"], Experiment.of(content["experiment"]))
     return Suite(folder.resolve().name, "", tuple(found.values()))
 
@@ -344,6 +354,7 @@ def short_task_names(experiments: Iterable[Experiment]) -> dict[str, str]:
         return unchanged
     varied = varied_keys([one.env_kwargs for one in tasks.values()])
     short = {task: ", ".join(_keyword(one.env_kwargs, name) for name in varied) for task, one in tasks.items()}
+    # two tasks must not share a name
     return short if len(set(short.values())) == len(tasks) else unchanged
 
 
@@ -355,12 +366,14 @@ def shared_environments(experiments: Iterable[Experiment]) -> list[str]:
     names = []
     for env, keywords in by_env.items():
         shared = sorted(set(keywords[0]) - set(varied_keys(keywords)))
-        names.append(env + f" ({', '.join(f'{name}={_value(keywords[0][name])}' for name in shared)})" * bool(shared))
+        text = ", ".join(f"{name}={_value(keywords[0][name])}" for name in shared)
+        names.append(f"{env} ({text})" if text else env)
     return names
 
 
 def describe_differences(experiments: Sequence[Experiment]) -> list[str]:
     """Describe how each of several configurations differs from the others, " (steps=1000)"; "" for a single one."""
+    # flat, so that "agent_kwargs.lam" is a key of its own; the seed is no difference
     flat: Any = [pd.json_normalize({**asdict(one), "seed": 0}).iloc[0].to_dict() for one in experiments]
     varied = varied_keys(flat)
     texts = [
@@ -372,11 +385,13 @@ def describe_differences(experiments: Sequence[Experiment]) -> list[str]:
 def varied_keys(contents: Sequence[Mapping[str, Any]]) -> list[str]:
     """List the keys whose values are not the same everywhere."""
     keys = dict.fromkeys(key for one in contents for key in one)
+    # by repr, because lists and dicts have no hash
     return [key for key in keys if len({repr(one.get(key)) for one in contents}) > 1]
 
 
 def _keyword(keywords: Mapping[str, Any], name: str) -> str:
-    return f"{'task ' * (name == 'seed')}{name}={_value(keywords[name]) if name in keywords else 'default'}"
+    title = "task seed" if name == "seed" else name
+    return f"{title}={_value(keywords[name]) if name in keywords else 'default'}"
 
 
 def _value(value: Any) -> str:

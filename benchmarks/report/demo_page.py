@@ -1,4 +1,4 @@
-"""The demonstration's tables and its page: the prior beside the tutor, by the templates of the suites' page."""
+"""Make the demonstration's tables and page: the prior beside the tutor, in the look of the suites' reports."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ def part_tables(name: str, part: Part) -> dict[str, Table]:
 
 def compare(name: str, part: Part) -> tuple[TaskResults, Looks]:
     """Turn a part's prior and tutor into the arms of a task, with their styles."""
+    # as experiments, so that the suites' plots and cards serve here too
     learns = {"agent": "agents:PsiLearning", "seconds": part["training"]["asked_seconds"], "label": "tutor"}
     fixed = {"agent": "agents.baselines:FixedPolicy", "label": "prior"}
     experiments = tuple(Experiment(env="", group=name, n=part["n"], **one) for one in (fixed, learns))

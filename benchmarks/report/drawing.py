@@ -1,4 +1,4 @@
-"""How agents look, and how a plot becomes inline SVG whose colours follow the page, or a PNG file.
+"""Assign styles to agents; render plots as inline SVG whose colours follow the page, or as PNG.
 
 The colours are Okabe and Ito's (jfly.uni-koeln.de/color), told apart by the colour-blind, without yellow, which white
 paper swallows; templates/base.html.j2 has the lighter ones for dark paper. No two of the first 21 labels share colour
@@ -35,9 +35,12 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")  # matplotlib's names; macros
 DPI = 160
 SIZE = (3.9, 2.7)  # inches; on a phone of 390 pixels letters are a little larger than here, 9 points
 SETTINGS: Any = {
+    # text stays text: it can be searched, read aloud, and set in the page's font
     "svg.fonttype": "none",
+    # ids would else differ each time, and with them the bytes of the page
     "svg.hashsalt": "seqtutor",
-    "text.parse_math": False,  # a label is no formula
+    # a label is no formula: "$" in it is a dollar
+    "text.parse_math": False,
     "font.size": 9,
     "font.family": ["DejaVu Sans"],
     **{f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")},
@@ -61,7 +64,7 @@ SETTINGS: Any = {
 
 @dataclass(frozen=True)
 class Style:
-    """How one label is drawn; `colour` is that on light paper."""
+    """Describe how one label is drawn; `colour` is the one on light paper."""
 
     colour: str
     marker: str
@@ -69,12 +72,12 @@ class Style:
 
     @property
     def variable(self) -> str:
-        """The page's variable of the colour."""
+        """Return the page's CSS variable of the colour."""
         return f"var({VARIABLES[self.colour]})"
 
     @property
     def line(self) -> dict[str, Any]:
-        """Colour and dash as matplotlib takes them."""
+        """Return colour and dash as matplotlib takes them."""
         dash = (0, tuple(map(float, self.dash.split()))) if self.dash else "-"
         return {"color": self.colour, "linestyle": dash}
 
@@ -84,7 +87,7 @@ Looks = Mapping[str, Style]
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot that is not drawn yet.
+    """Describe a plot that is not drawn yet.
 
     Attributes:
         name: unique within the page; letters, digits and dashes.
@@ -159,15 +162,19 @@ def render_svg(plot: Plot) -> Markup:
     with _settings():
         figure = Figure(figsize=plot.size, layout="constrained")
         plot.draw(figure.subplots())
+        # no date and no version: the same results give the same bytes
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(text, format="svg", transparent=True, metadata=nothing)
     _, head, body = re.split(r"(<svg[^>]*>)", text.getvalue(), maxsplit=1)
     view = head.partition('viewBox="')[2].partition('"')[0]
+    # matplotlib's style sheet would apply to the whole page
     body = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", body, flags=re.S)
     # a page has many plots: ids get the plot's name in front
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{plot.name}-", body).replace("xlink:href", "href")
+    # two decimals of a pixel are enough, and the page is smaller
     body = re.sub(r'="[^"]*"', lambda found: re.sub(r"(\d\.\d\d)\d+", r"\1", found[0]), body)
     body = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", body)  # the page's font
+    # the page changes between light and dark; a fixed colour would not
     for colour, variable in VARIABLES.items():
         body = body.replace(colour, f"var({variable})")
     for gid, words in plot.points.items():

@@ -1,4 +1,4 @@
-"""The metrics that reports show: titles and meanings, which direction is better, and how numbers are formatted."""
+"""Define the metrics that reports show: title and meaning, which direction is better, how numbers are formatted."""
 
 from __future__ import annotations
 
@@ -59,8 +59,10 @@ class Metric:
             text = self.style(value)
         else:
             shown = 100 * value if self.percent else value
+            # 9.995 is where two digits after the point would round to 10.00
             digits = self.digits if self.digits is not None else 1 if abs(shown) >= 9.995 else 2
-            text = f"{shown:.{digits}f}" + "%" * self.percent
+            text = f"{shown:.{digits}f}" + ("%" if self.percent else "")
+        # a rounded -0.00 is 0.00
         is_zero = not any(digit in text for digit in "123456789")
         return text.removeprefix("-") if is_zero else text.replace("-", "−")
 

@@ -1,4 +1,4 @@
-"""The report's plots: learning curves, gaps, return against KL, reward terms, distributions."""
+"""Plot learning curves, gaps, return against KL, reward terms and distributions, for reports and the demonstration."""
 
 from __future__ import annotations
 
@@ -43,9 +43,11 @@ def mean_curve(arm: Arm, key: str, clock: str = "timesteps") -> Curve | None:
     known = [points for curve in arm.curves if len(points := curve_points(curve, key, clock))]
     if not known:
         return None
+    # where all runs have points: beyond it the mean would jump as runs drop out
     first, last = max(one[0, 0] for one in known), min(one[-1, 0] for one in known)
     places = np.unique(np.concatenate([one[:, 0] for one in known]))
     grid = places[(places >= first) & (places <= last)]
+    # runs under a budget of seconds have points at different places each
     if len(grid) > POINTS:
         grid = np.linspace(first, last, POINTS)
     if not len(grid):
@@ -63,6 +65,7 @@ def _mark(ax: Axes, x: float, y: float, look: Style, size: float = 7, **more: An
 
 def _band(ax: Axes, x: NDArray[np.float64], low: Any, high: Any, look: Style, alpha: float) -> None:
     """Shade between two lines, unless an end is not known."""
+    # a single run has no interval
     if np.isfinite(low).all():
         ax.fill_between(x, low, high, color=look.colour, alpha=alpha, linewidth=0)
 
@@ -98,6 +101,7 @@ def _learning_plot(name: str, task: TaskResults, metric: Metric, curves: Mapping
                 place = float(arm.values("timesteps").mean()) if by_tokens else place
                 ax.plot([place] * 2, [end.low, end.high], color=look.colour, linewidth=1.6)
                 _mark(ax, place, end.value, look, clip_on=False, zorder=5)
+        # after all lines are drawn, because it sets the limits of the axis
         _cut_start(ax, list(curves.values()), level)
         ax.set_xlim(0, None)
         ax.locator_params(axis="x", nbins=5)
@@ -141,10 +145,12 @@ def gap_plots(tasks: Sequence[TaskResults], looks: Looks) -> list[Plot]:
             look, every = looks[one.label], np.concatenate(one.gaps)
             beside = k + 0.22 + 0.10 * (np.arange(len(every)) % 3 - 1)  # so that equal ones are seen
             dots: Any = {"color": look.colour, "markersize": 4, "alpha": 0.55, "markeredgewidth": 0}
+            # 1.04 keeps a dot at the edge within the axes
             ax.plot(np.clip(every, low * 1.04, high), beside, look.marker, **dots)
             found, place = means[one.label], k - 0.15
             ax.plot(np.clip([found.low, found.high], low, high), [place] * 2, color=look.colour, linewidth=2.2)
             _mark(ax, max(found.value, low), place, look)
+        # downwards, so that the first agent stands on top
         ax.set_ylim(len(members) - 0.5, -0.6)
         ax.set_yticks(range(len(members)), [short_label(one.label) for one in members])
         ax.set_xlabel("gap to the optimum, nats (left is better)")
@@ -153,6 +159,7 @@ def gap_plots(tasks: Sequence[TaskResults], looks: Looks) -> list[Plot]:
     def draw_profile(ax: Axes) -> None:
         thresholds = np.geomspace(*_gap_axis(ax, members), THRESHOLDS)
         for one in members:
+            # negated: a profile counts scores above a threshold, and a small gap is good
             found = performance_profile([-gap for gap in one.gaps], -thresholds)
             _band(ax, thresholds, found.low, found.high, looks[one.label], 0.15)
             ax.plot(thresholds, found.values, **looks[one.label].line)
@@ -178,6 +185,7 @@ def _gap_axis(ax: Axes, members: Sequence[Gaps]) -> tuple[float, float]:
     ax.set_xscale("log")
     ax.set_xlim(decades[0], decades[-1])
     labels = [f"{decade:.5f}".rstrip("0").rstrip(".") for decade in decades]
+    # labels of six decades would run into each other
     ax.set_xticks(decades, [text if len(labels) < 6 or k % 2 == 0 else "" for k, text in enumerate(labels)])
     ax.set_xticks([], minor=True)
     return decades[0], decades[-1]
@@ -206,7 +214,8 @@ def front_plot(name: str, where: str, lines: Mapping[str, list[Arm]], metric: Me
                 ax.plot([kl.value] * 2, [earned.low, earned.high], color=look.colour, linewidth=1.2)
             _mark(ax, kl.value, earned.value, look, 8, gid=gid, zorder=5)
         _write_temperatures(ax, list(points.values()), looks)
-        ax.set(xlabel=f"KL(π ‖ p), nats a sequence{', log scale' * is_wide}", ylabel=metric.title)
+        scale = ", log scale" if is_wide else ""
+        ax.set(xlabel=f"KL(π ‖ p), nats a sequence{scale}", ylabel=metric.title)
 
     title = f"{where}: return against KL"
     return Plot(name, title, "; ".join(words.values()), draw, (4.4, 3.3), tuple(lines), words)
@@ -224,6 +233,7 @@ def _write_temperatures(ax: Axes, arms: Sequence[Arm], looks: Looks) -> None:
     taken = [tuple(place) for place in ax.transData.transform(marks)]
     half = HALF * max(len(f"{arm.c:g}") for arm in arms)
     for arm, mark, (x, y) in zip(arms, marks, list(taken)):
+        # corners in the order of preference; if all are taken the mark stays without its c
         for across, up in ((9, -10), (-9, 9), (9, 9), (-9, -10)):
             place = (x + (across + math.copysign(half, across)) * PIXELS, y + (up + 3) * PIXELS)
             if all(abs(place[0] - a) > 1.2 * half * PIXELS or abs(place[1] - b) > 9 * PIXELS for a, b in taken):
@@ -246,6 +256,7 @@ def term_plot(name: str, task: TaskResults, metric: Metric, looks: Looks) -> Plo
         ax.hlines(places, [one.low for one in means], [one.high for one in means], color=INK, linewidth=1.3)
         ax.axvline(0, color=SOFT, linewidth=0.9)
         ax.set_yticks(places, [short_label(arm.label) for arm in task.arms])
+        # downwards, in the order of the tables
         ax.set_ylim(len(means) - 0.4, -0.6)
         ax.locator_params(axis="x", nbins=4)
         ax.grid(False, axis="y")
@@ -271,6 +282,7 @@ def distribution_plot(metric: Metric, histogram: Mapping[str, Sequence[float]], 
         ax.stairs(shares["data"], edges, fill=True, color=DATA, alpha=0.6, label="training data")
         for label, look in looks.items():
             ax.stairs(shares[label], edges, linewidth=1.8, label=label, **look.line)
+        # long empty tails would squeeze the rest
         filled = np.flatnonzero(np.max(list(shares.values()), axis=0) > SEEN)
         ax.set_xlim(edges[filled[0]], edges[filled[-1] + 1])
         ax.legend()

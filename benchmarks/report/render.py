@@ -1,4 +1,4 @@
-"""From results to a self-contained HTML page, Markdown and PNG files; the text of both is in Jinja2 templates."""
+"""Render results as a self-contained HTML page, as Markdown and as PNG files; the text stands in Jinja2 templates."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ NUMBER = re.compile(r"\d[\d,.]*")  # warnings that differ in numbers alone are o
 def _environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=lambda name: name != "suite.md.j2",  # which escapes what Markdown would interpret
+        # Markdown is no HTML: its template escapes by the filter `md`
+        autoescape=lambda name: name != "suite.md.j2",
+        # a misspelt name is an error, not an empty place on the page
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -87,6 +89,7 @@ def list_notices(results: Results) -> list[str]:
         lines.append(f"{len(results.failures)} of {of} experiments failed; the reasons are below.")
     if results.missing:
         lines.append(f"{len(results.missing)} of {of} experiments have not run: this report is about those that have.")
+    # a result from outside a checkout has no commit
     states = [state for one in results.results if (state := one.get("git"))]
     commits = Counter(state["commit"][:7] for state in states)
     if len(commits) > 1:
@@ -103,27 +106,30 @@ def list_warnings(results: Results) -> list[str]:
     """List the agents' warnings with the number of runs that warned, the most frequent first."""
     found: dict[str, list[str]] = {}
     for one in results.results:
+        # a run that warns twice counts once
         for alike, text in {NUMBER.sub("#", text): text for text in one.get("warnings") or ()}.items():
             found.setdefault(alike, []).append(text)
     lines = []
     for texts in sorted(found.values(), key=len, reverse=True)[:MOST_WARNINGS]:
         differ = ", each with its own numbers" if len(set(texts)) > 1 else ""
         lines.append(f"{_number(len(texts), 'run')} warned{differ}: {texts[0]}")
-    rest = len(found) - MOST_WARNINGS
-    return lines + [f"The result files hold {_number(rest, 'other warning')}."] * (rest > 0)
+    if (rest := len(found) - MOST_WARNINGS) > 0:
+        lines.append(f"The result files hold {_number(rest, 'other warning')}.")
+    return lines
 
 
 def _number(n: int, noun: str) -> str:
-    return f"{n} {noun}" + "s" * (n != 1)
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _machines(results: Iterable[Mapping[str, Any]]) -> list[str]:
     """Describe each kind of machine, without its name."""
     found = []
     for one in (result.get("machine") or {} for result in results):
-        cores, memory = one.get("cores"), one.get("memory_gib")
-        parts = [one.get("cpu"), cores and _number(cores, "core"), memory and f"{memory:.0f} GiB", one.get("os")]
-        found.append(", ".join(filter(None, parts)))
+        cores = _number(one["cores"], "core") if one.get("cores") else ""
+        memory = f"{one['memory_gib']:.0f} GiB" if one.get("memory_gib") else ""
+        found.append(", ".join(filter(None, [one.get("cpu"), cores, memory, one.get("os")])))
+    # by what they are, not by name: two equal machines are comparable
     return list(dict.fromkeys(filter(None, found)))
 
 

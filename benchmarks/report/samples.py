@@ -1,4 +1,4 @@
-"""Samples as cards: melodies to hear, molecules to see, each with its agent and what it earns."""
+"""Make cards of samples: melodies to hear, molecules to see, each with its agent and its return."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class Card:
 
 def molecule_card(label: str, style: Style, smiles: str, lines: Sequence[str], reason: str = "") -> Card:
     """Make the card of a string, drawn if it is a molecule."""
+    # imported late: RDKit is slow to import, and reports of melodies do without it
     from seqtutor_envs.smiles import chem
     from seqtutor_envs.smiles.chem import drawing
 

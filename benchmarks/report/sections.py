@@ -1,4 +1,4 @@
-"""The sections of a suite's report in order: question, answer, plots, tables. Page and Markdown are made of them."""
+"""Make the sections of a suite's report in order: question, answer, plots, tables. Page and Markdown show the same."""
 
 from __future__ import annotations
 
@@ -54,19 +54,23 @@ def make_sections(results: Results, looks: Looks) -> list[Section]:
     """Make the sections whose data exist."""
     tasks = results.tasks
     exact = [task for task in tasks if task.is_exact]
+    # a single point is the start, and no curve
     curved = [task for task in tasks if any(len(curve) > 1 for arm in task.arms for curve in arm.curves)]
     melodies, molecules = ([task for task in tasks if task.domain == name] for name in ("melody", "molecule"))
     rewarded = [task for task in tasks if _known_terms(task)]
     lines = fronts(tasks)
     made = [_compare_agents(results)]
     if exact:
-        absent = gaps_over_tasks(exact)[1]
-        remarks = ["gaps", *([f"Not in every exact task, so not compared: {', '.join(absent)}."] if absent else [])]
+        remarks = ["gaps"]
+        if absent := gaps_over_tasks(exact)[1]:
+            remarks.append(f"Not in every exact task, so not compared: {', '.join(absent)}.")
         question, blocks = "How far from the optimum do they stay?", [Block(plots=gap_plots(exact, looks))]
         made.append(Section("gap", "Gap", question, answers.how_far(exact), blocks, remarks, "pairs"))
     if curved:
-        drawn = [learning_plots(f"learning-{k}", task, looks) for k, task in enumerate(curved[:MOST_TASKS])]
-        question, blocks = "How fast do they learn?", [Block(plots=sum(drawn, []))]
+        drawn: list[Plot] = []
+        for k, task in enumerate(curved[:MOST_TASKS]):
+            drawn += learning_plots(f"learning-{k}", task, looks)
+        question, blocks = "How fast do they learn?", [Block(plots=drawn)]
         remarks = ["curves", *_left_out(curved)]
         made.append(Section("learning", "Learning", question, answers.how_fast(curved), blocks, remarks))
     if lines:
@@ -84,12 +88,13 @@ def make_sections(results: Results, looks: Looks) -> list[Section]:
         tables = [metric_table(f"{task.name}: {caption}", task.arms, shown) for task in molecules]
         question, blocks = "What are the molecules like?", _fold_all_but_first(tables)
         made.append(Section("molecules", "Molecules", question, "repeats", blocks, _left_out(molecules)))
+    # without blocks: the cards are made by the templates, which Markdown leaves out
     if sampled := samples.shown_tasks(tasks):
         verbs = {"melody": "sound", "molecule": "look"}
         kinds = [domain for domain in verbs if any(task.domain == domain for task in sampled)]
         question = f"How do they {' and '.join(verbs[kind] for kind in kinds)}?"
         answer = "The first samples of each agent’s lowest seed, the prior’s beside them; none was chosen."
-        remarks = [*samples.left_out(tasks), *["rolls"] * ("melody" in kinds)]
+        remarks = samples.left_out(tasks) + (["rolls"] if "melody" in kinds else [])
         made.append(Section("samples", "Samples", question, answer, (), remarks))
     if results.failures:
         count = f"{len(results.failures)} of {len(results.experiments)} experiments failed"
@@ -114,13 +119,20 @@ def _fold_all_but_first(tables: Sequence[Table]) -> list[Block]:
 def _compare_agents(results: Results) -> Section:
     """Show the main tables, gaps over tasks, wins over seeds."""
     tasks = results.tasks
-    over = aggregate_table(tasks)
     paired = [table for task in tasks[:MOST_TASKS] if (table := improvement_table(task)) is not None]
+    # a table of pairs grows with the square of the agents
     folded = len(tasks) > 1 or any(len(task.arms) > MANY_AGENTS for task in tasks)
-    blocks = [Block([*main_tables(tasks), *([over] if over else [])])] if tasks else []
-    blocks += [Block([table], title=table.caption if folded else "") for table in paired]
-    partial = "Of those that have finished: " if tasks and (results.failures or results.missing) else ""
-    remarks = ["marked", *(["paired", *_left_out(tasks)] if paired else [])] if tasks else []
+    blocks: list[Block] = []
+    remarks: list[str] = []
+    partial = ""
+    if tasks:
+        over = aggregate_table(tasks)
+        blocks.append(Block(main_tables(tasks) + ([over] if over else [])))
+        remarks.append("marked")
+        partial = "Of those that have finished: " if results.failures or results.missing else ""
+    if paired:
+        blocks += [Block([table], title=table.caption if folded else "") for table in paired]
+        remarks += ["paired", *_left_out(tasks)]
     return Section("wins", "Who wins", "Who wins?", partial + answers.who_wins(tasks), blocks, remarks)
 
 

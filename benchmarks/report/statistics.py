@@ -28,7 +28,7 @@ DRAWS = 2000  # another seed then moves an end by about 1.5% of the interval's w
 
 
 class Interval(NamedTuple):
-    """A figure and its 95% interval; low and high are NaN where no task has two runs."""
+    """Hold a statistic and its 95% interval. Both ends are NaN if no task has two runs."""
 
     value: float
     low: float
@@ -37,7 +37,7 @@ class Interval(NamedTuple):
 
 
 class Profile(NamedTuple):
-    """Shares of runs above K thresholds, with 95% intervals of each by itself; NaN as in Interval."""
+    """Hold the shares of runs above K thresholds, each with its own 95% interval; NaN as in `Interval`."""
 
     values: NDArray[np.float64]  # [K]
     low: NDArray[np.float64]  # [K]
@@ -101,20 +101,22 @@ def apart(a: Interval, b: Interval) -> bool:
 
 
 def _mean(scores: Iterable[NDArray[Any]]) -> NDArray[np.float64]:
-    """[..., n_i] each -> [...]."""
+    """Average over runs, then over tasks: [..., n_i] each -> [...]."""
     of_tasks = np.array([task.mean(axis=-1) for task in scores])
     return np.asarray(of_tasks.mean(axis=0))
 
 
 def _iqm(scores: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """[..., n_i] each -> [...]."""
+    """Average the middle half of all runs: [..., n_i] each -> [...]."""
     pooled = np.sort(np.concatenate(list(scores), axis=-1), axis=-1)
+    # rounded down, so that three runs are not cut at all
     cut = pooled.shape[-1] // 4
     return np.asarray(pooled[..., cut : pooled.shape[-1] - cut].mean(axis=-1))
 
 
 def _drawn(scores: Sequence[NDArray[Any]], draws: int, seed: int) -> Iterator[NDArray[Any]]:
-    """[..., n_i] each -> [..., draws, n_i] each, one after the other: a profile's are large."""
+    """Draw runs with replacement: [..., n_i] each -> [..., draws, n_i] each, one task at a time to save memory."""
+    # a fixed seed: the same results give the same report
     generator = np.random.default_rng(seed)
     for task in scores:
         n = task.shape[-1]
@@ -122,22 +124,24 @@ def _drawn(scores: Sequence[NDArray[Any]], draws: int, seed: int) -> Iterator[ND
 
 
 def _of_draws(statistic: Statistic, drawn: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """[draws, n_i] each -> [draws]; all draws at once where the statistic is one of ours."""
+    """Compute a statistic of each draw: [draws, n_i] each -> [draws]."""
+    # ours take all draws at once; another function gets one draw at a time
     if statistic is mean or statistic is iqm:
         return _mean(drawn) if statistic is mean else _iqm(drawn)
     return np.array([statistic(scores) for scores in zip(*drawn)])
 
 
 def _ends(values: NDArray[np.float64], runs: Scores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """[..., draws] -> low and high, [...] each."""
-    if max(map(len, runs)) < 2:  # each draw is the same: that says nothing of other seeds
+    """Take both ends of the intervals: [..., draws] -> low and high, [...] each."""
+    # of single runs each draw is the same, which says nothing of other seeds
+    if max(map(len, runs)) < 2:
         return np.full(values.shape[:-1], math.nan), np.full(values.shape[:-1], math.nan)
     low, high = np.percentile(values, ENDS, axis=-1)
     return low, high
 
 
 def _checked(scores: Scores) -> list[NDArray[np.float64]]:
-    """The scores as float64. Raises ValueError where a task has no runs, or a run no score."""
+    """Return the scores as float64. Raises ValueError where a task has no runs, or a run no score."""
     runs = [np.asarray(task, np.float64) for task in scores]
     if not runs:
         raise ValueError("There are no scores: give one array for each task, with a number for each run.")

@@ -1,4 +1,4 @@
-"""The report's tables as data: HTML, Markdown and plain text show the same ones."""
+"""Make the report's tables as data, which HTML, Markdown and plain text show alike."""
 
 from __future__ import annotations
 
@@ -61,12 +61,15 @@ def best_of(metric: Metric, intervals: Sequence[Interval]) -> int | None:
 
     None also for a metric without a better direction, for a single agent, and for a best one with a single run.
     """
+    # the best of one is no finding
     known = [k for k, one in enumerate(intervals) if math.isfinite(one.value)]
     if not metric.better or len(known) < 2:
         return None
     first = max(known, key=lambda k: metric.rate(intervals[k].value))
+    # a single run is a point: nothing says how well another run would do
     if intervals[first].n < 2:
-        return None  # a point: nothing says how well another run would do
+        return None
+    # -0.1 and 0.1 are equally good where 0 is the aim
     compared = [_distance(one) if metric.better == "near 0" else one for one in intervals]
     return first if all(apart(compared[first], compared[k]) for k in known if k != first) else None
 
@@ -117,6 +120,7 @@ def main_tables(tasks: Sequence[TaskResults]) -> list[Table]:
     """Make a table for each task; with many tasks one for each domain, with a column that names the task."""
     if len(tasks) <= FEW_TASKS:
         return [_main_table(f"{task.name}: mean over seeds, 95% interval", [task], False) for task in tasks]
+    # domains have different metrics, so each gets a table of its own
     alike: dict[str, list[TaskResults]] = {}
     for task in tasks:
         alike.setdefault(task.domain or ("exact" if task.is_exact else ""), []).append(task)
@@ -125,14 +129,19 @@ def main_tables(tasks: Sequence[TaskResults]) -> list[Table]:
 
 
 def _main_table(caption: str, tasks: Sequence[TaskResults], named: bool) -> Table:
-    shown, names = headline(TaskResults("", [arm for task in tasks for arm in task.arms])), 1 + named
-    heads = [Cell("Agent"), *[Cell("Task")] * named, Cell("Seeds", "runs")]
+    shown = headline(TaskResults("", [arm for task in tasks for arm in task.arms]))
+    heads = [Cell("Agent"), Cell("Task"), Cell("Seeds", "runs")] if named else [Cell("Agent"), Cell("Seeds", "runs")]
+    # the cells that name a row stand left of its metrics
+    names = len(heads) - 1
     heads += [Cell(one.short or one.title, one.meaning, better=one.better) for one in shown]
     rows: list[Sequence[Cell]] = []
     for task in tasks:
-        columns = [[_name(arm.label) for arm in task.arms], [Cell(task.name, order=task.name)] * len(task.arms)]
-        columns += [[_count(len(arm.runs)) for arm in task.arms], *(_arm_cells(one, task.arms) for one in shown)]
-        found = list(zip(*(columns if named else columns[:1] + columns[2:])))
+        columns = [[_name(arm.label) for arm in task.arms]]
+        if named:
+            columns.append([Cell(task.name, order=task.name) for _ in task.arms])
+        columns.append([_count(len(arm.runs)) for arm in task.arms])
+        columns += [_arm_cells(one, task.arms) for one in shown]
+        found = list(zip(*columns))
         rows += _sort(found, names + 1) if shown else found  # the highest first metric first
     return Table(caption, heads, rows, names, True, None if named or not shown else names + 1)
 
@@ -150,7 +159,7 @@ def metric_table(caption: str, arms: Sequence[Arm], shown: Sequence[Metric], pap
         [_metric_name(one), *_arm_cells(one, arms), *(Cell(one.format(of.get(one.key))) for of in paper.values())]
         for one in known
     ]
-    heads = [Cell(arm.label, f"{len(arm.runs)} run{'s' * (len(arm.runs) != 1)}") for arm in arms]
+    heads = [Cell(arm.label, "1 run" if len(arm.runs) == 1 else f"{len(arm.runs)} runs") for arm in arms]
     return Table(caption, [Cell("Metric"), *heads, *map(Cell, paper)], rows)
 
 
@@ -181,6 +190,7 @@ def improvement_table(task: TaskResults) -> Table | None:
 def _improvement_cell(x: Arm, y: Arm) -> Cell:
     if x is y:
         return Cell("")
+    # by seed, because runs of one seed share the random numbers of their evaluation
     ours, theirs = pair_by_seed(x, y, "j")
     if not len(ours):
         return Cell("–", "no pairs")
@@ -193,14 +203,17 @@ def _improvement_cell(x: Arm, y: Arm) -> Cell:
 
 def aggregate_table(tasks: Sequence[TaskResults]) -> Table | None:
     """Make a table of the gap and the share closed over all exact tasks; None with fewer than two such tasks."""
-    (found, _), count = gaps_over_tasks(tasks), sum(task.is_exact for task in tasks)
+    found, _ = gaps_over_tasks(tasks)
+    count = sum(task.is_exact for task in tasks)
     if not found or count < 2:
         return None
     heads = [Cell("Agent"), Cell("Runs", "in all tasks")]
     columns = [[_name(one.label) for one in found], [_count(sum(map(len, one.gaps))) for one in found]]
     closed = [one.closed for one in found if one.closed]
     for metric, of_labels in ((metrics.GAP, [one.gaps for one in found]), (metrics.CLOSED, closed)):
-        for name, statistic in STATISTICS.items() if of_labels else ():
+        if not of_labels:
+            continue
+        for name, statistic in STATISTICS.items():
             heads.append(Cell(f"{metric.title}, {name}", metric.meaning, better=metric.better))
             intervals = [interval(statistic, one) for one in of_labels]
             columns.append(metric_cells(metric, intervals, [one.learns for one in found], [one.n for one in intervals]))

@@ -86,6 +86,7 @@ class LocalEngine(Engine):
         kinds = multiprocessing.get_all_start_methods()
         # a fork of this process could inherit locks that its threads hold; the server has no threads
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in kinds else "spawn")
+        # imported once in the server, for all experiments; each would need seconds for it
         self._context.set_forkserver_preload(["benchmarks.runner.warm"])
         self._running: list[Running] = []
 
@@ -95,16 +96,20 @@ class LocalEngine(Engine):
 
     def start(self, experiment: Experiment) -> None:
         pipe, theirs = self._context.Pipe(duplex=False)
+        # nothing is sent through it: it closes when this process dies, even by kill -9, and the worker then ends
         their_lifeline, lifeline = self._context.Pipe(duplex=False)
         log = log_path(self._folder, experiment)
         arguments = (experiment, theirs, their_lifeline, log, tuple(sys.path))
+        # not a daemon: those may have no children, and environments start scoring processes
         process = self._context.Process(target=run_worker, args=arguments, daemon=False)
         process.start()
+        # the ends of the worker; as long as a copy is open here, its end would not be seen in the pipe
         theirs.close()
         their_lifeline.close()
         self._running.append(Running(experiment, process, pipe, lifeline, time.monotonic()))
 
     def wait(self, seconds: float) -> list[Event]:
+        # a sentinel is ready when a process ends without a word, as after a segmentation fault
         wait([part for one in self._running for part in (one.pipe, one.process.sentinel)], seconds)
         events = [event for one in self._running for event in self._collect_events(one)]
         self._running = [one for one in self._running if not one.over]
@@ -121,6 +126,7 @@ class LocalEngine(Engine):
                 events.append(Event(one.experiment, kind, facts))
         except (EOFError, OSError):
             ended = True
+        # by the wall clock, because a process that hangs uses no CPU time
         late = self._time_limit is not None and time.monotonic() - one.begin > self._time_limit
         if not one.over and (ended or late):
             self._end(one)
@@ -133,12 +139,14 @@ class LocalEngine(Engine):
             log = log_path(self._folder, one.experiment)
             if events[-1].kind == "failed":
                 events[-1].facts.update(log=read_tail(log), seconds=round(time.monotonic() - one.begin, 1))
+            # most experiments print nothing: their empty logs would fill the folder
             elif log.exists() and not log.stat().st_size:
                 log.unlink()
         return events
 
     def _end(self, one: Running) -> None:
         """End a process, the harder the longer it takes, and close the pipes to it."""
+        # one that has sent its result ends by itself; one that is late or lost gets no time
         one.process.join(0.0 if not one.over else GRACE)
         if one.process.is_alive():
             one.process.terminate()
@@ -150,10 +158,12 @@ class LocalEngine(Engine):
         one.lifeline.close()
 
     def stop(self) -> None:
+        # all are told first, so that they end side by side and not one GRACE after the other
         for one in self._running:
             one.process.terminate()
         for one in self._running:
             self._end(one)
+            # it runs again from the start, with a log of its own
             log_path(self._folder, one.experiment).unlink(missing_ok=True)
         self._running = []
 

@@ -44,6 +44,7 @@ class Stopwatch:
     def paused(self) -> Iterator[None]:
         self._stopped_at = self._clock()
         yield
+        # no try: if the evaluation raises, the experiment has failed and nobody reads the clock
         self._left_out += self._clock() - self._stopped_at
         self._stopped_at = None
 
@@ -76,14 +77,18 @@ class CurveRecorder:
     def after_round(self) -> None:
         """Add a point if one is due. Called after each round."""
         steps, seconds = self.experiment.steps, self.experiment.seconds
+        # the share of the budget, in the unit of the budget
         share = self.agent.model.num_timesteps / steps if steps is not None else self.spent() / (seconds or math.inf)
+        # points are due at equal shares; a round longer than a share gives one, not several
         if (POINTS - 1) * share >= len(self.points):
             self.add_point(min(1.0, share))
 
     def add_point(self, share: float) -> None:
         """Evaluate the agent and add the point, while the clocks stand still."""
+        # both clocks: a result reports the seconds of learning by both
         with self.clocks["cpu"].paused(), self.clocks["wall"].paused(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the evaluation at the end gives them again
+            # the same sequences of random numbers at each point, apart from those of learning
             seed = self.experiment.seed + SEED_APART
             metrics = evaluate(self.agent.model, self.experiment.env, self.n, seed, self.agent.env_kwargs)
             point = {"timesteps": int(self.agent.model.num_timesteps), "seconds": round(self.spent(), 3)}
@@ -101,16 +106,19 @@ def perform(experiment: Experiment, on_progress: OnProgress = lambda progress: N
     """
     begin = time.perf_counter()
     with warnings.catch_warnings(record=True) as noted:
+        # Python shows a warning once per place; here each run must record its own
         warnings.simplefilter("always", UserWarning)
         agent = make_agent(
             experiment.agent, experiment.env, experiment.seed, experiment.env_kwargs, experiment.agent_kwargs
         )
-        learned: dict[str, Any] = {"curve": [], "timesteps": 0}
         if isinstance(agent, Contestant):
             learned = learn(experiment, agent, on_progress)
+            model, kwargs = agent.model, agent.env_kwargs
+        else:
+            learned = {"curve": [], "timesteps": 0}
+            model, kwargs = agent, experiment.env_kwargs
+        # separates learning from evaluation in the times of the result
         learned_at = time.perf_counter()
-        kwargs = agent.env_kwargs if isinstance(agent, Contestant) else experiment.env_kwargs
-        model = agent.model if isinstance(agent, Contestant) else agent
         evaluated = evaluate_agent(experiment, model, kwargs)
     end = time.perf_counter()
     learning: dict[str, float] = learned.pop("seconds", {})
@@ -121,6 +129,7 @@ def perform(experiment: Experiment, on_progress: OnProgress = lambda progress: N
         "time": {name: round(value, 3) for name, value in seconds.items()},
         "peak_memory_mib": round(peak_memory_mib(), 1),
         "weights": weights_hash(model),
+        # once each, in the order in which they came
         "warnings": list(dict.fromkeys(str(entry.message) for entry in noted)),
         "seeds": {"learning": experiment.seed, "judging": experiment.seed + SEED_APART},
         **collect_provenance(),
@@ -132,13 +141,16 @@ def learn(experiment: Experiment, agent: Contestant, on_progress: OnProgress) ->
     curve = CurveRecorder(experiment, agent, on_progress)
     try:
         if experiment.steps is not None or experiment.seconds is not None:
+            # the start, so that curves show how far an agent has come
             curve.add_point(0.0)
             agent.learn(experiment.steps or NO_LIMIT, experiment.seconds or math.inf, curve.clock, curve.after_round)
         seconds = {f"learning_{name}": curve.spent(name) for name in CLOCKS}
+        # unless the last round has just added it
         if curve.points and curve.points[-1]["timesteps"] < agent.model.num_timesteps:
             curve.add_point(1.0)
     finally:
         if agent.env is not None:
+            # ends the scoring processes, also when learning fails; the evaluation starts its own
             agent.env.close()
     return {
         "curve": curve.points,
@@ -154,6 +166,7 @@ def evaluate_agent(experiment: Experiment, model: Any, env_kwargs: Mapping[str, 
     with closing(make_env(model, experiment.env, experiment.n, env_kwargs)) as env:
         metrics, (tokens, lengths, _) = evaluate_in_env(env, model, experiment.n, experiment.seed + SEED_APART)
         tokens, lengths = tokens[:SAMPLES], lengths[:SAMPLES]
+        # under the prior as the environment masks it, as in the reward
         log_p = sequence_log_probs(mask_prior(env.prior, env.task), tokens, lengths)
         terms = {name: term.sum(axis=1) for name, term in env.task.terms(tokens, lengths).items()}
         returns = env.task.reward(tokens, lengths).sum(axis=1)
@@ -187,4 +200,5 @@ def weights_hash(model: Any) -> str | None:
 def peak_memory_mib() -> float:
     """Return the most memory that this process has held."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts in bytes, Linux in KiB
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -40,7 +40,8 @@ class SweepProgress:
             disable=not self.stream.isatty(),
             leave=False,
             mininterval=0.2,
-            smoothing=0,  # the mean over all results: those of one agent arrive together
+            # the mean over all results: those of one agent arrive together
+            smoothing=0,
         )
 
     def on_start(self, experiment: Experiment) -> None:
@@ -82,7 +83,9 @@ class SweepProgress:
         self._show()
 
     def _print(self, line: str) -> None:
+        # not print, which would write into the bar
         tqdm.write(line, file=self.stream)
+        # a file or pipe is buffered, and someone may follow it
         self.stream.flush()
 
     def _show(self) -> None:
@@ -90,6 +93,7 @@ class SweepProgress:
         if (more := len(self._running) - SHOWN) > 0:
             parts.append(f"{more} more")
         failed = f", {self.failed} failed" if self.failed else ""
+        # the description, set next, draws both at once
         self._bar.set_postfix_str("; ".join(parts), refresh=False)
         self._bar.set_description_str(f"{self.done}/{self.total} done{failed}")
 

@@ -27,6 +27,7 @@ def collect_provenance() -> dict[str, Any]:
 
 def read_cpu() -> str:
     """Read the processor's name."""
+    # platform.processor() is empty, or only "x86_64", on Linux
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():
@@ -45,8 +46,10 @@ def read_memory() -> float | None:
 
 def read_git_state() -> dict[str, Any] | None:
     """Read the commit of this code, and whether it was changed since. Return None without a checkout."""
+    # not the current folder, which may be a checkout of something else
     here = Path(__file__).parents[1]
     try:
+        # untracked files are left out: results written into the checkout would make it dirty
         asked = [("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no", "--", "..")]
         commit, changes = (
             subprocess.run(["git", "-C", str(here), *one], capture_output=True, text=True, check=True).stdout.strip()

@@ -55,6 +55,7 @@ class RayEngine(Engine):
         self._jobs, self._time_limit = jobs, time_limit
         environment = {} if source is None else {"working_dir": str(source.resolve())}
         try:
+            # a cluster that exists has its own dashboard, or none
             options = {"include_dashboard": False} if address is None else {}
             self._ray.init(
                 address=address,
@@ -92,9 +93,11 @@ class RayEngine(Engine):
         by_id = {task.experiment.id: task for task in self._tasks.values()}
         events = []
         for identity, facts in self._queue.get_nowait_batch(self._queue.size()):
+            # None: it has ended or was cancelled, and this news is late
             task = by_id.get(identity)
             if task is None:
                 continue
+            # its first word; before that it waited for a core, which is no part of the time limit
             task.begin = task.begin or time.monotonic()
             if facts:
                 events.append(Event(task.experiment, "progress", facts))
@@ -106,6 +109,7 @@ class RayEngine(Engine):
         errors = self._ray.exceptions
         try:
             kind, facts = self._ray.get(reference)
+        # the node is gone: no fault of the experiment
         except (errors.NodeDiedError, errors.ObjectLostError) as error:
             return self._lost(task.experiment, str(error).partition(". ")[0])
         except errors.WorkerCrashedError as error:
@@ -118,6 +122,7 @@ class RayEngine(Engine):
         return Event(task.experiment, kind, facts)
 
     def _lost(self, experiment: Experiment, reason: str) -> Event:
+        # one that fills a node's memory would otherwise take down node after node
         count = self._losses[experiment.id] = self._losses.get(experiment.id, 0) + 1
         if count < LOSSES:
             return Event(experiment, "lost", {"reason": reason})
@@ -131,6 +136,7 @@ class RayEngine(Engine):
         events, now = [], time.monotonic()
         for reference, task in list(self._tasks.items()):
             if task.begin is not None and now - task.begin > self._time_limit:
+                # force kills the process: an agent need not answer KeyboardInterrupt
                 self._ray.cancel(reference, force=True)
                 del self._tasks[reference]
                 facts = {"reason": f"it took more than {self._time_limit:g} seconds", "log": ""}
@@ -144,30 +150,21 @@ class RayEngine(Engine):
         self._ray.shutdown()
 
 
-class QueuePipe:
-    """A pipe's end, as worker.attempt takes it, that puts an experiment's progress into a queue."""
-
-    def __init__(self, queue: Any, identity: str) -> None:
-        self._queue, self._identity = queue, identity
-
-    def send(self, message: tuple[str, dict[str, Any]]) -> None:
-        """Send ("progress", facts). No facts say that the experiment started."""
-        self._queue.put((self._identity, message[1]))
-
-
 def perform_on_node(experiment: Experiment, queue: Any, path: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
     """Run an experiment on a node. Return ("done", result) or ("failed", {"reason", "log"})."""
     from benchmarks.runner.worker import attempt, print_to
     from seqtutor_envs.command import keep_freed_memory
 
-    pipe = QueuePipe(queue, experiment.id)
-    pipe.send(("progress", {}))
-    sys.path += [folder for folder in path if folder not in sys.path]  # where the nodes share this machine's files
+    # no facts yet: they say that the experiment has started, from when on its time is limited
+    queue.put((experiment.id, {}))
+    # for nodes that share this machine's files; elsewhere `source` has brought them
+    sys.path += [folder for folder in path if folder not in sys.path]
     keep_freed_memory()
+    # the node may not share the folder of results: the log travels in the result
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         print_to(log)
-        kind, facts = attempt(experiment, pipe)
+        kind, facts = attempt(experiment, lambda progress: queue.put((experiment.id, progress)))
         if kind == "failed":
             facts["log"] = read_tail(log)
     return kind, facts

@@ -52,10 +52,12 @@ def read(path: Path, experiment: Experiment | None = None) -> dict[str, Any]:
     """Read what `write` wrote. Raises FileNotFoundError, and Damaged in one line if the file holds something else."""
     try:
         found = json.loads(path.read_bytes())
+        # a renamed or edited file must not count as the result of another experiment
         if found["id"] != Experiment.of(found["experiment"]).id or experiment and experiment.id != found["id"]:
             raise ValueError("its id is not that of its experiment")
         if "metrics" not in found and "reason" not in found:
             raise ValueError("it holds neither metrics nor a reason")
+    # no damage: callers look for files that may not exist
     except FileNotFoundError:
         raise
     except (ValueError, KeyError, TypeError) as error:
@@ -72,6 +74,7 @@ def set_aside(path: Path) -> Path:
 
 def find_other_files(folder: Path, experiments: Iterable[Experiment]) -> list[Path]:
     """Return result files of other experiments, such as those of an earlier version of the suite."""
+    # named, not read: a folder may hold thousands of results
     own = {SUITE_FILE} | {result_path(folder, one).name for one in experiments}
     own |= {failure_path(folder, one).name for one in experiments}
     return sorted(path for path in folder.glob("*.json") if path.name not in own)

@@ -20,7 +20,7 @@ from benchmarks.runner import results
 from benchmarks.runner.local_engine import Engine, LocalEngine, count_jobs
 from benchmarks.runner.progress import SweepProgress, describe
 from benchmarks.runner.provenance import collect_provenance, read_git_state
-from benchmarks.suites import RESULTS, SUITES, Suite, find_suite, save_suite
+from benchmarks.suites import RESULTS, SUITES, Suite, find_suite, save_suite, total_budget
 
 TICK = 0.5  # seconds that the runner waits for events: so long a Ctrl-C may wait
 FAILED = 1  # exit status where some experiment has no result
@@ -65,10 +65,12 @@ def run(
     chosen = found.chosen(only)
     at_once = count_jobs(jobs)
     if dry_run:
+        # before the lock, which would create the folder
         print_plan(plan(folder, chosen, retry_failed, set_aside=False), folder)
         return
     with lock_folder(folder):
         if suite is None:
+            # an inline suite has no name that `report` knows; the file stands for it
             save_suite(found, folder / results.SUITE_FILE)
         planned = plan(folder, chosen, retry_failed)
         for line in planned.notes:
@@ -76,6 +78,7 @@ def run(
         progress = None
         if planned.todo:
             if engine == "ray":
+                # imported late: Ray is optional
                 from benchmarks.runner.ray_engine import RayEngine
 
                 runs_on: Engine = RayEngine(jobs, address, time_limit, found.source)
@@ -116,6 +119,7 @@ def plan(folder: Path, experiments: Sequence[Experiment], retry_failed: bool, se
     failed: list[Experiment] = []
     notes: list[str] = []
     for one in experiments:
+        # the result first: a failure before it is out of date
         kinds = ((results.result_path, done), (results.failure_path, todo if retry_failed else failed))
         for path_of, kind in kinds:
             path = path_of(folder, one)
@@ -140,9 +144,11 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> S
     """
     waiting, running = list(planned.todo), 0
     progress = SweepProgress(len(planned.todo), len(planned.done), io.StringIO() if quiet else None)
+    # once, at the start: the code that runs is what was there then, whatever is edited meanwhile
     git = read_git_state()
     try:
         while waiting or running:
+            # asked each time: nodes join and leave a cluster
             while waiting and running < engine.slots:
                 engine.start(waiting[0])
                 progress.on_start(waiting.pop(0))
@@ -154,6 +160,7 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> S
                 running -= 1
                 if kind == "lost":
                     progress.on_loss(experiment, facts["reason"])
+                    # at the end, so that one that brings nodes down does not hold up the others
                     waiting.append(experiment)
                     continue
                 where = {} if kind == "done" else collect_provenance()  # a result holds its own
@@ -167,6 +174,7 @@ def sweep(planned: Plan, folder: Path, engine: Engine, quiet: bool = False) -> S
         counted = f"{progress.done} of {progress.total} experiments have their results in {folder}"
         raise KeyboardInterrupt(f"{counted}; the same command runs the other {rest}.") from None
     finally:
+        # also after an error: no process may outlive the runner
         engine.stop()
         progress.close()
     return progress
@@ -184,6 +192,7 @@ def write_outcome(folder: Path, experiment: Experiment, facts: dict[str, Any]) -
         kept = "what was written before is whole; mend that, and the same command goes on"
         raise OSError(f"{experiment.id} cannot be written into {folder} ({error.strerror}): {kept}.") from error
     if not failed:
+        # after the result is written, so that a crash between the two loses nothing
         failure.unlink(missing_ok=True)
 
 
@@ -208,7 +217,7 @@ def print_plan(planned: Plan, folder: Path) -> None:
     for one in planned.todo:
         print(f"{one.id}  {describe(one)}, {one.budget}")
     counts = f"{len(planned.done)} have results, {len(planned.failed)} have failed before"
-    print(f"{len(planned.todo)} to run into {folder}; {counts}.")
+    print(f"{len(planned.todo)} to run into {folder}, budget {total_budget(planned.todo)}; {counts}.")
     for line in planned.notes:
         print(line)
 
@@ -225,6 +234,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
     except ImportError:  # no such locks on this system
         yield
         return
+    # a lock on an open file: unlike a file that merely exists, it is not left behind by a crash
     with (folder / LOCK).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -235,13 +245,16 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 
 def list_suites(out: Path = RESULTS) -> None:
-    """List the suites: how many experiments they have, how many of these have results, and what each asks.
+    """List the suites: how many experiments they have, how many of these have results, their budget, what each asks.
+
+    The budget is the sum of what the experiments learn for, without their evaluation.
 
     Args:
         out: folder of the results.
     """
-    rows = [("suite", "experiments", "with results", "what it asks")]
+    rows = [("suite", "experiments", "with results", "budget", "what it asks")]
     for suite in SUITES.values():
         done = sum(results.result_path(out / suite.name, one).exists() for one in suite.experiments)
-        rows.append((suite.name, str(len(suite.experiments)), str(done), suite.question))
-    print(tabulate(rows, headers="firstrow", tablefmt="plain", colalign=("left", "right", "right", "left")))
+        count = str(len(suite.experiments))
+        rows.append((suite.name, count, str(done), total_budget(suite.experiments), suite.question))
+    print(tabulate(rows, headers="firstrow", tablefmt="plain", colalign=("left", "right", "right", "right", "left")))

@@ -38,6 +38,7 @@ def update_and_bare_pass(options: Options, kind: type[Tutor], env_id: str, n: in
     The bare pass has no target network, no targets and no optimiser.
     """
     agent = make_agent(options, kind, env_id, n)
+    # collected once: only the update is timed
     batch = agent.collect()[0].cut()
     limits = {"bare forward and backward": bare_pass(agent.learner.network, batch)}
     return Sides(lambda: agent.learner.update(batch), limits)
@@ -55,18 +56,6 @@ def bare_pass(network: ValueNetwork, batch: Sequences) -> Callable[[], None]:
     return run
 
 
-def sampling_alone(agent: Tutor, n: int) -> Callable[[], None]:
-    """Return a function that takes the steps of policy and prior for n sequences, and draws the tokens."""
-    policy, rng = agent.current_policy(), np.random.default_rng(SEED)
-    prior = prior_steps(agent.prior, *agent.prior.sample(n, SEED, agent.horizon))
-
-    def run() -> None:
-        policy.sample(n, rng, agent.horizon)
-        prior()
-
-    return run
-
-
 def rounds_and_parts(options: Options, env_id: str, n: int, precision: str) -> Sides:
     """Compare a round of `learn` with its parts one after the other: sampling, of molecules RDKit, and updating.
 
@@ -75,12 +64,17 @@ def rounds_and_parts(options: Options, env_id: str, n: int, precision: str) -> S
     """
     scored = {"workers": options.workers, "term_weights": WEIGHTS} if env_id == SMILES else {}
     agent = make_agent(options, PsiLearning, env_id, n, precision=precision, env_kwargs=scored)
-    sample, (sequences, _), rdkit = sampling_alone(agent, n), agent.collect(), DirectRDKit(options.workers)
+    policy, rng = agent.current_policy(), np.random.default_rng(SEED)
+    prior = prior_steps(agent.prior, *agent.prior.sample(n, SEED, agent.horizon))
+    sequences, _ = agent.collect()
+    rdkit = DirectRDKit(options.workers)
     smiles = sample_smiles(options, SAMPLED) if env_id == SMILES else []
     valid = sum(score(text) is not None for text in smiles) / SAMPLED if smiles else 1.0
 
     def parts() -> None:
-        sample()
+        # sampling: the policy's steps with the drawing of tokens, and the prior's steps, which the reward needs
+        policy.sample(n, rng, agent.horizon)
+        prior()
         if smiles:
             rdkit(smiles[:n])
         agent.improve(sequences)

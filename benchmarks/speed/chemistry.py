@@ -39,6 +39,7 @@ class DirectRDKit:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
+        # spawn, not fork: torch and numba have threads by now
         self._pool = ProcessPoolExecutor(workers, get_context("spawn")) if workers else None
 
     def __call__(self, smiles: Sequence[str]) -> list[Scores | None]:
@@ -63,6 +64,7 @@ def scorer_and_rdkit(options: Options, all_cores: bool) -> Sides:
     """Compare our scorer, which keeps no scores here, with RDKit: in this process or in `options.workers`."""
     workers = options.workers if all_cores else 0
     smiles = sample_smiles(options, MOLECULES)
+    # a cache of one: each call must score anew
     ours, rdkit = Scorer(SPEC, workers, cache_size=1), DirectRDKit(workers)
 
     def close() -> None:

@@ -42,6 +42,7 @@ def speed(
         only: sections: environment, single, vec-env, rules, sampling, startup, molecules, update, peers.
         markdown: a file for the tables in Markdown.
     """
+    # mistakes in the options are found before anything is measured
     chosen = choose(load_comparisons(), only)
     check(options, [out] if markdown is None else [out, markdown])
     set_threads(options.threads)
@@ -100,6 +101,7 @@ def measure_all(chosen: Sequence[Comparison], options: Options, results: Results
             bar.set_postfix_str(comparison.name)
             result = measure(comparison, options)
             results.setdefault(comparison.section, []).append(result)
+            # tables as soon as they are complete: the whole takes minutes
             if i + 1 == len(chosen) or chosen[i + 1].section != comparison.section:
                 bar.write(f"\n{comparison.section}\n{format_table(results[comparison.section], 'simple')}")
 

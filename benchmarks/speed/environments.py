@@ -55,6 +55,7 @@ def prior_steps(prior: Prior, tokens: Tokens, lengths: Tokens | None = None) -> 
 
     Sequences leave the batch after `lengths` [N] tokens, as they do in `Prior.sample`; None keeps all of them.
     """
+    # prepared outside of `run`, so that only the prior's steps are timed
     live, fed = np.arange(len(tokens)), []
     for t in range(tokens.shape[1] - 1):
         going = np.ones(len(live), bool) if lengths is None else lengths[live] > t + 1
@@ -76,6 +77,7 @@ def endless_samples(prior: Prior, n: int, steps: int) -> Tokens:
 
     For environments that start a sequence anew in the step that ends one.
     """
+    # more than n, because molecules are shorter than `steps`
     tokens, lengths = prior.sample(4 * n, SEED, steps)
     samples, rows = cycle([row[:length] for row, length in zip(tokens, lengths)]), []
     for _ in range(n):
@@ -103,6 +105,7 @@ def batch_and_prior(options: Options, env_id: str, n: int, infos: str) -> Sides:
     scores are known after the first call.
     """
     prior = load(options, env_id)
+    # the default would spend a step on each reset, which the bare prior does not
     mode: dict[str, Any] = {} if env_id == MELODY else {"autoreset_mode": "SameStep"}
     env: Any = gym.make_vec(env_id, num_envs=n, prior=prior, infos=infos, **mode)
     tokens = endless_samples(prior, n, env.task.length)
@@ -163,6 +166,7 @@ def rules_and_prior(options: Options, n: int) -> Sides:
 
 def table_and_rules(options: Options, n: int) -> Sides:
     """Compare `metrics.table` of n melodies with the rules, which it cannot do without."""
+    # repeated, because the rules take the same time on equal melodies, and sampling 100,000 takes longer
     few = endless_samples(load(options, MELODY), 2_000, LENGTH)
     tokens = np.resize(few, (n, LENGTH))
     return Sides(lambda: table(tokens), {"melody_rules": lambda: melody_rules(tokens, LENGTH)})
@@ -188,6 +192,7 @@ def start_and_imports(options: Options, env_id: str) -> Sides:
 
 def run_python(code: str) -> None:
     """Run code in a new process. Raises RuntimeError with the last line of its error output if it fails."""
+    # one thread, as all other sides have
     command, environment = [sys.executable, "-c", code + END], os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     if done.returncode:

@@ -148,6 +148,7 @@ def measure(comparison: Comparison, options: Options) -> Result:
             times = take_turns({OURS: sides.ours, **sides.limits}, options.seconds, clock)
         finally:
             sides.close()
+    # one comparison that cannot run does not stop the others
     except (ImportError, ValueError, RuntimeError) as error:
         return Result(comparison.name, comparison.unit, note=f"not measured: {error}".splitlines()[0])
     return summarise(comparison, times, sides.amount)
@@ -164,6 +165,7 @@ def take_turns(
     calls = {name: _calls_in_a_turn(timer) for name, timer in timers.items()}
     turns: dict[str, list[float]] = {name: [] for name in sides}
     begin = clock()
+    # side by side in each pass, so that a busy moment hits both
     while clock() - begin < seconds or len(turns[OURS]) < FEWEST_TURNS:
         for name, timer in timers.items():
             turns[name].append(timer.timeit(calls[name]) / calls[name])
@@ -173,6 +175,7 @@ def take_turns(
 def _calls_in_a_turn(timer: Timer) -> int:
     timer.timeit(1)  # compiles, and fills caches
     calls = 1
+    # doubled until the clock can tell; a single fast call is below its resolution
     while (spent := timer.timeit(calls)) < TURN / 2:
         calls *= 2
     return max(1, round(calls * TURN / spent))
@@ -181,6 +184,7 @@ def _calls_in_a_turn(timer: Timer) -> int:
 def summarise(comparison: Comparison, times: Mapping[str, NDArray[np.float64]], amount: float) -> Result:
     """Compare ours with its fastest limit, turn by turn, so that what slows the machine slows both."""
     medians = {name: float(np.median(taken)) for name, taken in times.items()}
+    # the fastest rival: beating a slow one says little
     limit = min((name for name in times if name != OURS), key=medians.__getitem__)
     if scale := SCALES.get(comparison.unit):
         value, bound = (scale * medians[name] / amount for name in (OURS, limit))
@@ -188,6 +192,7 @@ def summarise(comparison: Comparison, times: Mapping[str, NDArray[np.float64]], 
     else:
         value, bound = (amount / medians[name] for name in (OURS, limit))
         ratios = times[limit] / times[OURS]
+    # the median of ratios, not the ratio of medians: neighbouring turns share the machine's state
     low, ratio, high = np.quantile(ratios, [0.25, 0.5, 0.75]).tolist()
     aim = comparison.aim
     met = None if aim is None else aim.met_by(value, ratio)

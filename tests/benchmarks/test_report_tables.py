@@ -119,14 +119,14 @@ def test_one_run_shows_no_interval_and_says_so_and_nothing_is_marked():
     assert cells(table, "Ψ")["J"].under == "one run"
     assert not any(row[2].best for row in table.rows)
     said = answers.who_wins([task(arm("Ψ", j=[60.0]), arm("G", j=[10.0, 11.0]))])
-    assert said == "No clear winner: Ψ has the highest J, 60.0 (one run), but not apart from G 10.5 [10.0, 11.0]."
+    assert said == "No clear winner: Ψ has the highest J, 60.0 (one run), but not clearly above G 10.5 [10.0, 11.0]."
 
 
 def test_the_answer_names_whom_the_first_is_not_apart_from():
     """The second is apart from it; the third, whose runs differ more, is not."""
     found = [arm("A", j=[9.9, 10.0, 10.1]), arm("B", j=[9.0, 9.0, 9.1]), arm("C", j=[1.0, 8.0, 15.0])]
     said = answers.who_wins([task(*found)])
-    assert said.startswith("No clear winner: A has the highest J, 10.0") and "not apart from C 8.00 [" in said
+    assert said.startswith("No clear winner: A has the highest J, 10.0") and "not clearly above C 8.00 [" in said
 
 
 def test_what_does_not_learn_counts_as_a_point():
@@ -147,7 +147,8 @@ def test_agents_without_log_pi_have_no_j():
     assert answers.who_wins([task(*found)]).endswith("Only one agent has a J: Ψ 3.00 (one run). Unknown for SB3.")
     only = [arm("SB3", task_return=[5.0, 6.0]), arm("PPO", task_return=[1.0, 2.0])]
     said = answers.who_wins([task(*only)])
-    assert said.startswith("SB3 has the highest Return R, 5.50 [5.00, 6.00] over 2 runs, apart")
+    told = "SB3 has the highest Return R, 5.50 [5.00, 6.00] over 2 runs, and its interval overlaps no other"
+    assert said.startswith(told)
 
 
 def test_a_metric_that_some_runs_lack_says_of_how_many_it_is():
@@ -212,7 +213,7 @@ def test_gaps_over_tasks():
         assert row["Runs"].text == "6"
     assert cells(table, "Ψ")["Gap, mean"].best and not cells(table, "G")["Gap, mean"].best
     said = answers.how_far(findings.tasks)
-    assert said.startswith("Ψ is nearest") and "apart from all" in said
+    assert said.startswith("Ψ is nearest") and "its interval overlaps no other" in said
 
 
 def test_a_label_that_lacks_a_task_is_not_compared_over_tasks():

@@ -17,7 +17,9 @@ import pytest
 import seqtutor_envs  # noqa: F401  (registers the ids)
 from benchmarks.__main__ import main
 from benchmarks.contestants import import_factory
-from benchmarks.suites import SUITES, Suite, find_suite
+from benchmarks.domains import MELODY, SMILES
+from benchmarks.experiment import Experiment
+from benchmarks.suites import SUITES, Suite, find_suite, total_budget
 from toys.sweep_toys import toy, write_suite
 
 ROOT = Path(__file__).parents[2]
@@ -107,11 +109,31 @@ def test_a_list_says_what_there_is_and_what_has_results(tmp_path, capsys):
         (tmp_path / "smoke" / f"{one.id}.json").write_text("{}")
     main(["list", "--out", str(tmp_path)])
     head, *rows = capsys.readouterr().out.splitlines()
-    assert head.split() == "suite experiments with results what it asks".split()
+    assert head.split() == "suite experiments with results budget what it asks".split()
     assert [row.split()[0] for row in rows] == list(SUITES)
     for row, suite in zip(rows, SUITES.values()):
         done = "3" if suite.name == "smoke" else "0"
-        assert row.split(maxsplit=3)[1:] == [str(len(suite.experiments)), done, suite.question]
+        count, found, rest = row.split(maxsplit=3)[1:]
+        assert (count, found) == (str(len(suite.experiments)), done) and rest.endswith(f"  {suite.question}")
+    budgets = {row.split()[0]: " ".join(row.split()[3:6]) for row in rows}
+    assert budgets["paper-melody"] == "20 M tokens", "4 agents, 5 seeds, a million tokens; the prior does not learn"
+    assert budgets["third-party"] == "35 CPU minutes", "7 agents, 5 seeds, a minute"
+
+
+@pytest.mark.parametrize(
+    ("experiments", "text"),
+    [
+        ((), "nothing"),
+        ((Experiment(MELODY, "a:b"),), "nothing"),
+        ((Experiment(MELODY, "a:b", steps=1_500_000), Experiment(SMILES, "a:b", steps=500_000)), "2 M tokens"),
+        ((Experiment(MELODY, "a:b", seconds=90), Experiment(MELODY, "a:b", seconds=60)), "2.5 CPU minutes"),
+        # scoring processes share the work on molecules, so their clock is the wall's
+        ((Experiment(SMILES, "a:b", seconds=6), Experiment(MELODY, "a:b", steps=1_000)),
+         "0.001 M tokens, 0.1 wall-clock minutes"),
+    ],
+)
+def test_the_budget_is_the_sum_of_what_is_learned_for(experiments, text):
+    assert total_budget(experiments) == text
 
 
 # ---------------------------------------------------------------- a user's file
