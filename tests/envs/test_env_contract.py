@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import pickle
@@ -78,6 +79,8 @@ def test_native_equals_sync(id, obs_mode, autoreset_mode):
     reference = sync(id, 3, autoreset_mode, obs_mode=obs_mode)
     assert native.observation_space == reference.observation_space
     assert native.action_space == reference.action_space
+    assert native.single_observation_space == reference.single_observation_space
+    assert native.single_action_space == reference.single_action_space
     assert native.metadata == reference.metadata
     ended = 0
     for call, (ours, theirs) in walk([native, reference], calls=2 * horizon(native) + 3):
@@ -297,13 +300,6 @@ def test_a_wrong_argument_is_an_error_of_one_line(id, argument, value, says):
 
 
 @each_id
-@pytest.mark.parametrize("name", ["autoreset_mode", "infos"])
-def test_only_the_vector_environment_knows_some_keywords(id, name):
-    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
-        make(id, **{name: "SameStep"})
-
-
-@each_id
 def test_reset_masks_and_seeds_are_checked(id):
     env = make_vec(id, 2)
     env.reset()
@@ -353,6 +349,17 @@ def test_specs_survive_json(id):
     again = gymnasium.make_vec(gymnasium.envs.registration.EnvSpec.from_json(env.spec.to_json()))
     assert (again.num_envs, again.c, again.autoreset_mode) == (2, 0.5, AutoresetMode.SAME_STEP)
     assert json.loads(make(id).spec.to_json())["id"] == id
+
+
+@pytest.mark.parametrize("package, task, slow", [("melody", "MelodyTask", "numba"), ("smiles", "SmilesTask", "rdkit")])
+def test_a_package_offers_its_task_without_importing_what_is_slow_before_its_use(package, task, slow):
+    code = (
+        f"import sys, seqtutor_envs.{package} as package; from seqtutor_envs.{package} import vocab; "
+        f"assert '{slow}' not in sys.modules; package.{task}; assert '{slow}' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="Harmony"):
+        importlib.import_module(f"seqtutor_envs.{package}").Harmony
 
 
 def test_importing_stays_light():

@@ -132,12 +132,6 @@ def test_a_damaged_checkpoint_is_an_error(tmp_path):
         fit(uneven(), uneven(3), VOCAB, tmp_path / "prior", QUICK, resume=True)
 
 
-def test_a_checkpoint_holds_plain_arrays_and_json(interrupted):
-    arrays, facts = load_arrays(interrupted.with_suffix(".checkpoint"))
-    assert {name.split(".")[0] for name in arrays} == {"network", "adam"}
-    assert facts["settings"] == vars(QUICK)
-
-
 @pytest.mark.parametrize(
     "train, validation, message",
     [

@@ -25,20 +25,13 @@ def supported(monkeypatch):
     return lambda answer: monkeypatch.setattr(network, "supports_bfloat16", lambda device: answer)
 
 
-def test_the_probe_says_no_where_torch_raises(monkeypatch):
-    def refuse(*_):
-        raise RuntimeError(ONE_DNN)
-
-    monkeypatch.setattr(RecurrentNetwork, "hidden", refuse)
-    assert supports_bfloat16.__wrapped__("cpu") is False
-
-
-def test_the_probe_says_no_where_the_backward_pass_raises(monkeypatch):
+@pytest.mark.parametrize("where, name", [(RecurrentNetwork, "hidden"), (torch.Tensor, "backward")])
+def test_the_probe_says_no_where_torch_raises(monkeypatch, where, name):
     def refuse(*_):
         raise RuntimeError(ONE_DNN)
 
     monkeypatch.setattr(torch, "autocast", lambda *_: nullcontext())
-    monkeypatch.setattr(torch.Tensor, "backward", refuse)
+    monkeypatch.setattr(where, name, refuse)
     assert supports_bfloat16.__wrapped__("cpu") is False
 
 

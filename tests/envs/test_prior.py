@@ -34,15 +34,6 @@ def test_rows_of_log_p_equal_torch(cell, num_layers, n):
     np.testing.assert_allclose(token_log_probs(rows, tokens), chosen, rtol=1e-5, atol=1e-5)
 
 
-def test_steps_give_the_rows_of_log_probs():
-    prior, tokens = random_prior("gru", 2), some_tokens(8)
-    state, last = prior.initial_state(8), np.full(8, V)
-    for t in range(6):
-        row, state = prior.step(last, state)
-        np.testing.assert_array_equal(row, prior.log_probs(tokens)[:, t])
-        last = tokens[:, t]
-
-
 def test_rows_of_a_state_can_be_taken_and_put_back():
     prior, tokens = random_prior("lstm", 2), some_tokens(6)
     state = prior.initial_state(6)
@@ -182,11 +173,6 @@ def test_a_table_gives_log_p_of_every_sequence(vocab_size, length):
 def test_a_table_of_the_wrong_size_is_an_error():
     with pytest.raises(ValueError, match=r"\[7, 2\]"):
         TablePrior(TokenVocab(("a", "b")), np.zeros((6, 2)), 3)
-
-
-def test_a_prior_can_be_pickled():
-    prior, tokens = random_prior("gru"), some_tokens(2)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(prior)).log_probs(tokens), prior.log_probs(tokens))
 
 
 def test_the_weights_and_the_vocabulary_must_fit():

@@ -42,18 +42,6 @@ def test_a_saved_prior_comes_back_exactly(tmp_path, cell, num_layers):
     RecurrentPrior.load(path)  # the card is to be read by people
 
 
-@pytest.mark.parametrize("name", ["my.prior.v1", "my.prior.v1.safetensors", "plain"])
-def test_dots_in_a_name_stay(tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    prior = random_prior(seed=1)
-    random_prior(seed=2).save("my.prior.v2")
-    prior.save(name)
-    stem = name.removesuffix(".safetensors")
-    assert {file.name for file in tmp_path.iterdir()} >= {f"{stem}.safetensors", f"{stem}.json"}
-    for given in (name, stem, Path(name), tmp_path / stem):
-        np.testing.assert_array_equal(RecurrentPrior.load(given).weights["head.bias"], prior.weights["head.bias"])
-
-
 def broken_files(folder):
     """Name -> a file that is no prior and what its error says."""
     whole = random_prior().save(folder / "whole").read_bytes()

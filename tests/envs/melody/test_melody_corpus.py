@@ -1,7 +1,6 @@
 """Corpora: the preparation on hand-worked notes, MIDI folders with good and bad files, .npz files, books of tunes."""
 
 import sys
-import warnings
 
 import numpy as np
 import pretty_midi
@@ -199,17 +198,6 @@ def test_a_folder_gives_its_melodies_and_tells_what_it_skipped(tmp_path):
     assert len(from_midi_folder(tmp_path, transpose=False, progress=False)) == 3
 
 
-def test_every_single_line_of_a_file_counts_and_its_drums_do_not(tmp_path):
-    midi = to_midi(tune(*SCALE))
-    for other in (to_midi(tune(*reversed(SCALE))), to_midi(tune(*SCALE[2:], *SCALE[:2]))):
-        midi.instruments += other.instruments
-    midi.instruments[1].is_drum = True
-    midi.write(str(tmp_path / "two lines.mid"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert len(from_midi_folder(tmp_path, progress=False)) == 2
-
-
 def test_a_folder_without_use_is_an_error_with_counts_and_reasons(tmp_path):
     with pytest.raises(NotADirectoryError):
         from_midi_folder(tmp_path / "none")
@@ -290,17 +278,6 @@ def test_an_npz_is_never_unpickled(tmp_path):
         from_npz(tmp_path / "text.npz")
     with pytest.raises(FileNotFoundError):
         from_npz(tmp_path / "none.npz")
-
-
-def test_save_and_read_again(tmp_path):
-    corpus = from_npz(npz(tmp_path / "three.npz"))
-    corpus.save(tmp_path / "again.npz")
-    again = from_npz(tmp_path / "again.npz")
-    for name in ("tokens", "offsets", "source", "split"):
-        assert getattr(again, name).dtype == getattr(corpus, name).dtype
-        assert getattr(again, name).tolist() == getattr(corpus, name).tolist()
-    assert again.source_names == corpus.source_names
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.npz", "three.npz"]
 
 
 BOOK = """% a file header

@@ -62,12 +62,6 @@ def test_four_melodies_counted_by_hand() -> None:
     assert row["term_leap"] == 0 and row["term_motif"] == pytest.approx((3.6 + 3) / 4)
 
 
-def test_autocorrelation_is_the_mean_of_the_defined_coefficients() -> None:
-    # 2 4 2 4: -3/4, 2/4, -1/4; 2 2 4 4: d = -1 -1 1 1: 1/4, -2/4, -1/4; the third has no variance
-    row = table([[2, 4, 2, 4], [2, 2, 4, 4], [1, 1, 1, 1]])
-    assert [row[f"autocorrelation_{lag}"] for lag in (1, 2, 3)] == pytest.approx([-1 / 4, 0, -1 / 4])
-
-
 def plain(tokens: np.ndarray, task: MelodyTask) -> dict[str, float]:
     """The table once more, melody by melody."""
     n, horizon = tokens.shape

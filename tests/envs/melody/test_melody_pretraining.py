@@ -104,16 +104,6 @@ def test_a_folder_of_good_and_bad_midi_files(tmp_path):
     assert not out.with_name("my.prior.checkpoint").exists()
 
 
-def test_nothing_usable_is_an_error_with_the_reasons(tmp_path, capsys):
-    reasons = bad_files(tmp_path)
-    said = refused(capsys, "--midi", tmp_path, "--out", tmp_path / "prior")
-    said = said[said.index("python -m seqtutor_envs.pretrain: ") :]  # the progress bar comes before
-    assert f"Nothing usable: {len(reasons)} MIDI files" in said.splitlines()[0]
-    for name, reason in reasons.items():
-        assert any(name in line and reason in line for line in said.splitlines())
-    assert not list(tmp_path.glob("prior*"))
-
-
 def test_mistakes_are_one_line(tmp_path, capsys):
     corpus(tunes(20)).save(tmp_path / "tunes.npz")
     (tmp_path / "empty").mkdir()

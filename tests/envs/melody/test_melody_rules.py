@@ -13,10 +13,6 @@ from seqtutor_envs.melody.vocab import MELODY_VOCAB
 
 OFF, HOLD = 0, 1
 C, D, E, F, G, A, B = 14, 16, 18, 19, 21, 23, 25  # the octave from middle C
-# in C major as the specification lists it, with hold and off
-IN_KEY = {0, 1, 2, 4, 6, 7, 9, 11, 13, 14, 16, 18, 19, 21, 23, 25, 26, 28, 30, 31, 33, 35, 37}
-
-
 def paid(name: str, tokens: list[int], length: int = 100) -> list[float]:
     """What one rule pays at each step, round_to_step to 12 digits."""
     rule, array = getattr(rules, name), np.array(tokens, dtype=np.int64)
@@ -34,46 +30,6 @@ def test_vocabulary_has_middle_c_at_14() -> None:
 
 def test_names_are_the_functions_names() -> None:
     assert [rule.py_func.__name__ for rule in rules.RULES] == list(rules.RULE_NAMES)
-
-
-# 1 key
-
-
-def test_key_costs_one_for_each_token_that_is_not_listed() -> None:
-    assert paid("key", list(range(38))) == [0 if token in IN_KEY else -1 for token in range(38)]
-
-
-# 2 tonic: N = 8, so t = 0 and t = 4 want middle C, t = 5 a hold, t = 6 and 7 a hold or an off
-
-
-@pytest.mark.parametrize(
-    "token, expected",
-    [
-        (C, [3, 0, 0, 0, 3, 0, 0, 0]),
-        (HOLD, [0, 0, 0, 0, 0, 3, 3, 3]),
-        (OFF, [0, 0, 0, 0, 0, 0, 3, 3]),
-        (2, [0, 0, 0, 0, 0, 0, 0, 0]),  # a C, but not middle C
-    ],
-)
-def test_tonic_wants_middle_c_then_hold_then_rest(token: int, expected: list[float]) -> None:
-    assert paid("tonic", [token] * 8, length=8) == expected
-
-
-@pytest.mark.parametrize(
-    "length, token, expected",
-    [
-        (1, C, [3]),
-        (1, HOLD, [0]),  # t = 0 wants middle C, although it is beyond N-3 too
-        (2, HOLD, [0, 3]),  # t = 1 > N-3 = -1
-        (3, HOLD, [0, 3, 3]),  # t = 0 is N-3 as well: the first condition holds
-        (3, OFF, [0, 3, 3]),
-        (4, HOLD, [0, 3, 3, 3]),  # t = 0 is N-4; t = 1 = N-3
-        (4, OFF, [0, 0, 3, 3]),
-        (5, C, [3, 3, 0, 0, 0]),  # t = 1 = N-4
-    ],
-)
-def test_tonic_in_melodies_shorter_than_its_ending(length: int, token: int, expected: list[float]) -> None:
-    assert paid("tonic", [token] * length, length) == expected
 
 
 # 3 repetition
@@ -137,93 +93,6 @@ def test_autocorrelation_is_paid_at_every_step() -> None:
     assert paid("autocorrelation", [2, 4, 2]) == pytest.approx([0, -1.5, -3 * (2 / 3 + 1 / 6)])
 
 
-# 5 motif
-
-
-@pytest.mark.parametrize(
-    "tokens, expected",
-    [
-        ([C, D, E, F, G, A, B], 0.0),  # seven tokens are no motif yet
-        ([C, D, E, F, G, A, B, 26], 4.5),  # k = 8: 3 + .3 * 5
-        ([C, HOLD, D, HOLD, OFF, HOLD, C, D], 0.0),  # k = 2
-        ([C, HOLD, D, HOLD, OFF, HOLD, E, D], 3.0),  # k = 3; holds, offs and a second D do not count
-        ([C, HOLD, D, HOLD, E, HOLD, F, HOLD], 3.3),  # k = 4
-        ([C, D, E, F, G, C, D, E], 3.6),  # k = 5
-        ([C, D, E, F, G, A, HOLD, HOLD], 3.9),  # k = 6
-        ([C, D, E, F, G, A, B, HOLD], 4.2),  # k = 7
-        ([C, D, E, HOLD, HOLD, HOLD, HOLD, HOLD, HOLD], 0.0),  # the C has left the last eight: k = 2
-        ([HOLD, C, D, E, HOLD, HOLD, HOLD, HOLD, HOLD], 3.0),  # it is the first of the last eight
-    ],
-)
-def test_motif(tokens: list[int], expected: float) -> None:
-    assert last("motif", tokens) == expected
-
-
-# 6 repeated motif
-
-MOTIF = [C, HOLD, D, HOLD, E, HOLD, D, HOLD]  # k = 3
-
-
-@pytest.mark.parametrize(
-    "tokens, expected",
-    [
-        (MOTIF + MOTIF, 4.0),  # k = 3, back to back: the first stands in x without its last 7
-        (MOTIF + [G] + MOTIF, 4.0),
-        ([OFF, A, G] + MOTIF + [B, OFF, F, F, C] + MOTIF, 4.0),  # at offsets 3 and 16
-        (MOTIF[:4] + [F] + MOTIF[5:] + MOTIF[:4] + [F] + MOTIF[5:], 4.0),
-        (MOTIF[:6] + [F, G] + MOTIF[:6] + [F, G], 6.0),  # C D E F G: k = 5
-        ([C, D, E, F, G, A, B, 26] * 2, 9.0),  # k = 8
-        ([C, D, E, F] * 4, 5.0),  # steps 8..15 repeat 0..7: k = 4
-        (MOTIF + MOTIF[:7] + [OFF], 0.0),  # the last of the eight differs
-        ([D] + MOTIF[1:] + MOTIF, 0.0),  # the first of the eight differs
-        ([C, HOLD, D, HOLD] * 4, 0.0),  # k = 2
-        (MOTIF, 0.0),
-        ([C, D, E, F] * 3, 0.0),  # the eight before it overlap it
-        ([C, D, E, F, G, A, B] * 2 + [C], 0.0),  # they overlap in one token
-    ],
-)
-def test_repeated_motif(tokens: list[int], expected: float) -> None:
-    assert last("repeated_motif", tokens) == expected
-
-
-def test_repeated_motif_is_paid_from_the_step_that_completes_it() -> None:
-    # in a loop of eight every step from 15 on ends eight tokens that stood eight steps before
-    assert paid("repeated_motif", MOTIF * 3) == [0] * 15 + [4] * 9
-
-
-# 7 interval: the printed values times 5
-
-
-@pytest.mark.parametrize(
-    "p, a, value",
-    [
-        *[(p, HOLD, 0.3) for p in (2, 14, 26, 9, 21, 33)],  # C and G of each octave
-        *[(p, OFF, 0.15) for p in (2, 14, 26, 9, 21, 33)],
-        *[(p, HOLD, 0.075) for p in (D, E, F, A, B, 3, 37)],
-        *[(p, OFF, 0.05) for p in (D, E, F, A, B, 3, 37)],
-        (C, C + 7, 0.1), (C, C - 7, 0.1), (G, G + 7, 0.1), (G, G - 7, 0.1), (26, 33, 0.1),  # fifths from C or G
-        (D, D + 7, 0.02), (E, E - 7, 0.02), (F, F + 7, 0.02),  # other fifths
-        (C, E, 0.15), (E, C, 0.15), (E, E + 4, 0.15), (C, C - 4, 0.15), (30, 26, 0.15),  # thirds from C or E
-        (G, B, 0.09), (F, A, 0.09), (B, G, 0.09),  # other thirds
-        (C, D, 0.08), (D, C, 0.08), (B, A, 0.08),
-        (C, F, 0.07), (G, C + 12, 0.07), (F, C, 0.07),
-        (C, A, 0.05), (A, C, 0.05),
-        (C, B, -0.3), (B, C, -0.3),
-        (C, C + 13, -1.0), (C + 14, C, -1.0), (2, 37, -1.0),
-        *[(C, C + d, 0.0) for d in (0, 1, 3, 6, 8, 10, 12)],
-    ],
-)
-def test_interval(p: int, a: int, value: float) -> None:
-    assert last("interval", [p, a]) == pytest.approx(5 * value)
-
-
-def test_interval_looks_past_holds_and_offs_for_the_last_pitch() -> None:
-    # nothing before the C; a hold .3 after it, an off .15, a hold .3; E a third from C .15; a hold .075 after E
-    assert paid("interval", [OFF, HOLD, C, HOLD, OFF, HOLD, E, HOLD]) == pytest.approx(
-        [0, 0, 0, 1.5, 0.75, 1.5, 0.75, 0.375]
-    )
-
-
 # 8 leap
 
 
@@ -263,26 +132,3 @@ def test_interval_looks_past_holds_and_offs_for_the_last_pitch() -> None:
 )
 def test_leap(tokens: list[int], expected: list[float]) -> None:
     assert paid("leap", tokens) == expected
-
-
-# 9 unique extremes
-
-
-@pytest.mark.parametrize(
-    "tokens, expected",
-    [
-        ([C, D, HOLD, HOLD], 6),
-        ([C, C, D, D], 0),
-        ([C, C, D, HOLD], 3),  # the maximum
-        ([C, D, D, OFF], 3),  # the minimum: the lowest pitch, not the off
-        ([C, OFF, OFF, HOLD], 6),  # one pitch is both
-        ([OFF, OFF, HOLD], 3),  # without pitches the hold is the maximum, and there is no lowest pitch
-        ([HOLD, HOLD], 0),
-        ([OFF], 3),
-        ([C], 6),
-    ],
-)
-def test_unique_extremes(tokens: list[int], expected: float) -> None:
-    length = len(tokens)
-    assert paid("unique_extremes", tokens, length) == [0] * (length - 1) + [expected]
-    assert paid("unique_extremes", tokens, length + 1) == [0] * length  # the melody is not over

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -176,15 +174,3 @@ def test_pickled_tasks_pay_the_same(tokens: np.ndarray) -> None:
 
 def test_a_melody_in_words_is_the_list_of_note_names() -> None:
     assert MelodyTask().sequence(np.array([14, 1, 0, 27])) == ["C4", "hold", "off", "C#5"]
-
-
-def test_the_package_offers_the_task_without_importing_numba_before_its_use() -> None:
-    code = (
-        "import sys, seqtutor_envs.melody as melody; from seqtutor_envs.melody.vocab import MELODY_VOCAB; "
-        "assert 'numba' not in sys.modules; melody.MelodyTask; assert 'numba' in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-    import seqtutor_envs.melody as melody
-
-    with pytest.raises(AttributeError, match="Harmony"):
-        melody.Harmony

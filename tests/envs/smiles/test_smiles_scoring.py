@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-import sys
 
 import pytest
 from rdkit import Chem
@@ -18,27 +17,6 @@ from seqtutor_envs.smiles.scoring import scorer as scorers
 
 SPEC = ScoreSpec(properties=("logp", "ring_penalty"))
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
-
-
-@pytest.mark.parametrize(
-    "smiles, reason",
-    [
-        ("CCO", ""),
-        ("C1CC", "syntax"),
-        ("", "syntax"),
-        ("CCO junk", "syntax"),
-        ("c1cccc1", "syntax"),  # cannot be kekulised
-        ("CC.O", "fragments"),
-        ("C*", "wildcard"),
-        ("C[CH2]", "radical"),
-        ("O", "carbon"),
-        ("C[Se]C", "elements"),
-    ],
-)
-def test_each_reason_by_name(smiles: str, reason: str) -> None:
-    result = score(smiles, SPEC)
-    assert result.reason == reason
-    assert (result.canonical is None, result.values == ()) == (bool(reason), bool(reason))
 
 
 def test_checks_can_be_switched_off() -> None:
@@ -77,17 +55,9 @@ def test_a_spec_survives_json() -> None:
     assert ScoreSpec(**json.loads(json.dumps(ScoreSpec().as_dict()))) == ScoreSpec()
 
 
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ({"properties": ("logd",)}, "must be one of 'logp', 'sa', 'qed', 'ring_penalty', not 'logd'"),
-        ({"checks": ("salts",)}, "There is no check 'salts'; there are fragments, "),
-        ({"elements": ("Xx",)}, "There is no element 'Xx'"),
-    ],
-)
-def test_unknown_names_are_errors_that_list_the_choices(arguments: dict[str, tuple[str]], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        ScoreSpec(**arguments)  # type: ignore[arg-type]
+def test_an_unknown_property_is_an_error_that_lists_the_choices() -> None:
+    with pytest.raises(ValueError, match="must be one of 'logp', 'sa', 'qed', 'ring_penalty', not 'logd'"):
+        ScoreSpec(properties=("logd",))
 
 
 def test_scores_come_in_the_order_asked_for_and_each_string_is_scored_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,18 +82,6 @@ def test_the_cache_keeps_what_was_used_last(monkeypatch: pytest.MonkeyPatch) -> 
     scorer(["CC", "CO", "CCCC", "CCC"])
     assert asked == ["CCC"]
     assert len(scorer._cache) == 3
-
-
-def test_memory_stays_flat_once_the_cache_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scorers, "score", lambda text, spec: Score("", text + "!", (float(len(text)),)))
-    scorer = Scorer(SPEC, cache_size=500)
-    before = 0
-    for start in range(0, 200_000, 1_000):
-        scorer([f"C{n}" for n in range(start, start + 1_000)])
-        if start == 10_000:
-            before = sys.getallocatedblocks()
-    assert sys.getallocatedblocks() < before + 500
-    assert len(scorer._cache) == 500
 
 
 def test_a_copied_or_pickled_scorer_scores_the_same_with_workers_of_its_own() -> None:
