@@ -10,7 +10,6 @@ from sb3_contrib.common.maskable.utils import get_action_masks, is_masking_suppo
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from seqtutor_envs.sb3 import make_vec_env
-from toys.env_toys import IDS
 from toys.forbidding import END, FORBIDDING, LENGTH, is_legal
 
 KINDS = {
@@ -52,14 +51,6 @@ def test_masks_are_the_tasks_rules_and_all_true_after_the_end(obs_mode):
     single.step(0)
     single.step(END)
     assert single.unwrapped.action_masks().all()
-
-
-@pytest.mark.parametrize("id", IDS)
-def test_the_shipped_ids_forbid_nothing(id):
-    env = gymnasium.make_vec(id, num_envs=2)
-    env.reset()
-    env.step(np.array([0, 1]))
-    assert env.action_masks().shape == (2, env.single_action_space.n) and env.action_masks().all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

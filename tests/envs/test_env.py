@@ -139,22 +139,6 @@ def test_an_ignored_action_may_be_anything():
         env.step(np.array([3, 1]))
 
 
-def test_a_reset_of_some_leaves_the_others_alone():
-    env, alone = vector(3, autoreset_mode="Disabled"), vector(1, autoreset_mode="Disabled")
-    env.reset()
-    alone.reset()
-    for action in (0, 1):
-        env.step(np.full(3, action))
-        alone.step(np.array([action]))
-    options = {"reset_mask": np.array([False, True, False])}
-    observations, infos = env.reset(options=options)
-    assert "reset_mask" in options  # the caller's dict is the caller's
-    assert observations.tolist() == [1, 4, 1]
-    assert infos["_prior_log_probs"].tolist() == [False, True, False] and not infos["prior_log_probs"][0].any()
-    ours, theirs = env.step(np.zeros(3, int)), alone.step(np.zeros(1, int))
-    assert ours[1][0] == ours[1][2] == theirs[1][0] != ours[1][1]
-
-
 def test_task_and_prior_must_share_a_vocabulary():
     for tokens, end, says in (
         (("a", "b", "c"), None, "4 tokens against 3"),

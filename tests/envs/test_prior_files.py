@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from seqtutor_envs import prior as module
 from seqtutor_envs.files import load_arrays, save_arrays
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.prior import RecurrentPrior, TablePrior, load_prior, token_log_probs
+from seqtutor_envs.prior import prior as module
 from seqtutor_envs.vocab import TokenVocab
 from toys.recurrent_toys import CASES, TEXTS, random_prior
 

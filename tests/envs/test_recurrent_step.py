@@ -28,19 +28,6 @@ def test_steps_equal_torch(cell, num_layers, batch):
     np.testing.assert_allclose(np.stack(logits, axis=1), torch_logits(weights, cell, inputs), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize("hidden_size", [100, 128])
-def test_steps_of_a_real_size_equal_torch(cell, hidden_size):
-    weights = random_weights(cell, 1, 38, hidden_size, scale=1.5)
-    inputs = np.random.default_rng(0).integers(0, 39, (8, 32))
-    for rows in (inputs[:1], inputs):
-        step = RecurrentStep(weights, cell)
-        state = step.initial_state(len(rows))
-        for t in range(32):
-            logits, state = step(rows[:, t], state)
-        np.testing.assert_allclose(logits, torch_logits(weights, cell, rows)[:, -1], rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("cell, num_layers", CASES)
 @pytest.mark.parametrize("batch", [1, 5])
 def test_a_step_writes_to_nothing_it_was_given(cell, num_layers, batch):

@@ -3,7 +3,6 @@
 import sys
 
 import numpy as np
-import pretty_midi
 import pytest
 
 from seqtutor_envs.melody.corpus import (
@@ -15,8 +14,9 @@ from seqtutor_envs.melody.corpus import (
     prepare,
     split_of,
 )
-from seqtutor_envs.melody.midi import to_midi, write_midi
+from seqtutor_envs.melody.midi import write_midi
 from seqtutor_envs.melody.notes import Note, round_to_step
+from toys.melody_toys import write_bad_files
 
 SCALE = [60, 62, 64, 65, 67, 69, 71, 72]  # C major from C4
 
@@ -169,22 +169,7 @@ def fill(folder):
     write_midi(tune(*(pitch + 2 for pitch in SCALE)), folder / "a in D.MID")
     write_midi(tune(*reversed(SCALE)), folder / "deep" / "er" / "b.midi")
     (folder / "notes.txt").write_text("no music")
-    (folder / "garbage.mid").write_bytes(b"garbage")
-    write_midi(tune(*SCALE[:4]), folder / "short.mid")
-    pretty_midi.PrettyMIDI().write(str(folder / "empty.mid"))
-    drums, chords = to_midi(tune(*SCALE)), to_midi(tune(*SCALE))
-    drums.instruments[0].is_drum = True
-    drums.write(str(folder / "drums.mid"))
-    notes = chords.instruments[0].notes
-    notes += [pretty_midi.Note(90, note.pitch + 4, note.start, note.end) for note in notes]
-    chords.write(str(folder / "chords.mid"))
-    return {
-        "garbage.mid": "not a readable MIDI file",
-        "short.mid": "16 steps, fewer than 32",
-        "empty.mid": "no notes",
-        "drums.mid": "no notes",
-        "chords.mid": "polyphonic: 100% of its onsets are chords",
-    }
+    return write_bad_files(folder)
 
 
 def test_a_folder_gives_its_melodies_and_tells_what_it_skipped(tmp_path):

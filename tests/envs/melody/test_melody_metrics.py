@@ -138,24 +138,6 @@ def test_kl_and_j_are_means_with_standard_errors() -> None:
     assert row["j"] == pytest.approx(row["task_return"] / c - row["kl"])
 
 
-def test_j_counts_the_tasks_weights_and_c() -> None:
-    tokens, prior = [[14, 1], [2, 37]], two_step_prior()
-    plain_j = table(tokens, prior, [-3.0, -4.0], c=2.0)["j"]
-    task = MelodyTask(length=2, weights={"tonic": 2.0})  # 6 more for the first melody
-    assert table(tokens, prior, [-3.0, -4.0], task=task, c=2.0)["j"] == pytest.approx(plain_j + 6 / 2 / 2)
-
-
-@pytest.mark.parametrize("rows", [2**16, 7, 1])
-def test_the_priors_own_samples_have_no_kl(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "ROWS", rows)
-    prior = two_step_prior(1)
-    tokens, _ = prior.sample(100, seed=0)
-    log_p = [sum(float(prior.log_probs(melody[None])[0, t, melody[t]]) for t in range(2)) for melody in tokens]
-    row = table(tokens, prior, log_p)
-    assert row["kl"] == pytest.approx(0, abs=1e-6) and row["kl_se"] == pytest.approx(0, abs=1e-6)
-    assert row["log_p"] == pytest.approx(np.mean(log_p)) and row["j"] == pytest.approx(row["task_return"] / 2)
-
-
 def test_log_p_needs_a_prior_and_kl_log_pi(tokens: np.ndarray) -> None:
     assert not {"log_p", "kl", "j"} & set(table(tokens))
     alone = table([[14, 1]], two_step_prior())
