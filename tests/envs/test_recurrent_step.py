@@ -55,13 +55,6 @@ def test_weights_are_copied(cell, batch):
     np.testing.assert_array_equal(before, after)
 
 
-def test_initial_state_has_two_tensors_a_layer_for_lstm_and_one_for_gru():
-    for cell, tensors in (("lstm", 2), ("gru", 1)):
-        state = RecurrentStep(random_weights(cell, 3), cell).initial_state(4)
-        assert [part.shape for part in state] == [(4, 7)] * 3 * tensors
-        assert all((part == 0).all() and part.dtype == np.float32 for part in state)
-
-
 @pytest.mark.parametrize("name", sorted(random_weights("gru", 2)))
 def test_a_weight_that_is_missing_or_of_a_wrong_shape_is_named(name):
     weights = random_weights("gru", 2)

@@ -32,8 +32,8 @@ def dummy(id, n_envs, **kwargs):
     return DummyVecEnv([lambda: Monitor(gymnasium.make(id, **horizon, **kwargs))] * n_envs)
 
 
-def both(id, n_envs, infos="full", **kwargs):
-    return short(id, n_envs, infos=infos, **kwargs), dummy(id, n_envs, **kwargs)
+def both(id, n_envs, **kwargs):
+    return short(id, n_envs, infos="full", **kwargs), dummy(id, n_envs, **kwargs)
 
 
 def plain(data):

@@ -228,9 +228,8 @@ def test_measured_figures_are_those_of_plain_loops(tmp_path, chains):
     assert figures["validation"]["nll_per_molecule"] == pytest.approx(np.mean([line.sum() for line in nll]), rel=1e-4)
     assert (figures["validation"]["molecules"], figures["validation"]["tokens"]) == (3, sum(map(len, nll)))
 
-    tokens, lengths = prior.sample(300, 0)
-    texts = ["".join(prior.vocab.tokens[i] for i in row if i < len(prior.vocab)) for row in tokens]
-    molecules = [Chem.MolFromSmiles(text.removesuffix(END)) for text in texts]
+    _, lengths = prior.sample(300, 0)
+    molecules = [Chem.MolFromSmiles(text) for text in _texts(prior, 300)]
     valid = [Chem.MolToSmiles(m) for m in molecules if m is not None and m.GetNumAtoms()]
     known = {Chem.CanonSmiles(smiles) for smiles in CHAINS}
     samples = figures["samples"]
