@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from rdkit import Chem
-from rdkit.Chem import QED, Crippen, DataStructs, Descriptors, rdFingerprintGenerator
-from rdkit.Contrib.SA_Score import sascorer
+from rdkit.Chem import DataStructs, Descriptors, rdFingerprintGenerator
 
 from seqtutor_envs.smiles import metrics
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 from seqtutor_envs.smiles.metrics import MOSES_CHAR_RNN, MoleculeSet, commonest_scaffolds, nearest, similarity, table
 from seqtutor_envs.smiles.vocab import smiles_vocab
-from toys.smiles_toys import BigramPrior
+from toys.smiles_toys import BigramPrior, by_rdkit
 
 # ethanol twice, benzene once, toluene three times, chloroethane (MCF4), and two that are no molecule
 WRITTEN = ["CCO", "C1CC", "c1ccccc1", "OCC", "Cc1ccccc1", "c1ccccc1C", "C1=CC=CC=C1C", "CCCl", "CC O"]
@@ -31,8 +30,8 @@ BIPHENYL, NAPHTHALENE, INDOLE = "c1ccc(-c2ccccc2)cc1", "c1ccc2ccccc2c1", "c1ccc2
 
 def rdkits(smiles):
     mol = Chem.MolFromSmiles(smiles)
-    values = Crippen.MolLogP(mol), sascorer.calculateScore(mol), QED.qed(mol), Descriptors.MolWt(mol)
-    return dict(zip(("logp", "sa", "qed", "mw", "tpsa"), (*values, Descriptors.TPSA(mol))))
+    values = *by_rdkit(smiles)[:3], Descriptors.MolWt(mol), Descriptors.TPSA(mol)
+    return dict(zip(("logp", "sa", "qed", "mw", "tpsa"), values))
 
 
 def similarities(smiles, others):
