@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+import seqtutor_envs
 from seqtutor_envs import command
 
 ROOT = Path(__file__).parents[2]
@@ -122,12 +125,6 @@ def test_memory_is_kept_in_processes_of_our_own_alone(monkeypatch):
 
 
 def test_versions_are_the_installed_ones_and_this_librarys_own(monkeypatch):
-    import platform
-    from importlib.metadata import version
-
-    import seqtutor_envs
-    from seqtutor_envs import command
-
     monkeypatch.setattr(command, "PACKAGES", ("numpy", "no-such-package"))
     assert command.versions() == {
         "python": platform.python_version(),

@@ -60,17 +60,6 @@ def test_sequences_out_of_step_equal_sync(autoreset_mode, obs_mode, masked, info
     assert lengths >= {2, 3, 5} and partial_ends > 10  # so that the interesting case was met
 
 
-@each_mask
-def test_an_episode_ends_with_the_end_token_or_at_the_horizon(masked):
-    env = single(masked)
-    for tokens in ([0, END], [0, 1, 0, 1, 0], [0, 1, 0, 1, END]):
-        env.reset()
-        for t, token in enumerate(tokens):
-            _, _, terminated, truncated, info = env.step(token)
-            assert terminated is (t == len(tokens) - 1) and truncated is False
-        assert info["sequence"] == [ToyTask.vocab.tokens[token] for token in tokens]
-
-
 def test_a_forbidden_action_is_an_error_that_names_it():
     env = single(masked=True)
     _, info = env.reset()
@@ -81,18 +70,6 @@ def test_a_forbidden_action_is_an_error_that_names_it():
     assert info["action_mask"].tolist() == [1, 0, 1, 1]
     with pytest.raises(ValueError, match=r"Action 1 \(b\)"):
         env.step(1)
-
-
-def test_p_is_renormalised_over_the_allowed_tokens():
-    env = single(masked=True, obs_mode="dict")
-    env.reset()
-    observation, _, _, _, info = env.step(0)
-    p = np.exp(env.prior.log_probs(np.array([[0, 0]]))[0, 1])
-    p[0] = 0.0
-    np.testing.assert_allclose(np.exp(info["prior_log_probs"]), p / p.sum(), atol=1e-6)
-    assert observation["action_mask"].tolist() == info["action_mask"].tolist() == [0, 1, 1, 1]
-    _, _, terminated, _, step = env.step(2)
-    assert step["prior_log_prob"] == pytest.approx(np.log(p[2] / p.sum()), abs=1e-5)
 
 
 def test_a_mask_that_allows_nothing_is_an_error():
@@ -160,22 +137,6 @@ def test_an_ignored_action_may_be_anything():
     assert infos["_task_reward"].tolist() == [False, True] and infos["_action_mask"].tolist() == [True, True]
     with pytest.raises(ValueError, match="Action 3"):
         env.step(np.array([3, 1]))
-
-
-def test_a_reset_of_some_leaves_the_others_alone():
-    env, alone = vector(3, autoreset_mode="Disabled"), vector(1, autoreset_mode="Disabled")
-    env.reset()
-    alone.reset()
-    for action in (0, 1):
-        env.step(np.full(3, action))
-        alone.step(np.array([action]))
-    options = {"reset_mask": np.array([False, True, False])}
-    observations, infos = env.reset(options=options)
-    assert "reset_mask" in options  # the caller's dict is the caller's
-    assert observations.tolist() == [1, 4, 1]
-    assert infos["_prior_log_probs"].tolist() == [False, True, False] and not infos["prior_log_probs"][0].any()
-    ours, theirs = env.step(np.zeros(3, int)), alone.step(np.zeros(1, int))
-    assert ours[1][0] == ours[1][2] == theirs[1][0] != ours[1][1]
 
 
 def test_task_and_prior_must_share_a_vocabulary():

@@ -31,18 +31,6 @@ def advanced(a, length=L, end=2, c=0.5):
     return env_kernels.advance(*paid, a["over"], a["chosen"], a["steps"], a["last"], a["returns"], length, end)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_tokens_are_appended_where_sequences_go_on(seed):
-    a = arrays(seed)
-    expected = a["tokens"].copy()
-    for n in range(N):
-        if not a["over"][n]:
-            expected[n, a["steps"][n]] = a["chosen"][n]
-    assert a["over"].any() and not a["over"].all()
-    assert env_kernels.append(a["tokens"], a["steps"], a["over"], a["chosen"], np.ones((0, V), np.int8), V) == -1
-    np.testing.assert_array_equal(a["tokens"], expected)
-
-
 @pytest.mark.parametrize("bad", [-1, V, 1])
 def test_the_first_token_that_cannot_be_is_named_and_none_is_written(bad):
     a = arrays()

@@ -10,7 +10,7 @@ import torch
 
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.prior import fit as fitting
-from seqtutor_envs.prior.fit import Settings, chunks, fit, mean_nll, shuffled_batches, token_nll
+from seqtutor_envs.prior.fit import Settings, fit, mean_nll, shuffled_batches, token_nll
 from seqtutor_envs.prior.network import RecurrentNetwork
 from seqtutor_envs.vocab import TokenVocab
 from toys.recurrent_toys import CASES, assert_same_weights, plain_nll, random_weights, uneven
@@ -70,22 +70,6 @@ def test_an_epoch_that_learns_nothing_has_the_nll_of_each_sequence_alone(tmp_pat
     prior = fit(train, uneven(3), VOCAB, tmp_path / "prior", settings)
     expected = np.concatenate(plain_nll(prior.weights, cell, train)).mean()
     assert prior.card["training"]["history"][0]["train_nll"] == pytest.approx(expected, rel=1e-5)
-
-
-def test_pieces_hold_every_token_once_after_its_predecessor():
-    sequences = uneven()
-    heard = [[] for _ in sequences]
-    rows = list(range(len(sequences)))
-    for inputs, targets, stay in chunks(sequences, V, 5):
-        rows = [row for row, stays in zip(rows, stay.tolist(), strict=True) if stays]
-        assert inputs.shape == targets.shape and inputs.shape[0] == len(rows) and inputs.shape[1] <= 5
-        for row, source, target in zip(rows, inputs.tolist(), targets.tolist(), strict=True):
-            for given, wanted in zip(source, target):
-                if wanted >= 0:
-                    assert given == (heard[row][-1] if heard[row] else V)
-                    heard[row].append(wanted)
-    for line, tokens in zip(heard, sequences):
-        np.testing.assert_array_equal(line, tokens)
 
 
 def test_batches_hold_every_sequence_once_and_differ_from_epoch_to_epoch():

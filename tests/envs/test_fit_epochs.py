@@ -10,7 +10,7 @@ import torch
 
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.prior import fit as fitting
-from seqtutor_envs.prior.fit import Settings, check_checkpoint, deal_epoch, fit, options
+from seqtutor_envs.prior.fit import Settings, deal_epoch, fit, options
 from seqtutor_envs.vocab import TokenVocab
 from toys.interruptions import InterruptingBar
 from toys.recurrent_toys import assert_same_weights, needs_bfloat16, plain_nll, uneven
@@ -164,13 +164,3 @@ def test_options_are_what_differs_from_the_default():
     assert options(Settings()) == []
     assert options(Settings(epoch_size=5, cell="gru")) == ["--cell gru", "--epoch-size 5"]
     assert options(Settings(epochs=3), Settings(epochs=3, seed=1)) == ["--seed 0"]
-
-
-def test_what_fit_would_refuse_can_be_asked_before(tmp_path):
-    check_checkpoint(tmp_path / "prior", resume=False)
-    with pytest.raises(FileNotFoundError, match="Nothing to resume.*prior.checkpoint"):
-        check_checkpoint(tmp_path / "prior", resume=True)
-    (tmp_path / "prior.checkpoint").write_bytes(b"")
-    check_checkpoint(tmp_path / "prior.safetensors", resume=True)
-    with pytest.raises(ValueError, match="add --resume"):
-        check_checkpoint(tmp_path / "prior", resume=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from seqtutor_envs.prior import fit as fitting
 from seqtutor_envs.prior.fit import Settings, fit
 from seqtutor_envs.vocab import TokenVocab
 from toys.interruptions import InterruptingBar
-from toys.recurrent_toys import assert_same_weights, needs_bfloat16, plain_nll, uneven
+from toys.recurrent_toys import assert_same_weights, plain_nll, uneven
 
 VOCAB = TokenVocab(("a", "b", "c", "d"))
 QUICK = Settings(hidden_size=6, epochs=5, batch_size=4, chunk=5, learning_rate=1e-2)
@@ -95,19 +94,6 @@ def test_a_run_goes_on_under_another_precision_with_a_note(tmp_path, monkeypatch
     assert resumed.card == whole.card and whole.card["training"]["precision"] == "float32"
 
 
-@needs_bfloat16
-def test_a_float32_run_goes_on_in_bfloat16(tmp_path, monkeypatch):
-    data = uneven(), uneven(5, seed=1), VOCAB
-    whole = fit(*data, tmp_path / "whole", QUICK)
-    interrupted_fit(monkeypatch, 9, *data, tmp_path / "prior", QUICK)  # in the third epoch
-    with pytest.warns(UserWarning, match="written with float32 products; going on with bfloat16"):
-        resumed = fit(*data, tmp_path / "prior", replace(QUICK, precision="bfloat16"), resume=True)
-    exact, rough = (prior.card["training"]["history"] for prior in (whole, resumed))
-    assert rough[:2] == exact[:2]
-    for epoch in (2, 3, 4):
-        assert rough[epoch]["train_nll"] != exact[epoch]["train_nll"] == pytest.approx(rough[epoch]["train_nll"], 0.05)
-
-
 @pytest.mark.parametrize("train, validation", [(uneven(14), uneven(5, seed=1)), (uneven(), uneven(5, seed=2))])
 def test_resuming_with_other_data_is_refused(interrupted, train, validation):
     with pytest.raises(ValueError, match="Cannot resume.*data_sha256"):
@@ -130,12 +116,6 @@ def test_a_damaged_checkpoint_is_an_error(tmp_path):
     (tmp_path / "prior.checkpoint").write_bytes(b"garbage")
     with pytest.raises(ValueError, match="prior.checkpoint was not written by this library"):
         fit(uneven(), uneven(3), VOCAB, tmp_path / "prior", QUICK, resume=True)
-
-
-def test_a_checkpoint_holds_plain_arrays_and_json(interrupted):
-    arrays, facts = load_arrays(interrupted.with_suffix(".checkpoint"))
-    assert {name.split(".")[0] for name in arrays} == {"network", "adam"}
-    assert facts["settings"] == vars(QUICK)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from seqtutor_envs.prior import Prior, RecurrentPrior, TablePrior, token_log_probs
+from seqtutor_envs.prior import RecurrentPrior, TablePrior, token_log_probs
 from seqtutor_envs.vocab import TokenVocab
 from toys.recurrent_toys import CASES, TEXTS, random_prior, random_weights, torch_log_probs
 
@@ -32,15 +32,6 @@ def test_rows_of_log_p_equal_torch(cell, num_layers, n):
     np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=1e-5)
     chosen = [[expected[i, t, tokens[i, t]] for t in range(6)] for i in range(n)]
     np.testing.assert_allclose(token_log_probs(rows, tokens), chosen, rtol=1e-5, atol=1e-5)
-
-
-def test_steps_give_the_rows_of_log_probs():
-    prior, tokens = random_prior("gru", 2), some_tokens(8)
-    state, last = prior.initial_state(8), np.full(8, V)
-    for t in range(6):
-        row, state = prior.step(last, state)
-        np.testing.assert_array_equal(row, prior.log_probs(tokens)[:, t])
-        last = tokens[:, t]
 
 
 def test_rows_of_a_state_can_be_taken_and_put_back():
@@ -184,30 +175,6 @@ def test_a_table_of_the_wrong_size_is_an_error():
         TablePrior(TokenVocab(("a", "b")), np.zeros((6, 2)), 3)
 
 
-def test_a_prior_can_be_pickled():
-    prior, tokens = random_prior("gru"), some_tokens(2)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(prior)).log_probs(tokens), prior.log_probs(tokens))
-
-
 def test_the_weights_and_the_vocabulary_must_fit():
     with pytest.raises(ValueError, match="5 tokens, the vocabulary has 2"):
         RecurrentPrior(random_weights(), "lstm", TokenVocab(("a", "b")), 3)
-
-
-class Fair(Prior):
-    """The least that a prior of one's own has to bring."""
-
-    vocab, length = TokenVocab(("heads", "tails")), 3
-
-    def initial_state(self, n):
-        return ()
-
-    def step(self, tokens, state):
-        return np.full((len(tokens), 2), np.log(0.5), np.float32), ()
-
-
-def test_a_prior_of_ones_own_inherits_log_probs_and_sample():
-    tokens, lengths = Fair().sample(1000, 0)
-    assert tokens.shape == (1000, 3) and (lengths == 3).all()
-    assert abs(tokens.mean() - 0.5) < 0.04  # over four standard errors
-    np.testing.assert_allclose(token_log_probs(Fair().log_probs(tokens), tokens).sum(1), 3 * np.log(0.5), rtol=1e-6)

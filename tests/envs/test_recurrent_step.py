@@ -28,19 +28,6 @@ def test_steps_equal_torch(cell, num_layers, batch):
     np.testing.assert_allclose(np.stack(logits, axis=1), torch_logits(weights, cell, inputs), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize("hidden_size", [100, 128])
-def test_steps_of_a_real_size_equal_torch(cell, hidden_size):
-    weights = random_weights(cell, 1, 38, hidden_size, scale=1.5)
-    inputs = np.random.default_rng(0).integers(0, 39, (8, 32))
-    for rows in (inputs[:1], inputs):
-        step = RecurrentStep(weights, cell)
-        state = step.initial_state(len(rows))
-        for t in range(32):
-            logits, state = step(rows[:, t], state)
-        np.testing.assert_allclose(logits, torch_logits(weights, cell, rows)[:, -1], rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("cell, num_layers", CASES)
 @pytest.mark.parametrize("batch", [1, 5])
 def test_a_step_writes_to_nothing_it_was_given(cell, num_layers, batch):
@@ -66,13 +53,6 @@ def test_weights_are_copied(cell, batch):
         array += 1.0
     after, _ = step(tokens, step.initial_state(batch))
     np.testing.assert_array_equal(before, after)
-
-
-def test_initial_state_has_two_tensors_a_layer_for_lstm_and_one_for_gru():
-    for cell, tensors in (("lstm", 2), ("gru", 1)):
-        state = RecurrentStep(random_weights(cell, 3), cell).initial_state(4)
-        assert [part.shape for part in state] == [(4, 7)] * 3 * tensors
-        assert all((part == 0).all() and part.dtype == np.float32 for part in state)
 
 
 @pytest.mark.parametrize("name", sorted(random_weights("gru", 2)))

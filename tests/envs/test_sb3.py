@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-import warnings
 
 import gymnasium
 import numpy as np
 import pytest
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecExtractDictObs, VecFrameStack, VecMonitor, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
@@ -33,8 +32,8 @@ def dummy(id, n_envs, **kwargs):
     return DummyVecEnv([lambda: Monitor(gymnasium.make(id, **horizon, **kwargs))] * n_envs)
 
 
-def both(id, n_envs, infos="full", **kwargs):
-    return short(id, n_envs, infos=infos, **kwargs), dummy(id, n_envs, **kwargs)
+def both(id, n_envs, **kwargs):
+    return short(id, n_envs, infos="full", **kwargs), dummy(id, n_envs, **kwargs)
 
 
 def plain(data):
@@ -85,34 +84,6 @@ def test_a_spent_budget_is_told_as_a_truncation():
     ended = assert_alike(ours, theirs, 9, spend)
     assert {info["TimeLimit.truncated"] for info in ended} == {False, True}
     assert all(info["TimeLimit.truncated"] for info in ended[-4:]), "an episode begun afterwards is cut at once"
-
-
-@pytest.mark.parametrize(
-    ("wrap", "obs_mode"),
-    [
-        (VecMonitor, "dict"),
-        (lambda env: VecNormalize(env, norm_obs=False, gamma=0.9), "token"),
-        (VecNormalize, "prefix"),
-        (lambda env: VecFrameStack(env, 3), "prefix"),
-        (lambda env: VecExtractDictObs(env, "token"), "dict"),
-    ],
-    ids=["VecMonitor", "VecNormalize of rewards", "VecNormalize", "VecFrameStack", "VecExtractDictObs"],
-)
-@pytest.mark.parametrize("infos", ["full", "end"])
-def test_sb3s_own_wrappers_go_around_it(wrap, obs_mode, infos):
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The environment is already wrapped with a `Monitor`", UserWarning)
-        ours, theirs = (wrap(env) for env in both(FORBIDDING, 3, infos, obs_mode=obs_mode))
-    if infos == "full":
-        assert len(assert_alike(ours, theirs, 3 * LENGTH)) > 6
-        return
-    ours.reset(), theirs.reset()
-    for _ in range(LENGTH):  # a b a b a b: what the infos hold at the end is the same
-        for action in (0, 1):
-            (*found, infos), (*expected, all_infos) = (env.step(np.full(3, action)) for env in (ours, theirs))
-            assert_same(plain(found), plain(expected))
-            kept = [info if done else {} for info, done in zip(all_infos, expected[2])]
-            assert_same(plain(infos), plain(kept))
 
 
 def test_vec_monitor_writes_the_id_to_its_file(tmp_path):

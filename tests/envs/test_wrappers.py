@@ -1,4 +1,4 @@
-"""The KL penalty against plain loops over the environment's own rewards, and its sum against the enumerated J."""
+"""Check the KL penalty against plain loops and its sum against the enumerated J, and Gymnasium's statistics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.exact import objective, solve
 from seqtutor_envs.wrappers import KLPenalty
-from toys.env_toys import AUTORESET_MODES, ToyTask, assert_same, toy_prior
+from toys.env_toys import AUTORESET_MODES, ToyTask, assert_same, toy_prior, walk
+from toys.forbidding import FORBIDDING
 
 N = 5
 each_mode = pytest.mark.parametrize("mode", AUTORESET_MODES)
@@ -183,11 +184,23 @@ def test_a_weight_is_a_number(weight):
         KLPenalty(toy("NextStep"), weight)
 
 
-def test_registered_ids_take_it():
-    env = KLPenalty(gymnasium.make_vec("SeqTutor-Melody-v0", num_envs=2))
-    _, infos = env.reset(seed=0)
-    actions = np.array([14, 1])
-    env.report(infos["prior_log_probs"][[0, 1], actions])  # the prior itself: no KL
-    _, rewards, *_, infos = env.step(actions)
-    np.testing.assert_allclose(rewards, infos["task_reward"], atol=1e-6)
-    np.testing.assert_allclose(infos["kl"], 0.0, atol=1e-6)
+@each_mode
+def test_statistics_are_plain_sums(mode):
+    env = RecordEpisodeStatistics(gymnasium.make_vec(FORBIDDING, num_envs=N, autoreset_mode=mode))
+    returns, lengths, over, seen = np.zeros(N), np.zeros(N, int), np.zeros(N, bool), set()
+    for call, ((_, *result),) in walk([env], calls=40):
+        begun = over if call in ("step", "reset some") else np.ones(N, bool)
+        returns[begun] = lengths[begun] = 0
+        if call != "step":
+            over[:] = False
+            continue
+        rewards, terminated, _, infos = result
+        writes = ~over | (mode != "NextStep")  # there the call that begins a sequence writes nothing
+        over[:] = terminated
+        returns += np.where(writes, rewards, 0)
+        lengths += writes
+        if over.any():
+            np.testing.assert_allclose(infos["episode"]["r"], np.where(over, returns, 0), atol=1e-6)
+            np.testing.assert_array_equal(infos["episode"]["l"], np.where(over, lengths, 0))
+            seen |= set(lengths[over].tolist())
+    assert seen >= {2, 3, 4, 5, 6}

@@ -1,10 +1,8 @@
 """Corpora: the preparation on hand-worked notes, MIDI folders with good and bad files, .npz files, books of tunes."""
 
 import sys
-import warnings
 
 import numpy as np
-import pretty_midi
 import pytest
 
 from seqtutor_envs.melody.corpus import (
@@ -16,8 +14,9 @@ from seqtutor_envs.melody.corpus import (
     prepare,
     split_of,
 )
-from seqtutor_envs.melody.midi import to_midi, write_midi
+from seqtutor_envs.melody.midi import write_midi
 from seqtutor_envs.melody.notes import Note, round_to_step
+from toys.melody_toys import write_bad_files
 
 SCALE = [60, 62, 64, 65, 67, 69, 71, 72]  # C major from C4
 
@@ -170,22 +169,7 @@ def fill(folder):
     write_midi(tune(*(pitch + 2 for pitch in SCALE)), folder / "a in D.MID")
     write_midi(tune(*reversed(SCALE)), folder / "deep" / "er" / "b.midi")
     (folder / "notes.txt").write_text("no music")
-    (folder / "garbage.mid").write_bytes(b"garbage")
-    write_midi(tune(*SCALE[:4]), folder / "short.mid")
-    pretty_midi.PrettyMIDI().write(str(folder / "empty.mid"))
-    drums, chords = to_midi(tune(*SCALE)), to_midi(tune(*SCALE))
-    drums.instruments[0].is_drum = True
-    drums.write(str(folder / "drums.mid"))
-    notes = chords.instruments[0].notes
-    notes += [pretty_midi.Note(90, note.pitch + 4, note.start, note.end) for note in notes]
-    chords.write(str(folder / "chords.mid"))
-    return {
-        "garbage.mid": "not a readable MIDI file",
-        "short.mid": "16 steps, fewer than 32",
-        "empty.mid": "no notes",
-        "drums.mid": "no notes",
-        "chords.mid": "polyphonic: 100% of its onsets are chords",
-    }
+    return write_bad_files(folder)
 
 
 def test_a_folder_gives_its_melodies_and_tells_what_it_skipped(tmp_path):
@@ -197,17 +181,6 @@ def test_a_folder_gives_its_melodies_and_tells_what_it_skipped(tmp_path):
     for path, said in corpus.skipped:
         assert reasons[path.rsplit("/", 1)[-1]] in said
     assert len(from_midi_folder(tmp_path, transpose=False, progress=False)) == 3
-
-
-def test_every_single_line_of_a_file_counts_and_its_drums_do_not(tmp_path):
-    midi = to_midi(tune(*SCALE))
-    for other in (to_midi(tune(*reversed(SCALE))), to_midi(tune(*SCALE[2:], *SCALE[:2]))):
-        midi.instruments += other.instruments
-    midi.instruments[1].is_drum = True
-    midi.write(str(tmp_path / "two lines.mid"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert len(from_midi_folder(tmp_path, progress=False)) == 2
 
 
 def test_a_folder_without_use_is_an_error_with_counts_and_reasons(tmp_path):
@@ -290,17 +263,6 @@ def test_an_npz_is_never_unpickled(tmp_path):
         from_npz(tmp_path / "text.npz")
     with pytest.raises(FileNotFoundError):
         from_npz(tmp_path / "none.npz")
-
-
-def test_save_and_read_again(tmp_path):
-    corpus = from_npz(npz(tmp_path / "three.npz"))
-    corpus.save(tmp_path / "again.npz")
-    again = from_npz(tmp_path / "again.npz")
-    for name in ("tokens", "offsets", "source", "split"):
-        assert getattr(again, name).dtype == getattr(corpus, name).dtype
-        assert getattr(again, name).tolist() == getattr(corpus, name).tolist()
-    assert again.source_names == corpus.source_names
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.npz", "three.npz"]
 
 
 BOOK = """% a file header

@@ -62,12 +62,6 @@ def test_four_melodies_counted_by_hand() -> None:
     assert row["term_leap"] == 0 and row["term_motif"] == pytest.approx((3.6 + 3) / 4)
 
 
-def test_autocorrelation_is_the_mean_of_the_defined_coefficients() -> None:
-    # 2 4 2 4: -3/4, 2/4, -1/4; 2 2 4 4: d = -1 -1 1 1: 1/4, -2/4, -1/4; the third has no variance
-    row = table([[2, 4, 2, 4], [2, 2, 4, 4], [1, 1, 1, 1]])
-    assert [row[f"autocorrelation_{lag}"] for lag in (1, 2, 3)] == pytest.approx([-1 / 4, 0, -1 / 4])
-
-
 def plain(tokens: np.ndarray, task: MelodyTask) -> dict[str, float]:
     """The table once more, melody by melody."""
     n, horizon = tokens.shape
@@ -142,24 +136,6 @@ def test_kl_and_j_are_means_with_standard_errors() -> None:
         assert row[f"{name}_se"] == pytest.approx(np.std(values, ddof=1) / math.sqrt(3)), name
     assert row["log_p_per_step"] == pytest.approx(sum(log_p) / 6)
     assert row["j"] == pytest.approx(row["task_return"] / c - row["kl"])
-
-
-def test_j_counts_the_tasks_weights_and_c() -> None:
-    tokens, prior = [[14, 1], [2, 37]], two_step_prior()
-    plain_j = table(tokens, prior, [-3.0, -4.0], c=2.0)["j"]
-    task = MelodyTask(length=2, weights={"tonic": 2.0})  # 6 more for the first melody
-    assert table(tokens, prior, [-3.0, -4.0], task=task, c=2.0)["j"] == pytest.approx(plain_j + 6 / 2 / 2)
-
-
-@pytest.mark.parametrize("rows", [2**16, 7, 1])
-def test_the_priors_own_samples_have_no_kl(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "ROWS", rows)
-    prior = two_step_prior(1)
-    tokens, _ = prior.sample(100, seed=0)
-    log_p = [sum(float(prior.log_probs(melody[None])[0, t, melody[t]]) for t in range(2)) for melody in tokens]
-    row = table(tokens, prior, log_p)
-    assert row["kl"] == pytest.approx(0, abs=1e-6) and row["kl_se"] == pytest.approx(0, abs=1e-6)
-    assert row["log_p"] == pytest.approx(np.mean(log_p)) and row["j"] == pytest.approx(row["task_return"] / 2)
 
 
 def test_log_p_needs_a_prior_and_kl_log_pi(tokens: np.ndarray) -> None:

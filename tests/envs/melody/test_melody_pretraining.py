@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
-import pretty_midi
 import pytest
 
-from seqtutor_envs.files import load_arrays
 from seqtutor_envs.melody.corpus import Corpus
 from seqtutor_envs.melody.midi import write_midi
 from seqtutor_envs.melody.pretraining import measure_prior, with_validation
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.pretrain import main
 from seqtutor_envs.prior import RecurrentPrior, token_log_probs
+from toys.melody_toys import write_bad_files
 
 ROOT = Path(__file__).parents[3]
 SCALE = MELODY_VOCAB.encode(["C4", "D4", "E4", "F4", "G4", "A4", "B4", "C5"])
@@ -45,25 +42,6 @@ def corpus(melodies, split=None, names=("here",), source=None):
     )
 
 
-def chords(path):
-    midi = pretty_midi.PrettyMIDI()
-    piano = pretty_midi.Instrument(0, name="chords")
-    for beat in range(16):
-        piano.notes += [pretty_midi.Note(80, pitch, beat / 2, beat / 2 + 0.5) for pitch in (60, 64, 67)]
-    midi.instruments.append(piano)
-    midi.write(str(path))
-
-
-def bad_files(folder):
-    (folder / "garbage.mid").write_bytes(b"this is no music" * 20)
-    (folder / "nothing.midi").write_bytes(b"")
-    pretty_midi.PrettyMIDI().write(str(folder / "silent.mid"))
-    chords(folder / "chords.mid")
-    write_midi(tunes(1, length=20)[0], folder / "short.mid")
-    return {"garbage.mid": "not a readable", "nothing.midi": "not a readable", "silent.mid": "no notes",
-            "chords.mid": "polyphonic", "short.mid": "fewer than 32"}
-
-
 def command(*args):
     return [sys.executable, "-m", "seqtutor_envs.pretrain", "melody", *map(str, args)]
 
@@ -82,7 +60,7 @@ def test_a_folder_of_good_and_bad_midi_files(tmp_path):
     folder.mkdir(parents=True)
     for i, tune in enumerate(tunes(8)):
         write_midi(tune, folder / f"tune{i}.mid")
-    reasons = bad_files(tmp_path / "songs")
+    reasons = write_bad_files(tmp_path / "songs")
     out = tmp_path / "out" / "my.prior"
     done = subprocess.run(command("--midi", tmp_path / "songs", "--out", out, "--note", "mine", *SMALL),
                           capture_output=True, text=True, cwd=ROOT, stdin=subprocess.DEVNULL)
@@ -102,16 +80,6 @@ def test_a_folder_of_good_and_bad_midi_files(tmp_path):
     assert card["split"]["train"] + card["split"]["validation"] + card["split"]["test"] == 8
     assert card["note"] == "mine" and card["command"].endswith("--hidden-size 8 --epochs 1")
     assert not out.with_name("my.prior.checkpoint").exists()
-
-
-def test_nothing_usable_is_an_error_with_the_reasons(tmp_path, capsys):
-    reasons = bad_files(tmp_path)
-    said = refused(capsys, "--midi", tmp_path, "--out", tmp_path / "prior")
-    said = said[said.index("python -m seqtutor_envs.pretrain: ") :]  # the progress bar comes before
-    assert f"Nothing usable: {len(reasons)} MIDI files" in said.splitlines()[0]
-    for name, reason in reasons.items():
-        assert any(name in line and reason in line for line in said.splitlines())
-    assert not list(tmp_path.glob("prior*"))
 
 
 def test_mistakes_are_one_line(tmp_path, capsys):
@@ -191,23 +159,3 @@ def test_a_few_melodies_are_split_too():
     assert same is enough and "hash" in by
     with pytest.raises(ValueError, match="Only one melody"):
         with_validation(corpus(tunes(1)))
-
-
-def test_ctrl_c_leaves_a_usable_file_and_says_how_to_go_on(tmp_path):
-    corpus(tunes(120), [0] * 100 + [1] * 20).save(tmp_path / "tunes.npz")
-    args = ("--tokens", tmp_path / "tunes.npz", "--out", tmp_path / "prior", "--hidden-size", "8", "--epochs", "300")
-    run = subprocess.Popen(command(*args), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    checkpoint, patience = tmp_path / "prior.checkpoint", time.monotonic() + 120
-
-    def epochs():  # whole ones: the first best weights are there a moment before the checkpoint that counts them
-        return load_arrays(checkpoint)[1]["progress"]["epoch"] if checkpoint.exists() else 0
-
-    while epochs() < 1 and run.poll() is None and time.monotonic() < patience:
-        time.sleep(0.05)
-    run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=60)
-    assert run.returncode == 130, said
-    last = said.strip().splitlines()[-1]
-    assert "prior.safetensors holds the best weights so far; --resume goes on" in last and "Traceback" not in said
-    assert RecurrentPrior.load(tmp_path / "prior").card["training"]["best_epoch"] >= 1
-    assert 1 <= epochs() < 300

@@ -15,6 +15,7 @@ from seqtutor_envs.melody.midi import to_midi, write_midi
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.vocab import TokenVocab
+from toys.melody_toys import write_bad_files
 
 HEADS = "bar key tonic repetition autocorrelation motif motif interval leap extremes sum".split()
 # a bar of quarters C D E G and a bar that begins with a C# and rests from its second quarter on
@@ -87,15 +88,12 @@ def test_prior_adds_the_mean_log_p(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(
-    "name, word", [("missing.mid", "missing.mid"), ("text.mid", "MIDI"), ("empty.mid", "notes"), ("", "irectory")]
+    "name, word", [("missing.mid", "missing.mid"), ("garbage.mid", "MIDI"), ("silent.mid", "notes"), ("", "irectory")]
 )
 def test_a_file_without_a_melody_is_one_line_and_exit_code_2(
     name: str, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "text.mid").write_text("not MIDI at all")
-    empty = to_midi(np.array([14]))
-    empty.instruments.clear()
-    empty.write(str(tmp_path / "empty.mid"))
+    write_bad_files(tmp_path)
     with pytest.raises(SystemExit) as exit:
         main(["score", str(tmp_path / name)])
     captured = capsys.readouterr()

@@ -13,8 +13,8 @@ from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 from seqtutor_envs.smiles.env import find_bloom
 from seqtutor_envs.smiles.vocab import tokenize
 from seqtutor_envs.vocab import TokenVocab
-from toys.env_toys import ToyTask, toy_prior
-from toys.smiles_toys import ASPIRIN, BENZENE, CAFFEINE, VOCAB, BigramPrior, by_rdkit, encoded
+from toys.env_toys import toy_prior
+from toys.smiles_toys import BENZENE, VOCAB, BigramPrior, by_rdkit, encoded
 
 ID = "SeqTutor-SMILES-v0"
 END = VOCAB.end
@@ -63,34 +63,6 @@ def test_the_return_is_log_p_with_the_end_tokens_and_the_mean_score_over_c():
     assert info["prior_log_prob"] == pytest.approx(prior.rows[tokens[-2], END], abs=1e-6) and reward > 0
     assert terminated and not truncated and info["sequence"] == BENZENE
     assert info["terms"] == pytest.approx({"valid": 1, "qed": qed, "logp": 1, "sa": 1, "ring": 1})
-
-
-def test_the_end_token_alone_is_an_empty_string_and_no_molecule():
-    env = make()
-    env.reset()
-    _, reward, terminated, _, info = env.step(END)
-    assert terminated and info["sequence"] == "" and reward == info["prior_log_prob"]
-    assert env.unwrapped.task.counts == {"syntax": 1}
-
-
-def test_a_batch_pays_each_molecule_what_it_gets_alone():
-    """Different lengths, so that they end out of step; scored together where they end together."""
-    batch = (ASPIRIN, BENZENE, "CC(", CAFFEINE, BENZENE)
-    tokens, lengths = encoded(batch)
-    env = make_vec(len(batch), autoreset_mode="Disabled")
-    env.reset()
-    alone = make()
-    expected = [[step[1] for step in written(alone, smiles)] for smiles in batch]
-    rewards, seen, over = np.zeros(tokens.shape), {}, np.zeros(len(batch), bool)
-    for t in range(tokens.shape[1]):
-        _, rewards[:, t], terminated, _, infos = env.step(np.where(over, 0, np.minimum(tokens[:, t], END)))
-        seen |= {n: infos["sequence"][n] for n in np.flatnonzero(terminated)}
-        if terminated.any():
-            env.reset(options={"reset_mask": terminated.copy()})
-        over |= terminated
-    assert [seen[n] for n in range(len(batch))] == list(batch)
-    for row, length, one in zip(rewards, lengths, expected):
-        np.testing.assert_allclose(row[:length], one, atol=1e-6)
 
 
 def test_an_objective_is_asked_once_for_what_ends_together():
@@ -149,10 +121,6 @@ def test_a_task_beside_its_own_keywords_is_an_error(keywords, named):
         ({"prior": toy_prior(), "task": SmilesTask(vocab=VOCAB)}, "same vocabulary"),
         ({"prior": BigramPrior(TokenVocab(("C", "O")))}, "end token"),
         ({"prior": "nonsense"}, "nonsense"),
-        ({"objective": "toys.smiles_toys"}, "smiles_toys"),
-        ({"require": "C("}, "SMARTS"),
-        ({"workers": -1}, "workers"),
-        ({"shaping": "suffix"}, "prefix"),
         ({"c": "warm"}, "positive"),
     ],
 )
@@ -160,13 +128,6 @@ def test_what_cannot_be_is_an_error_of_one_line(keywords, says):
     with pytest.raises((ValueError, FileNotFoundError)) as error:
         make(**keywords)
     assert says in str(error.value) and "\n" not in str(error.value)
-
-
-def test_another_domains_task_goes_through_make():
-    env = make(task=ToyTask(), prior=toy_prior())
-    env.reset()
-    assert env.unwrapped.c == 0.05 and env.action_space.n == 4
-    env.close()
 
 
 def test_a_prior_with_another_vocabulary_makes_its_own_task():
@@ -189,21 +150,6 @@ def test_workers_start_with_the_first_full_batch_and_end_with_the_environment():
     assert infos["final_info"]["terms"]["valid"].tolist() == [1, 1, 1, 1, 0, 0] and pool.running
     env.close()
     assert not pool.running
-
-
-def test_rendering_draws_what_is_written():
-    text, picture = make(render_mode="ansi"), make(render_mode="rgb_array")
-    for env in (text, picture):
-        env.reset()
-    assert text.render() == "  (invalid so far: syntax)"
-    for token in VOCAB.encode("CCO"):
-        text.step(token)
-        picture.step(token)
-    assert text.render() == "CCO  (valid so far)"
-    before = picture.render()
-    for env in (text, picture):
-        env.step(END)
-    assert text.render() == "CCO  (valid)" and picture.render().shape == before.shape
 
 
 def test_evaluate_reports_the_molecules_metrics(tmp_path):

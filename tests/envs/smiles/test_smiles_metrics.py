@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from rdkit import Chem
-from rdkit.Chem import QED, Crippen, DataStructs, Descriptors, rdFingerprintGenerator
-from rdkit.Contrib.SA_Score import sascorer
+from rdkit.Chem import DataStructs, Descriptors, rdFingerprintGenerator
 
-from seqtutor_envs.prior import Prior
-from seqtutor_envs.prior.recurrent_step import log_softmax
 from seqtutor_envs.smiles import metrics
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 from seqtutor_envs.smiles.metrics import MOSES_CHAR_RNN, MoleculeSet, commonest_scaffolds, nearest, similarity, table
 from seqtutor_envs.smiles.vocab import smiles_vocab
+from toys.smiles_toys import BigramPrior, by_rdkit
 
 # ethanol twice, benzene once, toluene three times, chloroethane (MCF4), and two that are no molecule
 WRITTEN = ["CCO", "C1CC", "c1ccccc1", "OCC", "Cc1ccccc1", "c1ccccc1C", "C1=CC=CC=C1C", "CCCl", "CC O"]
@@ -32,28 +30,14 @@ BIPHENYL, NAPHTHALENE, INDOLE = "c1ccc(-c2ccccc2)cc1", "c1ccc2ccccc2c1", "c1ccc2
 
 def rdkits(smiles):
     mol = Chem.MolFromSmiles(smiles)
-    values = Crippen.MolLogP(mol), sascorer.calculateScore(mol), QED.qed(mol), Descriptors.MolWt(mol)
-    return dict(zip(("logp", "sa", "qed", "mw", "tpsa"), (*values, Descriptors.TPSA(mol))))
+    values = *by_rdkit(smiles)[:3], Descriptors.MolWt(mol), Descriptors.TPSA(mol)
+    return dict(zip(("logp", "sa", "qed", "mw", "tpsa"), values))
 
 
 def similarities(smiles, others):
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=1024)
     ours, theirs = ([generator.GetFingerprint(Chem.MolFromSmiles(one)) for one in each] for each in (smiles, others))
     return np.array([DataStructs.BulkTanimotoSimilarity(one, theirs) for one in ours])
-
-
-class Bigram(Prior):
-    """Any random table of log p(a | last token)."""
-
-    def __init__(self, vocab):
-        self.vocab, self.length = vocab, 20
-        self.rows = log_softmax(np.random.default_rng(0).normal(size=(len(vocab) + 1, len(vocab))).astype(np.float32))
-
-    def initial_state(self, n):
-        return (np.zeros(n),)
-
-    def step(self, tokens, state):
-        return self.rows[tokens], state
 
 
 def test_a_set_of_nine_strings_counted_by_hand() -> None:
@@ -133,7 +117,7 @@ def test_molecules_without_rings_have_no_scaffold_to_compare() -> None:
 
 
 def test_log_p_is_of_the_tokens_and_the_end() -> None:
-    prior = Bigram(smiles_vocab(["C", "O", "Cl"]))
+    prior = BigramPrior(smiles_vocab(["C", "O", "Cl"]))
     ids = {text: i for i, text in enumerate(prior.vocab.tokens)}
     assert list(ids) == ["C", "Cl", "O", "<end>"]
 
@@ -158,7 +142,7 @@ def test_log_p_is_of_the_tokens_and_the_end() -> None:
 def test_without_a_molecule_all_is_nan_and_nothing_warns(smiles: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        prior = Bigram(smiles_vocab(["N"]))
+        prior = BigramPrior(smiles_vocab(["N"]))
         row = table(smiles, ["CCO"], prior, np.zeros(len(smiles)), novelty={"CCO"}, prior_smiles=["CC"])
         bloom = table(smiles, novelty=BloomFilter(8, 1), reference=[])
         near = nearest(smiles, ["CCO"])
@@ -178,7 +162,7 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="pass prior= as well"):
         table(["C"], log_probs=[0.0])
     with pytest.raises(ValueError, match=r"\[2\], not \[1\]"):
-        table(["C", "C"], prior=Bigram(smiles_vocab("C")), log_probs=[0.0])
+        table(["C", "C"], prior=BigramPrior(smiles_vocab("C")), log_probs=[0.0])
 
 
 def test_commonest_scaffolds_with_their_counts() -> None:

@@ -313,11 +313,6 @@ def test_a_name_that_leads_nowhere_is_an_error_of_one_line(
     assert message in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_what_is_no_function_is_named() -> None:
-    with pytest.raises(TypeError, match="objective must be a function of a list of SMILES or .*; not int"):
-        UserObjective(7)  # type: ignore[arg-type]
-
-
 def test_a_function_of_this_file_is_named_and_hashed_and_one_written_in_c_is_not() -> None:
     text = Path(__file__).read_bytes()
     for function in (length, lambda smiles: length(smiles)):

@@ -94,11 +94,6 @@ def test_at_the_horizon_the_finished_reward_takes_the_place_of_the_prefixs():
     assert terms["prefix"][0].tolist() == [5.0, 0.0] and terms["valid"][0].tolist() == [0.0, 600.0]
 
 
-def test_a_large_ring_costs():
-    tokens, lengths = encoded(["C1CCCCCCCCC1"])
-    assert SmilesTask(vocab=VOCAB, shaping="prefix").terms(tokens, lengths)["ring"][0, -1] == 10 * 5 * -4
-
-
 def test_weights_are_plain_factors():
     tokens, lengths = encoded(["CO", "CC("])
     task, plain = (SmilesTask(vocab=VOCAB, shaping="prefix", weights=w) for w in ({"short": 0.0, "prefix": -2.0}, None))

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from seqtutor_envs.smiles import scoring
 from seqtutor_envs.smiles.scoring import Scorer, ScoreSpec, score
+from seqtutor_envs.smiles.scoring import scorer as scorers
 from seqtutor_envs.smiles.scoring.pool import Ahead
 
 SPEC = ScoreSpec(properties=("logp", "ring_penalty"))
@@ -81,7 +81,7 @@ def test_more_than_the_cache_holds_may_be_begun() -> None:
 
 def test_without_processes_nothing_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(scoring, "score", lambda text, spec: asked.append(text) or score(text, spec))
+    monkeypatch.setattr(scorers, "score", lambda text, spec: asked.append(text) or score(text, spec))
     scorer = Scorer(SPEC)
     scorer.begin(BATCH)
     assert asked == []

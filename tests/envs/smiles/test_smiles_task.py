@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -21,7 +19,6 @@ from toys.smiles_toys import (
     INVALID,
     LAURIC_ACID,
     MACROCYCLE,
-    OSIMERTINIB,
     VALID,
     VOCAB,
     by_rdkit,
@@ -56,26 +53,12 @@ def test_terms_are_those_of_rdkit():
     assert terms[VALID.index(MACROCYCLE), 4] == 1 / 5
 
 
-def test_the_reward_is_the_mean_of_the_terms_paid_at_the_end():
-    tokens, lengths = encoded([ASPIRIN, CAFFEINE])
-    reward = smiles_task().reward(tokens, lengths)
-    for row, length, smiles in zip(reward, lengths, (ASPIRIN, CAFFEINE)):
-        assert row[length - 1] == pytest.approx(np.mean(worth(smiles))) and np.count_nonzero(row) == 1
-
-
 @pytest.mark.parametrize(("smiles", "reason"), INVALID.items())
 def test_an_invalid_molecule_gets_nothing_and_is_counted(smiles, reason):
     counting = smiles_task()
     tokens, lengths = encoded([smiles])
     assert not any(term.any() for term in counting.terms(tokens, lengths).values())
     assert counting.counts == {reason: 1}
-
-
-def test_counts_say_what_became_of_every_molecule():
-    counting = smiles_task()
-    counting.scores([*INVALID, BENZENE, BENZENE])
-    expected = {"syntax": 3, "fragments": 1, "wildcard": 1, "radical": 1, "carbon": 1, "elements": 1, "valid": 2}
-    assert counting.counts == expected
 
 
 # ---------------------------------------------------------------- weights
@@ -144,12 +127,6 @@ def test_what_lies_after_lengths_or_the_step_is_ignored():
     assert smiles_task().smiles(noisy, lengths) == [CAFFEINE, BENZENE]
 
 
-def test_osimertinib_takes_62_tokens_and_fits():
-    tokens, lengths = encoded([OSIMERTINIB])
-    assert len(tokenize(OSIMERTINIB)) == 62 and lengths.tolist() == [63] and smiles_task().length == 100
-    assert smiles_task().reward(tokens, lengths)[0, 62] == pytest.approx(np.mean(worth(OSIMERTINIB)))
-
-
 def test_one_call_of_the_scorer_scores_all(monkeypatch):
     one = smiles_task()
     calls = []
@@ -181,17 +158,12 @@ def test_one_call_of_the_scorer_scores_all(monkeypatch):
         ({"workers": -1}, ["workers", "-1"]),
         ({"score_timeout": 1.0}, ["score_timeout", "workers"]),
         ({"require": "c1ccc"}, ["require", "'c1ccc'", "SMARTS"]),
-        ({"ranges": {"mw": (500, 200)}}, ["mw", "500", "200"]),
-        ({"ranges": {"weight": (0, 1)}}, ["'weight'", "tpsa"]),
         ({"constraints": "medium"}, ["constraints", "'hard'", "'soft'"]),
         ({"checks": ["salts"]}, ["'salts'", "fragments"]),
-        ({"checks": "carbon"}, ["checks", "one string"]),
-        ({"elements": ["Xx"]}, ["element", "'Xx'"]),
         ({"objective": 3}, ["objective", "function"]),
         ({"objective": "nowhere.at_all:f"}, ["nowhere"]),
         ({"minimize": True}, ["minimize", "objective="]),
         ({"oracle_budget": 5}, ["oracle_budget", "objective="]),
-        ({"objective": carbons, "oracle_budget": 0}, ["budget", "at least 1"]),
         ({"objective": carbons, "transform": "sigmoids:low=1,high=2"}, ["'sigmoids'", "reverse_sigmoid"]),
         ({"vocab": TokenVocab(("C", "O"))}, ["end token"]),
         ({"vocab": None, "known": 3, "max_length": "x"}, ["max_length"]),
@@ -267,15 +239,3 @@ def test_pictures_have_one_size_and_show_the_molecule():
     assert len({picture.tobytes() for picture in pictures}) == 4
     tokens, lengths = encoded([BENZENE])
     assert (own.render_rgb(tokens[0, : lengths[0]], -1.5) != pictures[2]).any()  # now finished
-
-
-def test_the_package_offers_the_task_without_importing_rdkit_before_its_use():
-    code = (
-        "import sys, seqtutor_envs.smiles as smiles; from seqtutor_envs.smiles.vocab import tokenize; "
-        "assert 'rdkit' not in sys.modules; smiles.SmilesTask; assert 'rdkit' in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-    import seqtutor_envs.smiles as smiles
-
-    with pytest.raises(AttributeError, match="Melody"):
-        smiles.Melody
