@@ -7,6 +7,7 @@ cells and writes the JSON file, and docs/compatibility.md from it.
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import sys
 import warnings
@@ -90,7 +91,14 @@ def train_sb3(module, name, settings, policy, env_id, obs_mode):
     env = make_vec_env(env_id, N_ENVS, obs_mode=obs_mode)
     kind = "MultiInput" if obs_mode == "dict" else "Mlp"
     algorithm = getattr(importlib.import_module(module), name)
-    check_learns(algorithm(kind + policy, env, seed=0, device="cpu", **settings), TOKENS)
+    model, file = algorithm(kind + policy, env, seed=0, device="cpu", **settings), io.BytesIO()
+    check_learns(model, TOKENS)
+    model.save(file)
+    loaded, observations = algorithm.load(file, env=env, device="cpu"), env.reset()
+    actions, others = (one.predict(observations, deterministic=True)[0].tolist() for one in (model, loaded))
+    if actions != others or loaded.num_timesteps != model.num_timesteps:
+        raise RuntimeError("what was loaded is not what was saved")
+    check_learns(loaded, TOKENS)
 
 
 def train_torchrl(batched, env_id, obs_mode):

@@ -15,7 +15,7 @@ from agents.sb3.budget import SecondsBudget
 from agents.targets import discounts
 from exact_learning import exact
 from seqtutor_envs.exact import kl_optimum_policy, kl_policy_optimum
-from toys.agent_toys import EXACT, made, sung_batch, toy_batch
+from toys.agent_toys import EXACT, made, sung_batch
 from toys.recurrent_toys import random_prior
 
 
@@ -69,11 +69,6 @@ def test_the_policy_gradient_nears_the_optimum():
     after = agent.log_prob(solution["sequences"])
     assert kl_policy_optimum(solution, after) < 0.02 < 0.2 < before
     assert kl_optimum_policy(solution, after) < 0.04
-
-
-def test_unknown_settings_are_refused():
-    with pytest.raises(TypeError, match="learning_rat"):
-        PolicyGradient(toy_batch(), learning_rat=1e-3)
 
 
 def test_uniform_tokens():

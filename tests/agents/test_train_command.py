@@ -79,15 +79,6 @@ def test_a_run_of_melodies_imports_no_rdkit(tmp_path):
     assert done.stdout.splitlines()[-1] == "False"
 
 
-def test_a_prior_of_ones_own_is_a_keyword_of_the_environment(tmp_path, capsys):
-    from seqtutor_envs.prior import RecurrentPrior
-
-    RecurrentPrior.load("melody").save(tmp_path / "mine")
-    kwargs = json.dumps({"prior": str(tmp_path / "mine.safetensors"), "length": 16})
-    train(tmp_path / "out", "--env-kwargs", kwargs, env=MELODY, steps=16 * 16)
-    main(["sample", str(tmp_path / "out"), "-n", "1"])
-
-
 @pytest.mark.parametrize("name", ["psi", "q", "pg"])
 def test_resume_goes_on_to_the_same_end(name, tmp_path):
     """Q's exploration ends at a fixed step, for its schedule is otherwise half of what was asked for first."""

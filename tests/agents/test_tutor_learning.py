@@ -10,18 +10,12 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
-from stable_baselines3.common.callbacks import (
-    BaseCallback,
-    EvalCallback,
-    EveryNTimesteps,
-    StopTrainingOnRewardThreshold,
-)
+from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
 
 from agents import GLearning, PsiLearning, QLearning
 from agents.baselines import PolicyGradient
 from agents.sb3.budget import SecondsBudget
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.sb3 import make_vec_env
 from toys.agent_toys import AGENTS, EXACT, KINDS, Sung, assert_same_agents, made, sung_batch
 from toys.recurrent_toys import random_prior
 
@@ -134,37 +128,6 @@ def test_callbacks_are_stable_baselines3s(tmp_path):
     assert note.timesteps == [64, 128, 192] and agent.num_timesteps == 192
     agent.learn(1000, callback=SecondsBudget(1e-9))
     assert agent.rounds == 1
-
-
-def test_eval_callback_judges_and_keeps_the_best(tmp_path):
-    agent = made(PsiLearning, make_vec_env(EXACT, N))
-    judge = EvalCallback(
-        make_vec_env(EXACT, 2),
-        callback_on_new_best=StopTrainingOnRewardThreshold(-100.0),
-        n_eval_episodes=4,
-        eval_freq=8,
-        log_path=str(tmp_path),
-        best_model_save_path=str(tmp_path / "best"),
-        deterministic=False,
-        verbose=0,
-    )
-    agent.learn(640, callback=judge)
-    assert agent.rounds == 2, "the threshold is passed at the first evaluation"
-    assert np.load(tmp_path / "evaluations.npz")["results"].shape == (1, 4)
-    best = PsiLearning.load(tmp_path / "best" / "best_model", make_vec_env(EXACT, N))
-    assert_same_agents(best, agent)
-
-
-def test_training_figures_are_those_of_the_sequences():
-    """J of the first rounds is the prior's E[R/c], its KL 0."""
-    agent = made(PsiLearning, sung_batch(256, end=None), learning_rate=1e-12).learn(256 * 6 * 4)
-    figures = agent.training_metrics()
-    tokens, _ = agent.prior.sample(20_000, seed=9)
-    expected = (tokens == 0).sum(1)
-    error = expected.std() / 1024**0.5
-    assert figures["kl"] == pytest.approx(0.0, abs=1e-3)
-    assert abs(figures["task_return"] - expected.mean()) < 4 * error
-    assert figures["j"] == pytest.approx(figures["task_return"] / 0.5, abs=2e-3)
 
 
 # -- Ctrl-C -----------------------------------------------------------------------------------------------------------
