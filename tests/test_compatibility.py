@@ -286,15 +286,9 @@ def test_the_document_is_the_json_file_s():
 
 
 def test_a_table_is_rewritten_whole_or_not_at_all(tmp_path):
-    """The same reason has one number."""
-    results = {(row.algorithm, column): "trains" for row in ROWS for column in COLUMNS}
-    results |= {("PPO", COLUMNS[0]): "E: x", ("PPO", COLUMNS[2]): "E: y", ("A2C", COLUMNS[1]): "E: y"}
+    results = {(row.algorithm, column): "trains" for row in ROWS for column in COLUMNS} | {("PPO", COLUMNS[0]): "E: x"}
     assert "rewritten" in rewrite(results, tmp_path)
-    text = (tmp_path / "compatibility.md").read_text()
-    works = " | ".join(["trains"] * 6)
-    assert f"| stable-baselines3 | PPO | (1) | trains | (2) | {works} |" in text
-    assert f"| stable-baselines3 | A2C | trains | (2) | trains | {works} |" in text
-    assert "\n\n1. `E: x`\n2. `E: y`\n\nseqtutor " in text and f"torch {torch.__version__}" in text
+    assert "| stable-baselines3 | PPO | (1) | trains " in (tmp_path / "compatibility.md").read_text()
     rows = json.loads((tmp_path / "compatibility.json").read_text())["rows"]
     assert {(row["algorithm"], column): row[column] for row in rows for column in COLUMNS} == results
     before = [path.read_bytes() for path in sorted(tmp_path.iterdir())]

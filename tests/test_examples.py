@@ -16,11 +16,12 @@ import pytest
 import torch
 
 from agents.evaluate import evaluate
+from seqtutor_envs.exact import objective
+from toys.agent_toys import EXACT, enumerated_log_probs
 from toys.forbidding import FORBIDDING, is_legal
 
 ROOT = Path(__file__).parents[1]
 PPO = ROOT / "examples" / "cleanrl_ppo.py"
-EXACT = "SeqTutor-Exact-v0"
 CLOSE = 0.05  # nats from log Z; three seeds end between .008 and .03
 
 
@@ -40,28 +41,20 @@ def enumerated(id, **kwargs):
 
 
 def sequence_log_probs(agent, id, solution, **kwargs):
-    """log pi of every enumerated sequence, each written in an environment of its own."""
-    sequences, lengths = solution["sequences"], solution["lengths"]
-    env = gym.make_vec(id, num_envs=len(sequences), obs_mode="dict", autoreset_mode="SameStep", **kwargs)
-    observation, state = env.reset()[0], agent.initial_state(len(sequences))
-    log_probs = np.zeros(len(sequences))
-    for t in range(sequences.shape[1]):
-        going, anything = t < lengths, observation["action_mask"].argmax(axis=1)
-        actions = np.where(going, sequences[:, t], anything)  # after its end another one is written, and not counted
-        with torch.no_grad():
-            start = torch.full((1, len(sequences)), float(t == 0))
-            policy, _, state = agent(ppo.one_step(observation), start, state)
-        log_probs += going * policy.log_prob(torch.as_tensor(actions)[None])[0].double().numpy()
-        observation = env.step(actions)[0]
-    return log_probs
+    """log pi of every enumerated sequence."""
+    state = agent.initial_state(len(solution["sequences"]))
+
+    def log_pi(t, observation, infos, actions):
+        nonlocal state
+        policy, _, state = agent(ppo.one_step(observation), torch.full((1, len(actions)), float(t == 0)), state)
+        return policy.log_prob(actions[None])[0]
+
+    return enumerated_log_probs(log_pi, id, solution, "dict", **kwargs)
 
 
 def gap(agent, id, solution, **kwargs):
     """log Z - J, exactly: the sum over all sequences."""
-    log_pi = sequence_log_probs(agent, id, solution, **kwargs)
-    assert np.exp(log_pi).sum() == pytest.approx(1, abs=1e-4)
-    j = solution["task_returns"] / solution["c"] + solution["prior_log_probs"] - log_pi
-    return solution["log_z"] - np.exp(log_pi) @ j
+    return solution["log_z"] - objective(solution, sequence_log_probs(agent, id, solution, **kwargs))
 
 
 @pytest.fixture(scope="module")

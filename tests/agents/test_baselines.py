@@ -19,13 +19,6 @@ from toys.agent_toys import EXACT, made, sung_batch
 from toys.recurrent_toys import random_prior
 
 
-def test_advantages_by_hand():
-    """gamma 1/2, lam 1/2, two steps: error_1 = 2 - 4 = -2; error_0 = 1 + 4 / 2 - 3 = 0; A_0 = 0 + 1/4 A_1 = -1/2."""
-    reward, values = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])
-    advantage = estimate_advantage(reward, values, torch.tensor([[0.5, 0.0]]), lam=0.5)
-    torch.testing.assert_close(advantage, torch.tensor([[-0.5, -2.0]]))
-
-
 @pytest.mark.parametrize("lam, gamma", [(0.0, 0.9), (0.7, 1.0), (1.0, 0.9)])
 def test_advantages_by_a_plain_loop(lam, gamma):
     """The exponentially weighted mean of all n-step advantages (Schulman et al. 2016, eq. 16)."""

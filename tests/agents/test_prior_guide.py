@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger
@@ -19,16 +19,11 @@ from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.exact import objective
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
 from toys.env_toys import ToyTask, toy_prior
+from toys.sb3_toys import algorithm
 
 EXACT = "SeqTutor-Exact-v0"
 GAMMA, LAMBDA, WEIGHT = 0.9, 0.8, 0.7
 ALGORITHMS = ["A2C", "PPO", "TRPO", "MaskablePPO", "RecurrentPPO"]
-
-
-def algorithm(name):
-    if name in ("A2C", "PPO"):
-        return {"A2C": A2C, "PPO": PPO}[name]
-    return getattr(pytest.importorskip("sb3_contrib", reason="sb3-contrib is not installed"), name)
 
 
 class Recorder(BaseCallback):
