@@ -297,17 +297,6 @@ def test_a_table_is_rewritten_whole_or_not_at_all(tmp_path):
     assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == before
 
 
-def test_the_first_line_of_what_was_raised_is_the_result():
-    def fail(env_id, obs_mode):
-        raise KeyError(f"{env_id} {obs_mode}\nmore")
-
-    def fail_silently(env_id, obs_mode):
-        raise AssertionError
-
-    assert try_cell(Row("torchrl", "", fail), "a b") == "KeyError: 'a b\\nmore'"
-    assert try_cell(Row("torchrl", "", fail_silently), "a b") == "AssertionError"
-
-
 def test_nothing_learned_is_no_success():
     zeros = {"w": torch.zeros(2), "b": torch.zeros(1)}
     check_changed(zeros, {"w": torch.zeros(2), "b": torch.ones(1)})

@@ -74,7 +74,7 @@ def test_the_judge_sees_the_policy_that_was_trained(trained):
     """Mean return and J are the enumerated ones, by 5 standard errors: `step` passes the state on as `train` does."""
     solution = enumerated(EXACT)
     expected = np.exp(sequence_log_probs(trained, EXACT, solution)) @ solution["task_returns"]
-    verdict = evaluate(ppo.Judged(trained), EXACT, n=5000, obs_mode="dict")
+    verdict = evaluate(ppo.AgentRows(trained), EXACT, n=5000, obs_mode="dict")
     assert abs(verdict["task_return"] - expected) < 5 * verdict["task_return_se"] < 0.1
     assert abs(verdict["gap"] - gap(trained, EXACT, solution)) < 5 * verdict["gap_se"] < 0.05
 
