@@ -7,6 +7,7 @@ cells and writes the JSON file, and docs/compatibility.md from it.
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import sys
 import warnings
@@ -90,7 +91,14 @@ def train_sb3(module, name, settings, policy, env_id, obs_mode):
     env = make_vec_env(env_id, N_ENVS, obs_mode=obs_mode)
     kind = "MultiInput" if obs_mode == "dict" else "Mlp"
     algorithm = getattr(importlib.import_module(module), name)
-    check_learns(algorithm(kind + policy, env, seed=0, device="cpu", **settings), TOKENS)
+    model, file = algorithm(kind + policy, env, seed=0, device="cpu", **settings), io.BytesIO()
+    check_learns(model, TOKENS)
+    model.save(file)
+    loaded, observations = algorithm.load(file, env=env, device="cpu"), env.reset()
+    actions, others = (one.predict(observations, deterministic=True)[0].tolist() for one in (model, loaded))
+    if actions != others or loaded.num_timesteps != model.num_timesteps:
+        raise RuntimeError("what was loaded is not what was saved")
+    check_learns(loaded, TOKENS)
 
 
 def train_torchrl(batched, env_id, obs_mode):
@@ -278,32 +286,15 @@ def test_the_document_is_the_json_file_s():
 
 
 def test_a_table_is_rewritten_whole_or_not_at_all(tmp_path):
-    """The same reason has one number."""
-    results = {(row.algorithm, column): "trains" for row in ROWS for column in COLUMNS}
-    results |= {("PPO", COLUMNS[0]): "E: x", ("PPO", COLUMNS[2]): "E: y", ("A2C", COLUMNS[1]): "E: y"}
+    results = {(row.algorithm, column): "trains" for row in ROWS for column in COLUMNS} | {("PPO", COLUMNS[0]): "E: x"}
     assert "rewritten" in rewrite(results, tmp_path)
-    text = (tmp_path / "compatibility.md").read_text()
-    works = " | ".join(["trains"] * 6)
-    assert f"| stable-baselines3 | PPO | (1) | trains | (2) | {works} |" in text
-    assert f"| stable-baselines3 | A2C | trains | (2) | trains | {works} |" in text
-    assert "\n\n1. `E: x`\n2. `E: y`\n\nseqtutor " in text and f"torch {torch.__version__}" in text
+    assert "| stable-baselines3 | PPO | (1) | trains " in (tmp_path / "compatibility.md").read_text()
     rows = json.loads((tmp_path / "compatibility.json").read_text())["rows"]
     assert {(row["algorithm"], column): row[column] for row in rows for column in COLUMNS} == results
     before = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
     del results["TRPO", COLUMNS[3]]
     assert rewrite(results, tmp_path).endswith(f"1 cells were not tried, such as TRPO in {COLUMNS[3]}.")
     assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == before
-
-
-def test_the_first_line_of_what_was_raised_is_the_result():
-    def fail(env_id, obs_mode):
-        raise KeyError(f"{env_id} {obs_mode}\nmore")
-
-    def fail_silently(env_id, obs_mode):
-        raise AssertionError
-
-    assert try_cell(Row("torchrl", "", fail), "a b") == "KeyError: 'a b\\nmore'"
-    assert try_cell(Row("torchrl", "", fail_silently), "a b") == "AssertionError"
 
 
 def test_nothing_learned_is_no_success():

@@ -13,7 +13,6 @@ import runpy
 import shutil
 from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -21,7 +20,6 @@ from safetensors import safe_open
 import seqtutor_envs  # noqa: F401  (registers the ids)
 from agents import GLearning, PsiLearning
 from agents.baselines import PolicyGradient
-from agents.evaluate import evaluate
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.smiles.chem import properties
 
@@ -106,29 +104,6 @@ def test_a_loaded_agent_samples_and_saves_what_it_loaded(name, tmp_path):
     assert differing <= {"versions"}
 
 
-def test_an_exact_agent_is_evaluated_as_enumeration_says():
-    agent = GLearning.load(FIXTURES / "agents/g_exact")
-    optimum = gym.make("SeqTutor-Exact-v0").unwrapped.solution()
-    log_pi = agent.log_prob(optimum["sequences"])
-    assert np.exp(log_pi).sum() == pytest.approx(1.0, abs=1e-4)
-    gap = float(np.sum(np.exp(log_pi) * (log_pi - optimum["log_probs"])))  # KL(pi || optimum)
-    found = evaluate(str(FIXTURES / "agents/g_exact"), "SeqTutor-Exact-v0", n=4_000, seed=1)
-    assert found["log_z"] == pytest.approx(optimum["log_z"])
-    assert found["gap"] == pytest.approx(gap, abs=4 * found["gap_se"])
-
-
-def test_a_melody_agent_is_evaluated_beside_its_own_prior():
-    kwargs = {"prior": str(FIXTURES / "priors/melody.safetensors")}
-    agent = PsiLearning.load(FIXTURES / "agents/psi_melody")
-    prior = RecurrentPrior.load(kwargs["prior"])
-    found = evaluate(agent, "SeqTutor-Melody-v0", n=500, seed=1, env_kwargs=kwargs)
-    tokens, lengths = agent.sample(500, seed=1)
-    log_p = np.take_along_axis(prior.log_probs(tokens), tokens[:, :, None], axis=2).sum(axis=(1, 2))
-    assert found["log_p"] == pytest.approx(log_p.mean(), abs=1e-3)
-    assert found["kl"] == pytest.approx((agent.log_prob(tokens, lengths) - log_p).mean(), abs=1e-3)
-    assert found["j"] == pytest.approx(found["task_return"] / 2 - found["kl"], abs=1e-6)  # c = 2
-
-
 def test_molecules_of_an_agent_are_told_from_those_of_its_prior(monkeypatch, tmp_path):
     shutil.copytree(FIXTURES / "run_molecules", tmp_path / "run")
     run_module(monkeypatch, "agents", "evaluate", tmp_path / "run", "-n", "400", "--seed", "2")
@@ -163,12 +138,6 @@ def test_a_prior_loads_with_its_card(name):
     assert prior.card == facts == json.loads(path.with_suffix(".json").read_text())
     assert (prior.cell, prior.hidden_size, prior.length) == (facts["cell"], facts["hidden_size"], facts["length"])
     assert list(prior.vocab.tokens) == facts["vocabulary"] and prior.vocab.end == facts["end"]
-
-
-def test_a_melody_prior_samples_whole_melodies():
-    prior = RecurrentPrior.load(FIXTURES / "priors/melody")
-    tokens, lengths = prior.sample(50, 1)
-    assert tokens.shape == (50, 32) and (lengths == 32).all() and tokens.max() < len(prior.vocab)
 
 
 def test_samples_of_a_smiles_prior_are_as_valid_as_its_card_says():

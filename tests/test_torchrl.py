@@ -1,4 +1,4 @@
-"""TorchRL takes our environments as they are; torchrl_checks.py and torchrl_learning.py have the tests.
+"""TorchRL takes our environments as they are; torchrl_checks.py has the tests.
 
 They run in a process of their own: importing torchrl changes multiprocessing's start method to spawn for all of it.
 """
@@ -20,7 +20,6 @@ MISSING = "torchrl is not installed: pip install -e '.[third-party]'"
 @pytest.mark.skipif(find_spec("torchrl") is None, reason=MISSING)
 def test_torchrl_in_a_process_of_its_own():
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
-    files = [TESTS / "torchrl_checks.py", TESTS / "torchrl_learning.py"]
-    done = subprocess.run([*command, *files], capture_output=True, text=True, cwd=TESTS.parent)
+    done = subprocess.run([*command, TESTS / "torchrl_checks.py"], capture_output=True, text=True, cwd=TESTS.parent)
     assert done.returncode == 0, done.stdout
     assert re.search(r"^\d+ passed( in|, \d+ warnings? in)", done.stdout, re.MULTILINE), done.stdout  # and none skipped

@@ -1,6 +1,7 @@
-"""Run by test_torchrl.py: single environments and the native batch in TorchRL, their masks and infos.
+"""Run by test_torchrl.py: TorchRL steps, masks and learns from our environments, single ones and the native batch.
 
-T steps. TorchRL prefers autoreset mode Disabled, in which it resets by mask itself.
+T steps, V tokens, L the horizon; log p and log pi in nats. TorchRL prefers autoreset mode Disabled, in which it resets
+by mask itself.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import VectorWrapper
+from tensordict import TensorDict
+from tensordict.nn import TensorDictModule
+from torch import nn
+from torchrl.collectors import Collector
 from torchrl.data import Unbounded
 from torchrl.envs import (
     ActionMask,
@@ -19,41 +23,27 @@ from torchrl.envs import (
     DTypeCastTransform,
     GymEnv,
     GymWrapper,
-    SerialEnv,
     TransformedEnv,
     default_info_dict_reader,
 )
 from torchrl.envs.utils import check_env_specs
+from torchrl.modules import MLP, MaskedCategorical, ProbabilisticActor, ValueOperator
+from torchrl.objectives import ClipPPOLoss
+from torchrl.objectives.value import GAE
 
 import benchmarks
+from seqtutor_envs.exact import objective
+from toys.agent_toys import EXACT, enumerated_log_probs
 from toys.env_toys import HORIZON, IDS, OBS_MODES
 from toys.forbidding import FORBIDDING, is_legal
 
 LENGTH, NUM_ENVS, STEPS = 6, 3, 20
 ENVS = {id: {HORIZON[id]: LENGTH} for id in IDS}
-EXACT = "SeqTutor-Exact-v0"
 each_id = pytest.mark.parametrize("id", IDS)
-each_obs_mode = pytest.mark.parametrize("obs_mode", OBS_MODES)
-each_encoding = pytest.mark.parametrize("categorical", [True, False])
 
 
-class TermsLeftOut(VectorWrapper):
-    """In SAME_STEP mode TorchRL 0.14 reads no infos that hold dicts, as `terms` is, and asks for the mode here."""
-
-    @property
-    def autoreset_mode(self):
-        return self.env.unwrapped.autoreset_mode
-
-    def step(self, actions):
-        *results, infos = self.env.step(actions)
-        for told in (infos, infos.get("final_info", {})):
-            told.pop("terms", None)
-            told.pop("_terms", None)
-        return *results, infos
-
-
-def native(id, autoreset_mode="Disabled", num_envs=NUM_ENVS, **kwargs):
-    return gym.make_vec(id, num_envs=num_envs, autoreset_mode=autoreset_mode, **ENVS.get(id, {}), **kwargs)
+def native(id, **kwargs):
+    return gym.make_vec(id, num_envs=NUM_ENVS, autoreset_mode="Disabled", **ENVS.get(id, {}), **kwargs)
 
 
 def rollout(env, steps=STEPS):
@@ -88,47 +78,14 @@ def assert_replays(data, id, **kwargs):
 
 
 @each_id
-@each_obs_mode
-@each_encoding
-def test_single_environments_meet_their_specs(id, obs_mode, categorical):
-    for env in (
-        GymEnv(id, obs_mode=obs_mode, categorical_action_encoding=categorical, **ENVS[id]),
-        GymWrapper(gym.make(id, obs_mode=obs_mode, **ENVS[id]), categorical_action_encoding=categorical),
-    ):
-        data = rollout(env)
-        if categorical:
-            assert_replays(data, id, obs_mode=obs_mode)
-
-
-@each_id
-@each_obs_mode
-@each_encoding
-def test_the_native_batch_meets_its_specs(id, obs_mode, categorical):
-    data = rollout(GymWrapper(native(id, obs_mode=obs_mode), categorical_action_encoding=categorical))
-    assert data.shape == (NUM_ENVS, STEPS)
-    if categorical:
-        for sequence in data:
-            assert_replays(sequence, id, obs_mode=obs_mode)
-
-
-@each_id
-@pytest.mark.parametrize("obs_mode", ["token", "prefix"])
-def test_same_step_works_without_nested_infos(id, obs_mode):
-    """Of a dict's last observation TorchRL 0.14 makes zeros, of any environment."""
-    env = TermsLeftOut(native(id, "SameStep", obs_mode=obs_mode))
-    for sequence in rollout(GymWrapper(env, categorical_action_encoding=True)):
+@pytest.mark.parametrize("obs_mode", OBS_MODES)
+@pytest.mark.parametrize("categorical", [True, False])
+def test_single_environments_and_the_native_batch_meet_their_specs(id, obs_mode, categorical):
+    single = rollout(GymEnv(id, obs_mode=obs_mode, categorical_action_encoding=categorical, **ENVS[id]))
+    batch = rollout(GymWrapper(native(id, obs_mode=obs_mode), categorical_action_encoding=categorical))
+    assert batch.shape == (NUM_ENVS, STEPS)
+    for sequence in (single, *batch) if categorical else ():
         assert_replays(sequence, id, obs_mode=obs_mode)
-
-
-def test_torchrl_refuses_next_step():
-    with pytest.raises(RuntimeError, match="one of SAME_STEP or DISABLED"):
-        GymWrapper(native(EXACT, "NextStep"))
-
-
-def test_environments_in_series():
-    data = rollout(SerialEnv(2, lambda: GymEnv(EXACT, categorical_action_encoding=True, length=LENGTH)))
-    for sequence in data:
-        assert_replays(sequence, EXACT)
 
 
 def rows_reader(size, num_envs=None):
@@ -176,3 +133,80 @@ def test_action_mask_keeps_the_rules():
 def test_our_benchmarks_are_found_beside_torchrls():
     """Its wheel puts a folder of that name into site-packages."""
     assert Path(benchmarks.__file__) == Path(__file__).parents[1] / "benchmarks" / "__init__.py"
+
+
+class OneHot(nn.Module):
+    """Prefixes [..., L] as [..., L (V + 1)]."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+
+    def forward(self, prefix):
+        return nn.functional.one_hot(prefix, self.size).flatten(-2).float()
+
+
+class AwayFromPrior(nn.Module):
+    """Logits [..., V]: log p and a correction that reads the prefix."""
+
+    def __init__(self, size, length):
+        super().__init__()
+        self.net = nn.Sequential(OneHot(size + 1), MLP((size + 1) * length, size, num_cells=[64, 64]))
+
+    def forward(self, prefix, rows):
+        return self.net(prefix) + rows
+
+
+def actor_critic(env, size, length):
+    logits = AwayFromPrior(size, length)
+    actor = ProbabilisticActor(
+        TensorDictModule(logits, in_keys=["observation", "prior_log_probs"], out_keys=["logits"]),
+        in_keys={"logits": "logits", "mask": "action_mask"},
+        spec=env.action_spec,
+        distribution_class=MaskedCategorical,
+        return_log_prob=True,
+    )
+    values = nn.Sequential(OneHot(size + 1), MLP((size + 1) * length, 1, num_cells=[64, 64]))
+    return actor, ValueOperator(values, in_keys=["observation"])
+
+
+def gap(actor, id, **kwargs):
+    """log Z - J in nats, over all sequences."""
+
+    def log_pi(t, observation, infos, actions):
+        mask, rows = torch.as_tensor(infos["action_mask"]).bool(), torch.as_tensor(infos["prior_log_probs"])
+        seen = {"observation": torch.as_tensor(observation), "prior_log_probs": rows, "action_mask": mask}
+        return actor.get_dist(TensorDict(seen, batch_size=[len(actions)])).log_prob(actions)
+
+    solution = gym.make(id, **kwargs).unwrapped.solution()
+    return solution["log_z"] - objective(solution, enumerated_log_probs(log_pi, id, solution, "prefix", **kwargs))
+
+
+@pytest.mark.parametrize("id", [EXACT, FORBIDDING])
+def test_ppo_comes_near_the_enumerated_optimum(id):
+    """The native batch, rows of log p and masks from the infos, and the KL term: log pi is taken from each reward."""
+    torch.manual_seed(0)
+    num_envs, kwargs, frames, round_frames = 32, {"length": 4}, 15_360, 512
+    base = gym.make_vec(id, num_envs=num_envs, obs_mode="prefix", autoreset_mode="Disabled", **kwargs)
+    size = int(base.single_action_space.n)
+    env = masked(base)
+    env.base_env.set_info_dict_reader(rows_reader(size, num_envs))
+    actor, critic = actor_critic(env, size, **kwargs)
+    untrained = gap(actor, id, **kwargs)
+    loss = ClipPPOLoss(actor, critic, entropy_bonus=False, normalize_advantage=True)
+    gae = GAE(gamma=1.0, lmbda=0.95, value_network=critic)
+    optimizer = torch.optim.Adam(loss.parameters(), 5e-3)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, frames // round_frames)
+    for data in Collector(env, actor, frames_per_batch=round_frames, total_frames=frames):
+        data["next", "reward"] -= data["action_log_prob"][..., None]
+        flat = gae(data).reshape(-1)
+        for _ in range(4):
+            for batch in flat[torch.randperm(len(flat))].split(64):
+                losses = loss(batch)
+                optimizer.zero_grad()
+                (losses["loss_objective"] + losses["loss_critic"]).backward()
+                nn.utils.clip_grad_norm_(loss.parameters(), 0.5)
+                optimizer.step()
+        schedule.step()
+    assert untrained > 0.1
+    assert gap(actor, id, **kwargs) < untrained / 8

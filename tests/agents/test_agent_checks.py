@@ -44,7 +44,6 @@ def ppo(env_id=EXACT, **kwargs):
             lambda seen: np.full((len(seen), 4), 0.25),
             "chooses among 4 actions, SeqTutor-Exact-v0 has 3 tokens: evaluate",
         ),
-        (lambda seen: np.zeros((len(seen), 3)), "must sum to 1, not 0"),
         (Ours(lambda n: np.full(n, np.nan)), "log_prob gives nan for 20 of 20 sequences that the agent wrote"),
         (Ours(lambda n: np.full(n, -np.inf)), "log_prob gives -inf for 20 of 20"),
         (Ours(lambda n: np.full(n, 0.2)), "log_prob gives 0.2 for 20 of 20 .*: log pi must be finite and not above 0"),

@@ -15,15 +15,8 @@ from agents.sb3.budget import SecondsBudget
 from agents.targets import discounts
 from exact_learning import exact
 from seqtutor_envs.exact import kl_optimum_policy, kl_policy_optimum
-from toys.agent_toys import EXACT, made, sung_batch, toy_batch
+from toys.agent_toys import EXACT, made, sung_batch
 from toys.recurrent_toys import random_prior
-
-
-def test_advantages_by_hand():
-    """gamma 1/2, lam 1/2, two steps: error_1 = 2 - 4 = -2; error_0 = 1 + 4 / 2 - 3 = 0; A_0 = 0 + 1/4 A_1 = -1/2."""
-    reward, values = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])
-    advantage = estimate_advantage(reward, values, torch.tensor([[0.5, 0.0]]), lam=0.5)
-    torch.testing.assert_close(advantage, torch.tensor([[-0.5, -2.0]]))
 
 
 @pytest.mark.parametrize("lam, gamma", [(0.0, 0.9), (0.7, 1.0), (1.0, 0.9)])
@@ -69,11 +62,6 @@ def test_the_policy_gradient_nears_the_optimum():
     after = agent.log_prob(solution["sequences"])
     assert kl_policy_optimum(solution, after) < 0.02 < 0.2 < before
     assert kl_optimum_policy(solution, after) < 0.04
-
-
-def test_unknown_settings_are_refused():
-    with pytest.raises(TypeError, match="learning_rat"):
-        PolicyGradient(toy_batch(), learning_rat=1e-3)
 
 
 def test_uniform_tokens():

@@ -1,4 +1,4 @@
-"""CUDA graphs, and rollouts by the networks themselves. Without a GPU, graphs are played by gpu_toys.PlayedGpu."""
+"""CUDA graphs, and rollouts by the networks themselves."""
 
 from __future__ import annotations
 
@@ -7,93 +7,17 @@ import pytest
 import torch
 
 from agents import PsiLearning, rollouts
-from agents.cuda_graphs import (
-    MOST_GRAPHS,
-    WARM_UP,
-    GraphedFunction,
-    GraphedSampler,
-    choose_by_draws,
-    cut_at_end,
-    sample_tensors,
-)
+from agents.cuda_graphs import GraphedSampler, choose_by_draws, sample_tensors
 from agents.networks import FORBIDDEN, Policy, ValueNetwork
-from agents.replay import make_empty_sequences
 from agents.rollouts import Rollouts
 from seqtutor_envs.prior import RecurrentPrior, kernels
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, mask_prior
 from seqtutor_envs.prior.network import RecurrentNetwork
 from seqtutor_envs.vocab import TokenVocab
 from toys.agent_toys import made, sung_batch
-from toys.gpu_toys import PlayedGpu
 from toys.recurrent_toys import TEXTS, random_weights
 
 HAS_GPU = torch.cuda.is_available()
-
-
-@pytest.fixture
-def counting(monkeypatch):
-    """A function that adds its argument to a total in place, on a played GPU."""
-    total = torch.zeros(())
-
-    def function(x):
-        total.add_(x.sum())
-        return total.clone(), 2.0 * x
-
-    return PlayedGpu(monkeypatch, function, total), total
-
-
-def test_three_calls_aside_then_one_graph_which_is_replayed(counting):
-    gpu, total = counting
-    called = GraphedFunction(gpu)
-    for _ in range(WARM_UP + 3):
-        called(torch.ones(2))
-    aside = []
-    for side in ("side 2", "side 3", "side 4"):
-        aside += [f"{side} waits for main", f"run on {side}", f"main waits for {side}"]
-    assert gpu.notes == [*aside, "capture", "replay", "replay", "replay"]
-    assert WARM_UP == 3
-
-
-def test_every_call_does_its_work_once_with_its_own_inputs(counting):
-    gpu, total = counting
-    called, expected, kept = GraphedFunction(gpu), 0.0, []
-    for i in range(WARM_UP + 4):
-        x = torch.tensor([1.0 * i, 10.0])
-        expected += i + 10.0
-        kept.append((x, called(x), expected))
-        assert float(total) == expected
-    for i, (x, (sums, doubled), expected) in enumerate(kept):  # none was overwritten by a later call
-        assert (x.tolist(), float(sums), doubled.tolist()) == ([i, 10.0], expected, [2.0 * i, 20.0])
-    assert gpu.notes.count("capture") == 1
-
-
-def test_every_shape_has_a_graph_of_its_own_up_to_a_bound(counting):
-    gpu, total = counting
-    called = GraphedFunction(gpu)
-    for size in range(1, MOST_GRAPHS + 3):
-        gpu.notes.clear()
-        for _ in range(WARM_UP + 2):
-            assert called(torch.ones(size))[1].tolist() == [2.0] * size
-        if size <= MOST_GRAPHS:
-            assert gpu.notes[-3:] == ["capture", "replay", "replay"]
-        else:
-            assert gpu.notes == ["run on main"] * (WARM_UP + 2)
-    gpu.notes.clear()
-    called(torch.ones(3))
-    assert gpu.notes == ["replay"], "those that have one keep it"
-
-
-def test_what_is_forgotten_warms_up_again(counting):
-    gpu, total = counting
-    called = GraphedFunction(gpu)
-    for _ in range(WARM_UP + 1):
-        called(torch.ones(2))
-    called.forget()
-    gpu.notes.clear()
-    for _ in range(WARM_UP + 1):
-        called(torch.ones(2))
-    assert [note for note in gpu.notes if "waits" not in note][-2:] == ["capture", "replay"]
-    assert sum(note.startswith("run on side") for note in gpu.notes) == WARM_UP
 
 
 # -- sequences that the networks sample ------------------------------------------------------------------------------
@@ -157,25 +81,7 @@ def test_the_networks_sample_what_their_steps_in_numpy_sample(cell, num_layers, 
     assert (found[1][..., NEVER] == np.float32(LOG_PROB_FLOOR)).all()
 
 
-def test_sampling_never_waits_for_a_gpu():
-    """A "meta" tensor has no value that could be looked at: to try is an error."""
-    prior = prior_of()
-    networks = network_of(prior, True).to("meta"), RecurrentNetwork.from_weights(prior.weights, "lstm").to("meta")
-    outputs = sample_tensors(*networks, torch.zeros(HORIZON, N, dtype=torch.float64, device="meta"))
-    assert [tuple(output.shape) for output in outputs] == [(N, HORIZON), (N, HORIZON, 5), (N, HORIZON)]
-    assert not any(output.requires_grad for output in outputs)
-
-
 # -- one token --------------------------------------------------------------------------------------------------------
-
-
-def test_a_draw_takes_the_first_token_at_which_the_sum_of_probabilities_passes_it():
-    row = torch.log(torch.tensor([0.0, 0.5, 0.0, 0.25, 0.25, 0.0]))
-    draws = [0.0, 0.25, 0.4999, 0.5, 0.7499, 0.75, LAST_DRAW]
-    expected = [1, 1, 1, 3, 3, 4, 4]
-    many, given = row.expand(len(draws), 6), torch.tensor(draws, dtype=torch.float64)
-    assert choose_by_draws(many, given).tolist() == expected
-    assert choose_by_draws(many + 300.0, given).tolist() == expected, "not normalised"
 
 
 def test_tokens_are_drawn_as_on_the_cpu():
@@ -189,23 +95,6 @@ def test_tokens_are_drawn_as_on_the_cpu():
 
 
 # -- a rollout --------------------------------------------------------------------------------------------------------
-
-
-def test_what_follows_the_first_end_token_is_cut_away():
-    tokens = np.array([[0, 4, 2, 4], [1, 2, 3, 0], [4, 4, 0, 1], [2, 2, 2, 4]])
-    rows = np.ones((4, 4, 5), np.float32)
-    log_policy = -np.array([[1, 2, 4, 8]] * 4, np.float32)
-    sequences, log_policies = cut_at_end(tokens, rows, log_policy, END)
-    assert sequences.tokens.tolist() == [[0, 4, 0, 0], [1, 2, 3, 0], [4, 0, 0, 0], [2, 2, 2, 4]]
-    assert sequences.lengths.tolist() == [2, 4, 1, 4]
-    assert log_policies.tolist() == [-3.0, -15.0, -1.0, -15.0]
-    np.testing.assert_array_equal(sequences.prior_log_probs.sum(axis=2), 5.0 * (np.arange(4) < [[2], [4], [1], [4]]))
-    assert not sequences.task_rewards.any()
-    whole, log_policies = cut_at_end(tokens, rows, log_policy, None)
-    np.testing.assert_array_equal(whole.tokens, tokens)
-    assert whole.lengths.tolist() == [4] * 4 and log_policies.tolist() == [-15.0] * 4
-    types = [array.dtype for array in whole.arrays()]
-    assert types == [array.dtype for array in make_empty_sequences(4, 4, 5).arrays()]
 
 
 def as_on_a_gpu(env, network, rounds=1, prior=None, policy_class=Policy, epsilon=None):

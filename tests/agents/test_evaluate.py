@@ -8,14 +8,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from stable_baselines3 import PPO
 
 from agents import PsiLearning
 from agents.baselines import FixedPolicy, UniformPolicy
 from agents.evaluate.evaluation import evaluate, roll_out, sample_sequences
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.exact import kl_policy_optimum, objective
-from seqtutor_envs.sb3 import make_vec_env
 from toys.agent_toys import AGENTS, EXACT, made
 from toys.env_toys import ToyTask, toy_prior
 
@@ -44,34 +42,6 @@ def test_j_and_kl_are_those_of_the_enumeration(agent_class):
     assert within(figures, "log_p", float(p @ solution["prior_log_probs"]))
     assert figures["term_prefix"] == pytest.approx(figures["task_return"])
     assert figures["j"] == pytest.approx(figures["task_return"] / 0.7 - figures["kl"], abs=1e-4)
-
-
-def test_a_plain_loop_through_the_environment_gives_the_same_figures():
-    agent = made(PsiLearning, EXACT, n_envs=16, env_kwargs=KWARGS).learn(500)
-    tokens, lengths = agent.sample(50, seed=3)
-    log_pi = agent.log_prob(tokens, lengths)
-    returns, log_ps = [], []
-    for row in tokens:
-        env, total, log_p = exact(), 0.0, 0.0
-        env.reset()
-        for token in row:
-            _, _, _, _, info = env.step(int(token))
-            total, log_p = total + info["terms"]["prefix"], log_p + info["prior_log_prob"]
-        returns.append(total)
-        log_ps.append(log_p)
-    j = np.array(returns) / 0.7 + log_ps - log_pi
-    figures = evaluate(agent, EXACT, 50, seed=3, env_kwargs=KWARGS)
-    assert figures["task_return"] == pytest.approx(np.mean(returns), abs=1e-5)
-    assert figures["log_p"] == pytest.approx(np.mean(log_ps), abs=1e-5)
-    assert figures["kl"] == pytest.approx(np.mean(log_pi - log_ps), abs=1e-5)
-    assert figures["j"] == pytest.approx(j.mean(), abs=1e-5)
-    assert figures["j_se"] == pytest.approx(j.std(ddof=1) / 50**0.5, abs=1e-5)
-    assert figures["distinct"] == len({tuple(row) for row in tokens}) / 50
-
-
-def test_the_prior_has_no_kl():
-    prior = FixedPolicy(exact().prior, 3)
-    assert evaluate(prior, EXACT, 500, env_kwargs=KWARGS)["kl"] == pytest.approx(0.0, abs=1e-5)
 
 
 def test_the_same_seed_gives_the_same_figures():
@@ -113,19 +83,6 @@ def test_an_agent_that_predicts_and_has_log_prob_is_judged_by_j():
     assert within(figures, "j", objective(solution, agent.log_prob(solution["sequences"])))
 
 
-def test_stable_baselines3s_own_agents_are_judged():
-    kwargs = {**KWARGS, "obs_mode": "prefix"}
-    env = make_vec_env(EXACT, 8, **kwargs)
-    ppo = PPO("MlpPolicy", env, n_steps=6, batch_size=16, n_epochs=1, seed=0, device="cpu").learn(200)
-    solution = exact().solution()
-    seen = torch.as_tensor([[*row[:t], *[3] * (3 - t)] for row in solution["sequences"] for t in range(3)])
-    with torch.no_grad():
-        _, log_pi, _ = ppo.policy.evaluate_actions(seen, torch.as_tensor(solution["sequences"].reshape(-1)))
-    figures = evaluate(ppo, EXACT, 3000, env_kwargs=kwargs)
-    assert within(figures, "j", objective(solution, log_pi.numpy().reshape(-1, 3).sum(1)))
-    assert figures == evaluate(ppo, EXACT, 3000, env_kwargs=KWARGS), "obs_mode follows from the model"
-
-
 class Script:
     """Writes by heart: as its n-th sequence n % 5 times "a", then the end token; sequences have 1 to 5 tokens."""
 
@@ -148,13 +105,6 @@ def test_predicted_sequences_of_unequal_length_are_put_together_whole(n):
     assert log_probs is None
     expected = [[0] * (i % 5) + [3] for i in range(n)]
     assert [row[:length].tolist() for row, length in zip(tokens, lengths)] == expected
-
-
-def test_short_sequences_are_not_favoured():
-    """Every environment writes the same number of them: the mean length is the policy's."""
-    env = SequenceTutorVectorEnv(ToyTask(), toy_prior(), num_envs=7, c=1.0, autoreset_mode="SameStep", infos="end")
-    _, lengths, _ = roll_out(Script(7), env, 35, seed=0)
-    assert lengths.mean() == 3.0
 
 
 def test_keywords_of_the_environment_can_be_given_directly():
@@ -236,14 +186,6 @@ def test_the_gap_is_left_out_where_the_task_is_not_exact_or_too_large():
 class FixedPrior(UniformPolicy):
     def __init__(self):
         super().__init__(ToyTask.vocab, 40)
-
-
-def test_an_agent_of_ours_is_judged_by_its_path(tmp_path):
-    agent = made(PsiLearning, EXACT, n_envs=16, env_kwargs=KWARGS).learn(200)
-    agent.save(tmp_path / "agent")
-    expected = evaluate(agent, EXACT, 100, env_kwargs=KWARGS)
-    for path in (tmp_path, str(tmp_path / "agent"), tmp_path / "agent.safetensors"):
-        assert evaluate(path, EXACT, 100, env_kwargs=KWARGS) == expected
 
 
 def test_nothing_is_warned_of_where_j_is_known():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from agents.networks import ValueNetwork
 from agents.replay import Replay, Sequences
 from agents.targets import OBJECTIVES, within
 from seqtutor_envs.prior import RecurrentPrior
-from seqtutor_envs.prior.network import RecurrentNetwork, adam_arrays, restore_adam
+from seqtutor_envs.prior.network import RecurrentNetwork
 from seqtutor_envs.vocab import TokenVocab
 from toys.agent_toys import EXACT, made
 from toys.recurrent_toys import needs_bfloat16
@@ -202,32 +201,6 @@ def test_v_has_a_learning_rate_of_its_own_which_falls_with_the_other():
     assert [group["lr"] for group in one.optimizer.param_groups] == pytest.approx([0.0025, 0.0125])
 
 
-def test_a_rate_that_a_graph_reads_is_changed_in_place():
-    _, one = learner(learning_rate=0.01, value_rate=5.0)
-    rates = [torch.tensor(0.01), torch.tensor(0.05)]
-    for group, rate in zip(one.optimizer.param_groups, rates):
-        group["lr"] = rate
-    one.set_progress(0.75)
-    assert [float(rate) for rate in rates] == pytest.approx([0.0025, 0.0125])
-    assert all(group["lr"] is rate for group, rate in zip(one.optimizer.param_groups, rates))
-
-
-@pytest.mark.parametrize("tau", [0.1, 1.0])
-@pytest.mark.parametrize("name, lam", [("q", 0.0), ("psi", 1.0), ("g", 0.5)])
-def test_a_step_never_waits_for_a_gpu(name, lam, tau, monkeypatch):
-    """A "meta" tensor has no value that could be looked at: to try is an error."""
-    monkeypatch.setattr(torch, "autocast", lambda *arguments, **keywords: nullcontext())  # which knows no "meta"
-    frozen, one = learner(name, lam=lam, tau=tau)
-    one = SoftQLearner(one.network.to("meta"), one.objective, one.settings)
-    one.set_progress(0.5)
-    outputs = one._step(batch(frozen).tensors("meta"))
-    assert [(output.shape, output.requires_grad) for output in outputs] == [(torch.Size([]), False)] * 3
-    assert all(parameter.grad is not None for parameter in one.network.parameters())
-    for looked_at in (float, bool, torch.Tensor.item):
-        with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
-            looked_at(outputs[0])
-
-
 @pytest.mark.parametrize("name, lam", [("q", 0.0), ("psi", 1.0), ("g", 0.5)])
 def test_a_batch_padded_for_a_graph_teaches_the_same(name, lam):
     frozen, plain = learner(name, lam=lam)
@@ -240,16 +213,6 @@ def test_a_batch_padded_for_a_graph_teaches_the_same(name, lam):
     assert longer.update(batch(frozen)) == pytest.approx(expected, rel=1e-5)
     for a, b in zip(plain.network.parameters(), longer.network.parameters()):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-6)
-
-
-def test_moments_that_are_put_back_are_no_graphs():
-    """A graph would go on with those that it has recorded."""
-    frozen, one = learner()
-    one.update(batch(frozen))
-    forgotten = []
-    one._graphed_step.forget = lambda: forgotten.append(1)
-    restore_adam(one.optimizer, adam_arrays(one.optimizer))
-    assert forgotten == [1]
 
 
 def test_with_one_step_targets_v_starts_at_zero():

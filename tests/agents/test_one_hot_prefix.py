@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3 import DQN, PPO
 
 from agents.sb3.one_hot_prefix import OneHotPrefix
-from seqtutor_envs.sb3 import make_vec_env
 
 EXACT = "SeqTutor-Exact-v0"
 V, L = 3, 4
@@ -25,19 +23,6 @@ def test_each_place_is_a_one_hot_vector():
     features = extractor(torch.tensor(prefixes, dtype=torch.float32))
     assert extractor.features_dim == L * (V + 1) and features.dtype == torch.float32
     np.testing.assert_array_equal(features.numpy(), one_hot(prefixes))
-
-
-@pytest.mark.parametrize("algorithm", [PPO, DQN])
-def test_policies_of_stable_baselines3_read_them(algorithm):
-    env = make_vec_env(EXACT, 2, obs_mode="prefix", vocab_size=V, length=L)
-    model = algorithm("MlpPolicy", env, policy_kwargs={"features_extractor_class": OneHotPrefix}, device="cpu", seed=0)
-    env.reset()
-    prefixes, *_ = env.step(np.array([2, 0]))
-    tensor, _ = model.policy.obs_to_tensor(prefixes)
-    policy = model.policy if algorithm is PPO else model.policy.q_net
-    extracted = policy.extract_features(tensor, policy.features_extractor)
-    np.testing.assert_array_equal(extracted.detach().numpy(), one_hot(prefixes))
-    assert prefixes.tolist() == [[2, 3, 3, 3], [0, 3, 3, 3]]
 
 
 @pytest.mark.parametrize(

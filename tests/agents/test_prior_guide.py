@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
-from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.logger import Logger
@@ -18,17 +20,12 @@ from agents.sb3.prior_guide import KLPenaltyCallback
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.exact import objective
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
+from toys.agent_toys import EXACT, enumerated_log_probs
 from toys.env_toys import ToyTask, toy_prior
+from toys.sb3_toys import algorithm
 
-EXACT = "SeqTutor-Exact-v0"
 GAMMA, LAMBDA, WEIGHT = 0.9, 0.8, 0.7
 ALGORITHMS = ["A2C", "PPO", "TRPO", "MaskablePPO", "RecurrentPPO"]
-
-
-def algorithm(name):
-    if name in ("A2C", "PPO"):
-        return {"A2C": A2C, "PPO": PPO}[name]
-    return getattr(pytest.importorskip("sb3_contrib", reason="sb3-contrib is not installed"), name)
 
 
 class Recorder(BaseCallback):
@@ -214,16 +211,8 @@ def test_a_weight_is_a_number():
         KLPenaltyCallback(-0.5)
 
 
-def log_pi_of(model, sequences):
-    """log pi of whole sequences [M, T] of a policy over prefixes, start id V as filler."""
-    total, start = np.zeros(len(sequences)), model.action_space.n
-    for t in range(sequences.shape[1]):
-        prefixes = np.full(sequences.shape, start)
-        prefixes[:, :t] = sequences[:, :t]
-        tensor, _ = model.policy.obs_to_tensor(prefixes)
-        with torch.no_grad():
-            total += model.policy.get_distribution(tensor).log_prob(torch.tensor(sequences[:, t])).numpy()
-    return total
+def log_pi_of(model, t, observation, infos, actions):
+    return model.policy.get_distribution(model.policy.obs_to_tensor(observation)[0]).log_prob(actions)
 
 
 def test_ppo_finds_the_optimum_of_j():
@@ -240,5 +229,6 @@ def test_ppo_finds_the_optimum_of_j():
         model = PPO("MlpPolicy", env, policy_kwargs={"features_extractor_class": OneHotPrefix}, **settings)
         model.learn(100_000, callback=callback)
         solution = env.native.solution()
-        gaps[callback is not None] = solution["log_z"] - objective(solution, log_pi_of(model, solution["sequences"]))
+        log_pi = enumerated_log_probs(partial(log_pi_of, model), EXACT, solution, "prefix")
+        gaps[callback is not None] = solution["log_z"] - objective(solution, log_pi)
     assert gaps[True] < 0.08 and gaps[False] > 1.0, gaps

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -71,23 +73,14 @@ def assert_is_prior(model, env, sequences=2):
 
 
 @pytest.mark.parametrize("obs_mode", ["token", "dict"])
-@pytest.mark.parametrize("id", [MELODY, SMILES])
-def test_shipped_priors_are_written_along_whole_sequences(id, obs_mode):
-    env = make_vec_env(id, N, obs_mode=obs_mode)
-    model = made(env, PRIORS[id])
+@pytest.mark.parametrize("env, sequences", [(MELODY, 2), (SMILES, 1), *((layers, 5) for layers in (1, 2, 3))])
+def test_shipped_priors_and_those_of_several_layers_are_written_along_whole_sequences(env, sequences, obs_mode):
+    made_by = partial(make_vec_env, env, N) if env in PRIORS else partial(sung, env)
+    model = made(made_by(obs_mode=obs_mode), PRIORS.get(env))
     shake(model)
     start_as_prior(model)
-    assert_is_prior(model, env, sequences=1 if id == SMILES else 2)
-
-
-@pytest.mark.parametrize("obs_mode", ["token", "dict"])
-@pytest.mark.parametrize("num_layers", [1, 2, 3])
-def test_priors_of_several_layers_and_any_length(num_layers, obs_mode):
-    env = sung(num_layers, obs_mode=obs_mode)
-    model = made(env)
-    start_as_prior(model)
-    assert model.policy.lstm_actor.num_layers == num_layers
-    assert_is_prior(model, env, sequences=5)
+    assert env in PRIORS or model.policy.lstm_actor.num_layers == env
+    assert_is_prior(model, model.get_env(), sequences)
 
 
 class Rollouts(BaseCallback):

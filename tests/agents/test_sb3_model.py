@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import tempfile
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.callbacks import (
-    BaseCallback,
-    CallbackList,
-    CheckpointCallback,
-    ProgressBarCallback,
-    StopTrainingOnMaxEpisodes,
-)
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -119,51 +112,20 @@ def test_what_a_callback_saves_at_any_step_learns_on_to_the_same_bits(agent_clas
         assert_same_agents(resumed.learn(320 - whole, reset_num_timesteps=False), agent)
 
 
-def test_a_callback_that_counts_episodes_stops_learning():
-    agent = made(PsiLearning, EXACT, n_envs=N)
-    agent.learn(10_000, callback=StopTrainingOnMaxEpisodes(max_episodes=2))
-    assert agent.rounds == 2, "stable-baselines3 counts this many in each environment"
-
-
-@pytest.mark.filterwarnings("ignore:rich is experimental")
-def test_the_progress_bar_of_stable_baselines3_ends_at_its_end():
-    """Of sequences of one length; where lengths differ it counts sequences that rest, too."""
-    bars = []
-
-    class Bar(ProgressBarCallback):
-        def _on_training_end(self):
-            bars.append((self.pbar.n, self.pbar.total))
-            super()._on_training_end()
-
-    agent = made(PsiLearning, EXACT, n_envs=N).learn(128, callback=Bar())
-    agent.learn(192, callback=Bar(), reset_num_timesteps=False)
-    assert bars == [(128, 128), (192, 192)]
-
-
 # -- the log ----------------------------------------------------------------------------------------------------------
 
 USUAL = {"rollout/ep_rew_mean", "rollout/ep_len_mean", "time/fps", "time/iterations", "time/time_elapsed"}
 OURS = {"rollout/j", "rollout/kl", "rollout/log_p", "rollout/task_return", "rollout/distinct", "rollout/term_prefix"}
 
 
-def test_the_log_has_the_usual_keys_and_ours_in_every_format(tmp_path, capsys):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
+def test_the_log_has_the_usual_keys_and_ours(tmp_path):
     agent = made(PsiLearning, EXACT, n_envs=N)
-    agent.set_logger(configure(str(tmp_path), ["stdout", "csv", "json", "tensorboard"]))
+    agent.set_logger(configure(str(tmp_path), ["csv"]))
     agent.learn(64 * 20)
     agent.logger.close()
     rows = list(csv.DictReader((tmp_path / "progress.csv").open()))
     assert len(rows) == 2 and USUAL | OURS | {"time/total_timesteps", "train/loss"} <= set(rows[0])
-    last = json.loads((tmp_path / "progress.json").read_text().splitlines()[-1])
-    for name in OURS:
-        assert last[name] == pytest.approx(float(rows[-1][name]), rel=1e-6)
-    assert last["time/total_timesteps"] == 1280 and last["time/iterations"] == 20
-    events = EventAccumulator(str(tmp_path)).Reload()
-    assert OURS <= set(events.Tags()["scalars"])
-    assert events.Scalars("rollout/j")[-1].step == 1280
-    printed = capsys.readouterr().out
-    assert "ep_rew_mean" in printed and "term_prefix" in printed
+    assert (rows[-1]["time/total_timesteps"], rows[-1]["time/iterations"]) == ("1280", "20")
 
 
 @pytest.mark.parametrize(
@@ -177,14 +139,15 @@ def test_the_log_has_the_usual_keys_and_ours_in_every_format(tmp_path, capsys):
 )
 def test_figures_of_the_log_are_those_of_the_sequences(env):
     """One round, every sequence looked up among all of them."""
-    agent, tape = made(PsiLearning, env()), Tape()
+    agent, tape, solution = made(PsiLearning, env()), Tape(), gym.make(EXACT).unwrapped.solution()
+    log_pi = agent.log_prob(solution["sequences"])  # that of the policy which writes the round
     agent.learn(64, callback=tape)
-    solution = gym.make(EXACT).unwrapped.solution()
     index = [int("".join(map(str, row)), 3) for row in tape.rounds[0].tokens]
     returns, log_p = solution["task_returns"][index].mean(), solution["prior_log_probs"][index].mean()
     figures = agent.training_metrics()
     expected = {"task_return": returns, "term_prefix": returns, "log_p": log_p, "ep_rew_mean": returns + log_p}
-    expected |= {"ep_len_mean": 4.0, "distinct": len(set(index)) / N}
+    expected |= {"kl": (log_pi - solution["prior_log_probs"])[index].mean()}
+    expected |= {"j": returns - expected["kl"], "ep_len_mean": 4.0, "distinct": len(set(index)) / N}
     assert {name: figures[name] for name in expected} == pytest.approx(expected, abs=1e-5)
 
 
@@ -214,19 +177,6 @@ def test_learn_writes_tensorboards_events_where_it_is_told_and_nothing_else(tmp_
 
 
 # -- evaluation -------------------------------------------------------------------------------------------------------
-
-
-def test_evaluate_policy_gives_the_episode_return_of_our_judge():
-    """Two samples of one policy: their means differ by less than 4 standard errors."""
-    from agents.evaluate import evaluate
-
-    agent = made(PsiLearning, "SeqTutor-Melody-v0", n_envs=32, env_kwargs={"length": 8}).learn(32 * 8 * 20)
-    env = make_vec_env("SeqTutor-Melody-v0", 64, length=8)
-    returns, _ = evaluate_policy(agent, env, 1000, deterministic=False, return_episode_rewards=True)
-    ours = evaluate(agent, "SeqTutor-Melody-v0", 4000, length=8)
-    expected = ours["task_return"] / 2.0 + ours["log_p"]
-    error = np.std(returns) * (1 / 1000 + 1 / 4000) ** 0.5
-    assert abs(np.mean(returns) - expected) < 4 * error
 
 
 def test_predict_reads_a_prefix_again_where_no_state_is_given():

@@ -7,7 +7,6 @@ import pytest
 
 from agents import PsiLearning
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
-from seqtutor_envs.sb3 import SB3VecEnv
 from toys.agent_toys import made
 from toys.env_toys import AUTORESET_MODES, ToyTask, toy_prior
 
@@ -68,15 +67,6 @@ def test_a_single_environment_says_the_same():
     *_, terminated, truncated, info = env.step(0)
     assert (terminated, truncated) == (False, True) and info["oracle_budget_spent"] is np.True_
     assert "prior_log_probs" not in info and len(info["sequence"]) == 2
-
-
-def test_stable_baselines3_learns_of_the_truncation():
-    env = SB3VecEnv(batch(3, "SameStep"))
-    env.reset()
-    _, _, dones, infos = env.step(tokens_that_end(env.native, np.array([True, False, False])))
-    assert dones.all()
-    assert [info["TimeLimit.truncated"] for info in infos] == [False, True, True]
-    assert all("terminal_observation" in info and info["episode"]["l"] == 1 for info in infos)
 
 
 def test_an_agent_stops_and_does_not_learn_from_the_round_that_spent_it():

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from agents import GLearning, PsiLearning, QLearning, RLOnly
+from agents import PsiLearning
 from agents.__main__ import main
-from agents.baselines import PolicyGradient
+from agents.evaluate.load import get_agent_classes
 from toys.agent_toys import EXACT, assert_same_agents
 from toys.molecule_runs import refused
 
@@ -51,16 +51,6 @@ def test_train_sample_evaluate(tmp_path, capsys):
     assert f"{figures['j']:.4f} ± {figures['j_se']:.4f}" in printed
 
 
-@pytest.mark.parametrize(
-    "name, agent_class", [("q", QLearning), ("g", GLearning), ("rl", RLOnly), ("pg", PolicyGradient)]
-)
-def test_every_agent_can_be_trained(name, agent_class, tmp_path):
-    settings = '{"n_envs": 16}' if name == "pg" else SMALL
-    train(tmp_path, "--agent", name, settings=settings)
-    assert agent_class.load(tmp_path / "agent").num_timesteps == 640
-    main(["evaluate", str(tmp_path), "-n", "20"])
-
-
 def test_melodies_are_written_as_midi(tmp_path, capsys):
     train(tmp_path, env=MELODY, steps=2 * 16 * 32)
     main(["sample", str(tmp_path), "-n", "2", "--midi"])
@@ -79,24 +69,17 @@ def test_a_run_of_melodies_imports_no_rdkit(tmp_path):
     assert done.stdout.splitlines()[-1] == "False"
 
 
-def test_a_prior_of_ones_own_is_a_keyword_of_the_environment(tmp_path, capsys):
-    from seqtutor_envs.prior import RecurrentPrior
-
-    RecurrentPrior.load("melody").save(tmp_path / "mine")
-    kwargs = json.dumps({"prior": str(tmp_path / "mine.safetensors"), "length": 16})
-    train(tmp_path / "out", "--env-kwargs", kwargs, env=MELODY, steps=16 * 16)
-    main(["sample", str(tmp_path / "out"), "-n", "1"])
-
-
-@pytest.mark.parametrize("name", ["psi", "q", "pg"])
-def test_resume_goes_on_to_the_same_end(name, tmp_path):
+@pytest.mark.parametrize("name, agent_class", get_agent_classes().items())
+def test_every_agent_is_trained_and_resume_goes_on_to_the_same_end(name, agent_class, tmp_path):
     """Q's exploration ends at a fixed step, for its schedule is otherwise half of what was asked for first."""
-    settings = {"psi": SMALL, "q": SMALL[:-1] + ', "epsilon_steps": 500}', "pg": '{"n_envs": 16}'}[name]
+    settings = {"q": SMALL[:-1] + ', "epsilon_steps": 500}', "rl": SMALL[:-1] + ', "epsilon_steps": 500}'}
+    settings = {**settings, "pg": '{"n_envs": 16}'}.get(name, SMALL)
     train(tmp_path / "whole", "--agent", name, steps=1280, settings=settings)
     train(tmp_path / "parts", "--agent", name, steps=640, settings=settings)
     train(tmp_path / "parts", "--resume", steps=1280)
-    agent_class = {"psi": PsiLearning, "q": QLearning, "pg": PolicyGradient}[name]
     assert_same_agents(agent_class.load(tmp_path / "parts" / "agent"), agent_class.load(tmp_path / "whole" / "agent"))
+    assert agent_class.load(tmp_path / "whole" / "agent").num_timesteps == 1280
+    main(["evaluate", str(tmp_path / "parts"), "-n", "20"])
     first, second = (tmp_path / "parts" / log for log in ("progress.csv", "progress-640.csv"))
     assert len(first.read_text().splitlines()) == len(second.read_text().splitlines()) == 2
 

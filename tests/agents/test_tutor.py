@@ -230,11 +230,6 @@ def test_reinforcement_learning_alone_has_no_log_p_in_its_targets(agent_class, s
     torch.testing.assert_close(values[0, 0], expected, rtol=0.0, atol=0.1)
 
 
-def test_reinforcement_learning_alone_keeps_no_share_of_the_prior():
-    with pytest.raises(ValueError, match="prior_weight 0"):
-        RLOnly(EXACT, prior_weight=0.5)
-
-
 @pytest.mark.parametrize("agent_class", AGENTS)
 def test_every_argument_stands_in_the_signature_and_files_keep_those_that_shape_learning(agent_class):
     parameters = inspect.signature(agent_class).parameters
@@ -243,11 +238,6 @@ def test_every_argument_stands_in_the_signature_and_files_keep_those_that_shape_
     settings = agent_class(EXACT).settings
     assert list(settings) == [name for name in parameters if name not in apart]
     assert settings == {name: parameters[name].default for name in settings}
-
-
-def test_q_learning_refuses_multi_step_returns():
-    with pytest.raises(ValueError, match="lam must be 0"):
-        made(QLearning, lam=0.5)
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])

@@ -10,19 +10,12 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
-from stable_baselines3.common.callbacks import (
-    BaseCallback,
-    EvalCallback,
-    EveryNTimesteps,
-    StopTrainingOnRewardThreshold,
-)
+from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
 
-from agents import GLearning, PsiLearning, QLearning
+from agents import PsiLearning, QLearning
 from agents.baselines import PolicyGradient
-from agents.sb3.budget import SecondsBudget
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.sb3 import make_vec_env
-from toys.agent_toys import AGENTS, EXACT, KINDS, Sung, assert_same_agents, made, sung_batch
+from toys.agent_toys import AGENTS, EXACT, Sung, assert_same_agents, made, sung_batch
 from toys.recurrent_toys import random_prior
 
 N = 16
@@ -50,20 +43,6 @@ class Note(BaseCallback):
 
 
 # -- one agent from every kind of environment -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("agent_class", [PsiLearning, GLearning, QLearning, PolicyGradient])
-def test_the_same_is_learned_from_every_kind_of_environment(agent_class):
-    """Sequences of unequal length, 8 rounds. Rewards of SB3 are float32, which Adam's first steps can magnify."""
-    arrays = {kind: made(agent_class, env()).learn(250).state_arrays() for kind, env in KINDS.items()}
-    expected = arrays["native SameStep"]
-    for kind, found in arrays.items():
-        for name in expected:
-            if name.startswith("network"):
-                np.testing.assert_allclose(found[name], expected[name], atol=1e-4, err_msg=f"{kind}: {name}")
-        if not kind.startswith("SB3") and "few" not in kind:
-            for name in expected:
-                np.testing.assert_array_equal(found[name], expected[name], err_msg=f"{kind}: {name}")
 
 
 def test_an_id_a_single_env_and_a_batch_are_the_same_to_an_agent():
@@ -132,39 +111,6 @@ def test_callbacks_are_stable_baselines3s(tmp_path):
     agent.learn(640, callback=[note, EveryNTimesteps(96, Note(stop=2))])
     assert note.steps == list(range(16, 208, 16)), "every 96 timesteps, twice"
     assert note.timesteps == [64, 128, 192] and agent.num_timesteps == 192
-    agent.learn(1000, callback=SecondsBudget(1e-9))
-    assert agent.rounds == 1
-
-
-def test_eval_callback_judges_and_keeps_the_best(tmp_path):
-    agent = made(PsiLearning, make_vec_env(EXACT, N))
-    judge = EvalCallback(
-        make_vec_env(EXACT, 2),
-        callback_on_new_best=StopTrainingOnRewardThreshold(-100.0),
-        n_eval_episodes=4,
-        eval_freq=8,
-        log_path=str(tmp_path),
-        best_model_save_path=str(tmp_path / "best"),
-        deterministic=False,
-        verbose=0,
-    )
-    agent.learn(640, callback=judge)
-    assert agent.rounds == 2, "the threshold is passed at the first evaluation"
-    assert np.load(tmp_path / "evaluations.npz")["results"].shape == (1, 4)
-    best = PsiLearning.load(tmp_path / "best" / "best_model", make_vec_env(EXACT, N))
-    assert_same_agents(best, agent)
-
-
-def test_training_figures_are_those_of_the_sequences():
-    """J of the first rounds is the prior's E[R/c], its KL 0."""
-    agent = made(PsiLearning, sung_batch(256, end=None), learning_rate=1e-12).learn(256 * 6 * 4)
-    figures = agent.training_metrics()
-    tokens, _ = agent.prior.sample(20_000, seed=9)
-    expected = (tokens == 0).sum(1)
-    error = expected.std() / 1024**0.5
-    assert figures["kl"] == pytest.approx(0.0, abs=1e-3)
-    assert abs(figures["task_return"] - expected.mean()) < 4 * error
-    assert figures["j"] == pytest.approx(figures["task_return"] / 0.5, abs=2e-3)
 
 
 # -- Ctrl-C -----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.env_util import make_vec_env as dummy_vec_env
 
@@ -78,6 +80,24 @@ def made(agent_class, env=None, **kwargs):
     """An agent with small settings, in a toy batch where no environment is given."""
     settings = {} if agent_class is PolicyGradient else SMALL
     return agent_class(toy_batch() if env is None else env, **{**settings, **kwargs})
+
+
+def enumerated_log_probs(log_pi, id, solution, obs_mode, **kwargs):
+    """log pi of every enumerated sequence, each written in an environment of its own.
+
+    `log_pi(t, observation, infos, actions)` returns a tensor, log pi of the actions at step t.
+    """
+    sequences, lengths = solution["sequences"], solution["lengths"]
+    env = gym.make_vec(id, num_envs=len(sequences), obs_mode=obs_mode, autoreset_mode="SameStep", **kwargs)
+    (observation, infos), total = env.reset(), np.zeros(len(sequences))
+    for t in range(sequences.shape[1]):
+        going, anything = t < lengths, infos["action_mask"].argmax(axis=1)
+        actions = np.where(going, sequences[:, t], anything)  # after its end another one is written, and not counted
+        with torch.no_grad():
+            total += going * log_pi(t, observation, infos, torch.as_tensor(actions)).double().numpy()
+        observation, _, _, _, infos = env.step(actions)
+    assert abs(np.exp(total).sum() - 1) < 1e-4
+    return total
 
 
 def weights(agent):
