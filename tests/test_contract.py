@@ -14,7 +14,6 @@ import importlib.util
 import inspect
 import json
 import re
-import runpy
 import warnings
 from functools import reduce
 from pathlib import Path
@@ -30,8 +29,8 @@ from safetensors import safe_open
 import seqtutor_envs  # noqa: F401  (registers the ids)
 from agents.evaluate import evaluate
 from benchmarks.experiment import Experiment
+from toys.commands import ROOT, run_module, show_help
 
-ROOT = Path(__file__).parents[1]
 FIXTURES = Path("tests/fixtures")  # relative, as the agents' files name their priors
 RESULTS = sorted((ROOT / "docs/results").glob("*/*.json"))
 EXACT, MELODY, SMILES = "SeqTutor-Exact-v0", "SeqTutor-Melody-v0", "SeqTutor-SMILES-v0"
@@ -498,34 +497,20 @@ CHOICES = {  # of options, by the words of --help
 }
 
 
-def run_module(module, *arguments):
-    """`python -m module arguments...`, in this process, from the repository's root; what it exits with."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        patch.setenv("COLUMNS", "200")
-        patch.setattr("sys.argv", [module, *map(str, arguments)])
-        try:
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
-        except SystemExit as ended:
-            return ended.code or 0
-    return 0
-
-
-def help_of(capsys, *command):
+def help_of(*command):
     """Lines of `--help` that begin with an option, without the frame."""
-    assert run_module(*command, "--help") == 0
-    return [line.lstrip("│ ") for line in capsys.readouterr().out.splitlines() if re.match("(│ | {1,3})-", line)]
+    return [line.lstrip("│ ") for line in show_help(*command).splitlines() if re.match("(│ | {1,3})-", line)]
 
 
 @pytest.mark.parametrize("module, command", COMMANDS)
-def test_options_of_commands(module, command, capsys):
-    lines = help_of(capsys, module, command)
+def test_options_of_commands(module, command):
+    lines = help_of(module, command)
     assert set(COMMANDS[module, command].split()) <= set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", " ".join(lines)))
 
 
 @pytest.mark.parametrize("module, command, option", CHOICES)
-def test_choices_of_options(module, command, option, capsys):
-    line = next(line for line in help_of(capsys, module, command) if line.startswith(f"{option} "))
+def test_choices_of_options(module, command, option):
+    line = next(line for line in help_of(module, command) if line.startswith(f"{option} "))
     assert set(CHOICES[module, command, option]) <= set(re.findall(r"[a-z]+", line))
 
 

@@ -7,7 +7,6 @@ import io
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -17,17 +16,21 @@ from benchmarks.__main__ import main
 from benchmarks.experiment import Experiment
 from benchmarks.runner import results
 from benchmarks.tune import FRESH, Search
+from toys.commands import ROOT, refuse
 
-ROOT = Path(__file__).parents[2]
 EXACT = "SeqTutor-Exact-v0"
 SPACE = {"power": [0.5, 1.0, 2.0]}
 needs_optuna = "Optuna is not installed: pip install -e '.[sweep]'"
 
 
-def tuned(folder, *, trials, space=SPACE, extra=()):
-    args = ["tune", "toys.tune_toys:tempered", "--env", EXACT, "--steps", "10", "-n", "300"]
-    args += ["--seeds", "1", "--jobs", "1"]
-    main([*args, "--space", json.dumps(space), "--trials", str(trials), "--out", str(folder), *extra])
+def words_of(folder, trials, space=SPACE, extra=()):
+    """The command's words."""
+    words = f"tune toys.tune_toys:tempered --env {EXACT} --steps 10 -n 300 --seeds 1 --jobs 1 --trials {trials}".split()
+    return [*words, "--space", json.dumps(space), "--out", str(folder), *extra]
+
+
+def tuned(folder, **options):
+    main(words_of(folder, **options))
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +86,8 @@ def test_the_same_command_again_performs_nothing(printed, folder):
 
 
 def test_another_budget_needs_another_folder(printed, folder, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        tuned(folder, trials=8, space={"power": [3.0]})
-    assert exit_.value.code == 2
-    assert "is about other settings or another budget: give another --out." in capsys.readouterr().err
+    said = refuse(capsys, main, *words_of(folder, 8, {"power": [3.0]}))
+    assert "is about other settings or another budget: give another --out." in said
 
 
 def test_what_was_cut_short_is_tried_again(tmp_path):
@@ -136,10 +137,7 @@ def test_an_interval_is_searched_on_its_scale(tmp_path):
 )
 def test_a_users_mistake_is_one_line(args, line, tmp_path, capsys):
     pytest.importorskip("optuna", reason=needs_optuna)
-    with pytest.raises(SystemExit) as exit_:
-        main(["tune", *args, "--out", str(tmp_path)])
-    assert exit_.value.code == 2
-    assert line in capsys.readouterr().err
+    assert line in refuse(capsys, main, "tune", *args, "--out", tmp_path)
 
 
 def test_without_optuna_a_line_says_how_to_get_it():
