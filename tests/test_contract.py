@@ -30,6 +30,7 @@ import seqtutor_envs  # noqa: F401  (registers the ids)
 from agents.evaluate import evaluate
 from benchmarks.experiment import Experiment
 from toys.commands import ROOT, run_module, show_help
+from toys.sweep_toys import write_suite
 
 FIXTURES = Path("tests/fixtures")  # relative, as the agents' files name their priors
 RESULTS = sorted((ROOT / "docs/results").glob("*/*.json"))
@@ -43,9 +44,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWa
 
 NAMES = {
     "seqtutor_envs": "__version__",
-    "seqtutor_envs.prior": """
-        Prior RecurrentPrior TablePrior State find_prior load_prior padded token_log_probs weights_sha256
-    """,
+    "seqtutor_envs.prior": "Prior RecurrentPrior TablePrior State find_prior load_prior padded token_log_probs"
+    " weights_sha256",
     "seqtutor_envs.task": "Task",
     "seqtutor_envs.melody": "MelodyTask",
     "seqtutor_envs.melody.metrics": "table",
@@ -57,9 +57,8 @@ NAMES = {
     "agents": "GLearning PsiLearning QLearning RLOnly",
     "agents.baselines": "PolicyGradient",
     "agents.evaluate": "evaluate",
-    "agents.targets": """
-        discounts g_target psi_target q_target shifted_left soft_return taken within OBJECTIVES Objective
-    """,
+    "agents.targets": "discounts g_target psi_target q_target shifted_left soft_return taken within OBJECTIVES"
+    " Objective",
     "benchmarks.contestants": "Contestant maskable_ppo ppo prior recurrent_ppo recurrent_ppo_prior sb3 uniform",
 }
 
@@ -466,17 +465,13 @@ COMMANDS = {  # options; an argument without a name is left out
     """,
     ("agents", "sample"): "-n --n --seed --temperature --format --out --midi",
     ("agents", "evaluate"): "-n --n --seed --env --env-kwargs --trust --algorithm --reference",
-    ("benchmarks", "demo"): """
-        --out --seconds --paper --seed --n --prior --min-distinct --only --molecule-seconds --n-molecules
-        --molecule-prior --workers
-    """,
+    ("benchmarks", "demo"): "--out --seconds --paper --seed --n --prior --min-distinct --only --molecule-seconds"
+    " --n-molecules --molecule-prior --workers",
     ("benchmarks", "run"): "--out --jobs --only --retry-failed --dry-run --engine --address --time-limit",
     ("benchmarks", "list"): "--out",
     ("benchmarks", "report"): "--out --to --html --markdown --csv --parquet --pictures",
-    ("benchmarks", "tune"): """
-        --env --steps --trials --seeds --fresh-seeds -n --n --space --settings --env-kwargs --out --jobs
-        --sampler-seed
-    """,
+    ("benchmarks", "tune"): "--env --steps --trials --seeds --fresh-seeds -n --n --space --settings --env-kwargs"
+    " --out --jobs --sampler-seed",
     ("benchmarks", "speed"): "--out --only --seconds --markdown",
     ("seqtutor_envs.pretrain", "melody"): FIT + "--midi --corpus --tokens --exclude --transpose",
     ("seqtutor_envs.pretrain", "smiles"): FIT
@@ -514,18 +509,14 @@ RUN = "id env_kwargs agent settings n_envs seed c prior_sha256 objective num_tim
 SESSION = ["command", "started", "ended", "from_timestep", "to_timestep", "versions"]
 AGENT_FACTS = "agent settings env n_envs seed num_timesteps rounds rng prior_sha256 versions".split()
 AGENT_ARRAYS = {"PsiLearning": ["network", "target", "adam", "replay"], "PolicyGradient": ["network", "adam"]}
-PROGRESS = [
-    *(f"rollout/{name}" for name in ("ep_rew_mean", "ep_len_mean", "j", "kl", "log_p", "task_return", "distinct")),
-    *(f"time/{name}" for name in ("fps", "iterations", "time_elapsed", "total_timesteps")),
-    *(f"train/{name}" for name in ("learning_rate", "n_updates", "grad_norm")),
-]
+PROGRESS = [f"rollout/{name}" for name in "ep_rew_mean ep_len_mean j kl log_p task_return distinct".split()]
+PROGRESS += [f"time/{name}" for name in ("fps", "iterations", "time_elapsed", "total_timesteps")]
+PROGRESS += [f"train/{name}" for name in ("learning_rate", "n_updates", "grad_norm")]
 MOLECULE_COLUMNS = ["smiles", "task_return", "valid", "qed", "logp", "sa", "ring"]
 LOGGED_COLUMNS = [*MOLECULE_COLUMNS, "prior_log_prob", "first_step", "last_step", "times_seen"]
-SAMPLE_COLUMNS = ["smiles", "canonical", "valid", "task_return", "qed", "logp", "sa", "ring"]
-SAMPLE_COLUMNS += ["prior_log_prob", "log_prob"]
-PRIOR_FACTS = ["cell", "hidden_size", "num_layers", "length", "vocabulary", "end", "weights_sha256"]
-CARD = [*PRIOR_FACTS, "data_sha256", "description", "sources", "split", "skipped", "command", "note", "training"]
-CARD += ["validation", "baselines"]
+SAMPLE_COLUMNS = "smiles canonical valid task_return qed logp sa ring prior_log_prob log_prob".split()
+CARD = "cell hidden_size num_layers length vocabulary end weights_sha256".split()
+CARD += "data_sha256 description sources split skipped command note training validation baselines".split()
 OF_MOLECULES = ["changes", "vocabulary_note", "rdkit", "samples"]  # a SMILES prior's card besides
 BLOOM_FACTS = ["scheme", "num_hashes", "count", "false_positive_rate", "facts"]
 RESULT = """
@@ -589,11 +580,7 @@ def made(tmp_path_factory):
     smiles = ["--file", FIXTURES / "molecules.smi", "--precision", "float32", "--out", folder / "smiles.safetensors"]
     assert run_module("seqtutor_envs.pretrain", "smiles", *tiny, *smiles) == 0
 
-    (folder / "suite.py").write_text(
-        '"""Is the format the same?"""\n'
-        "from benchmarks.experiment import expand\n"
-        f'SUITE = expand({{"env": "{EXACT}", "steps": 2000, "n": 100}}, {{"agent": "agents:PsiLearning"}})\n'
-    )
+    write_suite(folder / "suite.py", [Experiment(EXACT, "agents:PsiLearning", steps=2000, n=100)])
     results = ["--out", folder / "results"]
     assert run_module("benchmarks", "run", folder / "suite.py", "--jobs", "1", *results) == 0
     assert run_module("benchmarks", "report", folder / "suite.py", "--csv", *results) == 0

@@ -237,21 +237,9 @@ def test_the_code_map_has_every_file():
 
 # -- the test's own tools ---------------------------------------------------------------------------------------------
 
-DOCUMENT = """# A
-```python
-# not a heading
-x = 1
-```
-## B
-<!-- not run: it is dear -->
-```python
-raise ValueError
-```
-```python
-y = 2
-assert x == 1
-```
-"""
+DOCUMENT = "# A\n```python\n# not a heading\nx = 1\n```\n"
+DOCUMENT += "## B\n<!-- not run: it is dear -->\n```python\nraise ValueError\n```\n"
+DOCUMENT += "```python\ny = 2\nassert x == 1\n```\n"
 
 
 def test_a_block_that_fails_fails_the_test(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import wave
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -192,15 +193,10 @@ def test_paper_is_the_papers_temperature_discount_and_targets():
 
 @pytest.mark.parametrize("distinct, goes_on", [(0.995, True), (0.98, False)])
 def test_fine_tuning_ends_where_melodies_begin_to_repeat(distinct, goes_on):
-    class Agent:
-        num_timesteps = 1
-
-        def training_metrics(self):
-            return {"j": 0.0, "kl": 0.0, "task_return": 0.0, "distinct": distinct}
-
+    metrics = {"j": 0.0, "kl": 0.0, "task_return": 0.0, "distinct": distinct}
     budget = SecondsBudget(60.0)
     recorder = LearningCurve(budget, min_distinct=0.99)
-    recorder.model = Agent()
+    recorder.model = SimpleNamespace(num_timesteps=1, training_metrics=lambda: metrics)
     recorder._on_training_start()
     budget.spent = 1.0
     assert recorder._on_step() is goes_on and recorder.repeating is not goes_on
