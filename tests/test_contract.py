@@ -14,8 +14,8 @@ import importlib.util
 import inspect
 import json
 import re
-import runpy
 import warnings
+from functools import reduce
 from pathlib import Path
 
 import gymnasium as gym
@@ -29,8 +29,9 @@ from safetensors import safe_open
 import seqtutor_envs  # noqa: F401  (registers the ids)
 from agents.evaluate import evaluate
 from benchmarks.experiment import Experiment
+from toys.commands import ROOT, run_module, show_help
+from toys.sweep_toys import write_suite
 
-ROOT = Path(__file__).parents[1]
 FIXTURES = Path("tests/fixtures")  # relative, as the agents' files name their priors
 RESULTS = sorted((ROOT / "docs/results").glob("*/*.json"))
 EXACT, MELODY, SMILES = "SeqTutor-Exact-v0", "SeqTutor-Melody-v0", "SeqTutor-SMILES-v0"
@@ -42,63 +43,35 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWa
 # ---------------------------------------------------------------- names
 
 NAMES = {
-    "seqtutor_envs": ["__version__"],
-    "seqtutor_envs.prior": [
-        "Prior",
-        "RecurrentPrior",
-        "TablePrior",
-        "State",
-        "find_prior",
-        "load_prior",
-        "padded",
-        "token_log_probs",
-        "weights_sha256",
-    ],
-    "seqtutor_envs.task": ["Task"],
-    "seqtutor_envs.melody": ["MelodyTask"],
-    "seqtutor_envs.melody.metrics": ["table"],
-    "seqtutor_envs.melody.midi": ["from_midi", "to_midi", "to_wav", "write_midi"],
-    "seqtutor_envs.smiles": ["SmilesTask"],
-    "seqtutor_envs.smiles.chem": ["properties"],
-    "seqtutor_envs.smiles.metrics": ["table"],
-    "seqtutor_envs.sb3": ["make_vec_env"],
-    "agents": ["GLearning", "PsiLearning", "QLearning", "RLOnly"],
-    "agents.baselines": ["PolicyGradient"],
-    "agents.evaluate": ["evaluate"],
-    "agents.targets": [
-        "discounts",
-        "g_target",
-        "psi_target",
-        "q_target",
-        "shifted_left",
-        "soft_return",
-        "taken",
-        "within",
-        "OBJECTIVES",
-        "Objective",
-    ],
-    "benchmarks.contestants": [
-        "Contestant",
-        "maskable_ppo",
-        "ppo",
-        "prior",
-        "recurrent_ppo",
-        "recurrent_ppo_prior",
-        "sb3",
-        "uniform",
-    ],
+    "seqtutor_envs": "__version__",
+    "seqtutor_envs.prior": "Prior RecurrentPrior TablePrior State find_prior load_prior padded token_log_probs"
+    " weights_sha256",
+    "seqtutor_envs.task": "Task",
+    "seqtutor_envs.melody": "MelodyTask",
+    "seqtutor_envs.melody.metrics": "table",
+    "seqtutor_envs.melody.midi": "from_midi to_midi to_wav write_midi",
+    "seqtutor_envs.smiles": "SmilesTask",
+    "seqtutor_envs.smiles.chem": "properties",
+    "seqtutor_envs.smiles.metrics": "table",
+    "seqtutor_envs.sb3": "make_vec_env",
+    "agents": "GLearning PsiLearning QLearning RLOnly",
+    "agents.baselines": "PolicyGradient",
+    "agents.evaluate": "evaluate",
+    "agents.targets": "discounts g_target psi_target q_target shifted_left soft_return taken within OBJECTIVES"
+    " Objective",
+    "benchmarks.contestants": "Contestant maskable_ppo ppo prior recurrent_ppo recurrent_ppo_prior sb3 uniform",
 }
 
 # Documented before 0.2; users' stable-baselines3 zips pickle some of them by reference.
 MAY_MOVE = {
-    "agents.features": ["OneHotPrefix"],
-    "agents.guide": ["KLPenaltyCallback", "recurrent_policy_kwargs", "start_as_prior"],
-    "agents.outside": ["LogPolicy"],
-    "agents.budget": ["SecondsBudget", "NO_LIMIT"],
-    "seqtutor_envs.wrappers": ["KLPenalty"],
-    "benchmarks.contestants": ["Learner"],
-    "benchmarks.experiment": ["Experiment", "expand"],
-    "benchmarks.perform": ["perform"],
+    "agents.features": "OneHotPrefix",
+    "agents.guide": "KLPenaltyCallback recurrent_policy_kwargs start_as_prior",
+    "agents.outside": "LogPolicy",
+    "agents.budget": "SecondsBudget NO_LIMIT",
+    "seqtutor_envs.wrappers": "KLPenalty",
+    "benchmarks.contestants": "Learner",
+    "benchmarks.experiment": "Experiment expand",
+    "benchmarks.perform": "perform",
 }
 
 RUNNABLE = ["agents", "benchmarks", "seqtutor_envs.pretrain", "seqtutor_envs.melody", "tests.exact_learning"]
@@ -106,7 +79,7 @@ RUNNABLE += ["tests.qed_equality", "seqtutor_envs.smiles.scoring.worker"]  # the
 
 
 def pairs(table):
-    return [(module, name) for module, names in table.items() for name in names]
+    return [(module, name) for module, names in table.items() for name in names.split()]
 
 
 def found(module, name):
@@ -137,7 +110,7 @@ MOVED = {
 
 @pytest.mark.parametrize("old, new", MOVED.items())
 def test_moved_names_are_the_same_objects_and_say_where_they_went(old, new):
-    for name in MAY_MOVE[old]:
+    for name in MAY_MOVE[old].split():
         with pytest.warns(DeprecationWarning, match=f"{old} goes in 0.3: import {name} from {new}"):
             moved = getattr(importlib.import_module(old), name)
         assert moved is getattr(importlib.import_module(new), name)
@@ -153,135 +126,78 @@ def test_modules_that_are_run_are_there(module):
 
 # ---------------------------------------------------------------- signatures
 
-SIGNATURES = {  # parameters by name, with their defaults; "self" is left out
-    ("seqtutor_envs.melody", "MelodyTask"): {"length": 32, "weights": None, "rules": None},
-    ("seqtutor_envs.smiles", "SmilesTask"): {
-        "max_length": 100,
-        "weights": None,
-        "vocab": None,
-        "objective": None,
-        "shaping": None,
-        "workers": 0,
-        "score_timeout": None,
-        "invalid_score": 0.0,
-        "minimize": False,
-        "clip": None,
-        "transform": None,
-        "require": (),
-        "forbid": (),
-        "ranges": None,
-        "constraints": "hard",
-        "checks": None,
-        "oracle_budget": None,
-        "known": None,
-    },
-    ("seqtutor_envs.melody.metrics", "table"): {
-        "tokens": REQUIRED,
-        "prior": None,
-        "log_probs": None,
-        "task": None,
-        "c": 2.0,
-    },
-    ("seqtutor_envs.melody.midi", "to_midi"): {"qpm": 80.0},
-    ("seqtutor_envs.melody.midi", "from_midi"): {},
-    ("seqtutor_envs.smiles.chem", "properties"): {"smiles": REQUIRED},
-    ("seqtutor_envs.smiles.metrics", "table"): {
-        "smiles": REQUIRED,
-        "reference": None,
-        "prior": None,
-        "log_probs": None,
-        "novelty": None,
-        "prior_smiles": None,
-        "n_unique": (1_000, 10_000),
-        "max_compared": 10_000,
-    },
-    ("seqtutor_envs.sb3", "make_vec_env"): {
-        "id": REQUIRED,
-        "n_envs": 1,
-        "seed": None,
-        "infos": "end",
-        "env_kwargs": None,
-    },
-    ("agents.evaluate", "evaluate"): {
-        "agent": REQUIRED,
-        "env_id": REQUIRED,
-        "n": 10_000,
-        "seed": 0,
-        "env_kwargs": None,
-        "trust": False,
-    },
-    ("agents.sb3.prior_guide", "KLPenaltyCallback"): {"weight": 1.0},
-    ("agents.sb3.prior_guide", "recurrent_policy_kwargs"): {"prior": REQUIRED},
-    ("agents.sb3.prior_guide", "start_as_prior"): {"model": REQUIRED, "prior": None},
-    ("agents.sb3.budget", "SecondsBudget"): {"seconds": REQUIRED},
-    ("seqtutor_envs.wrappers", "KLPenalty"): {"env": REQUIRED, "weight": 1.0},
-    ("benchmarks.experiment", "Experiment"): {
-        "env": REQUIRED,
-        "agent": REQUIRED,
-        "steps": None,
-        "seconds": None,
-        "n": 10_000,
-        "seed": 0,
-        "label": "",
-        "group": "",
-    },
-    ("benchmarks.contestants", "sb3"): {"algorithm": REQUIRED, "policy": "MlpPolicy", "n_envs": 64, "kl_penalty": True},
-}
-TARGET = dict.fromkeys(["task_reward", "prior_log_probs", "actions", "values", "discount"], REQUIRED) | {"lam": 0.0}
-SIGNATURES |= {("agents.targets", f"{name}_target"): TARGET for name in ("q", "psi", "g")}
 
-TOKENS_AND_LENGTHS = {"tokens": REQUIRED, "lengths": None}
-METHODS = {  # of classes: method -> parameters
-    ("seqtutor_envs.prior", "Prior"): {
-        "initial_state": {"n": REQUIRED},
-        "step": {"tokens": REQUIRED, "state": REQUIRED},
-        "log_probs": TOKENS_AND_LENGTHS,
-        "sample": {"n": REQUIRED, "seed": REQUIRED, "length": None, "temperature": 1.0},
-    },
-    ("seqtutor_envs.prior", "RecurrentPrior"): {
-        "load": {"name_or_path": REQUIRED},
-        "save": {"path": REQUIRED},
-        "sample": {"n": REQUIRED, "seed": REQUIRED, "length": None, "temperature": 1.0},
-    },
-    ("seqtutor_envs.task", "Task"): {
-        "step_terms": {"tokens": REQUIRED, "steps": REQUIRED},
-        "terms": TOKENS_AND_LENGTHS,
-        "reward": TOKENS_AND_LENGTHS,
-        "metrics": TOKENS_AND_LENGTHS,
-        "identities": TOKENS_AND_LENGTHS,
-        "announce": {"tokens": REQUIRED, "lengths": REQUIRED},
-        "action_mask": {"tokens": REQUIRED, "steps": REQUIRED},
-        "checked": {"tokens": REQUIRED},
-        "sequence": {"tokens": REQUIRED},
-        "sequences": {"tokens": REQUIRED, "lengths": REQUIRED},
-        "render_ansi": {"tokens": REQUIRED},
-        "render_rgb": {"tokens": REQUIRED, "episode_return": REQUIRED},
-        "close": {},
-    },
-    ("agents.evaluate.policies", "LogPolicy"): {
-        "step": {"observation": REQUIRED, "state": REQUIRED, "episode_start": REQUIRED, "action_masks": None}
-    },
-}
-AGENT_METHODS = {
-    "learn": {
-        "total_timesteps": REQUIRED,
-        "callback": None,
-        "log_interval": 10,
-        "reset_num_timesteps": True,
-        "progress_bar": False,
-    },
-    "predict": {"observation": REQUIRED, "state": None, "episode_start": None, "deterministic": False},
-    "sample": {"n": REQUIRED, "seed": REQUIRED, "temperature": 1.0},
-    "log_prob": TOKENS_AND_LENGTHS,
-    "save": {"path": REQUIRED},
-    "load": {"path": REQUIRED, "env": None, "prior": None, "env_kwargs": None},
-    "get_env": {},
-    "set_env": {"env": REQUIRED},
-    "get_parameters": {},
-    "set_parameters": {"load_path_or_dict": REQUIRED, "exact_match": True},
-    "set_logger": {"logger": REQUIRED},
-    "set_random_seed": {"seed": None},
-}
+def read_parameters(text):
+    """Read "name, name=default" into {name: default}."""
+    return {name: one.default for name, one in inspect.signature(eval(f"(lambda {text}: 0)")).parameters.items()}
+
+
+def read_signatures(text):
+    """Read lines "module:name(parameters)" into {"module:name": {parameter: default}}."""
+    found = re.findall(r"^(\S+?)\(((?:.|\n)*?)\)$", text, re.M)
+    return {path: read_parameters(parameters) for path, parameters in found}
+
+
+SIGNATURES = read_signatures(  # "self" is left out
+    """
+seqtutor_envs.melody:MelodyTask(length=32, weights=None, rules=None)
+seqtutor_envs.smiles:SmilesTask(max_length=100, weights=None, vocab=None, objective=None, shaping=None, workers=0,
+    score_timeout=None, invalid_score=0.0, minimize=False, clip=None, transform=None, require=(), forbid=(),
+    ranges=None, constraints="hard", checks=None, oracle_budget=None, known=None)
+seqtutor_envs.melody.metrics:table(tokens, prior=None, log_probs=None, task=None, c=2.0)
+seqtutor_envs.melody.midi:to_midi(qpm=80.0)
+seqtutor_envs.melody.midi:from_midi()
+seqtutor_envs.smiles.chem:properties(smiles)
+seqtutor_envs.smiles.metrics:table(smiles, reference=None, prior=None, log_probs=None, novelty=None,
+    prior_smiles=None, n_unique=(1_000, 10_000), max_compared=10_000)
+seqtutor_envs.sb3:make_vec_env(id, n_envs=1, seed=None, infos="end", env_kwargs=None)
+agents.evaluate:evaluate(agent, env_id, n=10_000, seed=0, env_kwargs=None, trust=False)
+agents.sb3.prior_guide:KLPenaltyCallback(weight=1.0)
+agents.sb3.prior_guide:recurrent_policy_kwargs(prior)
+agents.sb3.prior_guide:start_as_prior(model, prior=None)
+agents.sb3.budget:SecondsBudget(seconds)
+seqtutor_envs.wrappers:KLPenalty(env, weight=1.0)
+benchmarks.experiment:Experiment(env, agent, steps=None, seconds=None, n=10_000, seed=0, label="", group="")
+benchmarks.contestants:sb3(algorithm, policy="MlpPolicy", n_envs=64, kl_penalty=True)
+seqtutor_envs.prior:Prior.initial_state(n)
+seqtutor_envs.prior:Prior.step(tokens, state)
+seqtutor_envs.prior:Prior.log_probs(tokens, lengths=None)
+seqtutor_envs.prior:Prior.sample(n, seed, length=None, temperature=1.0)
+seqtutor_envs.prior:RecurrentPrior.load(name_or_path)
+seqtutor_envs.prior:RecurrentPrior.save(path)
+seqtutor_envs.prior:RecurrentPrior.sample(n, seed, length=None, temperature=1.0)
+seqtutor_envs.task:Task.step_terms(tokens, steps)
+seqtutor_envs.task:Task.terms(tokens, lengths=None)
+seqtutor_envs.task:Task.reward(tokens, lengths=None)
+seqtutor_envs.task:Task.metrics(tokens, lengths=None)
+seqtutor_envs.task:Task.identities(tokens, lengths=None)
+seqtutor_envs.task:Task.announce(tokens, lengths)
+seqtutor_envs.task:Task.action_mask(tokens, steps)
+seqtutor_envs.task:Task.checked(tokens)
+seqtutor_envs.task:Task.sequence(tokens)
+seqtutor_envs.task:Task.sequences(tokens, lengths)
+seqtutor_envs.task:Task.render_ansi(tokens)
+seqtutor_envs.task:Task.render_rgb(tokens, episode_return)
+seqtutor_envs.task:Task.close()
+agents.evaluate.policies:LogPolicy.step(observation, state, episode_start, action_masks=None)
+"""
+)
+TARGET = read_parameters("task_reward, prior_log_probs, actions, values, discount, lam=0.0")
+SIGNATURES |= {f"agents.targets:{name}_target": TARGET for name in ("q", "psi", "g")}
+OF_AGENTS = """
+CLASS.learn(total_timesteps, callback=None, log_interval=10, reset_num_timesteps=True, progress_bar=False)
+CLASS.predict(observation, state=None, episode_start=None, deterministic=False)
+CLASS.sample(n, seed, temperature=1.0)
+CLASS.log_prob(tokens, lengths=None)
+CLASS.save(path)
+CLASS.load(path, env=None, prior=None, env_kwargs=None)
+CLASS.get_env()
+CLASS.set_env(env)
+CLASS.get_parameters()
+CLASS.set_parameters(load_path_or_dict, exact_match=True)
+CLASS.set_logger(logger)
+CLASS.set_random_seed(seed=None)
+"""
 AGENTS = {"psi": "PsiLearning", "q": "QLearning", "g": "GLearning", "rl": "RLOnly", "pg": "PolicyGradient"}
 
 
@@ -289,8 +205,9 @@ def agent_class(name):
     return found("agents.baselines" if name == "PolicyGradient" else "agents", name)
 
 
-METHODS |= {("agents", name): AGENT_METHODS for name in AGENTS.values() if name != "PolicyGradient"}
-METHODS |= {("agents.baselines", "PolicyGradient"): AGENT_METHODS}
+for one in AGENTS.values():
+    module = "agents.baselines" if one == "PolicyGradient" else "agents"
+    SIGNATURES |= read_signatures(OF_AGENTS.replace("CLASS", f"{module}:{one}"))
 
 
 def check_signature(function, expected):
@@ -303,14 +220,11 @@ def check_signature(function, expected):
     assert [name for name in by_position if name in expected] == [name for name in expected if name in by_position]
 
 
-@pytest.mark.parametrize("module, name", SIGNATURES)
-def test_signatures(module, name):
-    check_signature(found(module, name), SIGNATURES[module, name])
-
-
-@pytest.mark.parametrize("module, name, method", [(*path, method) for path in METHODS for method in METHODS[path]])
-def test_methods(module, name, method):
-    check_signature(getattr(found(module, name), method), {**METHODS[module, name][method]})
+@pytest.mark.parametrize("path", SIGNATURES)
+def test_signatures(path):
+    module, _, names = path.partition(":")
+    first, *method = names.split(".")
+    check_signature(reduce(getattr, method, found(module, first)), SIGNATURES[path])
 
 
 def test_what_a_prior_of_ones_own_must_give_stays_little():
@@ -330,7 +244,7 @@ KEYWORDS = {  # of gym.make and gym.make_vec alike, with their defaults
         "prior": "smiles",
         **{
             name: default
-            for name, default in SIGNATURES["seqtutor_envs.smiles", "SmilesTask"].items()
+            for name, default in SIGNATURES["seqtutor_envs.smiles:SmilesTask"].items()
             if name not in ("weights", "vocab", "known")  # `term_weights`, and what belongs to the prior
         },
     },
@@ -340,19 +254,9 @@ TEMPERATURE = {EXACT: 1.0, MELODY: 2.0, SMILES: 0.05}
 HORIZON = {EXACT: 4, MELODY: 32, SMILES: 100}
 TOKENS = {EXACT: 3, MELODY: 38, SMILES: 25}
 TERMS = {
-    EXACT: ["prefix"],
-    MELODY: [
-        "key",
-        "tonic",
-        "repetition",
-        "autocorrelation",
-        "motif",
-        "repeated_motif",
-        "interval",
-        "leap",
-        "unique_extremes",
-    ],
-    SMILES: ["valid", "qed", "logp", "sa", "ring"],
+    EXACT: "prefix".split(),
+    MELODY: "key tonic repetition autocorrelation motif repeated_motif interval leap unique_extremes".split(),
+    SMILES: "valid qed logp sa ring".split(),
 }
 IDS = list(KEYWORDS)
 
@@ -469,61 +373,28 @@ def test_infos_of_a_batch(env_id, mode, infos):
 
 
 def test_the_exact_solution():
-    env = gym.make(EXACT, vocab_size=2, length=3, seed=1, c=0.5).unwrapped
-    best = env.solution(gamma=1.0)
+    best = gym.make(EXACT, vocab_size=2, length=3, seed=1, c=0.5).unwrapped.solution(gamma=1.0)
     assert best.keys() >= {"sequences", "log_probs", "log_z"}
     assert best["sequences"].shape == (8, 3) and np.exp(best["log_probs"]).sum() == pytest.approx(1.0)
-    returns = env.task.reward(best["sequences"]).sum(axis=1) / 0.5
-    rows = env.prior.log_probs(best["sequences"])
-    log_p = np.take_along_axis(rows, best["sequences"][:, :, None], axis=2).sum(axis=(1, 2))
-    assert best["log_z"] == pytest.approx(np.log(np.exp(returns + log_p).sum()), abs=1e-5)
 
 
 # ---------------------------------------------------------------- metrics
 
-EVERY_METRIC = {
-    "distinct_sequences",
-    "distinct",
-    "task_return",
-    "task_return_se",
-    "log_p",
-    "log_p_se",
-    "log_p_per_step",
-    "kl",
-    "kl_se",
-    "j",
-    "j_se",
-}
-TABLE_1 = {
-    "excessively_repeated",
-    "repeated_pitches",
-    "not_in_key",
-    "in_motif",
-    "in_repeated_motif",
-    "long_holds",
-    "starts_with_tonic",
-    "leaps_resolved",
-    "unique_maximum",
-    "unique_minimum",
-    "autocorrelation_1",
-    "autocorrelation_2",
-    "autocorrelation_3",
-    "distinct_4grams",
-}
+EVERY_METRIC = "distinct_sequences distinct task_return task_return_se log_p log_p_se log_p_per_step kl kl_se j j_se"
+EVERY_METRIC = set(EVERY_METRIC.split())
+TABLE_1 = set(
+    """
+    excessively_repeated repeated_pitches not_in_key in_motif in_repeated_motif long_holds starts_with_tonic
+    leaps_resolved unique_maximum unique_minimum autocorrelation_1 autocorrelation_2 autocorrelation_3 distinct_4grams
+""".split()
+)
 PROPERTIES = ["logp", "sa", "qed", "mw", "tpsa", "ring_penalty"]
-MOLECULES = {
-    "valid",
-    "valid_molecules",
-    "distinct_molecules",
-    "unique_1000",
-    "unique_10000",
-    "unique",
-    "internal_diversity_1",
-    "internal_diversity_2",
-    "filters",
-    "scaffold_diversity",
-    *(f"{kind}mean_{name}" for kind in ("", "distinct_") for name in PROPERTIES),
-}
+MOLECULES = {f"{kind}mean_{name}" for kind in ("", "distinct_") for name in PROPERTIES} | set(
+    """
+    valid valid_molecules distinct_molecules unique_1000 unique_10000 unique internal_diversity_1 internal_diversity_2
+    filters scaffold_diversity
+""".split()
+)
 WITH_REFERENCE = {"snn", "frag", "scaf", *(f"wasserstein_{name}" for name in PROPERTIES)}
 NOVELTY = {"novelty", "novelty_false_positive_rate"}
 METRICS = {
@@ -545,52 +416,26 @@ def test_tables_of_metrics():
     assert melodies.keys() >= TABLE_1 | {"distinct", "distinct_melodies", "task_return", "task_return_se"}
     molecules = found("seqtutor_envs.smiles.metrics", "table")(["CCO", "c1ccccc1", "C("], ["CCO"], novelty={"CCO"})
     assert molecules.keys() >= MOLECULES | WITH_REFERENCE | {"novelty"}
-    assert found("seqtutor_envs.smiles.chem", "properties")(["CCO"]).keys() >= {
-        "valid", "logp", "sa", "qed", "ring_penalty", "canonical"
-    }
+    properties = found("seqtutor_envs.smiles.chem", "properties")(["CCO"])
+    assert properties.keys() >= {"valid", "logp", "sa", "qed", "ring_penalty", "canonical"}
 
 
 # ---------------------------------------------------------------- agents
 
-OF_EVERY_AGENT = {  # keywords that a file does not keep among the settings
-    "seed": 0,
-    "n_envs": None,
-    "prior": None,
-    "device": "cpu",
-    "verbose": 0,
-    "tensorboard_log": None,
-    "env_kwargs": None,
-}
-TUTOR = {
-    "gamma": 1.0,
-    "lam": None,
-    "prior_weight": 1.0,
-    "learning_rate": None,
-    "value_rate": None,
-    "anneal": False,
-    "tau": 0.1,
-    "max_grad_norm": 1.0,
-    "huber": 20.0,
-    "double": False,
-    "head": None,
-    "precision": "float32",
-    "batch_size": None,
-    "buffer_size": None,
-    "updates_per_round": None,
-    "epsilon_start": 1.0,
-    "epsilon_end": 0.1,
-    "epsilon_steps": None,
-    "diversity": None,
-}
-GRADIENT = {
-    "gamma": 1.0,
-    "lam": 0.95,
-    "learning_rate": 1e-3,
-    "value_weight": 0.5,
-    "max_grad_norm": 1.0,
-    "anneal": False,
-    "diversity": None,
-}
+# keywords that a file does not keep among the settings
+OF_EVERY_AGENT = read_parameters(
+    'seed=0, n_envs=None, prior=None, device="cpu", verbose=0, tensorboard_log=None, env_kwargs=None'
+)
+TUTOR = read_parameters(
+    """
+    gamma=1.0, lam=None, prior_weight=1.0, learning_rate=None, value_rate=None, anneal=False, tau=0.1,
+    max_grad_norm=1.0, huber=20.0, double=False, head=None, precision="float32", batch_size=None, buffer_size=None,
+    updates_per_round=None, epsilon_start=1.0, epsilon_end=0.1, epsilon_steps=None, diversity=None
+"""
+)
+GRADIENT = read_parameters(
+    "gamma=1.0, lam=0.95, learning_rate=1e-3, value_weight=0.5, max_grad_norm=1.0, anneal=False, diversity=None"
+)
 SETTINGS = {name: TUTOR for name in ("PsiLearning", "QLearning", "GLearning")}
 SETTINGS |= {"RLOnly": {**TUTOR, "prior_weight": 0.0}, "PolicyGradient": GRADIENT}
 
@@ -608,103 +453,30 @@ def test_settings_of_agents_have_their_defaults(name):
 
 # ---------------------------------------------------------------- commands
 
-FIT = ["--hidden-size", "--num-layers", "--cell", "--epochs", "--epoch-size", "--batch-size", "--chunk", "--seed"]
-FIT += ["--learning-rate", "--warmup", "--weight-decay", "--dropout", "--max-grad-norm", "--precision"]
-FIT += ["--out", "--resume", "--note"]
+FIT = """
+    --hidden-size --num-layers --cell --epochs --epoch-size --batch-size --chunk --seed --learning-rate --warmup
+    --weight-decay --dropout --max-grad-norm --precision --out --resume --note
+"""
 COMMANDS = {  # options; an argument without a name is left out
-    ("agents", "train"): [
-        "--agent",
-        "--steps",
-        "--seed",
-        "--out",
-        "--resume",
-        "--c",
-        "--gamma",
-        "--lam",
-        "--diversity",
-        "--term-weights",
-        "--env-kwargs",
-        "--settings",
-        "--device",
-        "--checkpoint-seconds",
-        "--objective",
-        "--minimize",
-        "--clip",
-        "--transform",
-        "--invalid-score",
-        "--oracle-budget",
-        "--require",
-        "--forbid",
-        "--range",
-        "--constraints",
-        "--shaping",
-        "--workers",
-    ],
-    ("agents", "sample"): ["-n", "--n", "--seed", "--temperature", "--format", "--out", "--midi"],
-    ("agents", "evaluate"): [
-        "-n",
-        "--n",
-        "--seed",
-        "--env",
-        "--env-kwargs",
-        "--trust",
-        "--algorithm",
-        "--reference",
-    ],
-    ("benchmarks", "demo"): [
-        "--out",
-        "--seconds",
-        "--paper",
-        "--seed",
-        "--n",
-        "--prior",
-        "--min-distinct",
-        "--only",
-        "--molecule-seconds",
-        "--n-molecules",
-        "--molecule-prior",
-        "--workers",
-    ],
-    ("benchmarks", "run"): [
-        "--out",
-        "--jobs",
-        "--only",
-        "--retry-failed",
-        "--dry-run",
-        "--engine",
-        "--address",
-        "--time-limit",
-    ],
-    ("benchmarks", "list"): ["--out"],
-    ("benchmarks", "report"): ["--out", "--to", "--html", "--markdown", "--csv", "--parquet", "--pictures"],
-    ("benchmarks", "tune"): [
-        "--env",
-        "--steps",
-        "--trials",
-        "--seeds",
-        "--fresh-seeds",
-        "-n",
-        "--n",
-        "--space",
-        "--settings",
-        "--env-kwargs",
-        "--out",
-        "--jobs",
-        "--sampler-seed",
-    ],
-    ("benchmarks", "speed"): ["--out", "--only", "--seconds", "--markdown"],
-    ("seqtutor_envs.pretrain", "melody"): [*FIT, "--midi", "--corpus", "--tokens", "--exclude", "--transpose"],
-    ("seqtutor_envs.pretrain", "smiles"): [
-        *FIT,
-        "--file",
-        "--moses",
-        "--column",
-        "--standardize",
-        "--salts",
-        "--max-length",
-        "--vocabulary",
-    ],
-    ("seqtutor_envs.melody", "score"): ["--prior"],
+    ("agents", "train"): """
+        --agent --steps --seed --out --resume --c --gamma --lam --diversity --term-weights --env-kwargs --settings
+        --device --checkpoint-seconds --objective --minimize --clip --transform --invalid-score --oracle-budget
+        --require --forbid --range --constraints --shaping --workers
+    """,
+    ("agents", "sample"): "-n --n --seed --temperature --format --out --midi",
+    ("agents", "evaluate"): "-n --n --seed --env --env-kwargs --trust --algorithm --reference",
+    ("benchmarks", "demo"): "--out --seconds --paper --seed --n --prior --min-distinct --only --molecule-seconds"
+    " --n-molecules --molecule-prior --workers",
+    ("benchmarks", "run"): "--out --jobs --only --retry-failed --dry-run --engine --address --time-limit",
+    ("benchmarks", "list"): "--out",
+    ("benchmarks", "report"): "--out --to --html --markdown --csv --parquet --pictures",
+    ("benchmarks", "tune"): "--env --steps --trials --seeds --fresh-seeds -n --n --space --settings --env-kwargs"
+    " --out --jobs --sampler-seed",
+    ("benchmarks", "speed"): "--out --only --seconds --markdown",
+    ("seqtutor_envs.pretrain", "melody"): FIT + "--midi --corpus --tokens --exclude --transpose",
+    ("seqtutor_envs.pretrain", "smiles"): FIT
+    + "--file --moses --column --standardize --salts --max-length --vocabulary",
+    ("seqtutor_envs.melody", "score"): "--prior",
 }
 CHOICES = {  # of options, by the words of --help
     ("agents", "train", "--agent"): AGENTS,
@@ -714,155 +486,57 @@ CHOICES = {  # of options, by the words of --help
 }
 
 
-def run_module(module, *arguments):
-    """`python -m module arguments...`, in this process, from the repository's root; what it exits with."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        patch.setenv("COLUMNS", "200")
-        patch.setattr("sys.argv", [module, *map(str, arguments)])
-        try:
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
-        except SystemExit as ended:
-            return ended.code or 0
-    return 0
-
-
-def help_of(capsys, *command):
+def help_of(*command):
     """Lines of `--help` that begin with an option, without the frame."""
-    assert run_module(*command, "--help") == 0
-    return [line.lstrip("│ ") for line in capsys.readouterr().out.splitlines() if re.match("(│ | {1,3})-", line)]
+    return [line.lstrip("│ ") for line in show_help(*command).splitlines() if re.match("(│ | {1,3})-", line)]
 
 
 @pytest.mark.parametrize("module, command", COMMANDS)
-def test_options_of_commands(module, command, capsys):
-    lines = help_of(capsys, module, command)
-    assert set(COMMANDS[module, command]) <= set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", " ".join(lines)))
+def test_options_of_commands(module, command):
+    lines = help_of(module, command)
+    assert set(COMMANDS[module, command].split()) <= set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", " ".join(lines)))
 
 
 @pytest.mark.parametrize("module, command, option", CHOICES)
-def test_choices_of_options(module, command, option, capsys):
-    line = next(line for line in help_of(capsys, module, command) if line.startswith(f"{option} "))
+def test_choices_of_options(module, command, option):
+    line = next(line for line in help_of(module, command) if line.startswith(f"{option} "))
     assert set(CHOICES[module, command, option]) <= set(re.findall(r"[a-z]+", line))
 
 
 # ---------------------------------------------------------------- files
 
-RUN = [
-    "id",
-    "env_kwargs",
-    "agent",
-    "settings",
-    "n_envs",
-    "seed",
-    "c",
-    "prior_sha256",
-    "objective",
-    "num_timesteps",
-    "rounds",
-    "sessions",
-]
+RUN = "id env_kwargs agent settings n_envs seed c prior_sha256 objective num_timesteps rounds sessions".split()
 SESSION = ["command", "started", "ended", "from_timestep", "to_timestep", "versions"]
-AGENT_FACTS = [
-    "agent",
-    "settings",
-    "env",
-    "n_envs",
-    "seed",
-    "num_timesteps",
-    "rounds",
-    "rng",
-    "prior_sha256",
-    "versions",
-]
+AGENT_FACTS = "agent settings env n_envs seed num_timesteps rounds rng prior_sha256 versions".split()
 AGENT_ARRAYS = {"PsiLearning": ["network", "target", "adam", "replay"], "PolicyGradient": ["network", "adam"]}
-PROGRESS = [
-    *(f"rollout/{name}" for name in ("ep_rew_mean", "ep_len_mean", "j", "kl", "log_p", "task_return", "distinct")),
-    *(f"time/{name}" for name in ("fps", "iterations", "time_elapsed", "total_timesteps")),
-    *(f"train/{name}" for name in ("learning_rate", "n_updates", "grad_norm")),
-]
+PROGRESS = [f"rollout/{name}" for name in "ep_rew_mean ep_len_mean j kl log_p task_return distinct".split()]
+PROGRESS += [f"time/{name}" for name in ("fps", "iterations", "time_elapsed", "total_timesteps")]
+PROGRESS += [f"train/{name}" for name in ("learning_rate", "n_updates", "grad_norm")]
 MOLECULE_COLUMNS = ["smiles", "task_return", "valid", "qed", "logp", "sa", "ring"]
 LOGGED_COLUMNS = [*MOLECULE_COLUMNS, "prior_log_prob", "first_step", "last_step", "times_seen"]
-SAMPLE_COLUMNS = ["smiles", "canonical", "valid", "task_return", "qed", "logp", "sa", "ring"]
-SAMPLE_COLUMNS += ["prior_log_prob", "log_prob"]
-PRIOR_FACTS = ["cell", "hidden_size", "num_layers", "length", "vocabulary", "end", "weights_sha256"]
-CARD = [*PRIOR_FACTS, "data_sha256", "description", "sources", "split", "skipped", "command", "note", "training"]
-CARD += ["validation", "baselines"]
+SAMPLE_COLUMNS = "smiles canonical valid task_return qed logp sa ring prior_log_prob log_prob".split()
+CARD = "cell hidden_size num_layers length vocabulary end weights_sha256".split()
+CARD += "data_sha256 description sources split skipped command note training validation baselines".split()
 OF_MOLECULES = ["changes", "vocabulary_note", "rdkit", "samples"]  # a SMILES prior's card besides
 BLOOM_FACTS = ["scheme", "num_hashes", "count", "false_positive_rate", "facts"]
-RESULT = [
-    "id",
-    "experiment",
-    "c",
-    "metrics",
-    "samples",
-    "curve",
-    "timesteps",
-    "sequences",
-    "scored",
-    "counts",
-    "time",
-    "peak_memory_mib",
-    "weights",
-    "warnings",
-    "seeds",
-    "versions",
-    "machine",
-    "finished",
-    "git",
-]
+RESULT = """
+    id experiment c metrics samples curve timesteps sequences scored counts time peak_memory_mib weights warnings
+    seeds versions machine finished git
+""".split()
 OF_A_RESULT = {
-    "experiment": [
-        "env",
-        "agent",
-        "env_kwargs",
-        "agent_kwargs",
-        "steps",
-        "seconds",
-        "n",
-        "seed",
-        "label",
-        "group",
-    ],
-    "time": ["learning_cpu", "learning_wall", "judging_wall", "total_wall"],
-    "seeds": ["learning", "judging"],
-    "versions": [
-        "python",
-        "seqtutor",
-        "torch",
-        "numpy",
-        "numba",
-        "gymnasium",
-        "stable-baselines3",
-        "sb3-contrib",
-        "rdkit",
-    ],
-    "machine": ["host", "cpu", "cores", "memory_gib", "os"],
+    "experiment": "env agent env_kwargs agent_kwargs steps seconds n seed label group".split(),
+    "time": "learning_cpu learning_wall judging_wall total_wall".split(),
+    "seeds": "learning judging".split(),
+    "versions": "python seqtutor torch numpy numba gymnasium stable-baselines3 sb3-contrib rdkit".split(),
+    "machine": "host cpu cores memory_gib os".split(),
 }
 CURVE_POINT = ["timesteps", "seconds", "j", "j_se", "kl", "task_return", "distinct", "gap"]
 SAMPLE = ["tokens", "sequence", "task_return", "log_p", "terms"]
-RESULT_COLUMNS = [
-    "id",
-    "task",
-    "label",
-    "seed",
-    "env",
-    "agent",
-    "env_kwargs",
-    "agent_kwargs",
-    "steps",
-    "seconds",
-    "n",
-    "c",
-    "timesteps",
-    "peak_memory_mib",
-    *(f"metrics.{name}" for name in sorted(METRICS[EXACT])),
-    "time.learning_cpu",
-    "machine.cpu",
-    "git.commit",
-    "versions.torch",
-    "warnings",
-    "finished",
-]
+RESULT_COLUMNS = [f"metrics.{name}" for name in sorted(METRICS[EXACT])]
+RESULT_COLUMNS += """
+    id task label seed env agent env_kwargs agent_kwargs steps seconds n c timesteps peak_memory_mib time.learning_cpu
+    machine.cpu git.commit versions.torch warnings finished
+""".split()
 CURVE_COLUMNS = ["id", "task", "label", "seed", *CURVE_POINT]
 
 
@@ -906,11 +580,7 @@ def made(tmp_path_factory):
     smiles = ["--file", FIXTURES / "molecules.smi", "--precision", "float32", "--out", folder / "smiles.safetensors"]
     assert run_module("seqtutor_envs.pretrain", "smiles", *tiny, *smiles) == 0
 
-    (folder / "suite.py").write_text(
-        '"""Is the format the same?"""\n'
-        "from benchmarks.experiment import expand\n"
-        f'SUITE = expand({{"env": "{EXACT}", "steps": 2000, "n": 100}}, {{"agent": "agents:PsiLearning"}})\n'
-    )
+    write_suite(folder / "suite.py", [Experiment(EXACT, "agents:PsiLearning", steps=2000, n=100)])
     results = ["--out", folder / "results"]
     assert run_module("benchmarks", "run", folder / "suite.py", "--jobs", "1", *results) == 0
     assert run_module("benchmarks", "report", folder / "suite.py", "--csv", *results) == 0

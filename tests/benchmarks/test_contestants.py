@@ -48,14 +48,16 @@ class Recorder(BaseCallback):
         )
 
 
-def recorded(*args, **settings):
+def recorded(tokens, *args, **settings):
+    """An agent that has learned from these tokens, and what was recorded."""
     agent, recorder = made(*args, **settings), Recorder()
     agent.callbacks.append(recorder)
+    learn(agent, tokens)
     return agent, recorder
 
 
 def learn(agent, tokens):
-    return agent.learn(tokens, math.inf, itertools.count().__next__)
+    agent.learn(tokens, math.inf, itertools.count().__next__)
 
 
 def test_ppo_sees_the_prefix_one_hot_and_recurrent_ppo_the_last_token():
@@ -68,8 +70,7 @@ def test_ppo_sees_the_prefix_one_hot_and_recurrent_ppo_the_last_token():
 @pytest.mark.parametrize("name", ["ppo", "recurrent_ppo"])
 def test_log_pi_is_taken_from_every_reward(name):
     """So that their sum is a sample of J; what the environment pays is that of a single one."""
-    agent, rollout = recorded(name)
-    learn(agent, ROLLOUT)
+    _, rollout = recorded(ROLLOUT, name)
     env = gym.make(EXACT, **KWARGS)
     for actions, log_pi, rewards in zip(rollout.actions.T, rollout.log_pi.T, rollout.rewards.T):
         env.reset()
@@ -124,15 +125,14 @@ def test_a_spent_budget_of_calls_ends_learning():
 
 
 def test_what_is_written_is_counted():
-    agent, rollouts = recorded()
-    learn(agent, 10 * ROLLOUT)
+    agent, rollouts = recorded(10 * ROLLOUT)
     assert len(rollouts.ended) == 80
     assert agent.count_sequences() == {"sequences": 80, "scored": len({tuple(sequence) for sequence in rollouts.ended})}
 
 
 def test_molecules_count_once_however_they_are_spelled():
-    agent, rollouts = recorded("recurrent_ppo_prior", SMILES, {"max_length": 12}, n_envs=64, batch_size=384)
-    learn(agent, 3 * 64 * 12)
+    settings = {"n_envs": 64, "batch_size": 384}
+    agent, rollouts = recorded(3 * 64 * 12, "recurrent_ppo_prior", SMILES, {"max_length": 12}, **settings)
     found = chem.properties(rollouts.ended)
     distinct = {name for name, valid in zip(found["canonical"], found["valid"]) if valid}
     assert agent.count_sequences() == {"sequences": len(rollouts.ended), "scored": len(distinct)}
@@ -145,12 +145,6 @@ def test_what_the_user_sets_comes_before_our_defaults():
     assert agent.model.policy.mlp_extractor.policy_net[0].out_features == 7
     assert made().model.n_steps == 3, "one sequence of full length from each environment"
     assert contestants.make_agent("benchmarks.contestants:ppo", EXACT, 0, KWARGS, {}).model.n_envs == 64
-
-
-@pytest.mark.parametrize("settings", [{"nonsense": 1}, {"batch_size": 1}])
-def test_a_setting_that_the_constructor_refuses_is_one_line(settings):
-    with pytest.raises(ValueError, match=f"ppo cannot be made with.*{next(iter(settings))}"):
-        contestants.make_agent("benchmarks.contestants:ppo", EXACT, 0, KWARGS, settings)
 
 
 def test_what_is_not_installed_is_one_line(monkeypatch):

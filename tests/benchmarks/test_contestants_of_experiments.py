@@ -125,6 +125,8 @@ def test_a_budget_of_seconds_is_by_the_given_clock():
         ("agents.nowhere:Psi", {}, ImportError, "agents.nowhere:Psi: there is no module agents.nowhere in "),
         ("agents:PsiLearning", {"gama": 0.5}, ValueError, "agents:PsiLearning cannot be made with.*gama"),
         ("benchmarks.contestants:prior", {"gamma": 1.0}, ValueError, "contestants:prior cannot be made with.*gamma"),
+        ("benchmarks.contestants:ppo", {"nonsense": 1}, ValueError, "ppo cannot be made with.*nonsense"),
+        ("benchmarks.contestants:ppo", {"batch_size": 1}, ValueError, "ppo cannot be made with.*batch_size"),
         ("benchmarks.contestants:sb3", {}, ValueError, "contestants:sb3 cannot be made with.*algorithm"),
         ("benchmarks.contestants:sb3", {"algorithm": "stable_baselines3:A3C"}, ImportError, "has no A3C"),
     ],
@@ -166,14 +168,9 @@ def test_the_best_of_the_prior_s_samples_are_the_best_of_the_first_distinct_ones
     kept = agent.env.task.reward(tokens, lengths).sum(axis=1)
     assert len({*map(tuple, tokens.tolist())}) == 10 and (np.diff(kept) <= 0).all()
     assert returns[7:17].mean() <= kept.mean() <= returns[:10].mean() + 1e-6  # 7 of 27 were not among the first 20
-    kl = agent.log_prob(tokens, lengths) - log_probs_of_prior(tokens)
+    of_prior = dict(zip(map(tuple, EVERY.tolist()), task().solution()["prior_log_probs"]))  # in the same order
+    kl = agent.log_prob(tokens, lengths) - [of_prior[tuple(row)] for row in tokens.tolist()]
     np.testing.assert_allclose(kl, kl[0], atol=1e-5)
     assert np.exp(kl[0]) * 10 == pytest.approx(round(np.exp(kl[0]) * 10)) and np.exp(kl[0]) * 10 >= 20
     with pytest.raises(ValueError, match="27 distinct molecules in .* fewer than 28"):
         make_agent("benchmarks.contestants:best_of_prior", EXACT, 0, KWARGS, {"calls": 28}).sample(10, seed=3)
-
-
-def log_probs_of_prior(tokens):
-    found = task().solution()
-    known = dict(zip(map(tuple, found["sequences"].tolist()), found["prior_log_probs"]))
-    return np.array([known[tuple(row)] for row in tokens.tolist()])

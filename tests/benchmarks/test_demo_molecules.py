@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 import signal
 from collections import Counter
@@ -23,7 +22,7 @@ from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.prior import load_prior
 from seqtutor_envs.smiles.metrics import reference
 from seqtutor_envs.smiles.vocab import smiles_vocab
-from toys.demo_toys import Page, assert_fetches_nothing, demo, results_of, small_prior
+from toys.demo_toys import Page, assert_fetches_nothing, demo, files_in, results_of, small_prior
 
 N, SEED, ENV = 24, 5, "SeqTutor-SMILES-v0"
 
@@ -62,13 +61,8 @@ def both(tmp_path_factory, priors):
 
 
 @pytest.fixture(scope="module")
-def results(folder):
-    return results_of(folder)
-
-
-@pytest.fixture(scope="module")
-def part(results):
-    return results["molecules"]
+def part(folder):
+    return results_of(folder)["molecules"]
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +74,7 @@ def rows(folder):
 
 
 def test_each_part_has_its_files_and_there_are_no_others(folder, both):
-    found, all_found = (
-        {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} for out in (folder, both)
-    )
+    found, all_found = map(files_in, (folder, both))
     names = ("agent.safetensors", "learning_curve.png", "molecules.csv", "top.sdf")
     molecules = {"report.html", "table.txt", "results.json"} | {f"molecules/{name}" for name in names}
     melodies = {name for name in all_found if name.startswith("melodies/")}
@@ -133,11 +125,9 @@ def test_grids_are_of_the_best_the_middle_and_the_first(part, rows):
 
 
 def test_ranking_leaves_out_repeats_and_what_is_no_molecule():
-    made = [("CC", "CC", 0.5), ("C(C)", "CC", 0.5), ("C(", None, 0.0), ("O=C", "C=O", 0.9), ("CN", "CN", 0.7)]
-    molecules = [
-        {"smiles": text, "canonical": name, "reason": "" if name else "syntax", "task_return": paid}
-        for text, name, paid in made
-    ]
+    made = [("CC", "CC", "", 0.5), ("C(C)", "CC", "", 0.5), ("C(", None, "syntax", 0.0)]
+    made += [("O=C", "C=O", "", 0.9), ("CN", "CN", "", 0.7)]
+    molecules = [dict(zip(("smiles", "canonical", "reason", "task_return"), one)) for one in made]
     assert [molecule["smiles"] for molecule in rank_distinct(molecules)] == ["O=C", "CN", "CC"]
     assert take_middle("abcdefg", 3) == ["c", "d", "e"] and take_middle("ab", 3) == ["a", "b"]
 
@@ -181,19 +171,17 @@ def test_the_shipped_histograms_are_of_molecules_like_moses():
     assert mw[(reference.edges("mw")[:-1] >= 250) & (reference.edges("mw")[1:] <= 350)].sum() > 19_900  # MOSES' rule
 
 
-def test_page_is_made_of_results_json_alone(folder, results):
-    source = (folder / "report.html").read_text(encoding="utf-8")
+def test_page_is_made_of_results_json_alone(folder):
+    source, results = (folder / "report.html").read_text(encoding="utf-8"), results_of(folder)
     assert source == render_demo(results)
-    changed = copy.deepcopy(results)
-    changed["molecules"]["metrics"]["tutor"]["mean_mw"] = 123.4
-    assert ">123.4<" in render_demo(changed) and ">123.4<" not in source
+    results["molecules"]["metrics"]["tutor"]["mean_mw"] = 123.4
+    assert ">123.4<" in render_demo(results) and ">123.4<" not in source
 
 
 def test_page_shows_all_figures_and_molecules_and_fetches_nothing(folder, part):
     source = (folder / "report.html").read_text(encoding="utf-8")
-    read = Page(source)
+    read = assert_fetches_nothing(source)
     words = " ".join(read.text)
-    assert_fetches_nothing(source)
     assert len(source) < 2_000_000
     shown = (*MOLECULE_OBJECTIVE, *MOLECULE_TERMS, *MOLECULE_SETS, *PROPERTY_MEANS)
     known = [row for row in shown if row.key in part["metrics"]["prior"]]

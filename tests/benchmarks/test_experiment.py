@@ -28,11 +28,8 @@ def one_line(error):
 # ---------------------------------------------------------------- ids
 
 
-def test_an_id_is_the_same_in_every_version():
+def test_an_id_is_the_same_in_every_version_in_other_processes_and_after_json():
     assert ONE.id == PINNED
-
-
-def test_an_id_is_the_same_in_other_processes_and_after_json():
     again = Experiment.of(json.loads(json.dumps(asdict(ONE))))
     assert again == ONE and again.id == ONE.id
     assert Experiment.of(ONE.content).id == ONE.id
@@ -52,24 +49,15 @@ def test_label_and_group_change_no_id():
     assert replace(ONE, label="Ψ", group="short melodies").id == ONE.id
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"env": "SeqTutor-SMILES-v0"},
-        {"agent": "agents:GLearning"},
-        {"agent": "elsewhere:PsiLearning"},
-        {"env_kwargs": {"c": 0.5}},
-        {"env_kwargs": {"c": 0.25, "length": 16}},
-        {"agent_kwargs": {}},
-        {"agent_kwargs": {"gamma": 0.5, "lam": 0.0}},
-        {"steps": 1001},
-        {"steps": None},
-        {"steps": None, "seconds": 1000},
-        {"n": 201},
-        {"seed": 4},
-    ],
-    ids=str,
+CHANGES = (
+    *({"env": "SeqTutor-SMILES-v0"}, {"agent": "agents:GLearning"}, {"agent": "elsewhere:PsiLearning"}),
+    *({"env_kwargs": kwargs} for kwargs in ({"c": 0.5}, {"c": 0.25, "length": 16})),
+    *({"agent_kwargs": {}}, {"agent_kwargs": {"gamma": 0.5, "lam": 0.0}}),
+    *({"steps": 1001}, {"steps": None}, {"steps": None, "seconds": 1000}, {"n": 201}, {"seed": 4}),
 )
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_all_else_changes_the_id(change):
     assert replace(ONE, **change).id.rpartition("-")[2] != PINNED.rpartition("-")[2]
 
@@ -107,30 +95,17 @@ def test_names_are_what_tables_say():
     assert replace(ONE, steps=None).budget == "does not learn"
 
 
-@pytest.mark.parametrize(
-    ("pattern", "matched"),
-    [
-        ("seed3", True),
-        ("SEED3", True),
-        ("seed", True),
-        ("seed4", False),
-        ("psi*", True),
-        ("psi", True),
-        ("si*", False),  # a glob is of the whole
-        ("*c=0.5*", True),
-        ("c=0.5", True),
-        ("Ψ, γ .5", True),
-        ("γ", True),
-        ("Ψ", True),
-        ("ψ", True),
-        ("psi*seed[0-3]-*", True),
-        ("psi*seed[4-9]-*", False),
-        ("?, γ .5", True),
-        ("smiles", False),
-    ],
-)
-def test_patterns_are_globs_or_parts_of_id_label_or_task(pattern, matched):
-    assert replace(ONE, label="Ψ, γ .5").matches(pattern) is matched
+MATCHING = "seed3|SEED3|seed|psi*|psi|*c=0.5*|c=0.5|Ψ, γ .5|γ|Ψ|ψ|psi*seed[0-3]-*|?, γ .5"
+
+
+@pytest.mark.parametrize("pattern", MATCHING.split("|"))
+def test_patterns_are_globs_or_parts_of_id_label_or_task(pattern):
+    assert replace(ONE, label="Ψ, γ .5").matches(pattern) is True
+
+
+@pytest.mark.parametrize("pattern", ["seed4", "si*", "psi*seed[4-9]-*", "smiles"])  # a glob is of the whole
+def test_other_patterns_do_not_match(pattern):
+    assert replace(ONE, label="Ψ, γ .5").matches(pattern) is False
 
 
 # ---------------------------------------------------------------- what is wrong
@@ -139,24 +114,16 @@ def test_patterns_are_globs_or_parts_of_id_label_or_task(pattern, matched):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"agent": "PsiLearning"}, "package.module:factory"),
-        ({"agent": "agents:Psi:Learning"}, "package.module:factory"),
-        ({"agent": "agents:"}, "package.module:factory"),
-        ({"agent": "../agents:Psi"}, "package.module:factory"),
+        *(
+            ({"agent": name}, "package.module:factory")
+            for name in ("PsiLearning", "agents:Psi:Learning", "agents:", "../agents:Psi")
+        ),
         ({"seconds": 2.0}, "give one"),
-        ({"steps": 0}, "steps must be"),
-        ({"steps": -5}, "steps must be"),
-        ({"steps": 1000.5}, "steps must be"),
-        ({"steps": "1000"}, "steps must be"),
-        ({"steps": None, "seconds": 0.0}, "seconds must be"),
-        ({"steps": None, "seconds": float("inf")}, "seconds must be"),
-        ({"steps": None, "seconds": float("nan")}, "seconds must be"),
-        ({"n": 1}, "n must be"),
-        ({"n": 100.0}, "n must be"),
-        ({"seed": -1}, "seed must be"),
-        ({"seed": 0.5}, "seed must be"),
-        ({"env_kwargs": {"c": float("nan")}}, "JSON"),
-        ({"env_kwargs": {"task": object}}, "JSON"),
+        *(({"steps": steps}, "steps must be") for steps in (0, -5, 1000.5, "1000")),
+        *(({"steps": None, "seconds": float(text)}, "seconds must be") for text in ("0", "inf", "nan")),
+        *(({"n": n}, "n must be") for n in (1, 100.0)),
+        *(({"seed": seed}, "seed must be") for seed in (-1, 0.5)),
+        *(({"env_kwargs": kwargs}, "JSON") for kwargs in ({"c": float("nan")}, {"task": object})),
         ({"agent_kwargs": {"names": {"a"}}}, "JSON"),
     ],
     ids=str,
@@ -189,10 +156,8 @@ def test_a_grid_is_every_combination():
 
 
 def test_a_grid_without_variants_stands_for_itself():
-    assert expand({"env": MELODY, "agent": "a:b", "seed": [1, 2]}) == (
-        Experiment(MELODY, "a:b", seed=1),
-        Experiment(MELODY, "a:b", seed=2),
-    )
+    expected = tuple(Experiment(MELODY, "a:b", seed=seed) for seed in (1, 2))
+    assert expand({"env": MELODY, "agent": "a:b", "seed": [1, 2]}) == expected
 
 
 def test_a_variant_comes_before_what_is_common():
@@ -206,10 +171,7 @@ def test_a_keyword_is_put_into_the_others():
     common = {"env": MELODY, "agent": "a:b", "env_kwargs.c": 0.5}
     (one,) = expand(common, {"env_kwargs.term_weights": {"key": 0.0}})
     assert one.env_kwargs == {"c": 0.5, "term_weights": {"key": 0.0}}
-
-
-def test_a_keyword_is_not_lost_where_the_others_are_named_after_it():
-    (one,) = expand({"env": MELODY, "agent": "a:b", "env_kwargs.c": 0.5}, {"env_kwargs": {"length": 8}})
+    (one,) = expand(common, {"env_kwargs": {"length": 8}})  # the others are named after it
     assert one.env_kwargs == {"c": 0.5, "length": 8}
 
 

@@ -30,6 +30,13 @@ def heard(engine, count):
     return told, over
 
 
+def start_waiting(engine, folder):
+    """Start an experiment that waits for a file, which is returned, once it waits."""
+    engine.start(toy("table", steps=240, until=str(folder / "go")))
+    assert appears(folder / "go.waiting")
+    return folder / "go"
+
+
 @pytest.fixture
 def made(tmp_path):
     """A function that makes an engine; what still runs afterwards is ended."""
@@ -89,23 +96,19 @@ def test_stopping_ends_everything_without_a_trace(made, tmp_path):
 
 
 def test_ctrl_c_is_the_runner_s_and_ends_no_experiment_by_itself(made, tmp_path):
-    engine, one = made(), toy("table", steps=240, until=str(tmp_path / "go"))
-    engine.start(one)
-    assert appears(tmp_path / "go.waiting")
-    os.kill(waiting_processes(tmp_path / "go")[0], signal.SIGINT)
-    (tmp_path / "go").write_text("")
+    engine = made()
+    go = start_waiting(engine, tmp_path)
+    os.kill(waiting_processes(go)[0], signal.SIGINT)
+    go.write_text("")
     _, over = heard(engine, 1)
     assert over["table"].kind == "done"
 
 
 def test_a_process_that_dies_while_it_sends_has_failed(made, tmp_path):
     """Half of a message is in the pipe then."""
-    engine, one = made(), toy("table", steps=240, until=str(tmp_path / "go"))
-    engine.start(one)
-    assert appears(tmp_path / "go.waiting")
-    process, _ = waiting_processes(tmp_path / "go")
-    heard_so_far = engine.wait(0.0)
-    assert all(event.kind == "progress" for event in heard_so_far)
+    engine = made()
+    process, _ = waiting_processes(start_waiting(engine, tmp_path))
+    assert all(event.kind == "progress" for event in engine.wait(0.0))
     (running,) = engine._running
     ours, theirs = engine._context.Pipe(duplex=False)
     os.write(theirs.fileno(), (100).to_bytes(4, "big") + b"half")

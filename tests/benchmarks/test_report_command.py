@@ -12,6 +12,8 @@ from benchmarks.experiment import Experiment, expand
 from benchmarks.report.data import load_results
 from benchmarks.runner import results
 from benchmarks.suites import SUITES, Suite
+from toys.commands import refuse
+from toys.sweep_toys import write_suite
 
 EXPERIMENTS = expand({"env": "SeqTutor-Exact-v0", "agent": "agents:PsiLearning", "steps": 100, "seed": range(4)})
 SUITE = Suite("toys", "What is there?", EXPERIMENTS)
@@ -44,10 +46,7 @@ def test_what_a_folder_holds_is_sorted_by_what_became_of_it(folder):
 
 
 def suite_file(folder):
-    path = folder / "mine.py"
-    given = '{"env": "SeqTutor-Exact-v0", "agent": "agents:PsiLearning", "steps": 100, "seed": range(4)}'
-    path.write_text(f'"""What is there?"""\nfrom benchmarks.experiment import expand\n\nSUITE = expand({given})\n')
-    return path
+    return write_suite(folder / "mine.py", EXPERIMENTS)
 
 
 def test_every_form_is_written(folder, tmp_path_factory, capsys):
@@ -75,17 +74,12 @@ def test_a_folder_is_reported_without_its_suite(folder, capsys):
     assert capsys.readouterr().out == f"{folder / 'report.md'}\n"
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert "Experiments: 2 done, 1 failed, 0 missing." in text and "it broke" in text and "| GLearning | 1 |" in text
-    with pytest.raises(SystemExit):
-        main(["report"])
-    assert "Name a suite, or a folder of results by --out." in capsys.readouterr().err
+    assert "Name a suite, or a folder of results by --out." in refuse(capsys, main, "report")
 
 
 def test_without_results_a_line_says_how_to_get_them(tmp_path, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main(["report", "smoke", "--out", str(tmp_path / "none")])
-    assert exit_.value.code == 2
     line = f"No results of smoke in {tmp_path / 'none'}: `python -m benchmarks run smoke --out {tmp_path / 'none'}`."
-    assert capsys.readouterr().err == f"python -m benchmarks: {line}\n"
+    assert refuse(capsys, main, "report", "smoke", "--out", tmp_path / "none") == f"python -m benchmarks: {line}\n"
 
 
 def test_the_committed_results_are_those_of_the_shipped_suites():

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.experiment import expand
+from benchmarks.experiment import Experiment
 from benchmarks.report.command import export
 from benchmarks.report.data import Results
 from benchmarks.report.demo_page import render_demo
@@ -75,12 +75,10 @@ def test_the_suite_of_a_file_is_run_again_by_its_path():
     assert "python -m benchmarks run 'my suites/mine.py' --only psilearning-seed0-" in words
 
 
-def test_marks_are_where_the_best_is_apart_and_nowhere_else():
-    marks = Page(render_page(melodies()))
-    assert any(attributes.get("class") == "best" for tag, attributes in marks.tags if tag == "td")
-    alone = replace(melodies(), results=[one for one in melodies().results if one["experiment"]["seed"] == 0])
-    assert not any(attributes.get("class") == "best" for _, attributes in Page(render_page(alone)).tags)
-    assert "one run" in render_page(alone)
+def test_marks_are_where_the_best_is_apart_and_nowhere_else(sources):
+    assert any(one.get("class") == "best" for tag, one in Page(sources["melodies"]).tags if tag == "td")
+    alone = render_page(melodies(seeds=1))
+    assert not any(one.get("class") == "best" for _, one in Page(alone).tags) and "one run" in alone
 
 
 def test_an_unfinished_or_empty_suite_has_a_page():
@@ -94,9 +92,7 @@ def test_an_unfinished_or_empty_suite_has_a_page():
 
 
 def test_what_users_write_is_escaped(tmp_path):
-    (one,) = expand(
-        {"env": "SeqTutor-Melody-v0", "agent": "agents:PsiLearning", "label": EVIL, "steps": 10, "group": EVIL}
-    )
+    one = Experiment("SeqTutor-Melody-v0", "agents:PsiLearning", label=EVIL, steps=10, group=EVIL)
     made = {**melodies(seeds=1).results[1], "id": one.id, "warnings": [EVIL]}
     findings = Results(EVIL, EVIL, (one,), [made], [failure(one, EVIL, EVIL)], (), [EVIL], EVIL)
     source = render_page(findings)
@@ -120,10 +116,11 @@ def test_a_label_is_no_formula_in_plots():
 
 
 def test_two_hundred_experiments_stay_small():
-    results = [one for c in (0.5, 1.0, 2.0, 3.0, 4.0, 6.0) for one in melodies(seeds=11, c=c).results]
-    experiments = tuple(one for c in (0.5, 1.0, 2.0, 3.0, 4.0, 6.0) for one in melodies(seeds=11, c=c).experiments)
+    suites = [melodies(seeds=11, c=c) for c in (0.5, 1.0, 2.0, 3.0, 4.0, 6.0)]
+    results = [one for suite in suites for one in suite.results]
+    experiments = [one for suite in suites for one in suite.experiments]
     assert len(results) > 200
-    assert len(render_page(Results("large", "?", experiments, results)).encode()) < 2_000_000
+    assert len(render_page(Results("large", "?", tuple(experiments), results)).encode()) < 2_000_000
 
 
 def test_plots_follow_the_pages_colours_and_say_what_they_show():

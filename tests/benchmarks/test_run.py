@@ -90,9 +90,8 @@ def test_what_goes_wrong_is_recorded_and_the_others_go_on(swept):
         assert failure["seconds"] >= 0 and "versions" in failure and "machine" in failure
         assert failure["log"] in results.log_path(folder, one).read_text()
         assert not results.result_path(folder, one).exists()
-    expected = {results.result_path(folder, one).name for one in GOOD}
-    expected |= {results.failure_path(folder, one).name for one, _, _ in BAD}
-    assert {path.name for path in folder.glob("*.json")} == expected
+    expected = {results.result_path(folder, one) for one in GOOD}
+    assert {*folder.glob("*.json")} == expected | {results.failure_path(folder, one) for one, _, _ in BAD}
     lines = err.splitlines()
     assert len(lines) == len(SUITE) and lines[-1].split()[0] == f"{len(SUITE)}/{len(SUITE)}"
     assert sum("FAILED" in line for line in lines) == len(BAD)
@@ -264,8 +263,7 @@ def all_gone(waiting):
 
 def only_whole_files(folder, experiments):
     """Whether nothing but these results is there."""
-    expected = {results.result_path(folder, one).name for one in experiments} | {".running"}
-    return set(contents(folder)) == expected
+    return set(contents(folder)) == {results.result_path(folder, one).name for one in experiments} | {".running"}
 
 
 def test_a_second_runner_is_sent_away_and_ctrl_c_stops_the_first(runner, tmp_path, capsys):

@@ -77,15 +77,13 @@ def test_the_aims_are_those_of_the_documentation():
     assert len({(each.section, each.name, str(each.setup)) for each in known}) == len(known)
     aims = {f"{each.section}: {each.name}": each.aim.text(each.unit) for each in known if each.aim}
     assert aims == {
-        "environment: melodies, batch of 64, infos='full'": ">= 0.7",
-        "environment: melodies, batch of 256, infos='full'": ">= 0.8",
-        "environment: melodies, batch of 256, infos='end'": ">= 0.9",
-        "environment: melodies, batch of 1,024, infos='full'": ">= 0.85",
-        "environment: melodies, batch of 1,024, infos='end'": ">= 0.9",
-        "single: one melody, gym.make": ">= 40000 steps/s",
-        "single: one melody, unwrapped": ">= 40000 steps/s",
-        "vec-env: melodies, batch of 64, infos='end'": ">= 0.8",
-        "vec-env: melodies, batch of 256, infos='end'": ">= 0.8",
+        **{
+            f"environment: melodies, batch of {n}, infos='full'": f">= {share}"
+            for n, share in (("64", 0.7), ("256", 0.8), ("1,024", 0.85))
+        },
+        **{f"environment: melodies, batch of {n}, infos='end'": ">= 0.9" for n in ("256", "1,024")},
+        **{f"single: one melody, {how}": ">= 40000 steps/s" for how in ("gym.make", "unwrapped")},
+        **{f"vec-env: melodies, batch of {n}, infos='end'": ">= 0.8" for n in (64, 256)},
         "rules: metrics.table, 100,000 melodies": "<= 1 s",
         **{f"startup: SeqTutor-{name}-v0, first step": "<= 1.5 s" for name in ("Melody", "SMILES", "Exact")},
         **{f"molecules: scoring, {how}": ">= 0.95" for how in ("one process", "all workers")},
@@ -101,15 +99,11 @@ def test_the_aims_are_those_of_the_documentation():
 @pytest.mark.parametrize(
     ("section", "name"),
     [
-        ("environment", "melodies, batch of 64, infos='full'"),
-        ("single", "one melody, gym.make"),
-        ("single", "8 melodies, native"),
-        ("rules", "nine rules, step by step"),
+        *(("single", "one melody, gym.make"), ("single", "8 melodies, native")),
+        *(("environment", "melodies, batch of 64, infos='full'"), ("rules", "nine rules, step by step")),
+        *(("molecules", "scoring, one process"), ("molecules", "rounds of 64, float32, learn()")),
+        *(("update", "update, Psi, 64 molecules"), ("update", "Psi, rounds of 64, learn()")),
         ("sampling", "molecules, batch of 64"),
-        ("molecules", "scoring, one process"),
-        ("molecules", "rounds of 64, float32, learn()"),
-        ("update", "update, Psi, 64 molecules"),
-        ("update", "Psi, rounds of 64, learn()"),
     ],
 )
 def test_a_comparison_gives_numbers(options, section, name):

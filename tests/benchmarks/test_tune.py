@@ -7,7 +7,6 @@ import io
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -17,22 +16,33 @@ from benchmarks.__main__ import main
 from benchmarks.experiment import Experiment
 from benchmarks.runner import results
 from benchmarks.tune import FRESH, Search
+from toys.commands import ROOT, refuse
 
-ROOT = Path(__file__).parents[2]
 EXACT = "SeqTutor-Exact-v0"
 SPACE = {"power": [0.5, 1.0, 2.0]}
-needs_optuna = "Optuna is not installed: pip install -e '.[sweep]'"
 
 
-def tuned(folder, *, trials, space=SPACE, extra=()):
-    args = ["tune", "toys.tune_toys:tempered", "--env", EXACT, "--steps", "10", "-n", "300"]
-    args += ["--seeds", "1", "--jobs", "1"]
-    main([*args, "--space", json.dumps(space), "--trials", str(trials), "--out", str(folder), *extra])
+def words_of(folder, trials, space=SPACE, extra=()):
+    """The command's words."""
+    words = f"tune toys.tune_toys:tempered --env {EXACT} --steps 10 -n 300 --seeds 1 --jobs 1 --trials {trials}".split()
+    return [*words, "--space", json.dumps(space), "--out", str(folder), *extra]
+
+
+def tuned(folder, **options):
+    main(words_of(folder, **options))
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    pytest.importorskip("optuna", reason=needs_optuna)
+def optuna():
+    return pytest.importorskip("optuna", reason="Optuna is not installed: pip install -e '.[sweep]'")
+
+
+def search_over(space, folder):
+    return Search(Experiment(EXACT, "toys.tune_toys:tempered", n=100), space, {}, 1, folder, 1)
+
+
+@pytest.fixture(scope="module")
+def folder(optuna, tmp_path_factory):
     return tmp_path_factory.mktemp("tuning")
 
 
@@ -51,11 +61,7 @@ def found(folder):
 def test_the_best_settings_are_those_of_the_optimum(printed):
     first = printed.splitlines()[0]
     assert first.endswith('{"power": 1.0}')
-    assert float(first.split()[1]) == pytest.approx(log_z(), abs=0.01)
-
-
-def log_z():
-    return gym.make(EXACT).unwrapped.solution()["log_z"]
+    assert float(first.split()[1]) == pytest.approx(gym.make(EXACT).unwrapped.solution()["log_z"], abs=0.01)
 
 
 def test_the_defaults_are_tried_and_shown(printed, folder):
@@ -83,15 +89,12 @@ def test_the_same_command_again_performs_nothing(printed, folder):
 
 
 def test_another_budget_needs_another_folder(printed, folder, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        tuned(folder, trials=8, space={"power": [3.0]})
-    assert exit_.value.code == 2
-    assert "is about other settings or another budget: give another --out." in capsys.readouterr().err
+    said = refuse(capsys, main, *words_of(folder, 8, {"power": [3.0]}))
+    assert "is about other settings or another budget: give another --out." in said
 
 
-def test_what_was_cut_short_is_tried_again(tmp_path):
-    optuna = pytest.importorskip("optuna", reason=needs_optuna)
-    search = Search(Experiment(EXACT, "toys.tune_toys:tempered", n=100), SPACE, {}, 1, tmp_path, 1)
+def test_what_was_cut_short_is_tried_again(optuna, tmp_path):
+    search = search_over(SPACE, tmp_path)
     study = search.study(optuna, 0)
     assert search.suggest(study.ask()) == {}, "the defaults come first"
     chosen = search.suggest(study.ask())  # and the process ends here
@@ -101,24 +104,19 @@ def test_what_was_cut_short_is_tried_again(tmp_path):
     assert again.get_trials(states=(optuna.trial.TrialState.COMPLETE,)) == []
 
 
-def test_settings_that_fail_have_no_score_and_the_others_go_on(tmp_path, capsys):
-    pytest.importorskip("optuna", reason=needs_optuna)
+def test_settings_that_fail_have_no_score_and_the_others_go_on(optuna, tmp_path, capsys):
     tuned(tmp_path, trials=2, space={"power": [9.0, 1.0]}, extra=["--fresh-seeds", "0"])
     assert '{"power": 9.0}' not in capsys.readouterr().out
 
 
-def test_where_everything_fails_a_line_says_where_to_look(tmp_path, capsys):
-    pytest.importorskip("optuna", reason=needs_optuna)
-    with pytest.raises(SystemExit) as exit_:
+def test_where_everything_fails_a_line_says_where_to_look(optuna, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
         tuned(tmp_path, trials=2, space={"power": [9.0]}, extra=["--settings", '{"power": 9.0}'])
-    assert exit_.value.code == 2
-    assert "No run ended well" in capsys.readouterr().err
+    assert end.value.code == 2 and "No run ended well" in capsys.readouterr().err
 
 
-def test_an_interval_is_searched_on_its_scale(tmp_path):
-    optuna = pytest.importorskip("optuna", reason=needs_optuna)
-    space = {"power": {"low": 0.01, "high": 1.0, "log": True}}
-    search = Search(Experiment(EXACT, "toys.tune_toys:tempered", n=100), space, {}, 1, tmp_path, 1)
+def test_an_interval_is_searched_on_its_scale(optuna, tmp_path):
+    search = search_over({"power": {"low": 0.01, "high": 1.0, "log": True}}, tmp_path)
     study = search.study(optuna, 0)
     study.ask()
     powers = [search.suggest(study.ask())["power"] for _ in range(9)]
@@ -134,12 +132,8 @@ def test_an_interval_is_searched_on_its_scale(tmp_path):
         (["psi", "--space", "[1]"], "--space must be a JSON object"),
     ],
 )
-def test_a_users_mistake_is_one_line(args, line, tmp_path, capsys):
-    pytest.importorskip("optuna", reason=needs_optuna)
-    with pytest.raises(SystemExit) as exit_:
-        main(["tune", *args, "--out", str(tmp_path)])
-    assert exit_.value.code == 2
-    assert line in capsys.readouterr().err
+def test_a_users_mistake_is_one_line(optuna, args, line, tmp_path, capsys):
+    assert line in refuse(capsys, main, "tune", *args, "--out", tmp_path)
 
 
 def test_without_optuna_a_line_says_how_to_get_it():

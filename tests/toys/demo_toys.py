@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pytest
 
 from benchmarks.__main__ import main
 from seqtutor_envs.prior import RecurrentPrior
@@ -17,11 +18,9 @@ CELLS = 8
 def small_prior(path, vocab, length):
     """A network that has learned nothing: quick, and with sequences of every kind."""
     rng, size = np.random.default_rng(0), len(vocab)
-    shapes = {
-        "rnn.weight_ih_l0": (4 * CELLS, size + 1), "rnn.weight_hh_l0": (4 * CELLS, CELLS),
-        "rnn.bias_ih_l0": (4 * CELLS,), "rnn.bias_hh_l0": (4 * CELLS,),
-        "head.weight": (size, CELLS), "head.bias": (size,),
-    }
+    shapes = {"rnn.weight_ih_l0": (4 * CELLS, size + 1), "rnn.weight_hh_l0": (4 * CELLS, CELLS)}
+    shapes |= {"rnn.bias_ih_l0": (4 * CELLS,), "rnn.bias_hh_l0": (4 * CELLS,)}
+    shapes |= {"head.weight": (size, CELLS), "head.bias": (size,)}
     weights = {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
     return RecurrentPrior(weights, "lstm", vocab, length).save(path)
 
@@ -32,13 +31,14 @@ def demo(**options):
     main(["demo", *(word for pair in words for word in pair)])
 
 
+def files_in(folder):
+    """Paths of all files, relative to the folder."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
 def results_of(folder):
     """What results.json holds; NaN and infinities, which are no JSON, are refused."""
-
-    def refuse(constant):
-        raise AssertionError(f"{constant} is no JSON")
-
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"), parse_constant=refuse)
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
 
 
 class Page(HTMLParser):

@@ -15,10 +15,8 @@ PRIOR = "agents.baselines:PriorSampler"
 LABELS = {"prior": PRIOR, "Ψ": "agents:PsiLearning", "G": "agents:GLearning", "PG": "agents.baselines:PolicyGradient"}
 RULES = "key tonic repetition autocorrelation motif repeated_motif interval leap unique_extremes".split()
 SHARES = "starts_with_tonic leaps_resolved unique_maximum unique_minimum in_motif in_repeated_motif".split()
-STRINGS = (
-    "CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C", "CC(C)Cc1ccc(cc1)C(C)C(=O)O",
-    "c1ccc(cc1", "O=C(O)c1ccccc1",
-)
+STRINGS = ("CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C", "CC(C)Cc1ccc(cc1)C(C)C(=O)O")
+STRINGS += ("c1ccc(cc1", "O=C(O)c1ccccc1")
 # of each label: J, KL, R; those of PG lie within G's spread
 MELODIES = {"prior": (-42.4, 0.0, -84.8), "Ψ": (61.4, 33.2, 189.2), "G": (39.8, 11.1, 101.8), "PG": (41.0, 27.7, 137.4)}
 SPREAD = {"prior": 0.0, "Ψ": 0.4, "G": 4.0, "PG": 9.0}
@@ -27,24 +25,14 @@ SPREAD = {"prior": 0.0, "Ψ": 0.4, "G": 4.0, "PG": 9.0}
 def result(experiment, metrics, *, curve=(), samples=(), c=2.0, cpu=60.0, **more):
     """A result file's content."""
     wall = {"learning_cpu": cpu, "learning_wall": 1.1 * cpu, "judging_wall": 3.0, "total_wall": 1.1 * cpu + 4.0}
-    content = {
-        "id": experiment.id,
-        "experiment": asdict(experiment),
-        "c": c,
-        "metrics": metrics,
-        "curve": list(curve),
-        "samples": list(samples),
-        "timesteps": (experiment.steps or 0) + 384 * bool(experiment.steps),
-        "time": wall,
-        "peak_memory_mib": 512.0,
-        "weights": None,
-        "warnings": [],
-        "seeds": {"learning": experiment.seed, "judging": 1_000_000},
-        "versions": {"seqtutor": "0.2.0", "python": "3.11.9", "torch": "2.13.0"},
-        "git": {"commit": "21107bb" + 33 * "0", "dirty": False},
-        "machine": {"host": "desk", "cpu": "Some CPU", "cores": 2, "memory_gib": 23.5, "os": "Linux"},
-        "finished": f"2026-11-26T1{experiment.seed % 10}:00:00+00:00",
-    }
+    content = {"id": experiment.id, "experiment": asdict(experiment), "c": c, "metrics": metrics}
+    content |= {"curve": list(curve), "samples": list(samples), "weights": None, "warnings": []}
+    content |= {"timesteps": (experiment.steps or 0) + 384 * bool(experiment.steps)}
+    content |= {"time": wall, "finished": f"2026-11-26T1{experiment.seed % 10}:00:00+00:00", "peak_memory_mib": 512.0}
+    content |= {"seeds": {"learning": experiment.seed, "judging": 1_000_000}}
+    content |= {"versions": {"seqtutor": "0.2.0", "python": "3.11.9", "torch": "2.13.0"}}
+    content |= {"git": {"commit": "21107bb" + 33 * "0", "dirty": False}}
+    content |= {"machine": {"host": "desk", "cpu": "Some CPU", "cores": 2, "memory_gib": 23.5, "os": "Linux"}}
     return {**content, **more}
 
 
@@ -54,10 +42,10 @@ def failure(experiment, reason="killed by signal 9 (out of memory?)", log="step 
     return {"id": experiment.id, "experiment": asdict(experiment), **facts, "versions": {}, "git": None, "machine": {}}
 
 
-def rising(start, end, steps, rng, points=12):
-    """A learning curve from one state (J, KL, R) to another, fast at first, with some noise."""
-    made = []
-    for k in range(points):
+def rising(start, metrics, steps, rng, points=12):
+    """A learning curve from (J, KL, R) to those of the metrics, fast at first, with noise; none without steps."""
+    made, end = [], (metrics["j"], metrics["kl"], metrics["task_return"])
+    for k in range(points if steps else 0):
         share = 1 - np.exp(-4 * k / (points - 1))
         j, kl, earned = (float(a + share * (b - a) + rng.normal(0, 0.01 * abs(b - a))) for a, b in zip(start, end))
         place = {"timesteps": steps * k // (points - 1), "seconds": 5.0 * k}
@@ -76,12 +64,9 @@ def melody(rng, tonal=1.0):
     return tokens
 
 
-def melody_samples(rng, tonal, count=8):
-    def sample():
-        earned = {"tokens": melody(rng, tonal), "task_return": float(rng.normal(100 * tonal, 9))}
-        return {**earned, "sequence": [], "log_p": -44.0, "terms": {}}
-
-    return [sample() for _ in range(count)]
+def melody_samples(rng, tonal):
+    drawn = ({"tokens": melody(rng, tonal), "task_return": float(rng.normal(100 * tonal, 9))} for _ in range(8))
+    return [{**one, "sequence": [], "log_p": -44.0, "terms": {}} for one in drawn]
 
 
 def melody_metrics(label, rng):
@@ -115,8 +100,7 @@ def melodies(seeds=3, labels=tuple(LABELS), **env_kwargs):
     results = []
     for one in every:
         found = melody_metrics(one.name, rng)
-        end = (found["j"], found["kl"], found["task_return"])
-        curve = rising(MELODIES["prior"], end, one.steps, rng) if one.steps else []
+        curve = rising(MELODIES["prior"], found, one.steps, rng)
         samples = melody_samples(rng, 0.5 if one.name == "prior" else 1.0)
         results.append(result(one, found, curve=curve, samples=samples))
     return Results("melody", "Which objective learns melodies best?", every, results, source="melody")
@@ -135,7 +119,7 @@ def exact(tasks=2, seeds=3):
         found = {"j": top - gap, "j_se": 0.01, "kl": 0.0 if one.name == "prior" else 1.2, "kl_se": 0.01}
         found |= {"task_return": 2.5 - gap, "task_return_se": 0.01, "distinct": 0.01}
         found |= {"log_z": top, "gap": gap, "gap_se": 0.002}
-        curve = rising((top - 2.0, 0.0, 0.5), (top - gap, 1.2, 2.5 - gap), one.steps, rng) if one.steps else []
+        curve = rising((top - 2.0, 0.0, 0.5), found, one.steps, rng)
         results.append(result(one, found, curve=curve, c=1.0, cpu=20.0))
     return Results("exact", "How near to the optimum does each agent come?", every, results, source="exact")
 
@@ -153,9 +137,7 @@ def frontier(cs=(0.5, 1.0, 2.0, 4.0), seeds=3, labels=("prior", "Ψ", "G")):
             found |= {"kl": kl, "task_return": earned, "j": earned / c - kl}
         else:
             found["j"] = found["task_return"] / c
-        end = (found["j"], found["kl"], found["task_return"])
-        start = (MELODIES["prior"][2] / c, 0.0, MELODIES["prior"][2])
-        curve = rising(start, end, one.steps, rng) if one.steps else []
+        curve = rising((MELODIES["prior"][2] / c, 0.0, MELODIES["prior"][2]), found, one.steps, rng)
         samples = melody_samples(rng, 0.5 if one.name == "prior" else 1.0)
         results.append(result(one, found, curve=curve, c=c, samples=samples))
     return Results("frontier", "What does return cost in KL?", every, results, source="frontier")
@@ -178,7 +160,7 @@ def molecules(seeds=2):
         found |= {f"term_{name}": 0.9 + 0.02 * high for name in ("valid", "qed", "logp", "sa", "ring")}
         means = {"qed": 0.80 + 0.05 * high, "logp": 2.4, "sa": 2.5, "mw": 306.0, "ring_penalty": 0.01}
         found |= {f"distinct_mean_{name}": value for name, value in means.items()}
-        curve = rising((15.4, 0.0, 0.77), (found["j"], kl, earned), one.steps, rng) if one.steps else []
+        curve = rising((15.4, 0.0, 0.77), found, one.steps, rng)
         common = {"tokens": [1, 2, 3], "task_return": 0.8, "log_p": -30.0, "terms": {"qed": 0.7}}
         texts = [{**common, "sequence": text} for text in STRINGS]
         results.append(result(one, found, curve=curve, samples=texts, c=0.05))
@@ -202,19 +184,12 @@ def demo_results(warning="Few are distinct."):
     known = {"task_return": 0.9, "log_p": -30.0, "logp": 2.0, "sa": 2.0, "qed": 0.8, "mw": 300.0}
     reasons = ["" if text.count("(") == text.count(")") else "syntax" for text in STRINGS]
     drawn = [{**known, "smiles": text, "reason": reason} for text, reason in zip(STRINGS, reasons)]
-    edges = [0.0, 0.5, 1.0]
-    shares = {"edges": edges, "data": [0.5, 0.5], "prior": [0.4, 0.6], "tutor": [0.1, 0.9]}
-    made["molecules"] |= {
-        "workers": 2,
-        "not_valid": {"prior": {}, "tutor": {"syntax": 3}},
-        "distinct": 490,
-        "shown": {kind: drawn for kind in ("top", "median", "random", "prior")},
-        "distributions": {
-            "source": "some molecules",
-            "means": {"mean_qed": 0.8},
-            "properties": {name: shares for name in ("logp", "sa", "qed", "mw")},
-        },
-    }
+    shares = {"edges": [0.0, 0.5, 1.0], "data": [0.5, 0.5], "prior": [0.4, 0.6], "tutor": [0.1, 0.9]}
+    properties = dict.fromkeys(("logp", "sa", "qed", "mw"), shares)
+    distributions = {"source": "some molecules", "means": {"mean_qed": 0.8}, "properties": properties}
+    made["molecules"] |= {"workers": 2, "distinct": 490, "not_valid": {"prior": {}, "tutor": {"syntax": 3}}}
+    made["molecules"] |= {"shown": dict.fromkeys(("top", "median", "random", "prior"), drawn)}
+    made["molecules"] |= {"distributions": distributions}
     settings = {"seed": 3, "min_distinct": 0.995, "paper": False}
     commands = {"this page": "python -m benchmarks demo"}
     return {"commands": commands, "settings": settings, **made, "versions": {"torch": "2.13.0"}, "wall_seconds": 12.0}

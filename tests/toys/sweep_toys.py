@@ -118,9 +118,7 @@ def wait_for(file):
     waiting = file.with_suffix(".waiting")
     waiting.with_suffix(".new").write_text(f"{os.getpid()} {os.getppid()}")
     waiting.with_suffix(".new").rename(waiting)
-    end = time.monotonic() + PATIENCE
-    while not file.exists() and time.monotonic() < end:
-        time.sleep(0.02)
+    appears(file)
 
 
 def waiting_processes(file):
