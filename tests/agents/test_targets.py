@@ -1,4 +1,4 @@
-"""The three targets: by a plain loop, and at the enumerated optimum."""
+"""The three targets: worked by hand, by a plain loop, and at the enumerated optimum."""
 
 from __future__ import annotations
 
@@ -11,7 +11,40 @@ import torch
 from torch import Tensor
 
 import seqtutor_envs  # noqa: F401
-from agents.targets import OBJECTIVES, discounts, q_target
+from agents.targets import OBJECTIVES, discounts, g_target, psi_target, q_target
+
+LN2, LN3 = math.log(2.0), math.log(3.0)
+
+# Two tokens, two steps, gamma 1/2. s_0: log p = (-ln 2, -ln 2), a_0 = 1, r_T/c = 3. s_1: log p = (-ln 3, ln 2 - ln 3),
+# a_1 = 0, r_T/c = -1, the last token. Values at s_1: (0, ln 3): their maximum is ln 3, their log sum exp is ln 4.
+REWARD = torch.tensor([[3.0, -1.0]])
+LOG_P = torch.tensor([[[-LN2, -LN2], [-LN3, LN2 - LN3]]])
+ACTIONS = torch.tensor([[1, 0]])
+VALUES = torch.tensor([[[9.0, -9.0], [0.0, LN3]]])
+DISCOUNT = torch.tensor([[0.5, 0.0]])
+
+
+@pytest.mark.parametrize(
+    "target, lam, expected",
+    [
+        (q_target, 0.0, [-LN2 + 3.0 + 0.5 * LN3, -LN3 - 1.0]),
+        (psi_target, 0.0, [-LN2 + 3.0 + 0.5 * 2 * LN2, -LN3 - 1.0]),
+        # log( 1/3 e^0 + 2/3 e^(ln 3) ) = log(1/3 + 2) = log(7/3); no log p of the action itself
+        (g_target, 0.0, [3.0 + 0.5 * math.log(7 / 3), -1.0]),
+        # along the whole sequence: y_1 = -ln 3 - 1; log pi(a_1 = 0|s_1) = 0 - ln 4; y_0 = -ln 2 + 3 + 1/2 (y_1 + ln 4)
+        (psi_target, 1.0, [-LN2 + 3.0 + 0.5 * (-LN3 - 1.0 + 2 * LN2), -LN3 - 1.0]),
+        # log pi(a_1 = 0|s_1) = -ln 3 + 0 - log(7/3); y_0 = 3 + 1/2 ( y_1 + log p - log pi ) = 3 + 1/2 ( -1 + log(7/3) )
+        (g_target, 1.0, [3.0 + 0.5 * (-1.0 + math.log(7 / 3)), -1.0]),
+    ],
+)
+def test_targets_by_hand(target, lam, expected):
+    torch.testing.assert_close(target(REWARD, LOG_P, ACTIONS, VALUES, DISCOUNT, lam), torch.tensor([expected]))
+
+
+@pytest.mark.parametrize("lam", [0.3, 1.0])
+def test_q_has_one_step_targets_only(lam):
+    with pytest.raises(ValueError, match="lam must be 0"):
+        q_target(REWARD, LOG_P, ACTIONS, VALUES, DISCOUNT, lam)
 
 
 def random_batch(seed: int, horizon: int = 5, size: int = 4) -> dict[str, Tensor]:
@@ -50,12 +83,6 @@ def by_loop(name: str, batch: dict[str, Tensor], lam: float) -> list[list[float]
             ahead_y = y
         result.append(row)
     return result
-
-
-@pytest.mark.parametrize("lam", [0.3, 1.0])
-def test_q_has_one_step_targets_only(lam):
-    with pytest.raises(ValueError, match="lam must be 0"):
-        q_target(**random_batch(0), lam=lam)
 
 
 @pytest.mark.parametrize("name, lam", [("q", 0.0), *((n, lam) for n in ("psi", "g") for lam in (0.0, 0.4, 1.0))])

@@ -13,6 +13,7 @@ from agents.__main__ import main
 from seqtutor_envs.prior import network
 from seqtutor_envs.prior.network import RecurrentNetwork, resolve_precision, supports_bfloat16
 from toys.agent_toys import EXACT, assert_same_agents, made, sung_batch
+from toys.recurrent_toys import needs_bfloat16
 
 ONE_DNN = "could not create a primitive descriptor for the LSTM forward propagation primitive"  # of torch 2.13 on AVX2
 NOTE = "learned with bfloat16 products, and this torch cannot train an LSTM so on this CPU: it goes on with float32"
@@ -24,13 +25,20 @@ def supported(monkeypatch):
     return lambda answer: monkeypatch.setattr(network, "supports_bfloat16", lambda device: answer)
 
 
-@pytest.mark.parametrize("where, name", [(RecurrentNetwork, "hidden"), (torch.Tensor, "backward")])
-def test_the_probe_says_no_where_torch_raises(monkeypatch, where, name):
+def test_the_probe_says_no_where_torch_raises(monkeypatch):
+    def refuse(*_):
+        raise RuntimeError(ONE_DNN)
+
+    monkeypatch.setattr(RecurrentNetwork, "hidden", refuse)
+    assert supports_bfloat16.__wrapped__("cpu") is False
+
+
+def test_the_probe_says_no_where_the_backward_pass_raises(monkeypatch):
     def refuse(*_):
         raise RuntimeError(ONE_DNN)
 
     monkeypatch.setattr(torch, "autocast", lambda *_: nullcontext())
-    monkeypatch.setattr(where, name, refuse)
+    monkeypatch.setattr(torch.Tensor, "backward", refuse)
     assert supports_bfloat16.__wrapped__("cpu") is False
 
 
@@ -89,6 +97,16 @@ def test_a_bfloat16_agent_stays_one_where_the_cpu_can(saved):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert PsiLearning.load(saved).learner.network.precision == "bfloat16"
+
+
+@needs_bfloat16
+def test_a_bfloat16_agent_goes_on_where_it_stopped(tmp_path):
+    whole = made(PsiLearning, EXACT, n_envs=16, precision="bfloat16").learn(200)
+    saved = whole.save(tmp_path / "agent")
+    again = PsiLearning.load(saved)
+    for agent in (whole, again):
+        agent.learn(200, reset_num_timesteps=False)
+    assert_same_agents(whole, again)
 
 
 def test_commands_say_it_in_one_line(saved, supported, tmp_path, capsys):
