@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import gymnasium
@@ -57,6 +58,24 @@ def soft_values(env, prefix, gamma):
         psi[token] = reward + gamma * after
     value = math.log(sum(math.exp(one) for one in psi.values()))
     return value, {token: one - value for token, one in psi.items()}
+
+
+def test_all_sequences_are_there_once():
+    solution = make(vocab_size=3, length=4).solution()
+    assert solution["sequences"].tolist() == [list(s) for s in itertools.product(range(3), repeat=4)]
+    assert solution["lengths"].tolist() == [4] * 81
+    assert np.exp(solution["log_probs"]).sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("c", [0.5, 1.0, 3.0])
+def test_the_optimum_is_p_exp_r_over_c_over_z(c):
+    env = make(vocab_size=3, length=3, seed=5, c=c)
+    solution = env.solution()
+    totals = np.array([rollout(env, tokens)[0] for tokens in itertools.product(range(3), repeat=3)])
+    z = sum(math.exp(total) for total in totals)  # E_p[exp(R / c)], written out
+    assert solution["log_z"] == pytest.approx(math.log(z), abs=1e-6)
+    np.testing.assert_allclose(solution["log_probs"], totals - math.log(z), atol=1e-6)
+    np.testing.assert_allclose(solution["prior_log_probs"] + solution["task_returns"] / c, totals, atol=1e-6)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0])
