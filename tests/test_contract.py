@@ -37,9 +37,6 @@ RESULTS = sorted((ROOT / "docs/results").glob("*/*.json"))
 EXACT, MELODY, SMILES = "SeqTutor-Exact-v0", "SeqTutor-Melody-v0", "SeqTutor-SMILES-v0"
 REQUIRED = inspect.Parameter.empty  # a parameter without a default
 
-# runpy's: a module that is run in a process that has imported it
-pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
-
 # ---------------------------------------------------------------- names
 
 NAMES = {

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import runpy
 import shutil
 from pathlib import Path
 
@@ -22,8 +21,8 @@ from agents import GLearning, PsiLearning
 from agents.baselines import PolicyGradient
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.smiles.chem import properties
+from toys.commands import ROOT, run_module
 
-ROOT = Path(__file__).parents[1]
 FIXTURES = Path("tests/fixtures")  # relative, as the agents' files name their priors
 
 AGENTS = {
@@ -39,9 +38,6 @@ PREFIXES = {  # of arrays in files, by what get_parameters calls them
 }
 SUITES = ["exact", "paper-melody", "paper-smiles"]
 
-# runpy's: a module that is run in a process that has imported it
-pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
-
 
 @pytest.fixture(autouse=True)
 def in_the_root(monkeypatch):
@@ -52,15 +48,6 @@ def file_content(path):
     """Arrays by name, and the JSON facts, of one of our safetensors files."""
     with safe_open(path, framework="numpy") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["facts"])
-
-
-def run_module(monkeypatch, module, *arguments):
-    """`python -m module arguments...`, in this process."""
-    monkeypatch.setattr("sys.argv", [module, *map(str, arguments)])
-    try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-    except SystemExit as ended:
-        assert not ended.code
 
 
 def data_of(path):
@@ -106,7 +93,7 @@ def test_a_loaded_agent_samples_and_saves_what_it_loaded(name, tmp_path):
 
 def test_molecules_of_an_agent_are_told_from_those_of_its_prior(monkeypatch, tmp_path):
     shutil.copytree(FIXTURES / "run_molecules", tmp_path / "run")
-    run_module(monkeypatch, "agents", "evaluate", tmp_path / "run", "-n", "400", "--seed", "2")
+    assert run_module("agents", "evaluate", tmp_path / "run", "-n", "400", "--seed", "2") == 0
     found = json.loads((tmp_path / "run/evaluation.json").read_text())
     counts = json.loads((tmp_path / "run/run.json").read_text())["counts"]
     assert found["valid"] == pytest.approx(counts["valid"] / sum(counts.values()), abs=0.15)  # of 128 molecules
@@ -154,7 +141,7 @@ def test_a_run_of_melodies_goes_on(monkeypatch, tmp_path):
     run = shutil.copytree(FIXTURES / "run_melodies", tmp_path / "run")
     before = json.loads((run / "run.json").read_text())
     arguments = ["SeqTutor-Melody-v0", "--resume", "--steps", "8000", "--out", run]
-    run_module(monkeypatch, "agents", "train", *arguments)
+    assert run_module("agents", "train", *arguments) == 0
     after = json.loads((run / "run.json").read_text())
     assert after["sessions"][:-1] == before["sessions"]
     assert (after["sessions"][-1]["from_timestep"], after["num_timesteps"]) == (4096, 8192)  # rounds of 8 x 32 tokens
@@ -173,7 +160,7 @@ def test_a_run_of_molecules_goes_on(monkeypatch, tmp_path):
     names = [row["smiles"] for row in molecules_of(run)]
     assert len(names) == before["distinct_molecules"]
     arguments = ["SeqTutor-SMILES-v0", "--resume", "--steps", "3000", "--workers", "0", "--out", run]
-    run_module(monkeypatch, "agents", "train", *arguments)
+    assert run_module("agents", "train", *arguments) == 0
     after = json.loads((run / "run.json").read_text())
     assert after["sessions"][:-1] == before["sessions"]
     assert after["num_timesteps"] >= 3000
@@ -196,7 +183,7 @@ def test_an_interrupted_training_of_a_prior_goes_on(monkeypatch, tmp_path):
     settings = {"hidden-size": 16, "epochs": 8, "epoch-size": 0, "learning-rate": 0.02, "warmup": 0, "max-length": 40}
     given = [word for name, value in settings.items() for word in (f"--{name}", value)]
     given += ["--precision", "float32", "--file", FIXTURES / "molecules.smi", "--out", folder / "prior.safetensors"]
-    run_module(monkeypatch, "seqtutor_envs.pretrain", "smiles", "--resume", *given)
+    assert run_module("seqtutor_envs.pretrain", "smiles", "--resume", *given) == 0
     card = json.loads((folder / "prior.json").read_text())
     history = card["training"]["history"]
     assert history[: progress["epoch"]] == progress["history"] and len(history) == 8
@@ -212,7 +199,7 @@ def test_an_interrupted_training_of_a_prior_goes_on(monkeypatch, tmp_path):
 def test_results_are_reported(suite, monkeypatch, tmp_path):
     results = [json.loads(path.read_text()) for path in (FIXTURES / "results" / suite).glob("*.json")]
     options = ["--html", "--markdown", "--csv", "--to", tmp_path]
-    run_module(monkeypatch, "benchmarks", "report", suite, "--out", FIXTURES / "results" / suite, *options)
+    assert run_module("benchmarks", "report", suite, "--out", FIXTURES / "results" / suite, *options) == 0
     rows = {row["id"]: row for row in data_of(tmp_path / "results.csv")}
     assert rows.keys() == {result["id"] for result in results}
     points = data_of(tmp_path / "results-curves.csv")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import runpy
+import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -14,7 +15,9 @@ ROOT = Path(__file__).parents[2]
 
 def run_module(module, *arguments):
     """`python -m module arguments...`, in this process, from the repository's root; what it exits with."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        # runpy's, of a module that this process has imported already
+        warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning)
         patch.chdir(ROOT)
         patch.setenv("COLUMNS", "200")
         patch.setattr("sys.argv", [module, *map(str, arguments)])
