@@ -13,7 +13,7 @@ from benchmarks.report.data import Arm, TaskResults, curve_points, gaps_over_tas
 from benchmarks.report.metrics import Metric
 from benchmarks.report.statistics import apart, interval, mean
 from benchmarks.report.tables import FEW_TASKS, best_of
-from seqtutor_envs.melody.metrics import PAPER_TABLE_1
+from seqtutor_envs.melody.paper_table import PAPER_TABLE_1
 
 SOME = 2  # rivals that a sentence names
 NEAR = 0.9  # of the way from the prior's J to the best one that counts as nearly there

@@ -25,7 +25,7 @@ Scores = NDArray[np.float64]  # [runs]
 NO_KL = 1e-3  # nats; an agent that does not learn and is no further from the prior than this is the prior
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Results:
     """Hold what is known of a suite.
 
@@ -155,9 +155,15 @@ class Arm:
         frame = frame.apply(pd.to_numeric, errors="coerce").astype(float)
         return frame.where(np.isfinite(frame))
 
+    @cached_property
+    def known(self) -> dict[str, pd.Series[float]]:
+        """Map each metric to its values by seed, without the runs that lack it."""
+        # once for all: tables, plots and answers ask for the same metrics again and again
+        return {str(name): column.dropna() for name, column in self.numbers.items()}
+
     def values(self, key: str) -> pd.Series[float]:
         """Return a metric by seed, without the runs that lack it."""
-        return self.numbers[key].dropna() if key in self.numbers else pd.Series(dtype=float)
+        return self.known.get(key, pd.Series(dtype=float))
 
     def interval(self, key: str) -> Interval:
         """Compute the mean over runs with its 95% interval; NaN if no run has the metric."""
@@ -272,8 +278,10 @@ def pair_by_seed(x: Arm, y: Arm, key: str) -> tuple[Scores, Scores]:
 
 def curve_points(curve: pd.DataFrame, key: str, clock: str) -> Scores:
     """Return the known points of a metric's curve [K, 2]: tokens or seconds, and value."""
-    known = curve[[clock, key]].dropna() if {clock, key} <= set(curve) else pd.DataFrame()
-    return known.to_numpy(dtype=np.float64).reshape(-1, 2)
+    if not {clock, key} <= set(curve):
+        return np.zeros((0, 2))
+    points = np.column_stack([curve[clock], curve[key]]).astype(np.float64)
+    return points[~np.isnan(points).any(axis=1)]
 
 
 def fronts(tasks: Sequence[TaskResults]) -> dict[str, dict[str, list[Arm]]]:

@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ def render_pictures(results: Results) -> dict[str, bytes]:
     return {name: render_png(some, looks, 2 + (name in THREE_COLUMNS)) for name, some in plots.items() if some}
 
 
+@lru_cache(maxsize=1)  # the page and the Markdown of one report show the same sections
 def _describe(results: Results) -> dict[str, Any]:
     """Return what both templates show."""
     counts = {"done": len(results.results), "failed": len(results.failures), "missing": len(results.missing)}

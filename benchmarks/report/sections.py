@@ -11,7 +11,7 @@ from benchmarks.report.drawing import Looks, Plot
 from benchmarks.report.metrics import Metric, Values
 from benchmarks.report.plots import front_plot, gap_plots, learning_plots, term_plot
 from benchmarks.report.tables import Table, aggregate_table, improvement_table, main_tables, metric_table
-from seqtutor_envs.melody.metrics import PAPER_TABLE_1
+from seqtutor_envs.melody.paper_table import PAPER_TABLE_1
 
 MANY_AGENTS = 6  # more, and a table of pairs is folded
 MOST_TASKS = 8  # of which a section has plots or tables of their own

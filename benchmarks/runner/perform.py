@@ -116,7 +116,7 @@ def perform(experiment: Experiment, on_progress: OnProgress = lambda progress: N
             model, kwargs = agent.model, agent.env_kwargs
         else:
             learned = {"curve": [], "timesteps": 0}
-            model, kwargs = agent, experiment.env_kwargs
+            model, kwargs = agent, dict(experiment.env_kwargs)
         # separates learning from evaluation in the times of the result
         learned_at = time.perf_counter()
         evaluated = evaluate_agent(experiment, model, kwargs)

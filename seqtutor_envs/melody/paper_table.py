@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.melody.rules import COUNTED, MIDDLE_C, count_rule_steps, measure_melodies
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 
 LAGS = (1, 2, 3)
@@ -36,6 +35,9 @@ PAPER_TABLE_1: dict[str, dict[str, float]] = {
 
 def compute_rows(tokens: NDArray[np.int64]) -> dict[str, float]:
     """Compute the rows of Table 1: what the nine rules say, whatever the task."""
+    # loads numba, which a report of the printed columns does without
+    from seqtutor_envs.melody.rules import COUNTED, MIDDLE_C, count_rule_steps, measure_melodies
+
     counts = dict(zip(COUNTED, count_rule_steps(tokens).tolist()))
     # rule 3 pays both kinds; the table tells them apart
     counts["long_holds"] = counts["excessively_repeated"] - counts["repeated_pitches"]
