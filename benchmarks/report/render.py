@@ -13,8 +13,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.experiment import Experiment
-from benchmarks.report.data import Results, shared_environments
+from benchmarks.report.data import Results
 from benchmarks.report.drawing import VARIABLES, assign_styles, render_png, render_svg
+from benchmarks.report.names import shared_environments
 from benchmarks.report.samples import card_groups
 from benchmarks.report.sections import make_sections
 from seqtutor_envs.melody.notes import HIGHEST_PITCH, LOWEST_PITCH, segments

@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks.experiment import Experiment
 from benchmarks.report import answers, metrics, render
-from benchmarks.report.data import Arm, Results, TaskResults, fronts, gaps_over_tasks, pair_by_seed
-from benchmarks.report.data import run_row, shared_environments, short_task_names
+from benchmarks.report.data import Arm, Results, TaskResults, fronts, gaps_over_tasks, pair_by_seed, run_row
 from benchmarks.report.drawing import assign_styles
 from benchmarks.report.metrics import Metric
+from benchmarks.report.names import shared_environments, short_task_names
 from benchmarks.report.plots import mean_curve
 from benchmarks.report.sections import make_sections
 from benchmarks.report.statistics import Interval
