@@ -60,7 +60,8 @@ class Diversity:
 
     def _share(self, name: str, kind: str, task_return: float) -> float:
         # the share a sequence keeps: less for each time it was seen, none once its kind's bucket is full
-        key, times = hash64(name), self.seen.get(hash64(name), 0)
+        key = hash64(name)
+        times = self.seen.get(key, 0)
         self.seen[key] = times + 1
         share = max(0.0, 1.0 - self.settings.seen * times)
         if not kind or not self.settings.bucket_size or task_return < self.settings.min_return:

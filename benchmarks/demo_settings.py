@@ -58,27 +58,28 @@ class DemoSettings:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The PARTS that are wanted."""
+        """Return the PARTS that are wanted."""
         return PARTS if self.only is None else (self.only,)
 
     @property
     def seconds_of_molecules(self) -> float:
-        """Seconds of fine-tuning on molecules: as many as on melodies, unless given."""
+        """Return the seconds of fine-tuning on molecules: as many as on melodies, unless given."""
         return self.seconds if self.molecule_seconds is None else self.molecule_seconds
 
     @property
     def evaluated_molecules(self) -> int:
-        """Molecules of an evaluation: fewer than melodies, unless given."""
+        """Return the molecules of an evaluation: fewer than melodies, unless given."""
         return max(2, self.n // MOLECULE_COST) if self.n_molecules is None else self.n_molecules
 
     @property
     def command(self) -> str:
-        """The command line that gives these settings."""
+        """Return the command line that gives these settings."""
         words = ["python", "-m", "benchmarks", "demo", "--out", str(self.out), "--seed", str(self.seed)]
         words += [] if self.only is None else ["--only", self.only]
         if "melodies" in self.parts:
             words += ["--seconds", f"{self.seconds:g}", "--n", str(self.n), "--prior", self.prior]
-            words += ["--min-distinct", f"{self.min_distinct:g}"] + ["--paper"] * self.paper
+            words += ["--min-distinct", f"{self.min_distinct:g}"]
+            words += ["--paper"] if self.paper else []
         if "molecules" in self.parts:
             words += ["--molecule-seconds", f"{self.seconds_of_molecules:g}"]
             words += ["--n-molecules", str(self.evaluated_molecules), "--molecule-prior", self.molecule_prior]

@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
-from hashlib import blake2b
 from typing import Any
+
+from seqtutor_envs.files import hash_bytes
 
 FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 DIGITS = 10  # hexadecimal digits of an id: two of 2,000 experiments share one with a probability of 2e-6
@@ -79,7 +80,7 @@ class Experiment:
         """Return the id, a hash of the content: it names the result's file."""
         # sorted, so that the order of keywords changes no id
         text = json.dumps(self.content, sort_keys=True, allow_nan=False)
-        digest = blake2b(text.encode(), digest_size=DIGITS // 2).hexdigest()
+        digest = hash_bytes(text, DIGITS // 2).hex()
         return f"{self.agent.partition(':')[2].lower()}-seed{self.seed}-{digest}"
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import Annotated, Any
 
 import tyro
@@ -12,6 +11,7 @@ import tyro
 from benchmarks.experiment import FACTORY, Experiment, check_distinct, expand
 from benchmarks.suites import AGENTS, DOES_NOT_LEARN, Suite
 from seqtutor_envs.command import json_object
+from seqtutor_envs.files import hash_bytes
 
 SECONDS = (60.0,)  # the budget where none is given
 DIGITS = 6  # hexadecimal digits of the hash in a name
@@ -60,7 +60,7 @@ class Inline:
         # seed and label are left out of the name, so that more seeds continue the same results
         content = "\n".join(dict.fromkeys(replace(one, seed=0).id for one in experiments))
         domain = env.rpartition(":")[2].removeprefix("SeqTutor-").partition("-v")[0].lower().replace("/", "-")
-        name = f"inline-{domain}-{blake2b(content.encode(), digest_size=DIGITS // 2).hexdigest()}"
+        name = f"inline-{domain}-{hash_bytes(content, DIGITS // 2).hex()}"
         return Suite(name, f"How do {', '.join(self.agents)} compare on {env}?", experiments)
 
     def _of_task(self, env: str, env_kwargs: Mapping[str, Any]) -> list[Experiment]:

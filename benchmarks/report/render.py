@@ -19,7 +19,8 @@ from benchmarks.report.names import shared_environments
 from benchmarks.report.samples import card_groups
 from benchmarks.report.sections import make_sections
 from seqtutor_envs.melody.notes import HIGHEST_PITCH, LOWEST_PITCH, segments
-from seqtutor_envs.melody.render import C_MAJOR, render_ansi
+from seqtutor_envs.melody.render import render_ansi
+from seqtutor_envs.melody.vocab import MAJOR_SCALE
 
 THREE_COLUMNS = ("terms", "learning")  # sections with three plots a row in their PNG file
 MOST_WARNINGS = 5
@@ -40,7 +41,7 @@ def _environment() -> Environment:
     made.filters |= {"svg": render_svg, "segments": segments, "notes": render_ansi, "md": escape_markdown}
     made.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
     made.globals |= {"arrows": {"higher": "↑", "lower": "↓", "near 0": "→ 0"}, "variables": VARIABLES}
-    made.globals |= {"c_major": C_MAJOR, "lowest": LOWEST_PITCH, "highest": HIGHEST_PITCH}
+    made.globals |= {"c_major": MAJOR_SCALE, "lowest": LOWEST_PITCH, "highest": HIGHEST_PITCH}
     return made
 
 

@@ -32,7 +32,7 @@ from seqtutor_envs.melody.notes import (
     round_to_step,
     snap_to_grid,
 )
-from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB, STEPS_PER_BAR
+from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MAJOR_SCALE, MELODY_VOCAB, STEPS_PER_BAR
 
 SILENCE = STEPS_PER_BAR  # steps of silence that end one melody and begin another: a whole bar
 SHORTEST = 32  # steps: the paper's episode
@@ -41,7 +41,6 @@ FEWEST_PITCHES = 4  # different ones: fewer is a drone or a signal
 ON_GRID_SHARE = 0.9  # of onsets: below, the music is in triplets or played freely, and rounding would invent rhythms
 IN_KEY_SHARE = 0.85  # of notes in the best major key: below, the melody modulates or is chromatic
 OPENING = 7  # pitch intervals whose hash decides the split, so that variants of one tune stay on one side
-MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 TONIC_TRIAD = (0, 4, 7)
 SPLITS = ("train", "validation", "test")
 MIDI_SUFFIXES = (".mid", ".midi")

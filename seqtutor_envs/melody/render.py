@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs.melody.notes import HIGHEST_PITCH, LOWEST_PITCH, segments
-from seqtutor_envs.melody.vocab import MELODY_VOCAB, PITCH_OFFSET, STEPS_PER_BAR, STEPS_PER_QUARTER
+from seqtutor_envs.melody.vocab import MAJOR_SCALE, MELODY_VOCAB, PITCH_OFFSET, STEPS_PER_BAR, STEPS_PER_QUARTER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FRAME_WIDTH, FRAME_HEIGHT = 960, 480  # pixels, multiples of 16 as video codecs want them; the same for every melody
 DPI = 100
-C_MAJOR = (0, 2, 4, 5, 7, 9, 11)
 LABEL_ROOM = 9  # pixels a semitone; with less, only C and G get their names
 MOST_BEATS_DRAWN = 64  # beyond, beat lines and note names would run together: only bars are drawn
 
@@ -77,7 +76,7 @@ def piano_roll(ax: Axes, tokens: Any, length: int | None = None) -> None:
     notes = [(part, part.pitch) for part in parts if part.pitch is not None]
     fine = length <= MOST_BEATS_DRAWN * STEPS_PER_QUARTER
     gap = 0.08 if fine else 0.0  # of a step, so that repeated notes are seen as two
-    colours = [IN_KEY if pitch % 12 in C_MAJOR else OUT_OF_KEY for _, pitch in notes]
+    colours = [IN_KEY if pitch % 12 in MAJOR_SCALE else OUT_OF_KEY for _, pitch in notes]
     _boxes(ax, [(part.start, part.end - gap, pitch - 0.46, pitch + 0.46) for part, pitch in notes], colours, zorder=3)
     if length <= 2 * STEPS_PER_BAR:
         for part, pitch in notes:
@@ -91,7 +90,7 @@ def piano_roll(ax: Axes, tokens: Any, length: int | None = None) -> None:
 def _grid(ax: Axes, length: int) -> None:
     """Draw the axes of the roll: names of the natural pitches, rows of the black keys, bars and beats."""
     pitches = range(LOWEST_PITCH, HIGHEST_PITCH + 1)
-    naturals = [pitch for pitch in pitches if pitch % 12 in C_MAJOR]
+    naturals = [pitch for pitch in pitches if pitch % 12 in MAJOR_SCALE]
     ax.set(xlim=(0, length), ylim=(LOWEST_PITCH - 0.5, HIGHEST_PITCH + 2.5), facecolor=PAPER)
     roomy = ax.get_window_extent().height / len(pitches) >= LABEL_ROOM
     named = naturals if roomy else [pitch for pitch in naturals if pitch % 12 in (0, 7)]

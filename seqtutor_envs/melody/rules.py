@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from seqtutor_envs.melody.vocab import HOLD, LOWEST_TOKEN, NOTE_OFF
+from seqtutor_envs.melody.vocab import HOLD, LOWEST_TOKEN, MAJOR_SCALE, NOTE_OFF
 
 COMPILED: dict[str, Any] = {"cache": True, "error_model": "numpy"}
 RULE: dict[str, Any] = {**COMPILED, "forceinline": True}
@@ -28,7 +28,6 @@ RULE_NAMES = (
 )
 
 MIDDLE_C = 14
-C_MAJOR = (0, 2, 4, 5, 7, 9, 11)  # pitch classes, semitones above C
 C, E, G = 0, 4, 7  # pitch classes
 LEAP = 7  # semitones: a fifth or more
 SLOW_RETURN = 6  # an opposite leap resolves only after more than so many other tokens
@@ -43,7 +42,7 @@ BY_SEMITONES = (0.0, 0.0, 0.08, 0.0, 0.09, 0.07, 0.0, 0.02, 0.0, 0.05, 0.0, -0.3
 def key(tokens, t, length):  # type: ignore[no-untyped-def]
     """Pay rule 1: -1 for a pitch outside C major."""
     a = tokens[t]
-    return -1.0 if a >= LOWEST_TOKEN and pitch_class(a) not in C_MAJOR else 0.0
+    return -1.0 if a >= LOWEST_TOKEN and pitch_class(a) not in MAJOR_SCALE else 0.0
 
 
 @njit(**RULE)

@@ -13,5 +13,6 @@ STEPS_PER_BAR = 16  # of four quarters
 
 NOTE_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 OCTAVES = (3, 4, 5)
+MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)  # semitones above the tonic; above C they are the pitch classes of C major
 
 MELODY_VOCAB = TokenVocab(("off", "hold", *(f"{note}{octave}" for octave in OCTAVES for note in NOTE_NAMES)))
