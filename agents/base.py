@@ -27,6 +27,8 @@ from agents.replay import Sequences
 from agents.rollouts import Rollout, restart_states, select_states
 from agents.sb3.callback_steps import defer_interrupt, iterate_steps, make_callback
 from agents.sb3.model import SB3Model
+from seqtutor_envs import checks
+from seqtutor_envs.checks import Diverged
 from seqtutor_envs.prior import Prior, State, token_log_probs
 from seqtutor_envs.prior.recurrent_step import sample_tokens
 
@@ -61,6 +63,7 @@ class SequenceAgent(SB3Model, ABC):
     ) -> None:
         self.settings = settings
         self.device = find_device(device)
+        seed = checks.SEED.check("seed", seed)
         batch, recipe = make_batch(env, n_envs, env_kwargs)
         self._attach_env(batch, recipe, prior)
         self.diversity = make_diversity(self.task, diversity, self.c)
@@ -112,7 +115,13 @@ class SequenceAgent(SB3Model, ABC):
             tb_log_name: of the run in TensorBoard's log; None is the class's name.
             reset_num_timesteps: False goes on counting.
             progress_bar: whether to show one.
+
+        Raises:
+            seqtutor_envs.checks.Diverged: a loss or gradient is not finite. The agent keeps the weights from before that
+                update, and can be evaluated and saved.
         """
+        total_timesteps = int(checks.Range(0, 10**15).check("total_timesteps", total_timesteps))  # 1e6 is one, too
+        log_interval = checks.positive_integer("log_interval", log_interval)
         if reset_num_timesteps:
             self.num_timesteps = self.learned_timesteps = self.rounds = 0
         # a logger from `set_logger` stays
@@ -150,7 +159,11 @@ class SequenceAgent(SB3Model, ABC):
         statistics: dict[str, float] = {}
         if not self._is_spent():  # else some sequences may have no score
             adjusted = sequences if self.diversity is None else self.diversity.lower_rewards(sequences)
-            statistics = self.improve(adjusted)
+            try:
+                statistics = self.improve(adjusted)
+            except Diverged as error:
+                done = f"{type(self).__name__} diverged after {self.learned_timesteps:,} tokens"
+                raise Diverged(f"{done}: {error}") from None
         self._policy, self.newest = None, sequences  # the weights have changed
         self.rounds += 1
         self.learned_timesteps += int(sequences.lengths.sum())
@@ -234,7 +247,7 @@ class SequenceAgent(SB3Model, ABC):
             # only a prefix shows the tokens before the last one; the state after them is computed again
             prefixes = read_prefixes(observation, prefix)
             if prefixes is not None:
-                state = feed_prefixes(policy, prefixes.reshape(len(tokens), -1), state)
+                state = feed_prefixes(policy, prefixes.reshape(-1, prefixes.shape[-1]), state)
         elif episode_start is not None:
             state = restart_states(policy, state, np.asarray(episode_start, bool).reshape(-1))
         rows, state = policy.step(tokens, state)

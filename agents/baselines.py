@@ -15,13 +15,19 @@ from torch import Tensor, nn
 
 from agents.base import SequenceAgent
 from agents.envs import AnyEnv
+from agents.learner import RANGES as LEARNER_RANGES
+from agents.learner import check_finite
 from agents.networks import Policy, ValueNetwork, start_at_mean
 from agents.replay import Sequences
 from agents.rollouts import Rollout
 from agents.targets import discounts, shifted_left, taken, within
+from seqtutor_envs import checks
 from seqtutor_envs.prior import Prior, State, token_log_probs
 from seqtutor_envs.prior.network import adam_steps
 from seqtutor_envs.vocab import TokenVocab
+
+RANGES = {name: LEARNER_RANGES[name] for name in ("gamma", "lam", "learning_rate", "max_grad_norm")}
+RANGES["value_weight"] = checks.Range(0.0, 1e4)
 
 
 class UniformPolicy(Prior):
@@ -93,13 +99,15 @@ class PolicyGradient(SequenceAgent):
             "gamma": gamma, "lam": lam, "learning_rate": learning_rate, "value_weight": value_weight,
             "max_grad_norm": max_grad_norm, "anneal": anneal, "diversity": diversity,
         }  # fmt: skip
+        settings = checks.numbers(RANGES, settings)
+        checks.one_of("anneal", anneal, (False, True))
         super().__init__(
             env, seed=seed, n_envs=n_envs, prior=prior, diversity=diversity, device=device, verbose=verbose,
             tensorboard_log=tensorboard_log, env_kwargs=env_kwargs, settings=settings,
         )  # fmt: skip
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(self.seed)
         self.network = ValueNetwork(self.prior, residual=False, prior_weight=1.0, generator=generator).to(self.device)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), learning_rate)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), self.settings["learning_rate"])
 
     def policy(self) -> Policy:
         return Policy(self.network, self.prior, self.horizon)
@@ -132,11 +140,11 @@ class PolicyGradient(SequenceAgent):
         self.optimizer.zero_grad()
         (policy_loss + self.settings["value_weight"] * value_loss).backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings["max_grad_norm"])
+        losses = {"policy_loss": policy_loss.detach(), "value_loss": value_loss.detach(), "grad_norm": norm}
+        statistics = {name: float(value) for name, value in losses.items()}
+        check_finite(statistics, self.settings["learning_rate"])
         self.optimizer.step()
-        return {
-            "policy_loss": float(policy_loss.detach()),
-            "value_loss": float(value_loss.detach()),
-            "grad_norm": float(norm),
+        return statistics | {
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "n_updates": adam_steps(self.optimizer),
         }

@@ -14,8 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.replay import Sequences
+from seqtutor_envs.checks import SCORE, Range
 from seqtutor_envs.files import hash64
 from seqtutor_envs.task import Task
+
+
+RANGES = {"seen": Range(0.0, 1.0), "bucket_size": Range(0, whole=True), "min_return": SCORE}
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,8 @@ class DiversitySettings:
     min_return: float = 0.4  # return R below which a sequence takes no place in a bucket
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seen <= 1:
-            raise ValueError(f"diversity: seen is a share, 0 to 1, not {self.seen!r}.")
-        if self.bucket_size < 0:
-            raise ValueError(f"diversity: bucket_size must not be negative, as {self.bucket_size!r} is.")
+        for name, found in RANGES.items():
+            object.__setattr__(self, name, found.check(f"diversity: {name}", getattr(self, name)))
 
 
 class Diversity:

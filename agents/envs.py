@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.registry import native_class
 
@@ -63,6 +64,7 @@ def make_batch(
     Raises:
         ValueError: an argument would be ignored, a wrapper would be lost, or the environment is not of this library.
     """
+    n_envs = checks.Range(1, 2**20, whole=True, optional=True).check("n_envs", n_envs)
     if is_batched(env):
         if n_envs is not None or env_kwargs:
             raise ValueError(f"This environment is a batch of {env.num_envs} already: leave out n_envs and env_kwargs.")

@@ -6,6 +6,8 @@ B sequences, T steps, V tokens.
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +17,20 @@ from agents.cuda_graphs import STEP_MULTIPLE, GraphedFunction, pad_steps
 from agents.networks import ValueNetwork, start_at_mean
 from agents.replay import Batch, Sequences
 from agents.targets import Objective, discounts, taken, within
+from seqtutor_envs import checks
+from seqtutor_envs.checks import Diverged, Range
 from seqtutor_envs.prior.network import resolve_precision
+
+
+RANGES = {
+    "gamma": Range(0.0, 1.0),
+    "lam": Range(0.0, 1.0),
+    "learning_rate": Range(0.0, 1.0, above=True),  # Adam moves each weight by about so much an update
+    "value_rate": Range(0.0, 1e4, above=True),
+    "tau": Range(0.0, 1.0),
+    "max_grad_norm": Range(0.0, 1e9, above=True),
+    "huber": Range(0.0, 1e9, above=True, optional=True),
+}
 
 
 @dataclass(frozen=True)
@@ -41,14 +56,10 @@ class LearnerSettings:
     double: bool = False  # Q-learning's greedy actions in targets are chosen by the online network
 
     def __post_init__(self) -> None:
-        for name in ("gamma", "lam", "tau"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must be in 0..1, not {getattr(self, name)!r}.")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision must be float32 or bfloat16, not {self.precision!r}.")
-        for name in ("learning_rate", "value_rate"):
-            if not getattr(self, name) > 0.0:
-                raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}.")
+        for name, value in checks.numbers(RANGES, vars(self)).items():
+            object.__setattr__(self, name, value)
+        checks.one_of("precision", self.precision, ("float32", "bfloat16"))
+        checks.one_of("double", self.double, (False, True))
 
 
 class SoftQLearner:
@@ -89,14 +100,20 @@ class SoftQLearner:
         self.optimizer.register_load_state_dict_post_hook(lambda optimizer: self._graphed_step.forget())
 
     def update(self, sequences: Sequences) -> dict[str, float]:
-        """Take one gradient step on the mean loss over the sequences' tokens; return its statistics."""
+        """Take one gradient step on the mean loss over the sequences' tokens; return its statistics.
+
+        Raises:
+            Diverged: the loss or its gradient is not finite. Weights and moments stay as they were.
+        """
         batch = sequences.tensors(self.network.device)
         if self._gpu:
             batch = pad_steps(batch, STEP_MULTIPLE)
         if not self.optimizer.state and self.settings.lam > 0.0:  # before the first update
             self._start_v_at_mean_target(batch)
         loss, error, norm = self._graphed_step(*batch)
-        return {"loss": float(loss), "td_error": float(error), "grad_norm": float(norm)}
+        statistics = {"loss": float(loss), "td_error": float(error), "grad_norm": float(norm)}
+        check_finite(statistics, self.settings.learning_rate)
+        return statistics
 
     @torch.no_grad()
     def _start_v_at_mean_target(self, batch: Batch) -> None:
@@ -108,7 +125,8 @@ class SoftQLearner:
     def _step(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Take one gradient step; return the loss, the mean |error| and the gradient's norm, each a tensor [].
 
-        It is recorded as a CUDA graph: nothing here may look at a tensor's values.
+        If one of them is not finite, the step is left out. On a GPU this is recorded as a CUDA graph: nothing here may
+        look at a tensor's values there.
         """
         mask = within(batch.lengths, batch.tokens.shape[1])
         online = self.network.values(batch.tokens, batch.prior_log_probs)
@@ -125,10 +143,16 @@ class SoftQLearner:
         self.optimizer.zero_grad(set_to_none=True)  # so that a graph's gradients lie in memory of its own
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_grad_norm)
+        error = ((chosen.detach() - y) * mask).abs().sum() / mask.sum()
+        loss = loss.detach()
+        if self._gpu:
+            # a graph cannot branch: Adam's fused kernel itself leaves all as it is where this is 1, as for GradScaler
+            self.optimizer.found_inf = 1.0 - torch.isfinite(loss + norm).float()  # type: ignore[attr-defined]
+        elif not math.isfinite(float(loss + norm)):
+            return loss, error, norm
         self.optimizer.step()
         self._move_target_network()
-        error = (chosen.detach() - y) * mask
-        return loss.detach(), error.abs().sum() / mask.sum(), norm
+        return loss, error, norm
 
     @torch.no_grad()
     def _target_values(self, batch: Batch, online: Tensor) -> Tensor:
@@ -166,3 +190,11 @@ class SoftQLearner:
         """Move the target network towards the online one (moving average)."""
         for slow, fast in zip(self.target_network.parameters(), self.network.parameters()):
             slow.lerp_(fast, self.settings.tau)
+
+
+def check_finite(statistics: Mapping[str, float], learning_rate: float) -> None:
+    """Raise Diverged, naming the first statistic of an update that is not finite."""
+    for name, value in statistics.items():
+        if not math.isfinite(value):
+            fix = f"lower learning_rate (now {learning_rate:g}) or raise c"
+            raise Diverged(f"{name} is {value:g}, so this update was left out and the weights before it are kept; {fix}.")

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from seqtutor_envs.checks import Diverged
 from seqtutor_envs.prior import Prior, RecurrentPrior, State
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, MaskedPrior
 from seqtutor_envs.prior.network import RecurrentNetwork, shifted
@@ -125,6 +126,8 @@ def start_at_mean(networks: Iterable[ValueNetwork], error: Tensor, mask: Tensor)
         mask: 1 within the sequences, 0 after them, [B, T].
     """
     distance = (error * mask).sum() / mask.sum()
+    if not torch.isfinite(distance):
+        raise Diverged(f"the mean target before the first update is {float(distance)}; raise c.")
     with torch.no_grad():  # in place: a CUDA graph reads the bias where it lay when it was recorded
         for network in networks:
             network.state_value[-1].bias += distance  # type: ignore[operator]

@@ -67,6 +67,8 @@ class Rollouts:
     def collect(self, policy: Policy, rng: np.random.Generator, epsilon: float | None = None) -> Rollout:
         """Collect one rollout; return the sequences and log pi [N] of each under `policy`.
 
+        Raises ValueError where rewards or log p are no numbers to learn from.
+
         Args:
             policy: what to act by.
             rng: every random number is drawn from it.
@@ -83,6 +85,7 @@ class Rollouts:
             ended = sequences.tokens[np.arange(self.num_envs), sequences.lengths - 1] == self.prior.vocab.end
             if ended.any():
                 self._native.task.announce(sequences.tokens[ended], sequences.lengths[ended])
+        checks.check_log_probs(sequences.prior_log_probs, f"{type(self.prior).__name__}.step")
         rewards, self.terms = compute_task_rewards(self._native, sequences)
         return replace(sequences, task_rewards=rewards), log_policy
 
@@ -149,6 +152,7 @@ class Rollouts:
             last = policy_rows.argmax(axis=1)  # no random numbers for sequences that do not count
             last[live] = choose_tokens(policy_rows[live], rng, epsilon)
             rewards, done, infos = self._step(last)
+            checks.check_paid(rewards[live])
             sequences.tokens[live, t] = last[live]
             sequences.prior_log_probs[live, t] = rows[live]
             # the environment pays r_T / c + log p; learners add log p themselves
@@ -203,12 +207,12 @@ def compute_task_rewards(env: SequenceTutorVectorEnv, sequences: Sequences) -> t
     """Compute r_T / c of finished sequences, [N, T], as `env.step` would have paid it, and each raw term's sum [N].
 
     Raises:
-        ValueError: a reward is not finite.
+        ValueError: a reward is not finite, or too large for float32.
     """
     by_name = env.task.terms(sequences.tokens, sequences.lengths)
     terms = np.stack(list(by_name.values()), axis=-1)  # [N, T, K]
     rewards = scaled(terms @ np.array(list(env.task.weights.values())), env.c)
-    checks.finite_reward(env.task, rewards.reshape(-1), terms.reshape(rewards.size, -1))
+    checks.check_rewards(env.task, rewards.reshape(-1), terms.reshape(rewards.size, -1), env.c)
     return rewards.astype(np.float32), {name: term.sum(axis=1) for name, term in by_name.items()}
 
 

@@ -8,7 +8,7 @@ sequences.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,12 +16,14 @@ import torch
 
 from agents.base import SequenceAgent
 from agents.envs import AnyEnv
+from agents.learner import RANGES as LEARNER_RANGES
 from agents.learner import LearnerSettings, SoftQLearner
 from agents.networks import Policy, ValueNetwork
 from agents.replay import Replay, Sequences
 from agents.rollouts import Rollout
 from agents.targets import OBJECTIVES
 from seqtutor_envs import checks
+from seqtutor_envs.checks import COUNT, Range
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.prior.network import adam_steps
 
@@ -38,6 +40,16 @@ SHORT_DEFAULTS: dict[str, Any] = dict(
 LONG_DEFAULTS: dict[str, Any] = dict(
     lam=1.0, learning_rate=1e-3, value_rate=5.0, batch_size=64, buffer_size=64, updates_per_round=1
 )
+# None is a default by the horizon
+RANGES = {name: replace(found, optional=name in ("huber", *LONG_DEFAULTS)) for name, found in LEARNER_RANGES.items()} | {
+    "prior_weight": Range(0.0, 1e3),
+    "batch_size": replace(COUNT, optional=True),
+    "buffer_size": replace(COUNT, optional=True),
+    "updates_per_round": replace(COUNT, optional=True),
+    "epsilon_start": Range(0.0, 1.0),
+    "epsilon_end": Range(0.0, 1.0),
+    "epsilon_steps": replace(COUNT, optional=True),
+}
 
 
 class Tutor(SequenceAgent):
@@ -111,6 +123,8 @@ class Tutor(SequenceAgent):
             "buffer_size": buffer_size, "updates_per_round": updates_per_round, "epsilon_start": epsilon_start,
             "epsilon_end": epsilon_end, "epsilon_steps": epsilon_steps, "diversity": diversity,
         }  # fmt: skip
+        settings = checks.numbers(RANGES, settings)
+        checks.one_of("anneal", anneal, (False, True))
         super().__init__(
             env, seed=seed, n_envs=n_envs, prior=prior, diversity=diversity, device=device, verbose=verbose,
             tensorboard_log=tensorboard_log, env_kwargs=env_kwargs, settings=settings,
@@ -118,20 +132,19 @@ class Tutor(SequenceAgent):
         defaults = SHORT_DEFAULTS if self.horizon <= SHORT else LONG_DEFAULTS
         if objective.greedy:
             defaults = defaults | {"lam": 0.0}  # Q-learning has one-step targets only
-            if lam:
+            if settings["lam"]:
                 raise ValueError(f"Q-learning has one-step targets only: lam must be 0, not {lam}.")
         chosen = settings | {name: value for name, value in defaults.items() if settings[name] is None}
-        for name in ("batch_size", "buffer_size", "updates_per_round"):
-            checks.positive_integer(name, chosen[name])
         # apart from `rng`, so that fresh weights depend on the seed alone
-        generator = torch.Generator().manual_seed(seed)
-        network = ValueNetwork(self.prior, objective.residual, prior_weight, generator, head).to(self.device)
+        generator = torch.Generator().manual_seed(self.seed)
+        share = settings["prior_weight"]
+        network = ValueNetwork(self.prior, objective.residual, share, generator, head).to(self.device)
         learning = {field.name: chosen[field.name] for field in fields(LearnerSettings)}
         self.learner = SoftQLearner(network, objective, LearnerSettings(**learning))
         # a rollout must fit in, and by default also in an update
         self.replay = Replay(max(chosen["buffer_size"], self.n_envs), self.horizon, len(self.prior.vocab))
         self.memories = {"replay": self.replay, **self.memories}
-        self.batch_size: int = max(chosen["batch_size"], self.n_envs) if batch_size is None else batch_size
+        self.batch_size: int = settings["batch_size"] or max(chosen["batch_size"], self.n_envs)
         self.updates_per_round: int = chosen["updates_per_round"]
         # every update then is about the newest rollout as a whole, in which order does not matter
         self._whole_rollout = self.updates_per_round == 1 and self.n_envs == self.replay.capacity <= self.batch_size

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
+from seqtutor_envs.checks import Range
 from seqtutor_envs.command import json_object, scoring_processes
 
 MELODY, SMILES = "SeqTutor-Melody-v0", "SeqTutor-SMILES-v0"
@@ -43,5 +44,5 @@ def build_env_kwargs(
             raise ValueError(f"{env_id} has no scoring processes: leave out --workers.")
         return kwargs
     if workers is not None:
-        kwargs["workers"] = workers
+        kwargs["workers"] = Range(0, whole=True).check("--workers", workers)
     return {"workers": scoring_processes(), **kwargs}

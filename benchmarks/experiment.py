@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from typing import Any
 
+import numpy as np
+
+from seqtutor_envs.checks import SEED, Range
 from seqtutor_envs.files import hash_bytes
 
 FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 DIGITS = 10  # hexadecimal digits of an id: two of 2,000 experiments share one with a probability of 2e-6
 DISPLAYED = ("label", "group")  # fields for tables alone, which change no result
+RANGES = {
+    "steps": Range(1, whole=True, optional=True),
+    "seconds": Range(0.0, above=True, optional=True),
+    "n": Range(2, whole=True),  # two, so that there are standard errors
+    "seed": SEED,
+}
 
 
 @dataclass(frozen=True)
@@ -52,15 +60,11 @@ class Experiment:
             raise ValueError(f"An agent is named as package.module:factory, not {self.agent!r}.")
         if self.steps is not None and self.seconds is not None:
             raise ValueError(f"{self.agent} has steps={self.steps} and seconds={self.seconds}: give one of them.")
-        for name in ("steps", "seconds"):
-            value = getattr(self, name)
-            kinds = int if name == "steps" else (int, float)
-            if value is not None and not (isinstance(value, kinds) and value > 0 and math.isfinite(value)):
-                raise ValueError(f"{name} must be above 0, not {value!r}; None for an agent that does not learn.")
-        for name, least in (("n", 2), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be a whole number from {least} on, not {value!r}.")
+        for name, found in RANGES.items():
+            value, plain = getattr(self, name), found.check(name, getattr(self, name))
+            # an integer of seconds stays one: the id is a hash of the text, in which 60 and 60.0 differ
+            if isinstance(value, np.generic):
+                object.__setattr__(self, name, plain)
         try:
             json.dumps(self.content, allow_nan=False)
         except (TypeError, ValueError) as error:

@@ -10,6 +10,7 @@ import tyro
 
 from benchmarks.experiment import FACTORY, Experiment, check_distinct, expand
 from benchmarks.suites import AGENTS, DOES_NOT_LEARN, Suite
+from seqtutor_envs.checks import temperature
 from seqtutor_envs.command import json_object
 from seqtutor_envs.files import hash_bytes
 
@@ -55,7 +56,7 @@ class Inline:
         given = json_object(self.env_kwargs, "--env-kwargs")
         if weights := json_object(self.weights, "--weights"):
             given["term_weights"] = weights
-        tasks = [{**given, "c": c} for c in self.c] or [given]
+        tasks = [{**given, "c": temperature(c)} for c in self.c] or [given]
         experiments = check_distinct([one for env_kwargs in tasks for one in self._of_task(env, env_kwargs)])
         # seed and label are left out of the name, so that more seeds continue the same results
         content = "\n".join(dict.fromkeys(replace(one, seed=0).id for one in experiments))

@@ -110,6 +110,8 @@ def log_z(
     from benchmarks.prior_samples import draw_samples, make_batch
 
     one_thread()
+    n, seed = positive_integer("--n", n), SEED.check("--seed", seed)
+    j = None if j is None else (Range().check("--j", j[0]), Range(0.0).check("--j (its error)", j[1]))
     given = build_env_kwargs(env, env_kwargs, weights, prior, workers)
     batch = make_batch(env, given)
     # only its temperature is wanted; `draw_samples` makes its own

@@ -25,6 +25,7 @@ from benchmarks.runner import results
 from benchmarks.runner.local_engine import LocalEngine, count_jobs
 from benchmarks.runner.run import lock_folder, plan, sweep
 from benchmarks.suites import AGENTS
+from seqtutor_envs.checks import COUNT, SEED, Range
 from seqtutor_envs.command import json_object
 
 # a list is a choice; "low" and "high" are an interval, on a logarithmic scale where "log" says so
@@ -94,8 +95,11 @@ def tune(
     searched = json_object(space, "--space") or by_factory.get(factory)
     if not searched:
         raise ValueError(f"What is to be searched for {agent}? Give --space, such as '{{\"learning_rate\": [0.001]}}'.")
-    if min(steps, trials, seeds) < 1 or fresh_seeds < 0:
-        raise ValueError("--steps, --trials and --seeds must be at least 1, --fresh-seeds 0.")
+    for name, value in {"steps": steps, "trials": trials, "seeds": seeds}.items():
+        COUNT.check(f"--{name}", value)
+    Range(0, whole=True).check("--fresh-seeds", fresh_seeds)
+    SEED.check("--sampler-seed", sampler_seed)
+    check_space(searched)
     # experiments already take all cores, so that each scores its molecules by itself
     kwargs = build_env_kwargs(env, env_kwargs, workers=0 if env in SCORED_BY_PROCESSES else None)
     base = Experiment(env, factory, kwargs, steps=steps, n=n)
@@ -106,6 +110,18 @@ def tune(
         print(format_trials(study))
         if fresh_seeds:
             print(search.compare_with_defaults(dict(study.best_params), fresh_seeds))
+
+
+def check_space(space: Mapping[str, Any]) -> None:
+    """Raise ValueError unless every interval of a space has two finite ends, the lower one first."""
+    for name, values in space.items():
+        if isinstance(values, Mapping):
+            low = Range().check(f"low of --space {name}", values.get("low"))
+            # Optuna's logarithmic scale begins above 0
+            Range(0.0, above=True).check(f"low of --space {name}", low) if values.get("log") else None
+            Range(low).check(f"high of --space {name}", values.get("high"))
+        elif not isinstance(values, list) or not values:
+            raise ValueError(f"--space {name} must be a list of choices or {{\"low\": ..., \"high\": ...}}, not {values!r}.")
 
 
 def import_optuna() -> Any:

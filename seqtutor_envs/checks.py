@@ -4,31 +4,94 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.task import Task
-from seqtutor_envs.vocab import TokenVocab
-
-if TYPE_CHECKING:  # it loads numba, which commands that check an argument do without
+if TYPE_CHECKING:  # task.py imports this file; the prior loads numba, which commands that check an argument do without
     from seqtutor_envs.prior import Prior
+    from seqtutor_envs.task import Task
+    from seqtutor_envs.vocab import TokenVocab
+
+# Nats that one step may pay at most, r_T / c. Agents learn in float32, which holds 1e9 to within 64 nats and whose
+# largest number, 3e38, is above the square of a whole return.
+MAX_REWARD = 1e9
+SUM_TOLERANCE = 1e-3  # of the probabilities in a row; float32 log-probabilities err by 1e-6 or so
+
+
+class Diverged(ArithmeticError, ValueError):
+    """Say in one line that learning met a number that is not finite. What was learned before is kept."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Describe the numbers that an argument takes, the ends included. bool is no number, numpy's numbers are.
+
+    Attributes:
+        low, high: the ends; math.inf is none, but the number must be finite.
+        whole: whether it is an integer.
+        above: whether `low` itself is left out.
+        optional: whether None is taken too.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    whole: bool = False
+    above: bool = False
+    optional: bool = False
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return `value` as int or float. Raise ValueError, naming the argument, unless it is one of these numbers."""
+        if value is None and self.optional:
+            return None
+        # bool is a subclass of int: num_envs=True would otherwise count as 1
+        if isinstance(value, Integral if self.whole else Real) and not isinstance(value, bool):
+            # NaN compares as false with anything
+            if self.low <= value <= self.high and -math.inf < value < math.inf and not (self.above and value == self.low):
+                try:
+                    return int(value) if self.whole else float(value)
+                except OverflowError:  # an integer beyond float's largest number
+                    pass
+        raise ValueError(f"{name} must be {self}, not {shorten(repr(value), 80, placeholder='...')}.")
+
+    def __str__(self) -> str:
+        kind = "an integer" if self.whole else "a positive, finite number" if self.low > 0 else "a finite number"
+        low, high = (f"{end:,}" if self.whole else f"{end:g}" for end in (self.low, self.high))
+        if self.above:
+            kind += f" above {low}" + (f" and at most {high}" if self.high < math.inf else "")
+        elif self.high < math.inf:
+            kind += f" from {low} to {high}"
+        elif self.low > -math.inf:
+            kind += f" of at least {low}"
+        return kind + (" or None" if self.optional else "")
+
+
+Ranges = Mapping[str, Range]  # by the argument's name
+COUNT = Range(1, whole=True)
+SEED = Range(0, 2**63 - 1, whole=True)  # torch takes no more
+SEED_OR_NONE = Range(0, 2**63 - 1, whole=True, optional=True)
+# smaller ones make rewards that float32 cannot tell apart, greater ones leave only the prior
+TEMPERATURE = Range(1e-6, 1e6)
+SCORE = Range(-MAX_REWARD, MAX_REWARD)  # a term's raw value or its weight
+
+
+def numbers(ranges: Ranges, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `given` with the numbers that `ranges` names checked, as int or float. Raise ValueError at the first."""
+    return {name: ranges[name].check(name, value) if name in ranges else value for name, value in given.items()}
 
 
 def positive_integer(name: str, value: Any) -> int:
     """Raise ValueError unless `value` is an integer of at least 1."""
-    # bool is a subclass of int: num_envs=True would otherwise count as 1
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, not {value!r}.")
-    return int(value)
+    return int(COUNT.check(name, value))
 
 
 def temperature(c: Any) -> float:
-    """Raise ValueError unless c is a positive, finite number."""
-    if isinstance(c, bool) or not isinstance(c, (int, float, np.number)) or not 0 < c < math.inf:
-        raise ValueError(f"c must be a positive, finite number, not {c!r}.")
-    return float(c)
+    """Raise ValueError unless c is one of TEMPERATURE."""
+    return float(TEMPERATURE.check("c", c))
 
 
 def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
@@ -82,25 +145,57 @@ def refused_action(token: int, sequence: int, vocab: TokenVocab, allowed: NDArra
 
 
 def check_action_mask(task: Task, mask: NDArray[np.int8], tokens: NDArray[np.int64], steps: NDArray[np.int64]) -> None:
-    """Raise ValueError where a mask [n, V] leaves no token."""
+    """Raise ValueError where a mask is not [n, V] or leaves no token."""
+    if mask.shape != (shape := (len(tokens), len(task.vocab))):
+        raise wrong_shape(f"{type(task).__name__}.action_mask", mask, shape)
     stuck = np.flatnonzero(~mask.any(axis=1))
     if len(stuck):
         prefix = tokens[stuck[0], : steps[stuck[0]]].tolist()
         raise ValueError(f"{type(task).__name__}.action_mask allows no token after {prefix}.")
 
 
-def finite_reward(task: Task, task_reward: NDArray[np.float64], terms: NDArray[np.float64]) -> None:
-    """Raise ValueError, naming the terms [n, K], where a reward is not finite."""
-    # one sum tells: it is NaN or infinite if any summand is, and costs less than a test of each
-    if not math.isfinite(np.add.reduce(task_reward)):
-        raise not_finite(task, terms)
+def check_rewards(task: Task, task_rewards: NDArray[np.float64], terms: NDArray[np.float64], c: float) -> None:
+    """Raise ValueError, naming a term, where one of the rewards r_T / c [n], made of terms [n, K], is beyond MAX_REWARD."""
+    # the greatest is NaN if any is
+    if not np.abs(task_rewards).max(initial=0.0) <= MAX_REWARD:
+        raise bad_reward(task, terms, c)
 
 
-def not_finite(task: Task, terms: NDArray[np.float64]) -> ValueError:
-    """Make the error for terms [n, K] that are not finite, or whose weighted sum is not; it names them."""
-    bad = [name for name, column in zip(task.weights, terms.T) if not np.isfinite(column).all()]
-    terms_said = f"its terms {', '.join(bad)} are not" if bad else "their weighted sum overflows"
-    return ValueError(f"{type(task).__name__} must pay a finite reward; {terms_said}.")
+def bad_reward(task: Task, terms: NDArray[np.float64], c: float) -> ValueError:
+    """Make the error for terms [n, K] whose weighted sum over c is beyond MAX_REWARD; it names the worst term."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        paid = np.abs(terms * np.array(list(task.weights.values())))
+    # NaN first: whatever is added to it is lost
+    row, column = np.unravel_index(np.argmax(np.where(np.isnan(paid), np.inf, paid)), paid.shape)
+    name, value = list(task.weights)[column], terms[row, column]
+    fix = "return a finite value" if not np.isfinite(value) else "scale the term or its weight down, or raise c"
+    found = f"term {name} is {value:g} (weight {task.weights[name]:g}, c {c:g})"
+    return ValueError(
+        f"{type(task).__name__} must pay finite rewards r_T / c of at most {MAX_REWARD:g} nats; {found}: {fix}."
+    )
+
+
+def check_paid(rewards: NDArray[np.floating[Any]]) -> None:
+    """Raise ValueError where an environment of somebody else's paid a reward that is NaN or beyond MAX_REWARD."""
+    if not np.abs(rewards).max(initial=0.0) <= MAX_REWARD:
+        worst = rewards[np.argmax(np.where(np.isnan(rewards), np.inf, np.abs(rewards)))]
+        raise ValueError(f"The environment paid {worst:g}; rewards must be finite and at most {MAX_REWARD:g} nats.")
+
+
+def check_log_probs(log_probs: NDArray[np.floating[Any]], what: str) -> None:
+    """Raise ValueError where rows of log p [..., V] hold NaN or a probability above 1; cheap, and made for each rollout."""
+    greatest = log_probs.max(initial=-math.inf)
+    if not greatest <= SUM_TOLERANCE:
+        raise ValueError(f"{what} must return normalised log-probabilities, in nats; it returned {greatest:g}.")
+
+
+def check_normalised(rows: NDArray[np.floating[Any]], what: str) -> None:
+    """Raise ValueError, with the sum, unless the probabilities of each row of log p [..., V] add up to one."""
+    with np.errstate(over="ignore"):
+        sums = np.exp(rows.astype(np.float64)).sum(axis=-1)
+    wrong = sums[~(np.abs(sums - 1.0) <= SUM_TOLERANCE)]
+    if wrong.size:
+        raise ValueError(f"{what} must return normalised log-probabilities; those of a row sum to {wrong.flat[0]:g}.")
 
 
 def wrong_shape(what: str, array: NDArray[Any], shape: tuple[int, ...]) -> ValueError:
@@ -108,17 +203,18 @@ def wrong_shape(what: str, array: NDArray[Any], shape: tuple[int, ...]) -> Value
     return ValueError(f"{what} must return an array {list(shape)}, not {list(array.shape)}.")
 
 
-def first_seed(seed: int | list[int | None] | None, num_envs: int) -> int | None:
+def first_seed(seed: Any, num_envs: int) -> int | None:
     """Return the seed of the generator that serves all sequences: the first integer of a list with one for each.
 
-    Raises ValueError at a list of another length.
+    Raises ValueError at a list of another length, and at what is no seed.
     """
-    if seed is None or isinstance(seed, (int, np.integer)):
-        return None if seed is None else int(seed)
+    if not isinstance(seed, (list, tuple, np.ndarray)):
+        return SEED_OR_NONE.check("seed", seed)
     if len(seed) != num_envs:
         raise ValueError(f"A list of seeds must have {num_envs}, one for each sequence, not {len(seed)}.")
     # one generator serves all sequences, so the other seeds of the list have nothing to seed
-    return next((int(one) for one in seed if one is not None), None)
+    checked = [SEED_OR_NONE.check("seed", one) for one in seed]
+    return next((one for one in checked if one is not None), None)
 
 
 def reset_mask(options: dict[str, Any] | None, num_envs: int) -> NDArray[np.bool_]:

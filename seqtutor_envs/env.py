@@ -11,6 +11,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from seqtutor_envs import checks
 from seqtutor_envs.infos import observation_of
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.task import Task
@@ -104,7 +105,7 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an empty sequence. The seed sets `np_random`, which the dynamics do not use; options are ignored."""
-        super().reset(seed=seed)
+        super().reset(seed=checks.SEED_OR_NONE.check("seed", seed))
         self._batch.reset()
         return self._observe(), self._row_info()
 

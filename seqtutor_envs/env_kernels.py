@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from seqtutor_envs.checks import MAX_REWARD, SUM_TOLERANCE
 from seqtutor_envs.rewards import reward, scaled
 
 COMPILED: dict[str, Any] = {"cache": True, "error_model": "numpy"}
@@ -44,7 +45,8 @@ def advance(terms, weights, c, rows, over, chosen, steps, last, returns, length,
 
     Returns:
         table [2 + K, N]: log p, r_T / c, and the terms; rewards [N]; which sequences end now [N], and how many. All are
-        0 for sequences that were over. Where an r_T / c is not finite the number is -1, and nothing is counted.
+        0 for sequences that were over. The number is -1 where an r_T / c is NaN or beyond MAX_REWARD, -2 where a log p
+        is NaN or above 0, and then nothing is counted.
     """
     n, k = terms.shape
     # zeros, not empty: a sequence that is over must show 0 in every row
@@ -58,9 +60,12 @@ def advance(terms, weights, c, rows, over, chosen, steps, last, returns, length,
             r_t += terms[i, j] * weights[j]
         table[0, i], table[1, i] = rows[i, chosen[i]], scaled(r_t, c)
         rewards[i] = reward(table[0, i], r_t, c)
-        if not np.isfinite(table[1, i]):
+        # written so that NaN, which compares as false, is caught too
+        if not abs(table[1, i]) <= MAX_REWARD:
             count = -1
-    if count < 0:  # not finite: the caller raises, and the sequences stay as they were
+        elif not table[0, i] <= SUM_TOLERANCE:
+            count = -2
+    if count < 0:  # the caller raises, and the sequences stay as they were
         return table, rewards, ended, count
     # after the loop above, so that an error leaves no sequence half counted
     for i in range(n):

@@ -81,7 +81,7 @@ def make_random_task(
     vocab = TokenVocab(tuple(f"t{i}" for i in range(vocab_size)))
     prefixes = sum(vocab_size**t for t in range(length))
     # the logits are drawn before the rewards: the order is part of what a seed means
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(checks.SEED.check("seed", seed))
     logits = rng.standard_normal((prefixes, vocab_size))
     rewards = rng.standard_normal(prefixes + vocab_size**length)
     return ExactTask(vocab, rewards, length, weights), TablePrior(vocab, logits, length)
@@ -113,8 +113,7 @@ def solve(task: Task, prior: Prior, c: float, gamma: float = 1.0) -> dict[str, A
     Raises ValueError where there are more than 1,000,000 sequences.
     """
     c = checks.temperature(c)
-    if not 0 <= gamma <= 1:
-        raise ValueError(f"gamma must be in 0..1, not {gamma!r}.")
+    gamma = checks.Range(0.0, 1.0).check("gamma", gamma)
     levels = _enumerate_levels(task, prior)
     # backwards: a prefix's value needs those of its children
     policies = []  # log pi [n, V] of each level, the last one first

@@ -19,6 +19,7 @@ from seqtutor_envs.task import Task
 from seqtutor_envs.vocab import Floats, Tokens
 
 ROWS = 2**16  # tokens evaluated at a time: the prior's rows for them take 10 MB with 38 tokens
+CHECKED = 64  # sequences of them whose rows are checked to sum to one: so few cost nothing
 
 
 def evaluate_samples(
@@ -91,7 +92,10 @@ def sequence_log_probs(prior: Prior, tokens: Tokens, lengths: Tokens | None = No
     result = np.empty(len(tokens))
     for part in parts(*tokens.shape):
         until = None if lengths is None else lengths[part]
-        result[part] = token_log_probs(prior.log_probs(tokens[part], until), tokens[part], until).sum(axis=1)
+        rows = prior.log_probs(tokens[part], until)
+        inside = ~padding(tokens[part], until)[:CHECKED]  # rows after an end have no meaning
+        checks.check_normalised(rows[:CHECKED][inside], f"{type(prior).__name__}.log_probs")
+        result[part] = token_log_probs(rows, tokens[part], until).sum(axis=1)
     return result
 
 

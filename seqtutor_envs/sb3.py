@@ -58,7 +58,7 @@ def make_vec_env(
     for name, instead in NOT_HERE.items():
         if name in kwargs:
             raise TypeError(f"make_vec_env takes no {name}: {instead}.")
-    n_envs = checks.positive_integer("n_envs", n_envs)
+    n_envs, seed = checks.positive_integer("n_envs", n_envs), checks.SEED_OR_NONE.check("seed", seed)
     others = "stable_baselines3.common.env_util.make_vec_env takes"
     if not isinstance(id, str):
         raise TypeError(f"make_vec_env takes the id of an environment, not {id!r}; {others} classes and functions.")
@@ -147,9 +147,7 @@ class SB3VecEnv(VecEnv):
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Set and return the seeds of the next reset: `seed`, `seed` + 1, ...; None draws one as SB3 does."""
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0):
-            raise ValueError(f"seed must be an integer of at least 0, or None, not {seed!r}.")
-        return super().seed(None if seed is None else int(seed))
+        return super().seed(checks.SEED_OR_NONE.check("seed", seed))
 
     def close(self) -> None:
         self.native.close()

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from seqtutor_envs.checks import SCORE
 from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
 
 
@@ -25,9 +26,7 @@ def named_weights(names: Iterable[str], weights: Mapping[str, float] | None) -> 
     for name, weight in (weights or {}).items():
         if name not in full:
             raise ValueError(f"No reward term is called {name!r}; the terms are: {', '.join(full)}.")
-        full[name] = float(weight)
-        if not np.isfinite(full[name]):
-            raise ValueError(f"The weight of {name!r} must be finite, not {weight!r}.")
+        full[name] = SCORE.check(f"The weight of {name!r}", weight)
     return full
 
 

@@ -113,8 +113,9 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
         self._started = False
         # what follows the start token never changes: computed once, copied at every restart
         rows, self._first_state = self.prior.step(np.array([start]), self.prior.initial_state(1))
-        if rows.shape != (1, start) or np.isnan(rows).any():
-            raise ValueError(f"The prior's step must return log p as [N, {start}] without NaN, not {rows}.")
+        if rows.shape != (1, start):
+            raise ValueError(f"The prior's step must return log p as [N, {start}], not {list(rows.shape)}.")
+        checks.check_normalised(rows, "The prior's step")
         # asked once: a task that forbids nothing must not pay for a mask at every step
         self._forbids = type(self.task).action_mask is not Task.action_mask
         first = self._action_mask(self._tokens[:1], self._steps[:1])
@@ -233,8 +234,10 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
             terms, self._weights, self.c, self._rows, over, chosen,
             self._steps, self._last, self._returns, task.length, end,
         )
+        if num_ended == -1:
+            raise checks.bad_reward(task, terms, self.c)
         if num_ended < 0:
-            raise checks.not_finite(task, terms)
+            checks.check_log_probs(table[0], "The prior's step")
         truncated = np.zeros(self.num_envs, np.bool_)
         if was_over is not None:  # the task has spent its budget of scores
             truncated = ~was_over & ~ended
@@ -295,6 +298,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
         """Ask the task which tokens [n, V] are allowed (None: all). Raise ValueError where it leaves none."""
         mask = self.task.action_mask(tokens, steps)
         if mask is not None:
+            mask = np.asarray(mask)
             checks.check_action_mask(self.task, mask, tokens, steps)
         return mask
 

@@ -5,13 +5,13 @@ N sequences; log p and log pi in nats.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from numpy.typing import ArrayLike, NDArray
 
+from seqtutor_envs.checks import Range
 from seqtutor_envs.infos import Mask
 from seqtutor_envs.vocab import Floats
 
@@ -102,6 +102,4 @@ class KLPenalty(VectorWrapper):  # without type parameters, as gymnasium 1.2's t
 
 def penalty_weight(weight: float) -> float:
     """Raise ValueError unless it is a finite number of at least 0."""
-    if isinstance(weight, bool) or not isinstance(weight, (int, float, np.number)) or not 0 <= weight < math.inf:
-        raise ValueError(f"weight must be a finite number of at least 0, not {weight!r}.")
-    return float(weight)
+    return float(Range(0.0).check("weight", weight))

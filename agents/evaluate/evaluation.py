@@ -118,6 +118,7 @@ def make_env(agent: Any, env_id: str, n: int, kwargs: Mapping[str, Any]) -> Sequ
 
 def sample_sequences(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Samples:
     """Sample n sequences of the agent."""
+    seed = checks.SEED.check("seed", seed)
     if hasattr(agent, "sample"):
         tokens, lengths = agent.sample(n, seed)
         samples = Samples(tokens, lengths, None)

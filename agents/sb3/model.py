@@ -28,6 +28,7 @@ from agents.envs import AnyEnv, get_env_attribute, is_batched, make_batch
 from agents.networks import Policy
 from agents.rollouts import Rollouts
 from agents.training_metrics import Recent
+from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.files import of_prefix, with_prefix
 from seqtutor_envs.prior import Prior, load_prior
@@ -185,8 +186,8 @@ class SB3Model:
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Set the agent's own generator; no global one is touched."""
-        self.seed = seed
-        self.rng = np.random.default_rng(seed)
+        self.seed = checks.SEED_OR_NONE.check("seed", seed)
+        self.rng = np.random.default_rng(self.seed)
 
     def state_arrays(self) -> dict[str, NDArray[Any]]:
         """Return all arrays that learning goes on from."""

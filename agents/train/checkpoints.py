@@ -14,6 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.envs import get_vector_class
 from agents.saving import hash_prior
+from agents.sb3.budget import SECONDS
 from seqtutor_envs.command import versions
 from seqtutor_envs.files import finite, load_arrays, write_atomically
 from seqtutor_envs.task import Round, RunLog, Task
@@ -107,10 +108,9 @@ class Checkpoints(BaseCallback):
     def __init__(
         self, folder: Path, record: Record, log: RunLog, seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        if not seconds > 0:
-            raise ValueError(f"The seconds between checkpoints must be above 0, not {seconds!r}.")
         super().__init__()
-        self.folder, self.record, self.log, self.seconds, self.clock = folder, record, log, seconds, clock
+        self.folder, self.record, self.log, self.clock = folder, record, log, clock
+        self.seconds: float = SECONDS.check("checkpoint_seconds", seconds)
         self.kept: int | None = None
         self._whole = False  # whether this is a moment between two rounds
 

@@ -19,8 +19,10 @@ from typing import Any, Literal, NamedTuple
 from benchmarks.experiment import Experiment
 from benchmarks.runner.results import log_path
 from benchmarks.runner.worker import run_worker
+from seqtutor_envs.checks import Range
 from seqtutor_envs.command import usable_cores
 
+TIME_LIMIT = Range(0.0, above=True, optional=True)  # seconds
 GRACE = 5.0  # seconds between terminating a process and killing it
 LOG_LINES = 30  # of a failure's log that its file keeps
 Kind = Literal["progress", "done", "failed", "lost"]
@@ -82,7 +84,7 @@ class LocalEngine(Engine):
     """
 
     def __init__(self, jobs: int, folder: Path, time_limit: float | None = None) -> None:
-        self._jobs, self._folder, self._time_limit = jobs, folder, time_limit
+        self._jobs, self._folder, self._time_limit = jobs, folder, TIME_LIMIT.check("--time-limit", time_limit)
         kinds = multiprocessing.get_all_start_methods()
         # a fork of this process could inherit locks that its threads hold; the server has no threads
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in kinds else "spawn")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.experiment import Experiment
-from benchmarks.runner.local_engine import Engine, Event, read_tail
+from benchmarks.runner.local_engine import TIME_LIMIT, Engine, Event, read_tail
 
 LOSSES = 5  # nodes lost under one experiment; after that, it is taken for the cause
 
@@ -52,7 +52,7 @@ class RayEngine(Engine):
 
     def __init__(self, jobs: int | None, address: str | None, time_limit: float | None, source: Path | None) -> None:
         self._ray = import_ray()
-        self._jobs, self._time_limit = jobs, time_limit
+        self._jobs, self._time_limit = jobs, TIME_LIMIT.check("--time-limit", time_limit)
         environment = {} if source is None else {"working_dir": str(source.resolve())}
         try:
             # a cluster that exists has its own dashboard, or none

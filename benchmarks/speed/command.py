@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from benchmarks.runner.provenance import collect_provenance
 from benchmarks.speed.measure import FEWEST_TURNS, Comparison, Options, Result, measure
+from seqtutor_envs.checks import COUNT, Range
 from seqtutor_envs.command import set_threads
 from seqtutor_envs.files import write_atomically
 
@@ -80,10 +80,9 @@ def check(options: Options, files: Sequence[Path]) -> None:
     from seqtutor_envs.melody.vocab import MELODY_VOCAB
     from seqtutor_envs.prior import load_prior
 
-    if not 0 < options.seconds < math.inf:
-        raise ValueError(f"--seconds must be above 0, not {options.seconds:g}.")
-    if options.threads < 1 or options.workers < 0:
-        raise ValueError("--threads must be at least 1, and --workers at least 0.")
+    Range(0.0, above=True).check("--seconds", options.seconds)
+    COUNT.check("--threads", options.threads)
+    Range(0, whole=True).check("--workers", options.workers)
     if load_prior(options.melody_prior).vocab != MELODY_VOCAB:
         raise ValueError(f"--prior must be a melody prior, and {options.melody_prior} has another vocabulary.")
     if load_prior(options.smiles_prior).vocab.end is None:

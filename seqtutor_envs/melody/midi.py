@@ -16,6 +16,7 @@ import pretty_midi
 from numpy.typing import NDArray
 from scipy.io import wavfile
 
+from seqtutor_envs.checks import Range
 from seqtutor_envs.files import write_atomically
 from seqtutor_envs.melody.notes import (
     Note,
@@ -57,8 +58,7 @@ def to_midi(tokens: Any, qpm: float = 80.0) -> pretty_midi.PrettyMIDI:
     tokens = checked(tokens)
     if not len(tokens):
         raise ValueError("A melody of no tokens has no MIDI.")
-    if not SLOWEST_QPM <= qpm <= FASTEST_QPM:
-        raise ValueError(f"qpm must be in {SLOWEST_QPM}..{FASTEST_QPM:.0f}, not {qpm}.")
+    qpm = Range(SLOWEST_QPM, FASTEST_QPM).check("qpm", qpm)
     step = 60.0 / qpm / STEPS_PER_QUARTER  # seconds
     midi = pretty_midi.PrettyMIDI(resolution=TICKS_PER_QUARTER, initial_tempo=qpm)
     melody = pretty_midi.Instrument(program=0, name="melody")  # program 0: a piano
@@ -133,6 +133,7 @@ def write_midi(melody: Any, path: str | os.PathLike[str], qpm: float = 80.0) -> 
 def to_wav(melody: Any, path: str | os.PathLike[str], sample_rate: int = 22050, qpm: float = 80.0) -> None:
     """Play tokens [T] or a PrettyMIDI on a plucked string: a WAV file (mono, 16 bit), written whole or not at all."""
     midi = melody if isinstance(melody, pretty_midi.PrettyMIDI) else to_midi(melody, qpm)
+    sample_rate = Range(1000, 192_000, whole=True).check("sample_rate", sample_rate)
     # normalize=False: pretty_midi would go to full scale, without PEAK's headroom
     sound = midi.synthesize(fs=sample_rate, wave=_plucked_string, normalize=False)
     loudest = np.abs(sound).max(initial=0.0)

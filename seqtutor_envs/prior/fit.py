@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from seqtutor_envs import checks
+from seqtutor_envs.checks import COUNT, SEED, Diverged, Range
 from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.prior.network import RecurrentNetwork, adam_arrays, load_weights, resolve_precision, restore_adam
@@ -31,6 +33,22 @@ Sequences = Sequence[NDArray[Any]]
 Watch = Callable[[RecurrentPrior], dict[str, float]]  # a domain's own metrics after an epoch
 
 WARMUP_SHARE = 0.1  # of all batches: a small corpus would else never leave a warm-up made for a large one
+
+
+RANGES = {
+    "hidden_size": Range(1, 2**14, whole=True),
+    "num_layers": Range(1, 32, whole=True),
+    "epochs": COUNT,
+    "epoch_size": Range(0, whole=True),
+    "batch_size": COUNT,
+    "chunk": COUNT,
+    "learning_rate": Range(0.0, 1.0),  # Adam moves each weight by about so much an update
+    "warmup": Range(0, whole=True),
+    "weight_decay": Range(0.0, 1.0),
+    "dropout": Range(0.0, 0.99),
+    "max_grad_norm": Range(0.0, 1e9, above=True),
+    "seed": SEED,
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,10 @@ class Settings:
     # of products; weights and losses are float32 either way. auto: bfloat16 where the CPU can, else float32
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value in checks.numbers(RANGES, vars(self)).items():
+            object.__setattr__(self, name, value)
 
 
 def options(settings: Any, default: Any = Settings()) -> list[str]:
@@ -85,8 +107,9 @@ def fit(
         watch: its metrics of the present prior go beside the losses of every epoch.
 
     Raises:
-        ValueError: sequences that cannot be trained on, a checkpoint of another run, a loss that is no number, a
-            precision that this CPU does not have.
+        Diverged: a loss or gradient is not finite. The best weights so far stay in `out`.
+        ValueError: sequences that cannot be trained on, a checkpoint of another run, a precision that this CPU does not
+            have.
         FileNotFoundError: nothing to resume.
 
     Warns:
@@ -171,20 +194,33 @@ class _Run:
                 self.optimizer.zero_grad()
                 # by tokens, not by sequences: a step weighs every token alike, however long its sequence is
                 (losses.sum() / tokens).backward()
-                nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_grad_norm)
-                self.optimizer.step()
+                norm = float(nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_grad_norm))
                 # detached: the sum over an epoch would otherwise keep every graph alive
-                total, count = total + float(losses.detach().sum()), count + tokens
+                loss = float(losses.detach().sum())
+                if not math.isfinite(norm + loss):
+                    raise Diverged(self.explain_divergence(epoch, loss / tokens, norm))
+                self.optimizer.step()
+                total, count = total + loss, count + tokens
             done += len(batch)
             bar.set_description(f"epoch {epoch + 1} {done}/{len(train)}")
         return total / count
+
+    def explain_divergence(self, epoch: int, loss: float, norm: float) -> str:
+        """Say which number is not finite, what is kept, and what to do. Without a whole epoch nothing is kept."""
+        kept = f"{self.out} holds the best weights so far; delete {self.checkpoint} to start again"
+        if not self.history:
+            self.checkpoint.unlink(missing_ok=True)
+            kept = "nothing is kept"
+        found = f"training diverged in epoch {epoch + 1}: the loss is {loss:g}, the norm of its gradient {norm:g}"
+        fix = f"try a smaller learning_rate than {self.settings.learning_rate:g} or a smaller max_grad_norm"
+        return f"{found}. {fix.capitalize()}; {kept}."
 
     def record_epoch(self, train_nll: float, validation_nll: float, watch: Watch | None) -> None:
         """Record an epoch, save its weights if they are the best, write the checkpoint."""
         epoch = len(self.history) + 1
         # checked here: NaN is neither better nor worse than the best, so a diverged run would go on unseen
         if not math.isfinite(validation_nll):
-            raise ValueError(f"Validation nll is {validation_nll} after epoch {epoch}: try a smaller learning rate.")
+            raise Diverged(f"Validation nll is {validation_nll} after epoch {epoch}: try a smaller learning rate.")
         losses = {"epoch": epoch, "train_nll": train_nll, "validation_nll": validation_nll}
         self.history.append(losses | ({} if watch is None else watch(self.prior())))
         # only strictly better weights: of equal epochs the first is kept

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from seqtutor_envs import checks
 from seqtutor_envs.prior import Prior, State
 from seqtutor_envs.task import Task
 from seqtutor_envs.vocab import Tokens
@@ -25,6 +26,8 @@ def allowed_log_probs(log_probs: NDArray[np.float32], action_mask: NDArray[np.in
     rows = np.maximum(log_probs, LOG_PROB_FLOOR)
     if action_mask is None:
         return rows
+    if action_mask.shape != rows.shape:
+        raise checks.wrong_shape("The task's action_mask", action_mask, rows.shape)
     # after the floor: an impossible token that alone is allowed gets probability 1, not NaN
     rows[action_mask == 0] = -np.inf
     rows -= np.logaddexp.reduce(rows, axis=1, keepdims=True)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from seqtutor_envs.checks import COUNT, SEED, Range, numbers, positive_integer
 from seqtutor_envs.files import load_arrays, safetensors_path, save_arrays, write_atomically
 from seqtutor_envs.prior.recurrent_step import RecurrentStep, log_softmax, sample_tokens
 from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
@@ -25,6 +26,8 @@ from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
 State = tuple[NDArray[Any], ...]
 Rows = TypeVar("Rows")
 DATA = Path(__file__).parents[1] / "data"
+SAMPLING = {"n": Range(0, whole=True), "length": COUNT, "temperature": Range(0.0, 1e6, above=True)}
+COLDEST = 1e-6  # a temperature as good as 0: below it log p over it would leave float32
 
 
 class Prior(ABC):
@@ -67,19 +70,20 @@ class Prior(ABC):
         """Sample n sequences: tokens [n, T] (start id as filler) and lengths [n], the end token counted.
 
         T is the longest one's length. Same seed, same tokens. The lower the temperature, the nearer to the most
-        probable tokens.
+        probable tokens. With n = 0 both arrays are empty.
+
+        Raises ValueError where a number is out of its range.
         """
-        if not temperature > 0:
-            raise ValueError(f"A temperature must be above 0, not {temperature}.")
-        horizon = self.length if length is None else length
-        rng = np.random.default_rng(seed)
+        given = {"n": n, "length": self.length if length is None else length, "temperature": temperature}
+        n, horizon, temperature = numbers(SAMPLING, given).values()
+        rng = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(SEED.check("seed", seed))
         tokens = np.full((n, horizon), self.vocab.start)
         # without an end token the horizon is reached by all
         lengths = np.full(n, horizon)
 
         def choose(rows: NDArray[np.float32]) -> Tokens:
             # np.float32: a float64 temperature would promote the rows, and the compiled draw would compile once more
-            return sample_tokens(rows / np.float32(temperature), rng)
+            return sample_tokens(rows / np.float32(max(temperature, COLDEST)), rng)
 
         for t, live, chosen, _ in draw_sequences(self.step, choose, self.initial_state(n), n, horizon, self.vocab):
             tokens[live, t] = chosen
@@ -106,7 +110,7 @@ def draw_sequences(
         vocab: gives the start token, and the end token if there is one.
     """
     live, last = np.arange(n), np.full(n, vocab.start)
-    for t in range(horizon):
+    for t in range(horizon if n else 0):
         rows, state = step(last, state)
         last = choose(rows)
         yield t, live, last, rows
@@ -151,7 +155,7 @@ class RecurrentPrior(Prior):
         self._step = RecurrentStep(self.weights, cell)
         if len(vocab) != (size := len(self.weights["head.bias"])):
             raise ValueError(f"The weights are for {size} tokens, the vocabulary has {len(vocab)}.")
-        self.vocab, self.length, self.cell = vocab, length, cell
+        self.vocab, self.length, self.cell = vocab, positive_integer("length", length), cell
         self.card = dict(card or {})
         self.hidden_size, self.num_layers = self._step.hidden_size, self._step.num_layers
 
@@ -202,6 +206,7 @@ class TablePrior(Prior):
     """
 
     def __init__(self, vocab: TokenVocab, logits: NDArray[np.floating[Any]], length: int) -> None:
+        length = positive_integer("length", length)
         nodes = sum(len(vocab) ** t for t in range(length))
         if np.shape(logits) != (nodes, len(vocab)):
             found = list(np.shape(logits))
@@ -209,7 +214,11 @@ class TablePrior(Prior):
         self.vocab, self.length = vocab, length
         # normalised in float64, stored in float32 as every prior's rows are
         exact = np.array(logits, dtype=np.float64)
-        self._rows = (exact - np.logaddexp.reduce(exact, axis=1, keepdims=True)).astype(np.float32)
+        with np.errstate(invalid="ignore"):  # checked below
+            self._rows = (exact - np.logaddexp.reduce(exact, axis=1, keepdims=True)).astype(np.float32)
+        bad = np.flatnonzero(np.isnan(self._rows).any(axis=1))
+        if len(bad):
+            raise ValueError(f"Row {bad[0]} of a TablePrior's logits gives no probabilities: {exact[bad[0]].tolist()}.")
 
     def initial_state(self, n: int) -> State:
         return (np.full(n, -1),)  # no node yet: the start token leads to node 0

@@ -90,7 +90,7 @@ def product(h: Array, w_hidden: Array) -> Array:
     if n == 1:
         return kernels.product_of_one(h, w_hidden)
     pieces = -(-n * w_hidden.size // SMALL_PRODUCT)
-    if n > FEW or pieces == 1:
+    if n > FEW or pieces <= 1:  # none, if there are no rows
         return h @ w_hidden
     out, width = np.empty((n, columns), np.float32), -(-columns // pieces)
     for start in range(0, columns, width):

@@ -84,7 +84,7 @@ def test_the_memory_goes_through_its_arrays(task):
 def test_wrong_settings_are_named():
     with pytest.raises(ValueError, match="no setting 'sen'; the settings are: seen, bucket_size, min_return"):
         make_diversity(SmilesTask(12, vocab=VOCAB), {"sen": 1}, C)
-    with pytest.raises(ValueError, match="seen is a share"):
+    with pytest.raises(ValueError, match="diversity: seen must be a finite number from 0 to 1, not 2"):
         make_diversity(SmilesTask(12, vocab=VOCAB), {"seen": 2}, C)
     with pytest.raises(ValueError, match="task"):
         make_diversity(None, True, C)

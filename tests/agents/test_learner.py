@@ -187,7 +187,7 @@ def test_bfloat16_products_change_a_loss_by_little():
 
 
 def test_unknown_precisions_are_refused():
-    with pytest.raises(ValueError, match="float32 or bfloat16, not 'half'"):
+    with pytest.raises(ValueError, match="precision must be one of 'float32', 'bfloat16', not 'half'"):
         learner(precision="half")
 
 

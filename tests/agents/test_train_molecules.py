@@ -253,7 +253,7 @@ def test_only_ids_of_molecules_keep_a_log_of_molecules():
         (["--oracle-budget", "5"], "oracle_budget belongs to an objective"),
         (["--term-weights", '{"ged": 1}'], "No reward term is called 'ged'"),
         (["--diversity", "yes"], "--diversity must be a JSON object"),
-        (["--checkpoint-seconds", "0"], "seconds between checkpoints must be above 0"),
+        (["--checkpoint-seconds", "0"], "checkpoint_seconds must be a finite number above 0, not 0.0"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(args, says, home, capsys):

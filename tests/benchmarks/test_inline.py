@@ -120,7 +120,7 @@ def test_it_runs_once_is_saved_and_can_be_reported(tmp_path, capsys, monkeypatch
         (["smoke", "--env", EXACT], "smoke has its own experiments"),
         (["--env", EXACT, "--agents", "sarsa"], "No agent is called 'sarsa': prior, uniform"),
         (["--env", EXACT, "--seconds", "1", "--steps", "5"], "--seconds or --steps, not both"),
-        (["--env", EXACT, "--seconds", "0"], "seconds must be above 0"),
+        (["--env", EXACT, "--seconds", "0"], "seconds must be a finite number above 0 or None, not 0.0"),
         (["--env", EXACT, "--env-kwargs", "{"], "--env-kwargs must be a JSON object"),
         (["--env", EXACT, "--settings", "[]"], "--settings must be a JSON object"),
         (["--env", EXACT, "--weights", "3"], "--weights must be a JSON object"),

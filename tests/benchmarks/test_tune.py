@@ -128,7 +128,7 @@ def test_an_interval_is_searched_on_its_scale(optuna, tmp_path):
     "args, line",
     [
         (["other:agent"], "What is to be searched for other:agent? Give --space"),
-        (["psi", "--trials", "0"], "--steps, --trials and --seeds must be at least 1"),
+        (["psi", "--trials", "0"], "--trials must be an integer of at least 1, not 0"),
         (["psi", "--space", "[1]"], "--space must be a JSON object"),
     ],
 )

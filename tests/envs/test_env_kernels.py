@@ -20,7 +20,7 @@ def arrays(seed=0):
         "chosen": rng.integers(0, V, N),
         "terms": rng.standard_normal((N, K)),
         "weights": rng.standard_normal(K),
-        "rows": rng.standard_normal((N, V)).astype(np.float32),
+        "rows": -np.abs(rng.standard_normal((N, V))).astype(np.float32),  # log p
         "last": np.full(N, V),
         "returns": rng.standard_normal(N),
     }

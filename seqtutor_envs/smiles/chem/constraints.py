@@ -10,6 +10,7 @@ from typing import Any
 
 from rdkit import Chem, rdBase
 
+from seqtutor_envs.checks import Range
 from seqtutor_envs.smiles.chem.descriptors import DESCRIPTORS
 
 
@@ -88,7 +89,7 @@ def _range(name: str, ends: Any) -> tuple[str, float | None, float | None]:
     if name not in DESCRIPTORS:
         raise ValueError(f"ranges: {name!r} is no descriptor; the descriptors are: {', '.join(DESCRIPTORS)}.")
     try:
-        low, high = (None if end is None or math.isinf(end) else float(end) for end in ends)
+        low, high = (None if end in (None, math.inf, -math.inf) else Range().check(name, end) for end in ends)
     except (TypeError, ValueError):
         message = f"ranges: {name} takes two numbers, lowest and highest, None for no bound; not {ends!r}."
         raise ValueError(message) from None

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from seqtutor_envs.checks import positive_integer
 from seqtutor_envs.files import hash64
 from seqtutor_envs.smiles.chem import canonical_of, parse
 from seqtutor_envs.smiles.chem.standardize import CHANGES, fragments, parent
@@ -50,6 +51,9 @@ class Rules:
     standardize: Literal["none", "parent"] = "none"
     salts: Literal["keep", "skip"] = "keep"
     max_length: int = 100
+
+    def __post_init__(self) -> None:
+        positive_integer("max_length", self.max_length)
 
 
 class RareToken(NamedTuple):

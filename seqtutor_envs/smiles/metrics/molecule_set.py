@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqtutor_envs.checks import Range
 from seqtutor_envs.smiles import chem
 from seqtutor_envs.smiles.chem import comparison, descriptors
 from seqtutor_envs.smiles.chem.exact_qed import qed
@@ -43,6 +44,7 @@ class MoleculeSet:
     """
 
     def __init__(self, smiles: Iterable[str], most: int = 0) -> None:
+        most = Range(0, whole=True).check("most", most)
         self.strings = chem.check_strings(smiles)
         names: dict[str, str | None] = {}
         places: dict[str, int] = {}

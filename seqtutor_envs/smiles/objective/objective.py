@@ -16,6 +16,7 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
+from seqtutor_envs.checks import MAX_REWARD, SCORE, Range
 from seqtutor_envs.files import one_line
 from seqtutor_envs.smiles.objective import oracle
 from seqtutor_envs.smiles.objective.transforms import Transform
@@ -48,7 +49,8 @@ class UserObjective:
         oracle_budget: number of distinct molecules after which no new one is scored.
 
     An exception in the function is answered by asking for its molecules one by one; those that fail are named in a
-    warning (the first few), score as invalid and are counted. So are NaN and infinity. What it returns being no list of
+    warning (the first few), score as invalid and are counted. So are NaN, infinity and final scores beyond 1e9, from
+    which nothing can be learned. What it returns being no list of
     as many floats is an error at the first call, since no molecule explains it. The last CACHE_SIZE scores are kept.
 
     Attributes:
@@ -75,7 +77,7 @@ class UserObjective:
         self.path = self.named or oracle.name_function(self.function)
         self.source_hash = oracle.hash_source(self.function)
         self.oracle = oracle.OracleCounter(oracle_budget)
-        self.invalid_score = _check_finite("invalid_score", invalid_score)
+        self.invalid_score = SCORE.check("invalid_score", invalid_score)
         self.minimize, self.clip = bool(minimize), _check_clip(clip)
         self.transform = None if transform is None else Transform.of(transform)
         if self.minimize and self.transform is not None:
@@ -121,7 +123,7 @@ class UserObjective:
             fix = f"pass lambda batch: [{self.path.rpartition(':')[2]}(smiles) for smiles in batch] or the like"
             error = f"takes one SMILES, but is called with a list of them; {fix}"
             raise oracle.UnusableObjective(f"The objective {self.path} {error}.")
-        final = self._final(raw)
+        final = self._final(smiles, raw)
         scores = [
             ObjectiveScore(self.invalid_score, FAILED) if math.isnan(value) else ObjectiveScore(value)
             for value in final.tolist()
@@ -130,12 +132,18 @@ class UserObjective:
         self._warn_of_hard_objective(final)
         return scores
 
-    def _final(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Clip raw scores [n], then transform or, to be minimised, negate them; NaN stays NaN."""
+    def _final(self, smiles: list[str], raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Clip raw scores [n], then transform or, to be minimised, negate them; NaN stays NaN.
+
+        A final score beyond MAX_REWARD is a failure, counted and warned of, and NaN here.
+        """
         final = raw if self.clip is None else np.clip(raw, *self.clip)
         if self.transform is not None:
             return np.where(np.isnan(final), np.nan, self.transform(final))
-        return -final if self.minimize else final
+        too_large = np.abs(final) > MAX_REWARD
+        for n in np.flatnonzero(too_large):
+            self._failure(smiles[n], f"returned {raw[n]:g}, beyond {MAX_REWARD:g}, the most that can be learned from,")
+        return np.where(too_large, np.nan, -final if self.minimize else final)
 
     def _raw(self, smiles: list[str]) -> NDArray[np.float64]:
         """Ask the function for the scores [n] of a batch; NaN where it failed. Failures are counted and warned of.
@@ -201,18 +209,13 @@ def _check_clip(clip: Any) -> tuple[float, float] | None:
     if clip is None:
         return None
     try:
-        low, high = (inf if end is None else float(end) for end, inf in zip(clip, (-math.inf, math.inf), strict=True))
+        ends = zip(clip, (-math.inf, math.inf), strict=True)
+        low, high = (inf if end is None or end == inf else Range().check("clip", end) for end, inf in ends)
     except (TypeError, ValueError):
         raise ValueError(f"clip must be (lowest, highest), None for no bound; not {clip!r}.") from None
     if not low < high:
         raise ValueError(f"clip must be (lowest, highest) with lowest below highest, not {clip!r}.")
     return low, high
-
-
-def _check_finite(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, not {value!r}.")
-    return float(value)
 
 
 def _takes_one(function: Callable[..., Any], smiles: str) -> bool:

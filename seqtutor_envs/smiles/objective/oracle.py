@@ -134,6 +134,7 @@ class OracleCounter:
 
     def top(self, k: int) -> float:
         """Return the mean score of the best k molecules, or of all where there are fewer; NaN where there are none."""
+        positive_integer("k", k)
         best = heapq.nlargest(k, self._scores)
         return sum(best) / len(best) if best else float("nan")
 
@@ -145,6 +146,8 @@ class OracleCounter:
         As PMO's `top_auc` (Gao et al., "Sample Efficiency Matters", 2022; wenhao-gao/mol_opt): trapezoids from 0 at 0
         calls, one point every `every` calls and one at the last. The curve stays where it is up to the budget.
         """
+        positive_integer("k", k)
+        positive_integer("every", every)
         if not self._scores:
             return float("nan")
         # a heap of k: sorting all scores at each point would grow with the run

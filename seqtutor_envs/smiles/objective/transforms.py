@@ -119,6 +119,8 @@ def _check_parameters(name: str, settings: Mapping[str, Any]) -> tuple[tuple[str
     full: dict[str, float] = {}
     for key, value in list(bound.arguments.items())[1:]:  # the first are the scores
         try:
+            if isinstance(value, bool):  # float(True) is 1.0
+                raise TypeError
             full[key] = float(value)
         except (TypeError, ValueError):
             raise ValueError(f"{key} of the transform {name} must be a number, not {value!r}.") from None

@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, NamedTuple
 
 from cachetools import LRUCache
 
-from seqtutor_envs.checks import one_of, positive_integer
+from seqtutor_envs.checks import Range, one_of, positive_integer
 from seqtutor_envs.smiles import chem
 from seqtutor_envs.smiles.chem import checks as chem_checks
 from seqtutor_envs.smiles.chem import descriptors
@@ -119,10 +118,9 @@ class Scorer:
         self, spec: ScoreSpec, workers: int = 0, score_timeout: float | None = None, cache_size: int = CACHE_SIZE
     ) -> None:
         self.spec, self.score_timeout = spec, score_timeout
-        self.workers = 0 if workers == 0 else positive_integer("workers", workers)
+        self.workers: int = Range(0, 2**10, whole=True).check("workers", workers)
         self.cache_size = positive_integer("cache_size", cache_size)
-        if score_timeout is not None and not (isinstance(score_timeout, Real) and 0 < score_timeout < math.inf):
-            raise ValueError(f"score_timeout must be a positive number of seconds or None, not {score_timeout!r}.")
+        Range(0.0, 1e6, above=True, optional=True).check("score_timeout", score_timeout)
         if score_timeout is not None and not self.workers:
             raise ValueError("score_timeout needs workers=1 or more: RDKit is only stopped in a process of its own.")
         self._cache: LRUCache[str, Score] = LRUCache(self.cache_size)

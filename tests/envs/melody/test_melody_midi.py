@@ -67,7 +67,7 @@ def test_lowest_and_highest_tokens_are_midi_48_and_83():
 
 @pytest.mark.parametrize("qpm", [0, -80, 3.5, 1e9, float("nan")])
 def test_a_tempo_that_midi_cannot_hold_is_an_error(qpm):
-    with pytest.raises(ValueError, match="qpm must be in"):
+    with pytest.raises(ValueError, match="qpm must be a positive, finite number from"):
         to_midi([14], qpm)
 
 
