@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ class SequenceAgent(SB3Model, ABC):
     Subclasses implement `policy`, `collect` and `improve`. See `Tutor` for the arguments.
 
     Attributes:
+        ranges: of those settings that are numbers, by name.
         settings: arguments as JSON, which `save` writes and `load` passes to the constructor again.
         num_timesteps: tokens generated so far. While callbacks are told of a rollout step by step, it counts the tokens
             up to that step.
@@ -46,6 +47,8 @@ class SequenceAgent(SB3Model, ABC):
         rounds: number of rollouts so far.
         newest: the last rollout, for callbacks.
     """
+
+    ranges: ClassVar[checks.Ranges] = {}
 
     def __init__(
         self,
@@ -61,7 +64,8 @@ class SequenceAgent(SB3Model, ABC):
         device: str,
         settings: dict[str, Any],
     ) -> None:
-        self.settings = settings
+        self.settings = checks.numbers(self.ranges, settings)
+        checks.one_of("anneal", settings.get("anneal", False), (False, True))
         self.device = find_device(device)
         seed = checks.SEED.check("seed", seed)
         batch, recipe = make_batch(env, n_envs, env_kwargs)
@@ -117,8 +121,8 @@ class SequenceAgent(SB3Model, ABC):
             progress_bar: whether to show one.
 
         Raises:
-            seqtutor_envs.checks.Diverged: a loss or gradient is not finite. The agent keeps the weights from before that
-                update, and can be evaluated and saved.
+            seqtutor_envs.checks.Diverged: a loss or gradient is not finite. The agent keeps its weights from before
+                that update: it can be evaluated and saved.
         """
         total_timesteps = int(checks.Range(0, 10**15).check("total_timesteps", total_timesteps))  # 1e6 is one, too
         log_interval = checks.positive_integer("log_interval", log_interval)

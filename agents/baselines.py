@@ -21,13 +21,15 @@ from agents.networks import Policy, ValueNetwork, start_at_mean
 from agents.replay import Sequences
 from agents.rollouts import Rollout
 from agents.targets import discounts, shifted_left, taken, within
-from seqtutor_envs import checks
+from seqtutor_envs.checks import Range
 from seqtutor_envs.prior import Prior, State, token_log_probs
 from seqtutor_envs.prior.network import adam_steps
 from seqtutor_envs.vocab import TokenVocab
 
-RANGES = {name: LEARNER_RANGES[name] for name in ("gamma", "lam", "learning_rate", "max_grad_norm")}
-RANGES["value_weight"] = checks.Range(0.0, 1e4)
+RANGES = {
+    **{name: LEARNER_RANGES[name] for name in ("gamma", "lam", "learning_rate", "max_grad_norm")},
+    "value_weight": Range(0.0, 1e4),
+}
 
 
 class UniformPolicy(Prior):
@@ -74,6 +76,7 @@ class PolicyGradient(SequenceAgent):
         anneal: True lets the learning rate fall linearly to 0 over the timesteps that `learn` is asked for.
     """
 
+    ranges = RANGES
     trained = {"network": "network", "optimizer": "adam"}
 
     def __init__(
@@ -99,8 +102,6 @@ class PolicyGradient(SequenceAgent):
             "gamma": gamma, "lam": lam, "learning_rate": learning_rate, "value_weight": value_weight,
             "max_grad_norm": max_grad_norm, "anneal": anneal, "diversity": diversity,
         }  # fmt: skip
-        settings = checks.numbers(RANGES, settings)
-        checks.one_of("anneal", anneal, (False, True))
         super().__init__(
             env, seed=seed, n_envs=n_envs, prior=prior, diversity=diversity, device=device, verbose=verbose,
             tensorboard_log=tensorboard_log, env_kwargs=env_kwargs, settings=settings,

@@ -196,5 +196,5 @@ def check_finite(statistics: Mapping[str, float], learning_rate: float) -> None:
     """Raise Diverged, naming the first statistic of an update that is not finite."""
     for name, value in statistics.items():
         if not math.isfinite(value):
-            fix = f"lower learning_rate (now {learning_rate:g}) or raise c"
-            raise Diverged(f"{name} is {value:g}, so this update was left out and the weights before it are kept; {fix}.")
+            kept = "this update was left out, and the weights before it are kept"
+            raise Diverged(f"{name} is {value:g}; {kept}. Lower learning_rate (now {learning_rate:g}) or raise c.")

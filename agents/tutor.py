@@ -22,7 +22,6 @@ from agents.networks import Policy, ValueNetwork
 from agents.replay import Replay, Sequences
 from agents.rollouts import Rollout
 from agents.targets import OBJECTIVES
-from seqtutor_envs import checks
 from seqtutor_envs.checks import COUNT, Range
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.prior.network import adam_steps
@@ -40,8 +39,9 @@ SHORT_DEFAULTS: dict[str, Any] = dict(
 LONG_DEFAULTS: dict[str, Any] = dict(
     lam=1.0, learning_rate=1e-3, value_rate=5.0, batch_size=64, buffer_size=64, updates_per_round=1
 )
-# None is a default by the horizon
-RANGES = {name: replace(found, optional=name in ("huber", *LONG_DEFAULTS)) for name, found in LEARNER_RANGES.items()} | {
+RANGES = {
+    # None is a default by the horizon
+    **{name: replace(found, optional=name in ("huber", *LONG_DEFAULTS)) for name, found in LEARNER_RANGES.items()},
     "prior_weight": Range(0.0, 1e3),
     "batch_size": replace(COUNT, optional=True),
     "buffer_size": replace(COUNT, optional=True),
@@ -82,6 +82,7 @@ class Tutor(SequenceAgent):
     """
 
     objective_name: ClassVar[str]
+    ranges = RANGES
     trained = {"learner.network": "network", "learner.target_network": "target", "learner.optimizer": "adam"}
 
     def __init__(
@@ -123,12 +124,11 @@ class Tutor(SequenceAgent):
             "buffer_size": buffer_size, "updates_per_round": updates_per_round, "epsilon_start": epsilon_start,
             "epsilon_end": epsilon_end, "epsilon_steps": epsilon_steps, "diversity": diversity,
         }  # fmt: skip
-        settings = checks.numbers(RANGES, settings)
-        checks.one_of("anneal", anneal, (False, True))
         super().__init__(
             env, seed=seed, n_envs=n_envs, prior=prior, diversity=diversity, device=device, verbose=verbose,
             tensorboard_log=tensorboard_log, env_kwargs=env_kwargs, settings=settings,
         )  # fmt: skip
+        settings = self.settings
         defaults = SHORT_DEFAULTS if self.horizon <= SHORT else LONG_DEFAULTS
         if objective.greedy:
             defaults = defaults | {"lam": 0.0}  # Q-learning has one-step targets only

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 
 from benchmarks.domains import SMILES, build_env_kwargs
-from seqtutor_envs.checks import temperature
+from seqtutor_envs.checks import SEED, Range, positive_integer, temperature
 from seqtutor_envs.command import one_thread
 
 FEW = 100  # effective samples, below which an estimate is said to be doubtful

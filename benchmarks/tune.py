@@ -121,7 +121,8 @@ def check_space(space: Mapping[str, Any]) -> None:
             Range(0.0, above=True).check(f"low of --space {name}", low) if values.get("log") else None
             Range(low).check(f"high of --space {name}", values.get("high"))
         elif not isinstance(values, list) or not values:
-            raise ValueError(f"--space {name} must be a list of choices or {{\"low\": ..., \"high\": ...}}, not {values!r}.")
+            wanted = 'a list of choices or {"low": ..., "high": ...}'
+            raise ValueError(f"--space {name} must be {wanted}, not {values!r}.")
 
 
 def import_optuna() -> Any:

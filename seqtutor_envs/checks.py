@@ -51,7 +51,8 @@ class Range:
         # bool is a subclass of int: num_envs=True would otherwise count as 1
         if isinstance(value, Integral if self.whole else Real) and not isinstance(value, bool):
             # NaN compares as false with anything
-            if self.low <= value <= self.high and -math.inf < value < math.inf and not (self.above and value == self.low):
+            inside = self.low <= value <= self.high and -math.inf < value < math.inf
+            if inside and not (self.above and value == self.low):
                 try:
                     return int(value) if self.whole else float(value)
                 except OverflowError:  # an integer beyond float's largest number
@@ -155,7 +156,7 @@ def check_action_mask(task: Task, mask: NDArray[np.int8], tokens: NDArray[np.int
 
 
 def check_rewards(task: Task, task_rewards: NDArray[np.float64], terms: NDArray[np.float64], c: float) -> None:
-    """Raise ValueError, naming a term, where one of the rewards r_T / c [n], made of terms [n, K], is beyond MAX_REWARD."""
+    """Raise ValueError, naming a term, where a reward r_T / c [n] of terms [n, K] is NaN or beyond MAX_REWARD."""
     # the greatest is NaN if any is
     if not np.abs(task_rewards).max(initial=0.0) <= MAX_REWARD:
         raise bad_reward(task, terms, c)
@@ -183,7 +184,7 @@ def check_paid(rewards: NDArray[np.floating[Any]]) -> None:
 
 
 def check_log_probs(log_probs: NDArray[np.floating[Any]], what: str) -> None:
-    """Raise ValueError where rows of log p [..., V] hold NaN or a probability above 1; cheap, and made for each rollout."""
+    """Raise ValueError where rows of log p [..., V] hold NaN or a probability above 1; cheap."""
     greatest = log_probs.max(initial=-math.inf)
     if not greatest <= SUM_TOLERANCE:
         raise ValueError(f"{what} must return normalised log-probabilities, in nats; it returned {greatest:g}.")

@@ -122,7 +122,7 @@ def _check_parameters(name: str, settings: Mapping[str, Any]) -> tuple[tuple[str
             if isinstance(value, bool):  # float(True) is 1.0
                 raise TypeError
             full[key] = float(value)
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):
             raise ValueError(f"{key} of the transform {name} must be a number, not {value!r}.") from None
         if not math.isfinite(full[key]) and not (name == "step" and math.isinf(full[key])):
             raise ValueError(f"{key} of the transform {name} must be a finite number, not {full[key]}.")

@@ -6,7 +6,6 @@ front of it; any number of workers gives the same scores in the same order.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple

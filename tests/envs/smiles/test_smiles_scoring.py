@@ -100,7 +100,7 @@ def test_processes_start_with_the_first_batch_that_is_worth_it() -> None:
         ({"workers": -1}, "workers must be an integer from 0 to 1,024, not -1"),
         ({"workers": 1.5}, "workers must be an integer"),
         ({"score_timeout": 1.0}, "score_timeout needs workers=1 or more"),
-        ({"workers": 1, "score_timeout": 0}, "score_timeout must be a finite number above 0 and at most 1e+06 or None, not 0"),
+        ({"workers": 1, "score_timeout": 0}, "score_timeout must be a finite number above 0"),
         ({"cache_size": 0}, "cache_size must be an integer of at least 1"),
     ],
 )
