@@ -85,7 +85,7 @@ class Rollouts:
             ended = sequences.tokens[np.arange(self.num_envs), sequences.lengths - 1] == self.prior.vocab.end
             if ended.any():
                 self._native.task.announce(sequences.tokens[ended], sequences.lengths[ended])
-        checks.check_log_probs(sequences.prior_log_probs, f"{type(self.prior).__name__}.step")
+        checks.check_log_probs(sequences.prior_log_probs, "The prior's step")
         rewards, self.terms = compute_task_rewards(self._native, sequences)
         return replace(sequences, task_rewards=rewards), log_policy
 

@@ -94,7 +94,7 @@ def sequence_log_probs(prior: Prior, tokens: Tokens, lengths: Tokens | None = No
         until = None if lengths is None else lengths[part]
         rows = prior.log_probs(tokens[part], until)
         inside = ~padding(tokens[part], until)[:CHECKED]  # rows after an end have no meaning
-        checks.check_normalised(rows[:CHECKED][inside], f"{type(prior).__name__}.log_probs")
+        checks.check_normalised(rows[:CHECKED][inside], "The prior's step")
         result[part] = token_log_probs(rows, tokens[part], until).sum(axis=1)
     return result
 

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from seqtutor_envs.checks import Diverged
 from seqtutor_envs.files import load_arrays, save_arrays
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.prior import fit as fitting
@@ -147,3 +148,26 @@ def test_a_place_where_nothing_can_be_written_shows_before_the_first_epoch(tmp_p
     monkeypatch.setattr(fitting._Run, "epoch", lambda *_: pytest.fail("trained first"))
     with pytest.raises(OSError, match="file"):
         fit(uneven(), uneven(3), VOCAB, tmp_path / "file" / "prior", QUICK)
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_run_that_diverges_keeps_its_best_weights_and_says_so(tmp_path, monkeypatch, epoch):
+    """The 13 sequences of `uneven` make four batches an epoch, of one chunk or more each."""
+    out, losses, epochs = tmp_path / "prior.safetensors", fitting._losses, []
+    begin = fitting._Run.epoch
+    monkeypatch.setattr(fitting._Run, "epoch", lambda self, *args: epochs.append(1) or begin(self, *args))
+
+    def broken(logits, targets):
+        return losses(logits, targets) * (math.nan if len(epochs) == epoch and logits.requires_grad else 1.0)
+
+    monkeypatch.setattr(fitting, "_losses", broken)
+    with pytest.raises(Diverged) as error:
+        fit(uneven(), uneven(3), VOCAB, out, QUICK)
+    said = str(error.value)
+    assert f"training diverged in epoch {epoch}: the loss is nan, the norm of its gradient nan" in said
+    assert "learning_rate than 0.01" in said and "\n" not in said
+    # before the first whole epoch nothing is worth keeping, and the next run begins without --resume
+    assert out.exists() == out.with_suffix(".checkpoint").exists() == (epoch > 1)
+    if epoch > 1:
+        assert len(RecurrentPrior.load(out).card["training"]["history"]) <= 2
+        assert all(np.isfinite(array).all() for array in RecurrentPrior.load(out).weights.values())
