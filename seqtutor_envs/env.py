@@ -42,7 +42,7 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
 
     ## Rewards
     log p(a | s) + r_T(s, a) / c, in nats and always finite (log p is at least -87.3). r_T is the weighted sum of the
-    task's terms.
+    task's terms; r_T / c beyond 1e9 nats is an error, since agents learn in float32.
 
     ## Starting State
     The start token, no token chosen. The dynamics are deterministic: actions alone decide.
@@ -66,7 +66,7 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
 
     ## Arguments
     - `task`, `prior`: a Task, and a shipped prior's name, a path or a Prior. Ids have keywords of their own instead.
-    - `c`: temperature.
+    - `c`: temperature, 1e-6 to 1e6.
     - `obs_mode="token"`: see above.
     - `render_mode=None`: "ansi" or "rgb_array".
 

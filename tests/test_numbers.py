@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from agents import PsiLearning
+from agents.__main__ import main as agents_main
 from agents.baselines import PolicyGradient
 from agents.diversity import RANGES as DIVERSITY
 from agents.diversity import make_diversity
@@ -19,6 +20,7 @@ from agents.learner import LearnerSettings
 from agents.sb3.budget import SecondsBudget
 from agents.sb3.prior_guide import KLPenaltyCallback
 from agents.train.checkpoints import Checkpoints
+from benchmarks.__main__ import main as benchmarks_main
 from benchmarks.experiment import Experiment
 from benchmarks.log_z import estimate_log_z
 from benchmarks.runner.local_engine import LocalEngine
@@ -37,6 +39,7 @@ from seqtutor_envs.smiles.objective.transforms import Transform
 from seqtutor_envs.smiles.scoring import Scorer, ScoreSpec
 from seqtutor_envs.wrappers import penalty_weight
 from toys.agent_toys import EXACT, made
+from toys.commands import refuse
 from toys.env_toys import IDS, ToyTask
 
 WHOLE, SIGNED, ENDLESS = "whole", "signed", "endless"  # an integer; may be negative; may be infinite
@@ -161,3 +164,34 @@ def test_what_is_no_such_number_is_one_line_that_names_the_argument(entry):
             function(value)
         said = str(error.value)
         assert name in said and "\n" not in said and len(said) < 300, f"{value!r}: {said}"
+
+
+COMMANDS = [
+    (agents_main, ["train", EXACT, "--c", "nan"], "c must be"),
+    (agents_main, ["train", EXACT, "--c", "1e-45"], "c must be"),
+    (agents_main, ["train", EXACT, "--seed", "-1"], "seed must be"),
+    (agents_main, ["train", EXACT, "--gamma", "nan"], "gamma must be"),
+    (agents_main, ["train", EXACT, "--lam", "2"], "lam must be"),
+    (agents_main, ["train", EXACT, "--checkpoint-seconds", "nan"], "checkpoint_seconds must be"),
+    (agents_main, ["train", EXACT, "--term-weights", '{"prefix": NaN}'], "The weight of 'prefix' must be"),
+    (agents_main, ["train", EXACT, "--diversity", '{"seen": Infinity}'], "diversity: seen must be"),
+    (agents_main, ["train", EXACT, "--settings", '{"max_grad_norm": NaN}'], "max_grad_norm must be"),
+    (agents_main, ["train", EXACT, "--settings", '{"epsilon_end": "1"}'], "epsilon_end must be"),
+    (agents_main, ["train", EXACT, "--settings", '{"n_envs": 1.5}'], "n_envs must be"),
+    (benchmarks_main, ["run", "--env", EXACT, "--c", "nan"], "c must be"),
+    (benchmarks_main, ["run", "--env", EXACT, "--seconds", "nan"], "seconds must be"),
+    (benchmarks_main, ["run", "--env", EXACT, "--seeds", "-1"], "seed must be"),
+    (benchmarks_main, ["run", "--env", EXACT, "--agents", "psi", "--time-limit", "nan"], "--time-limit must be"),
+    (benchmarks_main, ["log-z", "--n", "0"], "--n must be"),
+    (benchmarks_main, ["log-z", "--env", EXACT, "--j", "nan", "1"], "--j must be"),
+    (benchmarks_main, ["speed", "--seconds", "nan"], "--seconds must be"),
+]
+
+
+@pytest.mark.parametrize(("main", "words", "says"), COMMANDS, ids=lambda value: "")
+def test_a_command_refuses_such_a_number_in_one_line(main, words, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    said = refuse(capsys, main, *words)
+    assert said.partition(": ")[2].startswith(says), said
+    # of a suite the folder with its plan may exist: results are what is missing
+    assert not list(tmp_path.rglob("*.safetensors"))
