@@ -48,13 +48,14 @@ class Range:
         """Return `value` as int or float. Raise ValueError, naming the argument, unless it is one of these numbers."""
         if value is None and self.optional:
             return None
+        number: Any = value  # mypy knows no comparison of numbers.Real
         # bool is a subclass of int: num_envs=True would otherwise count as 1
         if isinstance(value, Integral if self.whole else Real) and not isinstance(value, bool):
             # NaN compares as false with anything
-            inside = self.low <= value <= self.high and -math.inf < value < math.inf
-            if inside and not (self.above and value == self.low):
+            inside = self.low <= number <= self.high and -math.inf < number < math.inf
+            if inside and not (self.above and number == self.low):
                 try:
-                    return int(value) if self.whole else float(value)
+                    return int(number) if self.whole else float(number)
                 except OverflowError:  # an integer beyond float's largest number
                     pass
         raise ValueError(f"{name} must be {self}, not {shorten(repr(value), 80, placeholder='...')}.")
