@@ -35,9 +35,11 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
     |---|---|---|
     | "token" (default) | `Discrete(V + 1)` | the last token; V, the start token, at the start |
     | "prefix" | `Box(0, V, (length,), int64)` | the tokens so far, then V as filler |
+    | "one_hot" | `Box(0, 1, (length * (V + 1),), float32)` | "prefix" as one-hot vectors, one place after the other |
     | "dict" | `Dict` | `token`: as above; `step`: `Discrete(length + 1)`; `action_mask`: `Box(0, 1, (V,), int8)` |
 
-    Only "prefix" shows the whole state.
+    Only "prefix" and "one_hot" show the whole state. In "one_hot" the number at t * (V + 1) + i is 1 where place t holds id
+    i. The filler has its own number, i = V: it tells how many tokens are there.
 
     ## Rewards
     log p(a | s) + r_T(s, a) / c, in nats and always finite (log p is at least -87.3). r_T is the weighted sum of the

@@ -290,7 +290,7 @@ class ExactEnv(SequenceTutorEnv):
     | `vocab_size`, `length` | 3, 4 | V and the horizon; at most 1,000,000 sequences |
     | `seed` | 0 | of the two tables (`reset(seed=...)` changes nothing) |
     | `c` | 1.0 | temperature |
-    | `obs_mode` | "token" | "token", "prefix" or "dict" |
+    | `obs_mode` | "token" | "token", "prefix", "dict" or "one_hot" |
     | `term_weights` | None | {"prefix": weight} |
     | `task`, `prior` | None | a Task or Prior of your own in place of the random one |
     | `render_mode` | None | "ansi" or "rgb_array" |

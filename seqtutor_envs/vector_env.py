@@ -26,6 +26,7 @@ from seqtutor_envs.infos import (
     end_infos,
     final_infos,
     observation_space,
+    one_hot_prefixes,
     row_infos,
     step_infos,
 )
@@ -50,7 +51,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
         prior: a shipped name, a path, or a Prior over the task's vocabulary.
         num_envs: N.
         c: temperature; the reward is log p + r_T / c.
-        obs_mode: "token", "prefix" or "dict".
+        obs_mode: "token", "prefix", "dict" or "one_hot".
         autoreset_mode: Gymnasium's enum or its string.
         render_mode: None, "ansi" or "rgb_array"; the first 16 sequences are drawn.
         infos: "full", or "end": the infos of a step only where an episode ends (those of a reset always).
@@ -306,6 +307,8 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
             return self._last.copy()
         if self.obs_mode == "prefix":
             return self._tokens.copy()
+        if self.obs_mode == "one_hot":
+            return one_hot_prefixes(self._tokens, self.task.vocab.start)
         return {"action_mask": self._allowed(), "step": self._steps.copy(), "token": self._last.copy()}
 
     def _allowed(self) -> NDArray[np.int8]:

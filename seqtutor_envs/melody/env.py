@@ -74,7 +74,8 @@ class MelodyEnv(SequenceTutorEnv):
 
     ## Observation Space
     With `obs_mode="token"`, the default, `Discrete(39)`: the last token; 38, the start token, at the start. The other
-    modes and the infos are those of every environment: see `help(seqtutor_envs.env.SequenceTutorEnv)`.
+    modes and the infos are those of every environment: see `help(seqtutor_envs.env.SequenceTutorEnv)`. The id
+    `SeqTutor-MelodyOneHot-v0` has `obs_mode="one_hot"` as its default: `Box(0, 1, (32 * 39,), float32)`.
 
     ## Rewards
     log p(a | s) + r_T(s, a) / c, in nats. r_T is the weighted sum of nine terms, each a pure function of the tokens so
@@ -103,7 +104,7 @@ class MelodyEnv(SequenceTutorEnv):
     |---|---|---|
     | `c` | 2.0 | temperature; with the paper's .5 the rules decide nearly alone |
     | `prior` | "melody" | a shipped name, a path, or a Prior; loaded once per process |
-    | `obs_mode` | "token" | "token", "prefix" or "dict" |
+    | `obs_mode` | "token" | "token", "prefix", "dict" or "one_hot" |
     | `length` | 32 | sixteenths |
     | `term_weights` | None | name -> weight; 1 for the names left out |
     | `task` | None | a Task of your own (`MelodyTask(rules={...})`, or another domain's with its prior) |

@@ -109,7 +109,9 @@ class SmilesEnv(SequenceTutorEnv):
 
     ## Observation Space
     With `obs_mode="token"`, the default, `Discrete(V + 1)`: the last token; V, the start token, at the start. The other
-    modes and the infos are those of every environment: see `help(seqtutor_envs.env.SequenceTutorEnv)`.
+    modes and the infos are those of every environment: see `help(seqtutor_envs.env.SequenceTutorEnv)`. The id
+    `SeqTutor-SMILESOneHot-v0` has `obs_mode="one_hot"` as its default: `Box(0, 1, (100 * 26,), float32)`, 10.4 kB each. A
+    replay buffer of a million such observations takes 10 GB: give it fewer places, or shorten `max_length`.
 
     ## Rewards
     log p(a | s) + r_T(s, a) / c, in nats; the end token has its log p too. r_T is paid once, when the molecule is
@@ -149,7 +151,7 @@ class SmilesEnv(SequenceTutorEnv):
     |---|---|---|
     | `c` | None | temperature: .05, or 1 / .35 with `shaping="prefix"` |
     | `prior` | "smiles" | a shipped name, a path, or a Prior with an end token; loaded once per process |
-    | `obs_mode` | "token" | "token", "prefix" or "dict" |
+    | `obs_mode` | "token" | "token", "prefix", "dict" or "one_hot" |
     | `max_length` | 100 | tokens, the end token included; osimertinib needs 62 and the end |
     | `term_weights` | None | name -> weight |
     | `task` | None | a Task of your own, in place of `max_length`, `term_weights` and all keywords below |

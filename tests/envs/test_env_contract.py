@@ -113,6 +113,9 @@ def test_observations_spell_the_tokens_so_far(id, obs_mode):
             assert observation == last
         elif obs_mode == "prefix":
             assert observation.tolist() == actions[:t] + [start] * (horizon(env) - t)
+        elif obs_mode == "one_hot":
+            places = [[float(i == id) for i in range(start + 1)] for id in actions[:t] + [start] * (horizon(env) - t)]
+            assert observation.tolist() == sum(places, []) and observation.dtype == np.float32
         else:
             assert (observation["token"], observation["step"]) == (last, t)
             assert observation["action_mask"].tolist() == [1] * start
@@ -264,7 +267,7 @@ def test_a_wrong_batch_of_actions_is_an_error(id, actions):
         ("c", float("nan"), "positive"),
         ("c", float("inf"), "finite"),
         ("c", "2", "positive"),
-        ("obs_mode", "tokens", "'token', 'prefix', 'dict'"),
+        ("obs_mode", "tokens", "'token', 'prefix', 'dict', 'one_hot'"),
         ("render_mode", "human", "'ansi', 'rgb_array'"),
         ("infos", "none", "'full', 'end'"),
         ("autoreset_mode", "next_step", "'NextStep', 'SameStep', 'Disabled'"),
