@@ -6,6 +6,7 @@ None in an object array; a key that no sequence has is absent. All arrays are ne
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,10 +79,10 @@ def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8
     return {"prior_log_probs": rows, "action_mask": allowed, **masks}
 
 
-def step_infos(outcome: Outcome, names: tuple[list[str], list[str]], mask: Mask) -> dict[str, Any]:
-    """Build the infos of a step: both summands of the reward, and the raw terms. `names`: keys of the terms and masks.
+def step_infos(outcome: Outcome, names: tuple[list[str], list[str]], mask: Mask, flat: bool) -> dict[str, Any]:
+    """Build the infos of a step: both summands of the reward, and the raw terms; `flat` puts these beside the summands.
 
-    If `mask` leaves out no sequence, the arrays are the outcome's own.
+    `names`: keys of the terms and of their masks. If `mask` leaves out no sequence, the arrays are the outcome's own.
     """
     present, table = np.count_nonzero(mask), outcome.table
     if not present:
@@ -93,19 +94,24 @@ def step_infos(outcome: Outcome, names: tuple[list[str], list[str]], mask: Mask)
     # one table in one order: log p, r_T / c, then the terms (`Outcome.table`)
     prior_log_prob, task_reward, *terms = table
     of_log_prob, of_reward, of_terms, *of_each = masks
+    by_name = dict(zip(names[0] + names[1], terms + of_each))
     return {
         "prior_log_prob": prior_log_prob,
         "_prior_log_prob": of_log_prob,
         "task_reward": task_reward,
         "_task_reward": of_reward,
-        "terms": dict(zip(names[0] + names[1], terms + of_each)),
-        "_terms": of_terms,
+        **(by_name if flat else {"terms": by_name, "_terms": of_terms}),
     }
 
 
-def end_infos(sequences: NDArray[np.object_], mask: Mask, spent: bool) -> dict[str, Any]:
-    """Build the infos of sequences that are over: their text, and whether the task's budget is spent."""
-    infos = {"sequence": sequences, "_sequence": mask.copy()}
+def term_keys(names: Iterable[str], flat: bool) -> list[str]:
+    """Return the keys of reward terms in infos."""
+    return [f"term_{name}" if flat else name for name in names]
+
+
+def end_infos(sequences: NDArray[np.object_] | None, mask: Mask, spent: bool) -> dict[str, Any]:
+    """Build the infos of sequences that are over: their text, if it is told, and whether the task's budget is spent."""
+    infos: dict[str, Any] = {} if sequences is None else {"sequence": sequences, "_sequence": mask.copy()}
     if spent:
         infos |= {"oracle_budget_spent": mask.copy(), "_oracle_budget_spent": mask.copy()}
     return infos

@@ -232,7 +232,7 @@ def test_what_a_prior_of_ones_own_must_give_stays_little():
 
 # ---------------------------------------------------------------- environments
 
-EVERY = {"obs_mode": "token", "render_mode": None, "term_weights": None, "task": None}
+EVERY = {"obs_mode": "token", "render_mode": None, "flat_infos": False, "term_weights": None, "task": None}
 KEYWORDS = {  # of gym.make and gym.make_vec alike, with their defaults
     EXACT: {**EVERY, "vocab_size": 3, "length": 4, "seed": 0, "c": 1.0, "prior": None},
     MELODY: {**EVERY, "c": 2.0, "prior": "melody", "length": 32},

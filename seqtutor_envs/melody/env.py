@@ -34,11 +34,12 @@ class MelodyVectorEnv(SequenceTutorVectorEnv):
         obs_mode: str = "token",
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
+        flat_infos: bool = False,
         infos: str = "full",
     ) -> None:
         super().__init__(
             _task(task, length, term_weights), prior, num_envs=num_envs, c=c, obs_mode=obs_mode,
-            autoreset_mode=autoreset_mode, render_mode=render_mode, infos=infos,
+            autoreset_mode=autoreset_mode, render_mode=render_mode, flat_infos=flat_infos, infos=infos,
         )
 
 
@@ -109,6 +110,7 @@ class MelodyEnv(SequenceTutorEnv):
     | `term_weights` | None | name -> weight; 1 for the names left out |
     | `task` | None | a Task of your own (`MelodyTask(rules={...})`, or another domain's with its prior) |
     | `render_mode` | None | "ansi": names and durations; "rgb_array": a piano roll |
+    | `flat_infos` | False | True: infos of numbers only, nothing nested, for TorchRL |
 
     `gymnasium.make_vec` takes besides `num_envs`, `autoreset_mode` and `infos`.
 
@@ -128,8 +130,12 @@ class MelodyEnv(SequenceTutorEnv):
         task: Task | None = None,
         obs_mode: str = "token",
         render_mode: str | None = None,
+        flat_infos: bool = False,
     ) -> None:
-        super().__init__(_task(task, length, term_weights), prior, c=c, obs_mode=obs_mode, render_mode=render_mode)
+        super().__init__(
+            _task(task, length, term_weights), prior, c=c, obs_mode=obs_mode, render_mode=render_mode,
+            flat_infos=flat_infos,
+        )
 
 
 def _task(task: Task | None, length: int, term_weights: Mapping[str, float] | None) -> Task:

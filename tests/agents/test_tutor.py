@@ -158,7 +158,7 @@ START = 4  # the start token of four tokens, and what fills a prefix
         (np.array([[2, 0, START], [START, START, START], [1, 3, 0]]), True, [0, START, 0], False),
         (np.array([[2, 0, START], [1, 3, 0]]), False, [0, 0], False),
         (np.eye(5, dtype=np.float32)[[2, 0, START]].ravel(), False, [0], True),
-        (np.eye(5, dtype=np.float32)[[[2, 0, START], [START, START, START], [1, 3, 0]]].reshape(3, 15), False, [0, START, 0], False),
+        (np.eye(5)[[[2, 0, START], [START, START, START], [1, 3, 0]]].reshape(3, 15), False, [0, START, 0], False),
         ({"token": np.int64(3), "step": np.int64(2)}, False, [3], True),
         ({"token": np.array([3, START]), "step": np.array([2, 0])}, True, [3, START], False),
     ],
