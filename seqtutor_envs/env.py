@@ -35,10 +35,10 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
     |---|---|---|
     | "token" (default) | `Discrete(V + 1)` | the last token; V, the start token, at the start |
     | "prefix" | `Box(0, V, (length,), int64)` | the tokens so far, then V as filler |
-    | "one_hot" | `Box(0, 1, (length * (V + 1),), float32)` | "prefix", each place as a one-hot vector, in one row |
+    | "one_hot" | `Box(0, 1, (length * (V + 1),), float32)` | "prefix": a one-hot vector for each place |
     | "dict" | `Dict` | `token`: as above; `step`: `Discrete(length + 1)`; `action_mask`: `Box(0, 1, (V,), int8)` |
 
-    Only "prefix" and "one_hot" show the whole state. In "one_hot" the number at t * (V + 1) + i is 1 where place t holds
+    Only "prefix" and "one_hot" show the whole state. In "one_hot" the number at t * (V + 1) + i is 1 where place t has
     id i, else 0. The filler is one-hot too, i = V: it tells how many tokens are there.
 
     ## Rewards

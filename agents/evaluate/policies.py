@@ -236,7 +236,7 @@ def find_normaliser(agent: Any) -> Callable[[Any], Any]:
 
 
 def _has_learned_from_normalised(agent: Any) -> bool:
-    """Return whether the last observation is of floats in a space of integers, or below it: only normalising does that."""
+    """Return whether the last observation has floats in a space of integers, or is below it, as after normalising."""
     last, space = getattr(agent, "_last_obs", None), getattr(agent, "observation_space", None)
     values = last if isinstance(last, dict) else {"": last}
     boxes: dict[str, Any] = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
