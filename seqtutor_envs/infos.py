@@ -52,7 +52,8 @@ def one_hot_prefixes(prefixes: NDArray[np.int64], size: int) -> NDArray[np.float
 
 def prefixes_of_one_hot(observations: NDArray[np.float32], size: int) -> NDArray[np.int64]:
     """Read prefixes [N, L], or a single one [L], out of what `one_hot_prefixes` wrote."""
-    return observations.reshape(*observations.shape[:-1], -1, size + 1).argmax(axis=-1)
+    prefixes: NDArray[np.int64] = observations.reshape(*observations.shape[:-1], -1, size + 1).argmax(axis=-1)
+    return prefixes
 
 
 class Outcome(NamedTuple):
