@@ -249,7 +249,7 @@ class SequenceAgent(SB3Model, ABC):
         if state is None:
             state = policy.initial_state(len(tokens))
             # only a prefix shows the tokens before the last one; the state after them is computed again
-            prefixes = read_prefixes(observation, prefix)
+            prefixes = read_prefixes(observation, start, prefix)
             if prefixes is not None:
                 state = feed_prefixes(policy, prefixes.reshape(-1, prefixes.shape[-1]), state)
         elif episode_start is not None:

@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
+from seqtutor_envs.infos import prefixes_of_one_hot
 from seqtutor_envs.registry import native_class
 
 BatchedEnv = gym.vector.VectorEnv[Any, Any, Any] | VecEnv
@@ -127,12 +128,12 @@ def read_last_tokens(observation: Any, start: int, prefix: bool) -> tuple[NDArra
     Args:
         observation: single or batched.
         start: id of the start token, which is also a prefix's filler.
-        prefix: True if a vector is one sequence's tokens so far, not the last tokens of many.
+        prefix: True if a vector of integers is one sequence's tokens so far, not the last tokens of many.
 
     Returns:
         The tokens [N], and whether the observation was a single one.
     """
-    prefixes = read_prefixes(observation, prefix)
+    prefixes = read_prefixes(observation, start, prefix)
     if prefixes is not None:
         counts = (prefixes != start).sum(-1, keepdims=True)  # tokens so far
         # an empty prefix has no last token: index 0 stands in, and `where` puts the start token there
@@ -143,8 +144,14 @@ def read_last_tokens(observation: Any, start: int, prefix: bool) -> tuple[NDArra
     return tokens.reshape(-1), tokens.ndim == 0
 
 
-def read_prefixes(observation: Any, prefix: bool) -> NDArray[np.int64] | None:
-    """Read the prefixes [N, L], or a single one [L]; return None for observations of another obs_mode."""
-    if isinstance(observation, dict) or np.ndim(observation) != 2 and not (prefix and np.ndim(observation) == 1):
+def read_prefixes(observation: Any, start: int, prefix: bool) -> NDArray[np.int64] | None:
+    """Read the prefixes [N, L], or a single one [L], of obs_mode "prefix" or "one_hot"; return None for the others.
+
+    Arguments are those of `read_last_tokens`.
+    """
+    if isinstance(observation, dict):
         return None
-    return np.asarray(observation).astype(np.int64)
+    values = np.asarray(observation)
+    if values.dtype.kind == "f" and values.ndim:  # only "one_hot" has floats
+        return prefixes_of_one_hot(values, start)
+    return values.astype(np.int64) if values.ndim == 2 or prefix and values.ndim == 1 else None

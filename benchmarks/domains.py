@@ -10,7 +10,7 @@ from seqtutor_envs.checks import Range
 from seqtutor_envs.command import json_object, scoring_processes
 
 MELODY, SMILES = "SeqTutor-Melody-v0", "SeqTutor-SMILES-v0"
-SCORED_BY_PROCESSES = {SMILES}  # ids whose environment takes `workers`
+SCORED_BY_PROCESSES = {SMILES, "SeqTutor-SMILESOneHot-v0"}  # ids whose environment takes `workers`
 Clock = Literal["cpu", "wall"]
 CLOCKS: dict[Clock, Callable[[], float]] = {"cpu": time.process_time, "wall": time.perf_counter}
 SEED_APART = 1_000_000  # between the seeds of learning and of evaluation

@@ -20,6 +20,19 @@ register(
     entry_point="seqtutor_envs.smiles.env:SmilesEnv",
     vector_entry_point="seqtutor_envs.smiles.env:SmilesVectorEnv",
 )
+# for programs that take an id alone and read vectors of floats
+register(
+    id="SeqTutor-MelodyOneHot-v0",
+    entry_point="seqtutor_envs.melody.env:MelodyEnv",
+    vector_entry_point="seqtutor_envs.melody.env:MelodyVectorEnv",
+    kwargs={"obs_mode": "one_hot"},
+)
+register(
+    id="SeqTutor-SMILESOneHot-v0",
+    entry_point="seqtutor_envs.smiles.env:SmilesEnv",
+    vector_entry_point="seqtutor_envs.smiles.env:SmilesVectorEnv",
+    kwargs={"obs_mode": "one_hot"},
+)
 register(
     id="SeqTutor-Exact-v0",
     entry_point="seqtutor_envs.exact:ExactEnv",

@@ -36,9 +36,11 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
     |---|---|---|
     | "token" (default) | `Discrete(V + 1)` | the last token; V, the start token, at the start |
     | "prefix" | `Box(0, V, (length,), int64)` | the tokens so far, then V as filler |
+    | "one_hot" | `Box(0, 1, (length * (V + 1),), float32)` | "prefix": a one-hot vector for each place |
     | "dict" | `Dict` | `token`: as above; `step`: `Discrete(length + 1)`; `action_mask`: `Box(0, 1, (V,), int8)` |
 
-    Only "prefix" shows the whole state.
+    Only "prefix" and "one_hot" show the whole state. In "one_hot" the number at t * (V + 1) + i is 1 where place t has
+    id i, else 0. The filler is one-hot too, i = V: it tells how many tokens are there.
 
     ## Rewards
     log p(a | s) + r_T(s, a) / c, in nats and always finite (log p is at least -87.3). r_T is the weighted sum of the
@@ -62,13 +64,15 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
     | `sequence` | the last step | the sequence in its domain's words |
     | `oracle_budget_spent` | the last step | True, once a task has spent its budget of scores |
 
-    The first two are absent after the end. Batches have SyncVectorEnv's layout.
+    The first two are absent after the end. Batches have SyncVectorEnv's layout. With `flat_infos=True` there are only
+    numbers, and nothing is nested: `term_NAME` for each term in place of `terms`, and no `sequence`.
 
     ## Arguments
     - `task`, `prior`: a Task, and a shipped prior's name, a path or a Prior. Ids have keywords of their own instead.
     - `c`: temperature, 1e-6 to 1e6.
     - `obs_mode="token"`: see above.
     - `render_mode=None`: "ansi" or "rgb_array".
+    - `flat_infos=False`: True for libraries that read no nested infos, such as TorchRL.
 
     `gymnasium.make_vec` takes besides `num_envs`, `autoreset_mode` (Gymnasium's enum or its string) and `infos`
     ("full", or "end": the infos of a step only where an episode ends).
@@ -88,11 +92,13 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
         c: float,
         obs_mode: str = "token",
         render_mode: str | None = None,
+        flat_infos: bool = False,
     ) -> None:
         # DISABLED: a Gymnasium environment of one waits for its user's reset
         disabled = AutoresetMode.DISABLED
         self._batch = SequenceTutorVectorEnv(
-            task, prior, num_envs=1, c=c, obs_mode=obs_mode, autoreset_mode=disabled, render_mode=render_mode
+            task, prior, num_envs=1, c=c, obs_mode=obs_mode, autoreset_mode=disabled, render_mode=render_mode,
+            flat_infos=flat_infos,
         )
         self.action_space = self._batch.single_action_space
         self.observation_space = self._batch.single_observation_space
@@ -126,11 +132,13 @@ class SequenceTutorEnv(gymnasium.Env[Any, Any]):
         outcome = batch._advance(token[None])
         # plain floats, as a single environment's infos: numpy scalars would not go into JSON
         prior_log_prob, task_reward, *terms_paid = outcome.table[:, 0].tolist()
-        terms = dict(zip(batch.task.weights, terms_paid))
-        info: dict[str, Any] = {"prior_log_prob": prior_log_prob, "task_reward": task_reward, "terms": terms}
+        terms: dict[str, Any] = dict(zip(batch._names[0], terms_paid))
+        info: dict[str, Any] = {"prior_log_prob": prior_log_prob, "task_reward": task_reward}
+        info |= terms if batch.flat_infos else {"terms": terms}
         ended, truncated = bool(outcome.ended[0]), bool(outcome.truncated[0])
         if ended or truncated:
-            info["sequence"] = batch._sequences(np.ones(1, np.bool_))[0]
+            if not batch.flat_infos:
+                info["sequence"] = batch._sequences(np.ones(1, np.bool_))[0]
             info |= {"oracle_budget_spent": np.True_} if batch.task.spent else {}
         else:
             info |= self._row_info()

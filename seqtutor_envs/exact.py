@@ -234,12 +234,14 @@ class ExactVectorEnv(SequenceTutorVectorEnv):
         obs_mode: str = "token",
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
+        flat_infos: bool = False,
         infos: str = "full",
     ) -> None:
         random, table = make_random_task(vocab_size, length, seed, term_weights)
         super().__init__(
             random if task is None else task, table if prior is None else prior, num_envs=num_envs, c=c,
-            obs_mode=obs_mode, autoreset_mode=autoreset_mode, render_mode=render_mode, infos=infos,
+            obs_mode=obs_mode, autoreset_mode=autoreset_mode, render_mode=render_mode, flat_infos=flat_infos,
+            infos=infos,
         )
 
     def solution(self, gamma: float = 1.0) -> dict[str, Any]:
@@ -289,10 +291,11 @@ class ExactEnv(SequenceTutorEnv):
     | `vocab_size`, `length` | 3, 4 | V and the horizon; at most 1,000,000 sequences |
     | `seed` | 0 | of the two tables (`reset(seed=...)` changes nothing) |
     | `c` | 1.0 | temperature |
-    | `obs_mode` | "token" | "token", "prefix" or "dict" |
+    | `obs_mode` | "token" | "token", "prefix", "dict" or "one_hot" |
     | `term_weights` | None | {"prefix": weight} |
     | `task`, `prior` | None | a Task or Prior of your own in place of the random one |
     | `render_mode` | None | "ansi" or "rgb_array" |
+    | `flat_infos` | False | True: infos of numbers only, nothing nested, for TorchRL |
 
     `gymnasium.make_vec` takes besides `num_envs`, `autoreset_mode` and `infos`.
 
@@ -314,11 +317,12 @@ class ExactEnv(SequenceTutorEnv):
         prior: str | os.PathLike[str] | Prior | None = None,
         obs_mode: str = "token",
         render_mode: str | None = None,
+        flat_infos: bool = False,
     ) -> None:
         random, table = make_random_task(vocab_size, length, seed, term_weights)
         super().__init__(
             random if task is None else task, table if prior is None else prior, c=c, obs_mode=obs_mode,
-            render_mode=render_mode,
+            render_mode=render_mode, flat_infos=flat_infos,
         )
 
     def solution(self, gamma: float = 1.0) -> dict[str, Any]:

@@ -6,6 +6,7 @@ None in an object array; a key that no sequence has is absent. All arrays are ne
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 
-OBS_MODES = ("token", "prefix", "dict")
+OBS_MODES = ("token", "prefix", "dict", "one_hot")
 
 
 def observation_space(obs_mode: str, size: int, length: int) -> spaces.Space[Any]:
@@ -27,6 +28,8 @@ def observation_space(obs_mode: str, size: int, length: int) -> spaces.Space[Any
         return token
     if obs_mode == "prefix":
         return spaces.Box(0, size, (length,), np.int64)
+    if obs_mode == "one_hot":
+        return spaces.Box(0.0, 1.0, (length * (size + 1),), np.float32)
     allowed = spaces.Box(0, 1, (size,), np.int8)
     return spaces.Dict({"token": token, "step": spaces.Discrete(length + 1), "action_mask": allowed})
 
@@ -36,6 +39,21 @@ def observation_of(observations: Any, i: int) -> Any:
     if isinstance(observations, dict):
         return {key: values[i] for key, values in observations.items()}
     return observations[i]
+
+
+def one_hot_prefixes(prefixes: NDArray[np.int64], size: int) -> NDArray[np.float32]:
+    """Write prefixes [N, L] of ids 0..V as [N, L * (V + 1)]: each place's one-hot vector, one after the other.
+
+    The filler, id V = `size`, is one-hot as the tokens are, so it tells how many tokens are there. New arrays.
+    """
+    # `take` of an identity's rows: as fast as a copy of the result, three times as fast as indexing
+    return np.eye(size + 1, dtype=np.float32).take(prefixes, axis=0).reshape(len(prefixes), -1)
+
+
+def prefixes_of_one_hot(observations: NDArray[np.float32], size: int) -> NDArray[np.int64]:
+    """Read prefixes [N, L], or a single one [L], out of what `one_hot_prefixes` wrote."""
+    prefixes: NDArray[np.int64] = observations.reshape(*observations.shape[:-1], -1, size + 1).argmax(axis=-1)
+    return prefixes
 
 
 class Outcome(NamedTuple):
@@ -62,10 +80,10 @@ def row_infos(prior_log_probs: NDArray[np.float32], action_mask: NDArray[np.int8
     return {"prior_log_probs": rows, "action_mask": allowed, **masks}
 
 
-def step_infos(outcome: Outcome, names: tuple[list[str], list[str]], mask: Mask) -> dict[str, Any]:
-    """Build the infos of a step: both summands of the reward, and the raw terms. `names`: keys of the terms and masks.
+def step_infos(outcome: Outcome, names: tuple[list[str], list[str]], mask: Mask, flat: bool) -> dict[str, Any]:
+    """Build the infos of a step: both summands of the reward, and the raw terms; `flat` puts these beside the summands.
 
-    If `mask` leaves out no sequence, the arrays are the outcome's own.
+    `names`: keys of the terms and of their masks. If `mask` leaves out no sequence, the arrays are the outcome's own.
     """
     present, table = np.count_nonzero(mask), outcome.table
     if not present:
@@ -77,19 +95,24 @@ def step_infos(outcome: Outcome, names: tuple[list[str], list[str]], mask: Mask)
     # one table in one order: log p, r_T / c, then the terms (`Outcome.table`)
     prior_log_prob, task_reward, *terms = table
     of_log_prob, of_reward, of_terms, *of_each = masks
+    by_name = dict(zip(names[0] + names[1], terms + of_each))
     return {
         "prior_log_prob": prior_log_prob,
         "_prior_log_prob": of_log_prob,
         "task_reward": task_reward,
         "_task_reward": of_reward,
-        "terms": dict(zip(names[0] + names[1], terms + of_each)),
-        "_terms": of_terms,
+        **(by_name if flat else {"terms": by_name, "_terms": of_terms}),
     }
 
 
-def end_infos(sequences: NDArray[np.object_], mask: Mask, spent: bool) -> dict[str, Any]:
-    """Build the infos of sequences that are over: their text, and whether the task's budget is spent."""
-    infos = {"sequence": sequences, "_sequence": mask.copy()}
+def term_keys(names: Iterable[str], flat: bool) -> list[str]:
+    """Return the keys of reward terms in infos."""
+    return [f"term_{name}" if flat else name for name in names]
+
+
+def end_infos(sequences: NDArray[np.object_] | None, mask: Mask, spent: bool) -> dict[str, Any]:
+    """Build the infos of sequences that are over: their text, if it is told, and whether the task's budget is spent."""
+    infos: dict[str, Any] = {} if sequences is None else {"sequence": sequences, "_sequence": mask.copy()}
     if spent:
         infos |= {"oracle_budget_spent": mask.copy(), "_oracle_budget_spent": mask.copy()}
     return infos

@@ -26,8 +26,10 @@ from seqtutor_envs.infos import (
     end_infos,
     final_infos,
     observation_space,
+    one_hot_prefixes,
     row_infos,
     step_infos,
+    term_keys,
 )
 from seqtutor_envs.prior import Prior, State, load_prior
 from seqtutor_envs.prior.masking import allowed_log_probs
@@ -50,10 +52,11 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
         prior: a shipped name, a path, or a Prior over the task's vocabulary.
         num_envs: N.
         c: temperature; the reward is log p + r_T / c.
-        obs_mode: "token", "prefix" or "dict".
+        obs_mode: "token", "prefix", "dict" or "one_hot".
         autoreset_mode: Gymnasium's enum or its string.
         render_mode: None, "ansi" or "rgb_array"; the first 16 sequences are drawn.
         infos: "full", or "end": the infos of a step only where an episode ends (those of a reset always).
+        flat_infos: True for infos of numbers only, without nesting: see SequenceTutorEnv.
 
     Raises:
         ValueError: an argument is not among its choices; one line lists them.
@@ -78,11 +81,13 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
         infos: str = "full",
+        flat_infos: bool = False,
     ) -> None:
         self.num_envs = checks.positive_integer("num_envs", num_envs)
         self.c = checks.temperature(c)
         self.obs_mode = checks.one_of("obs_mode", obs_mode, OBS_MODES)
         self.infos = checks.one_of("infos", infos, INFOS)
+        self.flat_infos = checks.one_of("flat_infos", flat_infos, (False, True))
         self.render_mode = checks.one_of("render_mode", render_mode, (None, *RENDER_MODES))
         name = autoreset_mode.value if isinstance(autoreset_mode, AutoresetMode) else autoreset_mode
         self.autoreset_mode = AutoresetMode(checks.one_of("autoreset_mode", name, AUTORESET_MODES))
@@ -101,7 +106,8 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
         """Set up N sequences that are over, as before the first reset. Compute once what follows the start token."""
         n, start = self.num_envs, self.task.vocab.start
         self._everyone = np.ones(n, np.bool_)
-        self._names = list(self.task.weights), [f"_{name}" for name in self.task.weights]  # keys of terms and masks
+        names = term_keys(self.task.weights, self.flat_infos)
+        self._names = names, [f"_{name}" for name in names]  # keys of terms and masks
         self._weights = np.array(list(self.task.weights.values()), dtype=np.float64)
         # int64 and filled with V: it can be fed to any prior and shown as an observation as it is
         self._tokens = np.full((n, self.task.length), start)  # [N, L], start id as filler
@@ -165,16 +171,16 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
         if outcome.over:
             ended = outcome.ended | outcome.truncated
             # before the restart, which wipes the tokens that are to be spelled
-            infos = end_infos(self._sequences(ended), ended, self.task.spent)
+            infos = end_infos(None if self.flat_infos else self._sequences(ended), ended, self.task.spent)
             if self.autoreset_mode is AutoresetMode.SAME_STEP:
-                infos |= step_infos(outcome, self._names, ended)
+                infos |= step_infos(outcome, self._names, ended, self.flat_infos)
                 infos = final_infos(self._observe(), infos, ended)
                 self._restart(ended)
                 fresh, told = ended, ~ended
             elif not full:
-                infos |= step_infos(outcome, self._names, ended)
+                infos |= step_infos(outcome, self._names, ended, self.flat_infos)
         if full:
-            infos |= step_infos(outcome, self._names, told)
+            infos |= step_infos(outcome, self._names, told, self.flat_infos)
             shown = ~self._over if outcome.over else self._everyone
             infos |= row_infos(self._rows, self._mask, shown)
         elif fresh is not None:
@@ -310,6 +316,8 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
             return self._last.copy()
         if self.obs_mode == "prefix":
             return self._tokens.copy()
+        if self.obs_mode == "one_hot":
+            return one_hot_prefixes(self._tokens, self.task.vocab.start)
         return {"action_mask": self._allowed(), "step": self._steps.copy(), "token": self._last.copy()}
 
     def _allowed(self) -> NDArray[np.int8]:

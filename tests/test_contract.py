@@ -35,6 +35,7 @@ from toys.sweep_toys import write_suite
 FIXTURES = Path("tests/fixtures")  # relative, as the agents' files name their priors
 RESULTS = sorted((ROOT / "docs/results").glob("*/*.json"))
 EXACT, MELODY, SMILES = "SeqTutor-Exact-v0", "SeqTutor-Melody-v0", "SeqTutor-SMILES-v0"
+ONE_HOT = {"SeqTutor-MelodyOneHot-v0": MELODY, "SeqTutor-SMILESOneHot-v0": SMILES}  # ids of another default obs_mode
 REQUIRED = inspect.Parameter.empty  # a parameter without a default
 
 # ---------------------------------------------------------------- names
@@ -231,7 +232,7 @@ def test_what_a_prior_of_ones_own_must_give_stays_little():
 
 # ---------------------------------------------------------------- environments
 
-EVERY = {"obs_mode": "token", "render_mode": None, "term_weights": None, "task": None}
+EVERY = {"obs_mode": "token", "render_mode": None, "flat_infos": False, "term_weights": None, "task": None}
 KEYWORDS = {  # of gym.make and gym.make_vec alike, with their defaults
     EXACT: {**EVERY, "vocab_size": 3, "length": 4, "seed": 0, "c": 1.0, "prior": None},
     MELODY: {**EVERY, "c": 2.0, "prior": "melody", "length": 32},
@@ -246,6 +247,7 @@ KEYWORDS = {  # of gym.make and gym.make_vec alike, with their defaults
         },
     },
 }
+KEYWORDS |= {one: {**KEYWORDS[other], "obs_mode": "one_hot"} for one, other in ONE_HOT.items()}
 OF_BATCHES = {"num_envs": 1, "autoreset_mode": AutoresetMode.NEXT_STEP, "infos": "full"}
 TEMPERATURE = {EXACT: 1.0, MELODY: 2.0, SMILES: 0.05}
 HORIZON = {EXACT: 4, MELODY: 32, SMILES: 100}
@@ -255,6 +257,8 @@ TERMS = {
     MELODY: "key tonic repetition autocorrelation motif repeated_motif interval leap unique_extremes".split(),
     SMILES: "valid qed logp sa ring".split(),
 }
+for table in (TEMPERATURE, HORIZON, TOKENS, TERMS):
+    table |= {one: table[other] for one, other in ONE_HOT.items()}
 IDS = list(KEYWORDS)
 
 ROW_INFOS = {"prior_log_probs", "action_mask"}  # of reset and of steps, absent after the end
@@ -275,6 +279,8 @@ def env_id(request):
 def default_of(env_id, name):
     """The default of an environment's keyword, from the first signature that names it."""
     spec = gym.spec(env_id)
+    if name in spec.kwargs:
+        return spec.kwargs[name]
     classes = [load_env_creator(path) for path in (spec.entry_point, spec.vector_entry_point)]
     for cls in [one for top in classes for one in top.__mro__] + [found("seqtutor_envs.smiles", "SmilesTask")]:
         own = inspect.signature(cls).parameters.get(name)
@@ -291,7 +297,8 @@ def test_keywords_have_their_defaults(env_id, name):
 def test_all_keywords_at_their_defaults_make_the_same_environment(env_id):
     plain, given = (gym.make(env_id, **kwargs).unwrapped for kwargs in ({}, KEYWORDS[env_id]))
     for env in (plain, given):
-        assert (env.c, env.obs_mode, env.task.length) == (TEMPERATURE[env_id], "token", HORIZON[env_id])
+        mode = KEYWORDS[env_id]["obs_mode"]
+        assert (env.c, env.obs_mode, env.task.length) == (TEMPERATURE[env_id], mode, HORIZON[env_id])
         assert list(env.task.weights) == TERMS[env_id]
         assert env.action_space == Discrete(TOKENS[env_id]) and env.prior.vocab.start == TOKENS[env_id]
     assert plain.task.weights == given.task.weights
@@ -318,13 +325,14 @@ def test_autoreset_modes_are_given_as_enum_or_string():
         assert batch.metadata["autoreset_mode"] is AutoresetMode(getattr(mode, "value", mode))
 
 
-@pytest.mark.parametrize("mode", ["token", "prefix", "dict"])
+@pytest.mark.parametrize("mode", ["token", "prefix", "dict", "one_hot"])
 def test_observation_spaces(env_id, mode):
     v, length = TOKENS[env_id], HORIZON[env_id]
     spaces = {
         "token": Discrete(v + 1),
         "prefix": Box(0, v, (length,), np.int64),
         "dict": Dict(token=Discrete(v + 1), step=Discrete(length + 1), action_mask=Box(0, 1, (v,), np.int8)),
+        "one_hot": Box(0, 1, (length * (v + 1),), np.float32),
     }
     assert gym.make(env_id, obs_mode=mode).observation_space == spaces[mode]
 
@@ -345,7 +353,7 @@ def test_infos_of_one_environment(env_id):
         assert reward == pytest.approx(info["prior_log_prob"] + info["task_reward"])
         row = info.get("prior_log_probs")
     assert terminated and steps == HORIZON[env_id]
-    assert isinstance(info["sequence"], str if env_id == SMILES else list)
+    assert isinstance(info["sequence"], str if ONE_HOT.get(env_id, env_id) == SMILES else list)
 
 
 @pytest.mark.parametrize("infos", ["full", "end"])
@@ -399,6 +407,7 @@ METRICS = {
     MELODY: EVERY_METRIC | TABLE_1,
     SMILES: EVERY_METRIC | MOLECULES | NOVELTY,
 }
+METRICS |= {one: METRICS[other] for one, other in ONE_HOT.items()}
 
 
 def test_metrics_of_evaluate(env_id):

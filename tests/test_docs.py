@@ -35,7 +35,7 @@ OPTIONAL = ("sb3_contrib", APART)
 SHORTER = {README: [("learn(1_000_000,", "learn(2_048,")]}  # its own number takes half a minute
 ELSEWHERE = ["molecules: The shipped prior"]  # run, and its numbers checked, by test_smiles_metrics.py
 PACKAGES = ("seqtutor_envs", "agents", "benchmarks")
-OTHER_PROGRAMS = ("pytest", "flake8", "mypy", "cProfile")
+OTHER_PROGRAMS = ("pytest", "flake8", "mypy", "cProfile", "rl_zoo3.train")
 
 
 class Block(NamedTuple):

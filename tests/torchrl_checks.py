@@ -34,7 +34,7 @@ from torchrl.objectives.value import GAE
 import benchmarks
 from seqtutor_envs.exact import objective
 from toys.agent_toys import EXACT, enumerated_log_probs
-from toys.env_toys import HORIZON, IDS, OBS_MODES
+from toys.env_toys import HORIZON, ID_OBS_MODES, IDS
 from toys.forbidding import FORBIDDING, is_legal
 
 LENGTH, NUM_ENVS, STEPS = 6, 3, 20
@@ -77,8 +77,7 @@ def assert_replays(data, id, **kwargs):
     assert ended >= 2
 
 
-@each_id
-@pytest.mark.parametrize("obs_mode", OBS_MODES)
+@pytest.mark.parametrize("id, obs_mode", ID_OBS_MODES)
 @pytest.mark.parametrize("categorical", [True, False])
 def test_single_environments_and_the_native_batch_meet_their_specs(id, obs_mode, categorical):
     single = rollout(GymEnv(id, obs_mode=obs_mode, categorical_action_encoding=categorical, **ENVS[id]))
@@ -86,6 +85,40 @@ def test_single_environments_and_the_native_batch_meet_their_specs(id, obs_mode,
     assert batch.shape == (NUM_ENVS, STEPS)
     for sequence in (single, *batch) if categorical else ():
         assert_replays(sequence, id, obs_mode=obs_mode)
+
+
+@pytest.mark.parametrize("id, obs_mode", [(id, mode) for id, mode in ID_OBS_MODES if mode in ("one_hot", "token")])
+def test_infos_are_read_where_gymnasium_resets_in_the_same_step(id, obs_mode):
+    base = gym.make_vec(
+        id, num_envs=NUM_ENVS, obs_mode=obs_mode, autoreset_mode="SameStep", flat_infos=True, **ENVS[id]
+    )
+    env = GymWrapper(base, categorical_action_encoding=True)
+    data = rollout(env)
+    for sequence in data:
+        assert_replays(sequence, id, obs_mode=obs_mode)
+    summands = data["next", "prior_log_prob"] + data["next", "task_reward"]
+    torch.testing.assert_close(summands.float(), data["next", "reward"][..., 0], atol=1e-4, rtol=1e-5)
+    assert {f"term_{name}" for name in base.task.weights} <= set(data["next"].keys())
+    frames = sum(len(part.reshape(-1)) for part in Collector(env, None, frames_per_batch=12, total_frames=24))
+    assert frames == 24
+
+
+def test_gym_env_makes_several_environments_by_id():
+    """TorchRL makes them with Gymnasium's AsyncVectorEnv in NEXT_STEP, which it knows as the old way of resetting."""
+    kwargs = {"obs_mode": "one_hot", "length": 3, "categorical_action_encoding": True}
+    env = GymEnv(f"seqtutor_envs:{EXACT}", num_envs=2, flat_infos=True, **kwargs)
+    torch.manual_seed(0)
+    data, replay = env.rollout(9, break_when_any_done=False), gym.make(EXACT, obs_mode="one_hot", length=3)
+    env.close()
+    for sequence in data:
+        replay.reset()
+        for step in sequence[:3]:
+            observation, reward, terminated, *_ = replay.step(step["action"].item())
+            assert step["next", "reward"].item() == pytest.approx(reward, rel=1e-5, abs=1e-5)
+            assert step["next", "done"].item() is terminated
+            if not terminated:
+                assert_shows(step["next"], observation)
+    assert "term_prefix" in data["next"].keys()
 
 
 def rows_reader(size, num_envs=None):

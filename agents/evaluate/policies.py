@@ -236,14 +236,14 @@ def find_normaliser(agent: Any) -> Callable[[Any], Any]:
 
 
 def _has_learned_from_normalised(agent: Any) -> bool:
-    """Return whether the last observation is of floats while the space's are integers: only normalising does that."""
+    """Return whether the last observation has floats in a space of integers, or is below it, as after normalising."""
     last, space = getattr(agent, "_last_obs", None), getattr(agent, "observation_space", None)
     values = last if isinstance(last, dict) else {"": last}
     boxes: dict[str, Any] = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
     return any(
         isinstance(value, np.ndarray)
-        and isinstance(boxes.get(name), spaces.Box)
-        and (value.dtype.kind, boxes[name].dtype.kind) == ("f", "i")
+        and isinstance(box := boxes.get(name), spaces.Box)
+        and ((value.dtype.kind, box.dtype.kind) == ("f", "i") or bool((value < box.low).any()))
         for name, value in values.items()
     )
 
@@ -251,7 +251,9 @@ def _has_learned_from_normalised(agent: Any) -> bool:
 def find_obs_mode(agent: Any) -> str | None:
     """Find the obs_mode that an agent's `observation_space` belongs to; None if it has no such space."""
     space = getattr(agent, "observation_space", None)
-    kinds = {spaces.Dict: "dict", spaces.Discrete: "token", spaces.Box: "prefix"}
+    if isinstance(space, spaces.Box):
+        return "prefix" if space.dtype.kind in "iu" else "one_hot"
+    kinds = {spaces.Dict: "dict", spaces.Discrete: "token"}
     return next((mode for kind, mode in kinds.items() if isinstance(space, kind)), None)
 
 

@@ -34,11 +34,12 @@ class MelodyVectorEnv(SequenceTutorVectorEnv):
         obs_mode: str = "token",
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
+        flat_infos: bool = False,
         infos: str = "full",
     ) -> None:
         super().__init__(
             _task(task, length, term_weights), prior, num_envs=num_envs, c=c, obs_mode=obs_mode,
-            autoreset_mode=autoreset_mode, render_mode=render_mode, infos=infos,
+            autoreset_mode=autoreset_mode, render_mode=render_mode, flat_infos=flat_infos, infos=infos,
         )
 
 
@@ -74,7 +75,8 @@ class MelodyEnv(SequenceTutorEnv):
 
     ## Observation Space
     With `obs_mode="token"`, the default, `Discrete(39)`: the last token; 38, the start token, at the start. The other
-    modes and the infos are those of every environment: see `help(seqtutor_envs.env.SequenceTutorEnv)`.
+    modes and the infos are those of every environment: see `help(seqtutor_envs.env.SequenceTutorEnv)`. The id
+    `SeqTutor-MelodyOneHot-v0` has `obs_mode="one_hot"` as its default: `Box(0, 1, (32 * 39,), float32)`.
 
     ## Rewards
     log p(a | s) + r_T(s, a) / c, in nats. r_T is the weighted sum of nine terms, each a pure function of the tokens so
@@ -103,11 +105,12 @@ class MelodyEnv(SequenceTutorEnv):
     |---|---|---|
     | `c` | 2.0 | temperature; with the paper's .5 the rules decide nearly alone |
     | `prior` | "melody" | a shipped name, a path, or a Prior; loaded once per process |
-    | `obs_mode` | "token" | "token", "prefix" or "dict" |
+    | `obs_mode` | "token" | "token", "prefix", "dict" or "one_hot" |
     | `length` | 32 | sixteenths |
     | `term_weights` | None | name -> weight; 1 for the names left out |
     | `task` | None | a Task of your own (`MelodyTask(rules={...})`, or another domain's with its prior) |
     | `render_mode` | None | "ansi": names and durations; "rgb_array": a piano roll |
+    | `flat_infos` | False | True: infos of numbers only, nothing nested, for TorchRL |
 
     `gymnasium.make_vec` takes besides `num_envs`, `autoreset_mode` and `infos`.
 
@@ -127,8 +130,12 @@ class MelodyEnv(SequenceTutorEnv):
         task: Task | None = None,
         obs_mode: str = "token",
         render_mode: str | None = None,
+        flat_infos: bool = False,
     ) -> None:
-        super().__init__(_task(task, length, term_weights), prior, c=c, obs_mode=obs_mode, render_mode=render_mode)
+        super().__init__(
+            _task(task, length, term_weights), prior, c=c, obs_mode=obs_mode, render_mode=render_mode,
+            flat_infos=flat_infos,
+        )
 
 
 def _task(task: Task | None, length: int, term_weights: Mapping[str, float] | None) -> Task:

@@ -65,6 +65,7 @@ class SmilesVectorEnv(SequenceTutorVectorEnv):
         obs_mode: str = "token",
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
+        flat_infos: bool = False,
         infos: str = "full",
     ) -> None:
         options = dict(
@@ -76,7 +77,7 @@ class SmilesVectorEnv(SequenceTutorVectorEnv):
         asked, model = _task(task, prior, options)
         super().__init__(
             asked, model, num_envs=num_envs, c=_temperature(c, asked), obs_mode=obs_mode,
-            autoreset_mode=autoreset_mode, render_mode=render_mode, infos=infos,
+            autoreset_mode=autoreset_mode, render_mode=render_mode, flat_infos=flat_infos, infos=infos,
         )
 
 
@@ -109,7 +110,9 @@ class SmilesEnv(SequenceTutorEnv):
 
     ## Observation Space
     With `obs_mode="token"`, the default, `Discrete(V + 1)`: the last token; V, the start token, at the start. The other
-    modes and the infos are those of every environment: see `help(seqtutor_envs.env.SequenceTutorEnv)`.
+    modes and the infos are those of every environment: see `help(seqtutor_envs.env.SequenceTutorEnv)`. The id
+    `SeqTutor-SMILESOneHot-v0` has `obs_mode="one_hot"` as its default: `Box(0, 1, (100 * 26,), float32)`, 10.4 kB each.
+    A replay buffer of a million such observations takes 10 GB: give it fewer places, or shorten `max_length`.
 
     ## Rewards
     log p(a | s) + r_T(s, a) / c, in nats; the end token has its log p too. r_T is paid once, when the molecule is
@@ -149,7 +152,7 @@ class SmilesEnv(SequenceTutorEnv):
     |---|---|---|
     | `c` | None | temperature: .05, or 1 / .35 with `shaping="prefix"` |
     | `prior` | "smiles" | a shipped name, a path, or a Prior with an end token; loaded once per process |
-    | `obs_mode` | "token" | "token", "prefix" or "dict" |
+    | `obs_mode` | "token" | "token", "prefix", "dict" or "one_hot" |
     | `max_length` | 100 | tokens, the end token included; osimertinib needs 62 and the end |
     | `term_weights` | None | name -> weight |
     | `task` | None | a Task of your own, in place of `max_length`, `term_weights` and all keywords below |
@@ -169,6 +172,7 @@ class SmilesEnv(SequenceTutorEnv):
     | `score_timeout` | None | seconds a molecule |
     | `known` | "prior" | a Bloom filter's file, of molecules that are not novel; "prior": that beside the prior |
     | `render_mode` | None | "ansi": the SMILES so far and whether it is valid; "rgb_array": the molecule drawn |
+    | `flat_infos` | False | True: infos of numbers only, nothing nested, for TorchRL |
 
     `gymnasium.make_vec` takes besides `num_envs`, `autoreset_mode` and `infos`.
 
@@ -204,6 +208,7 @@ class SmilesEnv(SequenceTutorEnv):
         known: str | os.PathLike[str] | None = OF_PRIOR,
         obs_mode: str = "token",
         render_mode: str | None = None,
+        flat_infos: bool = False,
     ) -> None:
         options = dict(
             max_length=max_length, weights=term_weights, objective=objective, invalid_score=invalid_score,
@@ -212,7 +217,9 @@ class SmilesEnv(SequenceTutorEnv):
             workers=workers, score_timeout=score_timeout, known=known,
         )
         asked, model = _task(task, prior, options)
-        super().__init__(asked, model, c=_temperature(c, asked), obs_mode=obs_mode, render_mode=render_mode)
+        super().__init__(
+            asked, model, c=_temperature(c, asked), obs_mode=obs_mode, render_mode=render_mode, flat_infos=flat_infos
+        )
 
 
 def find_bloom(prior: str | os.PathLike[str] | Prior) -> Path | None:

@@ -15,7 +15,7 @@ from agents.evaluate.evaluation import evaluate, roll_out, sample_sequences
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.exact import kl_policy_optimum, objective
 from toys.agent_toys import AGENTS, EXACT, made
-from toys.env_toys import ToyTask, toy_prior
+from toys.env_toys import OBS_MODES, ToyTask, toy_prior
 
 KWARGS = {"vocab_size": 3, "length": 3, "seed": 2, "c": 0.7}
 
@@ -137,7 +137,7 @@ class Tabled:
         return self.kind([[self.mass[(*one, a)] / self.mass[one] for a in range(3)] for one in so_far])
 
 
-@pytest.mark.parametrize("obs_mode", ["token", "prefix", "dict"])
+@pytest.mark.parametrize("obs_mode", OBS_MODES)
 @pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
 def test_a_uniform_function_has_the_enumerations_j(obs_mode, kind):
     def policy(observation):

@@ -130,7 +130,7 @@ def test_a_model_sees_observations_normalised_as_it_learned_from_them():
     assert env.obs_rms.mean is mean, "judging does not change what was learned"
 
 
-@pytest.mark.parametrize("name, obs_mode", [("PPO", "prefix"), ("DQN", "prefix"), ("PPO", "dict")])
+@pytest.mark.parametrize("name, obs_mode", [("PPO", "prefix"), ("DQN", "prefix"), ("PPO", "dict"), ("PPO", "one_hot")])
 def test_normalised_observations_whose_statistics_are_lost_are_an_error(name, obs_mode, tmp_path):
     keys = {"norm_obs_keys": ["action_mask"]} if obs_mode == "dict" else {}
     env = VecNormalize(exact_env(obs_mode), norm_reward=False, **keys)

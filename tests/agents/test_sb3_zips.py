@@ -40,7 +40,7 @@ def ppo_zip(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("obs_mode, steps", [("prefix", 0), ("dict", 0), ("token", 24)])
+@pytest.mark.parametrize("obs_mode, steps", [("prefix", 0), ("dict", 0), ("token", 24), ("one_hot", 24)])
 def test_each_algorithm_is_known_by_its_zip(name, obs_mode, steps, tmp_path):
     learned(name, exact_env(obs_mode), steps).save(tmp_path / "model")
     known = sb3_zips.identify_algorithm(tmp_path / "model.zip")

@@ -135,12 +135,12 @@ def stacked(observations):
 
 
 @pytest.mark.parametrize("agent_class", [PsiLearning, GLearning])
-@pytest.mark.parametrize("trained_in", ["token", "prefix", "dict"])
+@pytest.mark.parametrize("trained_in", ["token", "prefix", "dict", "one_hot"])
 def test_prediction_is_the_same_in_all_observation_modes(agent_class, trained_in):
     agent = made(agent_class, toy_batch(obs_mode=trained_in)).learn(600)
     expected = walk(agent, trained_in, batched=False)
     assert expected == walk(agent, trained_in, batched=True)
-    other = {"token": "dict", "prefix": "dict", "dict": "token"}[trained_in]
+    other = {"token": "dict", "prefix": "one_hot", "dict": "token", "one_hot": "prefix"}[trained_in]
     assert expected == walk(agent, other, batched=True), "the environment judged in need not be the one learned in"
 
 
@@ -157,6 +157,8 @@ START = 4  # the start token of four tokens, and what fills a prefix
         (np.array([START, START, START]), True, [START], True),
         (np.array([[2, 0, START], [START, START, START], [1, 3, 0]]), True, [0, START, 0], False),
         (np.array([[2, 0, START], [1, 3, 0]]), False, [0, 0], False),
+        (np.eye(5, dtype=np.float32)[[2, 0, START]].ravel(), False, [0], True),
+        (np.eye(5)[[[2, 0, START], [START, START, START], [1, 3, 0]]].reshape(3, 15), False, [0, START, 0], False),
         ({"token": np.int64(3), "step": np.int64(2)}, False, [3], True),
         ({"token": np.array([3, START]), "step": np.array([2, 0])}, True, [3, START], False),
     ],

@@ -21,10 +21,10 @@ from gymnasium.utils.passive_env_checker import data_shares_objects
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
-from toys.env_toys import AUTORESET_MODES, HORIZON, IDS, OBS_MODES, assert_same, of_some, walk
+from toys.env_toys import AUTORESET_MODES, HORIZON, ID_OBS_MODES, IDS, assert_same, of_some, walk
 
 each_id = pytest.mark.parametrize("id", IDS)
-each_obs_mode = pytest.mark.parametrize("obs_mode", OBS_MODES)
+each_id_and_obs_mode = pytest.mark.parametrize("id, obs_mode", ID_OBS_MODES)
 each_autoreset_mode = pytest.mark.parametrize("autoreset_mode", AUTORESET_MODES)
 
 
@@ -60,8 +60,7 @@ def test_three_ids_of_one_family_are_registered():
         assert gymnasium.spec(id).max_episode_steps is None
 
 
-@each_id
-@each_obs_mode
+@each_id_and_obs_mode
 def test_both_checkers_find_nothing(id, obs_mode):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -69,8 +68,7 @@ def test_both_checkers_find_nothing(id, obs_mode):
         sb3_check_env(make(id, obs_mode=obs_mode, render_mode="rgb_array").unwrapped)
 
 
-@each_id
-@each_obs_mode
+@each_id_and_obs_mode
 @each_autoreset_mode
 def test_native_equals_sync(id, obs_mode, autoreset_mode):
     native = make_vec(id, 3, obs_mode=obs_mode, autoreset_mode=autoreset_mode)
@@ -88,8 +86,7 @@ def test_native_equals_sync(id, obs_mode, autoreset_mode):
     assert ended >= 6  # so that ends and what follows them were compared
 
 
-@each_id
-@each_obs_mode
+@each_id_and_obs_mode
 @each_autoreset_mode
 def test_what_a_batch_returned_never_changes_later(id, obs_mode, autoreset_mode):
     env = make_vec(id, 2, obs_mode=obs_mode, autoreset_mode=autoreset_mode)
@@ -101,8 +98,7 @@ def test_what_a_batch_returned_never_changes_later(id, obs_mode, autoreset_mode)
             assert not data_shares_objects(one, other)
 
 
-@each_id
-@each_obs_mode
+@each_id_and_obs_mode
 def test_observations_spell_the_tokens_so_far(id, obs_mode):
     env = make(id, obs_mode=obs_mode)
     start = env.unwrapped.task.vocab.start
@@ -113,6 +109,9 @@ def test_observations_spell_the_tokens_so_far(id, obs_mode):
             assert observation == last
         elif obs_mode == "prefix":
             assert observation.tolist() == actions[:t] + [start] * (horizon(env) - t)
+        elif obs_mode == "one_hot":
+            places = [[float(i == id) for i in range(start + 1)] for id in actions[:t] + [start] * (horizon(env) - t)]
+            assert observation.tolist() == sum(places, []) and observation.dtype == np.float32
         else:
             assert (observation["token"], observation["step"]) == (last, t)
             assert observation["action_mask"].tolist() == [1] * start
@@ -264,7 +263,7 @@ def test_a_wrong_batch_of_actions_is_an_error(id, actions):
         ("c", float("nan"), "positive"),
         ("c", float("inf"), "finite"),
         ("c", "2", "positive"),
-        ("obs_mode", "tokens", "'token', 'prefix', 'dict'"),
+        ("obs_mode", "tokens", "'token', 'prefix', 'dict', 'one_hot'"),
         ("render_mode", "human", "'ansi', 'rgb_array'"),
         ("infos", "none", "'full', 'end'"),
         ("autoreset_mode", "next_step", "'NextStep', 'SameStep', 'Disabled'"),

@@ -11,9 +11,11 @@ from seqtutor_envs.task import Task, named_weights
 from seqtutor_envs.vocab import TokenVocab
 
 IDS = sorted(id for id in gymnasium.registry if id.startswith("SeqTutor-"))
-OBS_MODES = ("token", "prefix", "dict")
+OBS_MODES = ("token", "prefix", "dict", "one_hot")
+# the ids whose default is another obs_mode are the same environments in the others
+ID_OBS_MODES = [(id, mode) for id in IDS for mode in OBS_MODES if "OneHot" not in id or mode == "one_hot"]
 AUTORESET_MODES = ("NextStep", "SameStep", "Disabled")
-HORIZON = dict.fromkeys(IDS, "length") | {"SeqTutor-SMILES-v0": "max_length"}  # what the horizon's keyword is called
+HORIZON = {id: "max_length" if "SMILES" in id else "length" for id in IDS}  # what the horizon's keyword is called
 
 
 class ToyTask(Task):
