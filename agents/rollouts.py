@@ -19,6 +19,7 @@ from agents.networks import FORBIDDEN, Policy
 from agents.replay import Sequences, make_empty_sequences
 from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorVectorEnv
+from seqtutor_envs.infos import term_keys
 from seqtutor_envs.prior import Prior, RecurrentPrior, State, draw_sequences
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR
 from seqtutor_envs.prior.recurrent_step import sample_tokens
@@ -223,14 +224,20 @@ def read_terms(infos: Any) -> Terms | None:
         infos: a VectorEnv's dict, or a VecEnv's list.
     """
     if isinstance(infos, list):
-        if not all("terms" in info for info in infos):
-            return None
-        return {name: np.array([info["terms"][name] for info in infos]) for name in infos[0]["terms"]}
+        shown = [find_terms(info) for info in infos]
+        return {name: np.array([terms[name] for terms in shown]) for name in shown[0]} if all(shown) else None
     # in SAME_STEP the infos of a sequence that ends stand apart
-    shown = [part["terms"] for part in (infos, infos.get("final_info", {})) if "terms" in part]
-    # beside each array, gymnasium's vector infos hold its mask as _name
-    names = [name for name in (shown[0] if shown else ()) if not name.startswith("_")]
-    return {name: sum((part[name] for part in shown), np.zeros(())) for name in names} or None
+    shown = [terms for part in (infos, infos.get("final_info", {})) if (terms := find_terms(part))]
+    return {name: sum((terms[name] for terms in shown), np.zeros(())) for name in shown[0]} if shown else None
+
+
+def find_terms(info: Any) -> dict[str, Any]:
+    """Return the terms of an info by name, nested or (flat_infos) beside the others; empty if it shows none."""
+    if "terms" in info:
+        # beside each array, gymnasium's vector infos hold its mask as _name
+        return {name: term for name, term in info["terms"].items() if not name.startswith("_")}
+    flat = term_keys([""], flat=True)[0]
+    return {name.removeprefix(flat): term for name, term in info.items() if name.startswith(flat)}
 
 
 def restart_states(model: Prior, state: State, fresh: NDArray[np.bool_]) -> State:

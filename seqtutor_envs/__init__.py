@@ -25,13 +25,13 @@ register(
     id="SeqTutor-MelodyOneHot-v0",
     entry_point="seqtutor_envs.melody.env:MelodyEnv",
     vector_entry_point="seqtutor_envs.melody.env:MelodyVectorEnv",
-    kwargs={"obs_mode": "one_hot"},
+    kwargs={"obs_mode": "one_hot", "flat_infos": True},
 )
 register(
     id="SeqTutor-SMILESOneHot-v0",
     entry_point="seqtutor_envs.smiles.env:SmilesEnv",
     vector_entry_point="seqtutor_envs.smiles.env:SmilesVectorEnv",
-    kwargs={"obs_mode": "one_hot"},
+    kwargs={"obs_mode": "one_hot", "flat_infos": True},
 )
 register(
     id="SeqTutor-Exact-v0",

@@ -247,7 +247,8 @@ KEYWORDS = {  # of gym.make and gym.make_vec alike, with their defaults
         },
     },
 }
-KEYWORDS |= {one: {**KEYWORDS[other], "obs_mode": "one_hot"} for one, other in ONE_HOT.items()}
+FLAT = {"obs_mode": "one_hot", "flat_infos": True}
+KEYWORDS |= {one: KEYWORDS[other] | FLAT for one, other in ONE_HOT.items()}
 OF_BATCHES = {"num_envs": 1, "autoreset_mode": AutoresetMode.NEXT_STEP, "infos": "full"}
 TEMPERATURE = {EXACT: 1.0, MELODY: 2.0, SMILES: 0.05}
 HORIZON = {EXACT: 4, MELODY: 32, SMILES: 100}
@@ -264,6 +265,16 @@ IDS = list(KEYWORDS)
 ROW_INFOS = {"prior_log_probs", "action_mask"}  # of reset and of steps, absent after the end
 STEP_INFOS = {"prior_log_prob", "task_reward", "terms"}
 END_INFOS = {"sequence"}
+
+
+def step_infos(env_id):
+    """The keys of a step; with flat_infos each term stands beside the others."""
+    flat = {f"term_{name}" for name in TERMS[env_id]}
+    return STEP_INFOS - {"terms"} | flat if env_id in ONE_HOT else STEP_INFOS
+
+
+def end_infos(env_id):
+    return set() if env_id in ONE_HOT else END_INFOS
 
 
 def masked(keys):
@@ -347,13 +358,13 @@ def test_infos_of_one_environment(env_id):
     while not over:
         _, reward, terminated, truncated, info = env.step(5 % TOKENS[env_id])
         over, steps = terminated or truncated, steps + 1
-        assert info.keys() == STEP_INFOS | (END_INFOS if over else ROW_INFOS)
-        assert list(info["terms"]) == TERMS[env_id]
+        assert info.keys() == step_infos(env_id) | (end_infos(env_id) if over else ROW_INFOS)
+        assert env_id in ONE_HOT or list(info["terms"]) == TERMS[env_id]
         assert info["prior_log_prob"] == pytest.approx(float(row[5 % TOKENS[env_id]]))
         assert reward == pytest.approx(info["prior_log_prob"] + info["task_reward"])
         row = info.get("prior_log_probs")
     assert terminated and steps == HORIZON[env_id]
-    assert isinstance(info["sequence"], str if ONE_HOT.get(env_id, env_id) == SMILES else list)
+    assert env_id in ONE_HOT or isinstance(info["sequence"], str if env_id == SMILES else list)
 
 
 @pytest.mark.parametrize("infos", ["full", "end"])
@@ -366,14 +377,14 @@ def test_infos_of_a_batch(env_id, mode, infos):
     for step in range(HORIZON[env_id]):
         *_, info = batch.step(actions)
         if step < HORIZON[env_id] - 1:
-            assert info.keys() == (masked(STEP_INFOS | ROW_INFOS) if infos == "full" else set())
+            assert info.keys() == (masked(step_infos(env_id) | ROW_INFOS) if infos == "full" else set())
     if mode == "NextStep":
-        assert info.keys() == masked(STEP_INFOS | END_INFOS)
+        assert info.keys() == masked(step_infos(env_id) | end_infos(env_id))
         *_, info = batch.step(actions)
         assert info.keys() == masked(ROW_INFOS)
     else:
         assert info.keys() == masked(ROW_INFOS | {"final_obs", "final_info"})
-        assert info["final_info"].keys() == masked(STEP_INFOS | END_INFOS)
+        assert info["final_info"].keys() == masked(step_infos(env_id) | end_infos(env_id))
     batch.close()
 
 

@@ -103,6 +103,13 @@ def test_infos_are_read_where_gymnasium_resets_in_the_same_step(id, obs_mode):
     assert frames == 24
 
 
+def test_gym_env_makes_several_environments_by_id_alone():
+    env = GymEnv("seqtutor_envs:SeqTutor-MelodyOneHot-v0", num_envs=4)
+    data = env.rollout(3, break_when_any_done=False)
+    env.close()
+    assert data.shape == (4, 3) and bool(data["next", "term_key"].isfinite().all())
+
+
 def test_gym_env_makes_several_environments_by_id():
     """TorchRL makes them with Gymnasium's AsyncVectorEnv in NEXT_STEP, which it knows as the old way of resetting."""
     kwargs = {"obs_mode": "one_hot", "length": 3, "categorical_action_encoding": True}

@@ -76,7 +76,8 @@ class MelodyEnv(SequenceTutorEnv):
     ## Observation Space
     With `obs_mode="token"`, the default, `Discrete(39)`: the last token; 38, the start token, at the start. The other
     modes and the infos are those of every environment: see `help(seqtutor_envs.env.SequenceTutorEnv)`. The id
-    `SeqTutor-MelodyOneHot-v0` has `obs_mode="one_hot"` as its default: `Box(0, 1, (32 * 39,), float32)`.
+    `SeqTutor-MelodyOneHot-v0` has `obs_mode="one_hot"`, `Box(0, 1, (32 * 39,), float32)`, and `flat_infos=True` as its
+    defaults, for programs that take an id alone.
 
     ## Rewards
     log p(a | s) + r_T(s, a) / c, in nats. r_T is the weighted sum of nine terms, each a pure function of the tokens so

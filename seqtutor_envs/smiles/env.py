@@ -111,7 +111,8 @@ class SmilesEnv(SequenceTutorEnv):
     ## Observation Space
     With `obs_mode="token"`, the default, `Discrete(V + 1)`: the last token; V, the start token, at the start. The other
     modes and the infos are those of every environment: see `help(seqtutor_envs.env.SequenceTutorEnv)`. The id
-    `SeqTutor-SMILESOneHot-v0` has `obs_mode="one_hot"` as its default: `Box(0, 1, (100 * 26,), float32)`, 10.4 kB each.
+    `SeqTutor-SMILESOneHot-v0` has `obs_mode="one_hot"`, `Box(0, 1, (100 * 26,), float32)`, 10.4 kB each, and
+    `flat_infos=True` as its defaults, for programs that take an id alone.
     A replay buffer of a million such observations takes 10 GB: give it fewer places, or shorten `max_length`.
 
     ## Rewards

