@@ -23,7 +23,6 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from stable_baselines3.common.callbacks import BaseCallback
-from tqdm import tqdm
 
 from agents import PsiLearning
 from agents.baselines import FixedPolicy
@@ -37,6 +36,7 @@ from benchmarks.report.tables import format_text
 from seqtutor_envs import __version__
 from seqtutor_envs.command import INTERRUPTED, installed, scoring_processes
 from seqtutor_envs.files import finite
+from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.melody.env import LENGTH
 from seqtutor_envs.melody.metrics import PAPER_TABLE_1
 from seqtutor_envs.melody.midi import to_wav, write_midi
@@ -173,7 +173,7 @@ class LearningCurve(BaseCallback):
         self.points: list[dict[str, float]] = []
 
     def _on_training_start(self) -> None:
-        self.bar = tqdm(
+        self.bar = make_bar(
             total=self.budget.seconds,
             desc="Psi-learning",
             bar_format="{desc} {percentage:3.0f}%|{bar:24}| {n:.0f} of {total:.0f} s{postfix}",

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from benchmarks.experiment import Experiment
+from seqtutor_envs.files.progress import make_bar
 
 SHOWN = 3  # running experiments that the bar has room for
 BAR = "{percentage:3.0f}%|{bar:20}| {desc}, {remaining} left{postfix}"
@@ -32,12 +33,11 @@ class SweepProgress:
         self._running: dict[str, tuple[Experiment, float, Mapping[str, Any]]] = {}
         # tqdm's own lock is a semaphore shared between processes, which one that is killed would leave behind
         tqdm.set_lock(threading.RLock())
-        self._bar: Any = tqdm(
+        self._bar: Any = make_bar(
             total=self.total,
             initial=before,
             file=self.stream,
             bar_format=BAR,
-            disable=not self.stream.isatty(),
             leave=False,
             mininterval=0.2,
             # the mean over all results: those of one agent arrive together
