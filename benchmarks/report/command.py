@@ -41,17 +41,21 @@ def report(
         pictures: the plots as PNG files.
     """
     from benchmarks.report import render  # pandas and matplotlib are slow to import
-    from benchmarks.report.data import load_results, suite_of_folder
+    from benchmarks.report.load import load_folder, load_results
 
     if not suite and out is None:
         raise ValueError("Name a suite, or a folder of results by --out.")
-    found = find_suite(suite) if suite else suite_of_folder(out or RESULTS)
-    folder = found.folder(out)
-    results = load_results(found, folder, suite)
+    if suite:
+        found = find_suite(suite)
+        folder = found.folder(out)
+        results = load_results(found, folder, suite)
+    else:
+        folder = out or RESULTS
+        results = load_folder(folder)
     for note in results.notes:
         print(note, file=sys.stderr)
     if not results.results and not results.failures:
-        what, again = (f" of {found.name}", suite) if suite else ("", "SUITE")
+        what, again = (f" of {results.name}", suite) if suite else ("", "SUITE")
         given = f" --out {out}" if out else ""
         raise FileNotFoundError(f"No results{what} in {folder}: `python -m benchmarks run {again}{given}`.")
     # all are rendered before the first is written: an error leaves no half of a report

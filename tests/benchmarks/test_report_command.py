@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.__main__ import main
 from benchmarks.experiment import Experiment, expand
-from benchmarks.report.data import load_results
+from benchmarks.report.load import load_results
 from benchmarks.runner import results
 from benchmarks.suites import SUITES, Suite
 from toys.commands import refuse

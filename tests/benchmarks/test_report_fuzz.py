@@ -1,0 +1,58 @@
+"""The report survives any JSON in a folder of results: what is damaged is named once, the rest is reported.
+
+`python -m pytest tests/benchmarks/test_report_fuzz.py -m slow` tries 20,000 damaged files.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.report import load
+from benchmarks.report.command import export
+from benchmarks.report.render import render_markdown, render_page, render_pictures
+from benchmarks.runner import results as files
+from toys.result_mutations import EVIL, FILES, write_mutated
+
+COPIES = 20  # changed files of a folder
+FOLDERS = 200  # of each suite in the slow test
+PAGES, PICTURES = 20, 40  # one folder in so many is drawn, too: that takes seconds
+
+
+def check_folder(name, seed, folder, draw=False):
+    """Report a folder of changed files in every form; return how many there are, and how many it leaves out."""
+    write_mutated(name, seed, folder, COPIES)
+    there = sorted(path.name for path in folder.glob("*.json"))
+    found = load.load_folder(folder)
+    known = {f"{one['id']}.json" for one in found.results} | {f"{one['id']}{files.FAILED}" for one in found.failures}
+    assert all(len(note.splitlines()) == 1 for note in found.notes)
+    for file in there:
+        named = sum(f"/{file} is damaged (" in note for note in found.notes)
+        assert named == (file not in known), (name, seed, file)
+    markdown = render_markdown(found)
+    assert "<script" not in markdown
+    export(found, folder / "out.csv")
+    if draw or seed % PAGES == 0:
+        page = render_page(found)
+        assert EVIL not in page and "<script>alert" not in page and page.encode()
+    if draw or seed % PICTURES == 0:
+        render_pictures(found)
+    return len(there), len(there) - len(known)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_damaged_files_are_named_and_the_rest_is_reported(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(load, "MOST_NAMED", 1_000)
+    check_folder(name, 1, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize("name", FILES)
+def test_many_damaged_files(name, block, tmp_path, monkeypatch):
+    monkeypatch.setattr(load, "MOST_NAMED", 1_000)
+    for seed in range(block, FOLDERS, 4):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        check_folder(name, seed, folder)
+        for path in folder.iterdir():
+            path.unlink()
