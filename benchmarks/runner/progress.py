@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from benchmarks.experiment import Experiment
 from seqtutor_envs.files.progress import make_bar
+from seqtutor_envs.files.text import printable
 
 SHOWN = 3  # running experiments that the bar has room for
 BAR = "{percentage:3.0f}%|{bar:20}| {desc}, {remaining} left{postfix}"
@@ -84,7 +85,7 @@ class SweepProgress:
 
     def _print(self, line: str) -> None:
         # not print, which would write into the bar
-        tqdm.write(line, file=self.stream)
+        tqdm.write(printable(line), file=self.stream)
         # a file or pipe is buffered, and someone may follow it
         self.stream.flush()
 
@@ -94,7 +95,7 @@ class SweepProgress:
             parts.append(f"{more} more")
         failed = f", {self.failed} failed" if self.failed else ""
         # the description, set next, draws both at once
-        self._bar.set_postfix_str("; ".join(parts), refresh=False)
+        self._bar.set_postfix_str(printable("; ".join(parts)), refresh=False)
         self._bar.set_description_str(f"{self.done}/{self.total} done{failed}")
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from seqtutor_envs.files.text import printable
+
 INTERVAL = 30.0  # seconds between two lines of a log
 
 
@@ -47,4 +49,4 @@ class LogBar(tqdm):  # type: ignore[type-arg]
 
     def _print(self) -> None:
         self._printed = time.monotonic()
-        print(str(self).strip(), file=self.fp, flush=True)
+        print(printable(self).strip(), file=self.fp, flush=True)

@@ -19,6 +19,7 @@ from typing import Any, cast
 import numpy as np
 
 from seqtutor_envs.files import replacing, write_atomically
+from seqtutor_envs.files.text import spreadsheet_cell
 from seqtutor_envs.prior import token_log_probs
 from seqtutor_envs.smiles.objective import BEYOND_BUDGET
 from seqtutor_envs.smiles.runs.export import format_sdf
@@ -244,4 +245,4 @@ def write_csv(path: Path, columns: tuple[str, ...], rows: Iterator[tuple[Any, ..
     ):
         table = csv.writer(text, lineterminator="\n")
         table.writerow(columns)
-        table.writerows(rows)
+        table.writerows([spreadsheet_cell(value) for value in row] for row in rows)
