@@ -12,6 +12,7 @@ from stable_baselines3.common.logger import Logger, make_output_format
 from agents.train.checkpoints import AGENT_FILE, Checkpoints, Record
 from seqtutor_envs.command import warnings_in_one_line
 from seqtutor_envs.files.text import printable
+from seqtutor_envs.files.writing import naming
 
 
 def run(agent: Any, folder: Path, *, steps: int, checkpoint_seconds: float, command: str = "") -> None:
@@ -42,10 +43,11 @@ def run(agent: Any, folder: Path, *, steps: int, checkpoint_seconds: float, comm
     record.write(log, final=False)
     agent.set_logger(make_logger(folder, agent.num_timesteps))
     try:
-        with warnings_in_one_line():
+        with warnings_in_one_line(), naming(folder):  # the log's files and TensorBoard's do not name themselves
             agent.learn(left, checkpoints, reset_num_timesteps=False, progress_bar=True)
     finally:
-        agent.logger.close()
+        with naming(folder):
+            agent.logger.close()
         agent.env.close()
         # after an early error there is nothing to tell of
         if checkpoints.kept is not None:

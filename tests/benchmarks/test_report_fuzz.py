@@ -15,7 +15,7 @@ from toys.result_mutations import EVIL, FILES, write_mutated
 
 COPIES = 20  # changed files of a folder
 FOLDERS = 200  # of each suite in the slow test
-PAGES, PICTURES = 20, 40  # one folder in so many is drawn, too: that takes seconds
+PAGES, PICTURES = 50, 100  # one folder in so many is drawn, too: with a task for each changed file, that takes a minute
 
 
 def check_folder(name, seed, folder, draw=False):
@@ -27,7 +27,9 @@ def check_folder(name, seed, folder, draw=False):
     assert all(len(note.splitlines()) == 1 for note in found.notes)
     for file in there:
         named = sum(f"/{file} is damaged (" in note for note in found.notes)
-        assert named == (file not in known), (name, seed, file)
+        # a result replaces a failure of the same experiment, whether that could be read or not
+        replaced = file.endswith(files.FAILED) and file.replace(files.FAILED, ".json") in known
+        assert named <= 1 and (named == (file not in known) or replaced), (name, seed, file)
     markdown = render_markdown(found)
     assert "<script" not in markdown
     export(found, folder / "out.csv")

@@ -12,7 +12,7 @@ import io
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -70,7 +70,8 @@ class MoleculeLog(RunLog):
         columns = (*self.columns, "failed")
         values, again = ", ".join("?" * len(columns)), "last_step = excluded.last_step, times_seen = times_seen + 1"
         insert = f"INSERT INTO molecules ({quote(columns)}) VALUES ({values}) ON CONFLICT(smiles) DO UPDATE SET {again}"
-        self._db.executemany(insert, self._rows(newest))
+        with disk_errors(self.folder):
+            self._db.executemany(insert, self._rows(newest))
 
     def _rows(self, newest: Round) -> Iterator[tuple[Any, ...]]:
         """Yield a row for each valid molecule of a round, as often as it was generated."""
@@ -96,15 +97,16 @@ class MoleculeLog(RunLog):
         facts = {"num_timesteps": num_timesteps, "counts": dict(self.task.counts)}
         # committed by hand: the facts and the molecules of one moment stand in one transaction
         rows = [(name, json.dumps(value)) for name, value in facts.items()]
-        self._db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
-        self._db.execute("COMMIT")
-        # IMMEDIATE: takes the write lock now, so a second run in this folder fails at once
-        self._db.execute("BEGIN IMMEDIATE")
+        with disk_errors(self.folder):
+            self._db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
+            self._db.execute("COMMIT")
+            # IMMEDIATE: takes the write lock now, so a second run in this folder fails at once
+            self._db.execute("BEGIN IMMEDIATE")
 
     def close(self) -> None:
         """Forget what was added since the last commit, and close the table."""
         if self._db is not None:
-            self._db.execute("ROLLBACK")
+            # without a commit, which also holds where a full disk has ended the transaction
             self._db.close()
             self._db = None
 
@@ -112,11 +114,12 @@ class MoleculeLog(RunLog):
 
     def export(self) -> None:
         """Write molecules.csv.gz, the best first, and top.sdf, each atomically; count the molecules anew."""
-        # twice through the table instead of a list in memory: it may hold millions of rows
-        write_csv(self.folder / CSV_FILE, self.columns, self._best())
-        best = (dict(zip(self.columns, row)) for row in self._best(TOP))
-        write_atomically(self.folder / SDF_FILE, format_sdf(best).encode())
-        self._measure()
+        with disk_errors(self.folder):
+            # twice through the table instead of a list in memory: it may hold millions of rows
+            write_csv(self.folder / CSV_FILE, self.columns, self._best())
+            best = (dict(zip(self.columns, row)) for row in self._best(TOP))
+            write_atomically(self.folder / SDF_FILE, format_sdf(best).encode())
+            self._measure()
 
     def _best(self, limit: int = -1) -> Iterator[tuple[Any, ...]]:
         """Return rows by falling task_return; of equal ones the first seen comes first."""
@@ -174,8 +177,10 @@ class MoleculeLog(RunLog):
         db = connect(self.folder / TABLE_FILE)
         numbers = ", ".join(f'"{name}" REAL NOT NULL' for name in self.columns[1:-3])
         counts = ", ".join(f"{name} INTEGER NOT NULL" for name in (*self.columns[-3:], "failed"))
-        db.execute(f"CREATE TABLE molecules (id INTEGER PRIMARY KEY, smiles TEXT NOT NULL UNIQUE, {numbers}, {counts})")
-        db.execute("CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        table = f"molecules (id INTEGER PRIMARY KEY, smiles TEXT NOT NULL UNIQUE, {numbers}, {counts})"
+        with disk_errors(self.folder):
+            db.execute(f"CREATE TABLE {table}")
+            db.execute("CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
         return db
 
     def _resume(self, num_timesteps: int) -> None:
@@ -206,6 +211,16 @@ class MoleculeLog(RunLog):
         with closing(connect(folder / TABLE_FILE)) as db, suppress(sqlite3.OperationalError, KeyError):
             return int(read_facts(db)["num_timesteps"])
         return 0  # killed before the first commit
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Raise what SQLite says of a full or a broken disk as an OSError in one line."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        kept = "the last checkpoint is whole; make room, and --resume goes on from it"
+        raise OSError(f"{folder / TABLE_FILE} cannot be written ({error}): {kept}.") from error
 
 
 def connect(path: Path) -> sqlite3.Connection:
