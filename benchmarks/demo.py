@@ -37,6 +37,7 @@ from seqtutor_envs import __version__
 from seqtutor_envs.command import INTERRUPTED, installed, scoring_processes
 from seqtutor_envs.files import finite
 from seqtutor_envs.files.progress import make_bar
+from seqtutor_envs.files.writing import naming
 from seqtutor_envs.melody.env import LENGTH
 from seqtutor_envs.melody.metrics import PAPER_TABLE_1
 from seqtutor_envs.melody.midi import to_wav, write_midi
@@ -113,7 +114,7 @@ def commands(settings: DemoSettings) -> dict[str, str]:
 
 def write_files(out: Path, results: Mapping[str, Any], parts: Mapping[str, Melodies | Molecules]) -> None:
     """Write all files into `out`. They are made in a folder within it, then moved: Ctrl-C leaves no half of one."""
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=out) as folder:
+    with naming(out), tempfile.TemporaryDirectory(prefix=".unfinished-", dir=out) as folder:
         staging = Path(folder)
         for name, part in parts.items():
             part.write(staging, results[name])

@@ -45,6 +45,30 @@ def test_what_a_folder_holds_is_sorted_by_what_became_of_it(folder):
     assert found.notes[1].startswith("1 result files in")
 
 
+def test_damaged_files_of_a_folder_are_named_once(folder, capsys):
+    """A file that is no JSON, metrics that are a list, and a melody with a token that no melody has."""
+    made = expand({"env": "SeqTutor-Melody-v0", "agent": "agents:GLearning", "steps": 9, "seed": range(3)})
+    metrics = {"excessively_repeated": 0.0, "j": 1.0}
+    for one, tokens, found in zip(made, ([14, 1], [14, 99], [14]), (metrics, metrics, [1.0])):
+        sample = {"tokens": tokens, "sequence": [], "task_return": 1.0, "log_p": -1.0, "terms": {}}
+        results.write(results.result_path(folder, one), one, {"metrics": found, "samples": [sample]})
+    main(["report", "--out", str(folder), "--markdown", "--html"])
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 3
+    for one, says in ((EXPERIMENTS[2], "JSONDecodeError"), (made[1], "0..37, not 14..99"), (made[2], "metrics must be")):
+        (line,) = [line for line in told if results.result_path(folder, one).name in line]
+        assert says in line
+        for name in ("report.html", "report.md"):
+            assert (folder / name).read_text(encoding="utf-8").count(results.result_path(folder, one).name) == 1
+    assert "3 done, 1 failed" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_suite_file_of_the_wrong_shape_is_one_line(tmp_path, capsys):
+    for content in ('{"name": 3, "question": "", "experiments": []}', "[1]", '{"name": "x", "question": "", "experiments": [1]}'):
+        (tmp_path / "suite.json").write_text(content)
+        assert "is not a suite that `run` saved" in refuse(capsys, main, "report", str(tmp_path / "suite.json"))
+
+
 def suite_file(folder):
     return write_suite(folder / "mine.py", EXPERIMENTS)
 
