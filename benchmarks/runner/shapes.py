@@ -90,7 +90,7 @@ def mapping_of(inner: Check) -> Check:
 
 
 def entries(required: Mapping[str, Check], optional: Mapping[str, Check] = {}) -> Check:
-    """Make a check for mappings with these entries; an optional one may be missing or null, others are not looked at."""
+    """Make a check for mappings with these entries: optional ones may be missing or null, others are ignored."""
 
     def check(value: Any, name: str) -> None:
         if not isinstance(value, Mapping):

@@ -21,8 +21,10 @@ def make_bar(*args: Any, **options: Any) -> Any:
     return (tqdm if redraws else LogBar)(*args, **options)
 
 
-class LogBar(tqdm):  # type: ignore[type-arg]
+class LogBar(tqdm):  # type: ignore[misc]
     """Print the bar as lines of a log: one every INTERVAL, and the last state at the end if the bar is to stay."""
+
+    disable: bool
 
     def __init__(self, *args: Any, **options: Any) -> None:
         # before tqdm's own constructor, which displays the bar

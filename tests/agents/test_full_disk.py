@@ -8,11 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from toys.molecule_runs import SMILES, options, resume, train, working_folder
 
 from agents import PsiLearning
 from agents.__main__ import main
 from seqtutor_envs.smiles.runs import log as molecule_log
-from toys.molecule_runs import SMILES, options, resume, train, working_folder
 
 PAGES = 5  # of 4 KiB: molecules of the first rounds
 

@@ -157,7 +157,6 @@ def test_an_agent_says_what_it_is():
     assert repr(own) == "PsiLearning(SequenceTutorVectorEnv, c=0.25, gamma=1, 0 tokens learned)"
 
 
-
 @pytest.mark.parametrize(
     "env",
     [

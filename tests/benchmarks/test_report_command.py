@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
+from toys.commands import refuse
+from toys.sweep_toys import write_suite
 
 from benchmarks.__main__ import main
 from benchmarks.experiment import Experiment, expand
 from benchmarks.report.load import load_results
 from benchmarks.runner import results
 from benchmarks.suites import SUITES, Suite
-from toys.commands import refuse
-from toys.sweep_toys import write_suite
 
 EXPERIMENTS = expand({"env": "SeqTutor-Exact-v0", "agent": "agents:PsiLearning", "steps": 100, "seed": range(4)})
 SUITE = Suite("toys", "What is there?", EXPERIMENTS)
@@ -55,7 +56,8 @@ def test_damaged_files_of_a_folder_are_named_once(folder, capsys):
     main(["report", "--out", str(folder), "--markdown", "--html"])
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 3
-    for one, says in ((EXPERIMENTS[2], "JSONDecodeError"), (made[1], "0..37, not 14..99"), (made[2], "metrics must be")):
+    whys = (EXPERIMENTS[2], "JSONDecodeError"), (made[1], "0..37, not 14..99"), (made[2], "metrics must be")
+    for one, says in whys:
         (line,) = [line for line in told if results.result_path(folder, one).name in line]
         assert says in line
         for name in ("report.html", "report.md"):
@@ -64,8 +66,9 @@ def test_damaged_files_of_a_folder_are_named_once(folder, capsys):
 
 
 def test_a_suite_file_of_the_wrong_shape_is_one_line(tmp_path, capsys):
-    for content in ('{"name": 3, "question": "", "experiments": []}', "[1]", '{"name": "x", "question": "", "experiments": [1]}'):
-        (tmp_path / "suite.json").write_text(content)
+    plain = {"name": "x", "question": "", "experiments": []}
+    for content in ({**plain, "name": 3}, [1], {**plain, "experiments": [1]}, {**plain, "experiments": [{"env": 2}]}):
+        (tmp_path / "suite.json").write_text(json.dumps(content))
         assert "is not a suite that `run` saved" in refuse(capsys, main, "report", str(tmp_path / "suite.json"))
 
 

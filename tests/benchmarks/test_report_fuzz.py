@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import pytest
+from toys.result_mutations import EVIL, FILES, write_mutated
 
 from benchmarks.report import load
 from benchmarks.report.command import export
 from benchmarks.report.render import render_markdown, render_page, render_pictures
 from benchmarks.runner import results as files
-from toys.result_mutations import EVIL, FILES, write_mutated
 
 COPIES = 20  # changed files of a folder
 FOLDERS = 200  # of each suite in the slow test

@@ -159,7 +159,8 @@ def test_nesting_that_no_parser_follows_is_damage(path):
 
 
 def test_a_failure_needs_a_reason_and_a_result_its_metrics(tmp_path):
-    for path, facts in ((results.result_path(tmp_path, ONE), {"reason": "x"}), (results.failure_path(tmp_path, ONE), FACTS)):
+    for path_of, facts in ((results.result_path, {"reason": "x"}), (results.failure_path, FACTS)):
+        path = path_of(tmp_path, ONE)
         results.write(path, ONE, facts)
         with pytest.raises(results.Damaged, match="it has no '(metrics|reason)'"):
             results.read(path)

@@ -14,12 +14,12 @@ from benchmarks.experiment import Experiment
 
 ROOT = Path(__file__).parents[2]
 EVIL = "<script>alert('&')</script> \x1b[31m | `q` </script>"
-POOL = (
-    None, True, False, -1, 0, 1, 2**63, 10**50, 10**120, 0.5, -1e99, 1e99, 1e308, 1e-320, -0.0, float("nan"), float("inf"),
-    "", "x", EVIL, "\ud800", "\x00\x07", "=1+1", "a\nb", "Ψ" * 5_000, "$x^", [], {}, [[]], {"": {}}, [None], [1, 2], ["x"],
-    {"x": 1}, "C1CC", "c1ccccc1" * 40, "[Xx]", "1e5", "2026", range,
-)  # fmt: skip
-NAMES = ("kl", "j", "gap", "id", "seed", "label", "experiment", "", EVIL, "metrics.j", "excessively_repeated", "mean_qed")
+NESTED = object()  # stands for lists and mappings within each other
+NUMBERS = (-1, 0, 1, 2**63, 10**50, 10**120, 0.5, -1e99, 1e99, 1e308, 1e-320, -0.0, float("nan"), float("inf"))
+TEXTS = ("", "x", EVIL, "\ud800", "\x00\x07", "=1+1", "a\nb", "Ψ" * 5_000, "$x^", "1e5", "2026")
+TEXTS += ("C1CC", "c1ccccc1" * 40, "[Xx]")
+POOL = (*NUMBERS, *TEXTS, None, True, False, [], {}, [[]], {"": {}}, [None], [1, 2], ["x"], {"x": 1}, NESTED)
+KEYS = ("kl", "j", "gap", "id", "seed", "label", "experiment", "", EVIL, "metrics.j", "mean_qed", "autocorrelation_1")
 # few files of each suite: enough for every section of a report
 FILES = {
     "exact": "tests/fixtures/results/exact/*.json",
@@ -64,7 +64,7 @@ def mutate(rng, content):
     number = isinstance(was, (int, float)) and not isinstance(was, bool)
     if kind < 3:
         new = POOL[rng.integers(len(POOL))]
-        holder[key] = nested(int(rng.choice([5, 19, 25, 90, 400]))) if new is range else new
+        holder[key] = nested(int(rng.choice([5, 19, 25, 90, 400]))) if new is NESTED else new
     elif kind == 3:
         del holder[key]
     elif kind == 4 and number:  # another unit, another sign
@@ -76,7 +76,7 @@ def mutate(rng, content):
     elif kind == 6 and isinstance(was, str):
         holder[key] = was * int(rng.choice([2, 100])) + EVIL
     elif kind == 7 and isinstance(holder, dict):
-        holder[str(rng.choice(NAMES))] = holder.pop(key)
+        holder[str(rng.choice(KEYS))] = holder.pop(key)
     elif kind == 8:
         other, name = place(rng, content)  # two entries change places
         if other is not holder:

@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 
 from seqtutor_envs.files import replacing, write_atomically
-from seqtutor_envs.files.text import spreadsheet_cell
+from seqtutor_envs.files.text import one_line, spreadsheet_cell
 from seqtutor_envs.prior import token_log_probs
 from seqtutor_envs.smiles.objective import BEYOND_BUDGET
 from seqtutor_envs.smiles.runs.export import format_sdf
@@ -189,28 +189,41 @@ class MoleculeLog(RunLog):
         if not path.is_file():
             raise FileNotFoundError(f"No {TABLE_FILE} in {self.folder}: the agent there goes on with its own only.")
         self._db = connect(path)
-        facts = read_facts(self._db)
-        if facts["num_timesteps"] != num_timesteps:
+        try:
+            with damage_named(path):
+                facts = read_facts(self._db)
+                counts = {str(name): int(count) for name, count in facts["counts"].items()}
+                of = int(facts["num_timesteps"])
+            if of != num_timesteps:
+                both = f"{of:,} timesteps, the agent beside it of {num_timesteps:,}"
+                raise ValueError(f"{path} is of {both}: they are not of one run.")
+            # the task goes on counting where the last session stopped
+            self.task.counts.update(counts)
+            with damage_named(path):
+                self._record_scores()
+                self._measure()
+        except ValueError:
             self.close()
-            both = f"{facts['num_timesteps']:,} timesteps, the agent beside it of {num_timesteps:,}"
-            raise ValueError(f"{path} is of {both}: they are not of one run.")
-        # the task goes on counting where the last session stopped
-        self.task.counts.update(facts["counts"])
-        if self.task.objective is not None and "objective" in self.columns:
-            # in the order of the calls; a known molecule is no further call
+            raise
+
+    def _record_scores(self) -> None:
+        """Give the objective's oracle the scores of the table, in the order of the calls."""
+        if self._db is not None and self.task.objective is not None and "objective" in self.columns:
+            # a known molecule is no further call
             for smiles, score in self._db.execute('SELECT smiles, "objective" FROM molecules ORDER BY id'):
-                self.task.objective.oracle.record([smiles], [score])
+                self.task.objective.oracle.record([smiles], [float(score)])
             self.task.spent = self.task.objective.oracle.spent
-        self._measure()
 
     @classmethod
     def committed_timesteps(cls, folder: Path) -> int:
         """Return the timesteps of the table's last commit in a folder; 0 if nothing was ever committed."""
         if not (folder / TABLE_FILE).is_file():
             return 0
-        with closing(connect(folder / TABLE_FILE)) as db, suppress(sqlite3.OperationalError, KeyError):
+        path = folder / TABLE_FILE
+        # without the table of facts, or its entry: killed before the first commit
+        with closing(connect(path)) as db, damage_named(path), suppress(sqlite3.OperationalError, KeyError):
             return int(read_facts(db)["num_timesteps"])
-        return 0  # killed before the first commit
+        return 0
 
 
 @contextmanager
@@ -221,6 +234,15 @@ def disk_errors(folder: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         kept = "the last checkpoint is whole; make room, and --resume goes on from it"
         raise OSError(f"{folder / TABLE_FILE} cannot be written ({error}): {kept}.") from error
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Raise whatever a table that is not ours, or no longer whole, leads to as a ValueError in one line."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{path} was not written by this library, or is damaged ({one_line(error)}).") from None
 
 
 def connect(path: Path) -> sqlite3.Connection:
