@@ -64,7 +64,7 @@ class Experiment:
                 raise ValueError(f"{name} must be above 0, not {value!r}; None for an agent that does not learn.")
         for name, least in (("n", 2), ("seed", 0)):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name} must be a whole number from {least} on, not {value!r}.")
         try:
             json.dumps(self.content, allow_nan=False)

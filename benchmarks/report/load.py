@@ -67,8 +67,12 @@ def load_folder(folder: Path) -> Results:
             if path.name != files.SUITE_FILE:
                 damaged[path] = str(error)
             continue
+        experiment = Experiment.of(content["experiment"])
+        if path not in (files.result_path(folder, experiment), files.failure_path(folder, experiment)):
+            damaged[path] = f"{path} is damaged (its name is not that of its id, {experiment.id})"
+            continue
         # a result and an older failure of it are one experiment
-        found.setdefault(content["id"], Experiment.of(content["experiment"]))
+        found.setdefault(experiment.id, experiment)
     return load_results(Suite(folder.resolve().name, "", tuple(found.values())), folder, damaged=damaged)
 
 

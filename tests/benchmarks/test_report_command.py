@@ -53,9 +53,11 @@ def test_damaged_files_of_a_folder_are_named_once(folder, capsys):
     for one, tokens, found in zip(made, ([14, 1], [14, 99], [14]), (metrics, metrics, [1.0])):
         sample = {"tokens": tokens, "sequence": [], "task_return": 1.0, "log_p": -1.0, "terms": {}}
         results.write(results.result_path(folder, one), one, {"metrics": found, "samples": [sample]})
+    copied = folder / "copy.json"
+    copied.write_bytes(results.result_path(folder, EXPERIMENTS[0]).read_bytes())
     main(["report", "--out", str(folder), "--markdown", "--html"])
     told = capsys.readouterr().err.splitlines()
-    assert len(told) == 3
+    assert len(told) == 4 and sum("copy.json is damaged (its name is not that of its id" in line for line in told) == 1
     whys = (EXPERIMENTS[2], "JSONDecodeError"), (made[1], "0..37, not 14..99"), (made[2], "metrics must be")
     for one, says in whys:
         (line,) = [line for line in told if results.result_path(folder, one).name in line]
