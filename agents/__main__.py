@@ -24,6 +24,7 @@ from agents.train.checkpoints import AGENT_FILE, find_saved_task, recover
 from seqtutor_envs import checks
 from seqtutor_envs.command import json_object, one_thread, report_errors, run, warnings_in_one_line
 from seqtutor_envs.files import finite, write_atomically
+from seqtutor_envs.files.text import printable
 from seqtutor_envs.task import EvaluateOptions, SampleOptions, TrainOptions
 
 PROGRAM = "python -m agents"
@@ -138,12 +139,12 @@ def sample(
         # on stderr, so that stdout holds sequences only
         print(f"{of} and left out of the {options.format.upper()}.", file=sys.stderr)
     if out is None:
-        print(text, end="")
+        print(printable(text), end="")
     else:
         write_atomically(out, text.encode())
     said = options.write_files(folder, tokens, lengths)
     if said is not None:
-        print(said)
+        print(printable(said))
 
 
 def evaluate(
@@ -184,11 +185,11 @@ def evaluate(
         # a standard error is printed in the line of its mean
         if not name.endswith("_se"):
             error = metrics.get(f"{name}_se")
-            print(f"{name:28} {value:12.4f}" + (f" ± {error:.4f}" if error is not None else ""))
+            print(f"{printable(name):28} {value:12.4f}" + (f" ± {error:.4f}" if error is not None else ""))
     if samples.log_probs is None:
         print(f"{'kl, j':28} {'unknown':>12} {agent_checks.explain_missing_log_pi(agent)}")
     for line in further.lines:
-        print(line)
+        print(printable(line))
     # JSON has no NaN: what could not be computed is null
     kept = finite({"n": n, "seed": seed, "env": env_id, "env_kwargs": kwargs, **further.facts, **metrics})
     write_atomically(kept_at, (json.dumps(kept, indent=1) + "\n").encode())

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
-from tqdm import tqdm
 
 from agents import saving
 from agents.diversity import make_diversity
@@ -29,6 +28,7 @@ from agents.sb3.callback_steps import defer_interrupt, iterate_steps, make_callb
 from agents.sb3.model import SB3Model
 from seqtutor_envs import checks
 from seqtutor_envs.checks import Diverged
+from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.prior import Prior, State, token_log_probs
 from seqtutor_envs.prior.recurrent_step import sample_tokens
 
@@ -77,6 +77,12 @@ class SequenceAgent(SB3Model, ABC):
         self.num_timesteps = self.learned_timesteps = self.rounds = 0
         self.newest: Sequences | None = None
 
+    def __repr__(self) -> str:
+        """Describe it in a line: class, environment, c, gamma, and the tokens that it has learned from."""
+        env = self.recipe["id"] if self.recipe else type(self.env).__name__
+        gamma = f", gamma={self.settings['gamma']:g}" if "gamma" in self.settings else ""
+        return f"{type(self).__name__}({env}, c={self.c:g}{gamma}, {self.learned_timesteps:,} tokens learned)"
+
     # ---------------------------------------------------------------- what a subclass implements
 
     @abstractmethod
@@ -113,9 +119,9 @@ class SequenceAgent(SB3Model, ABC):
                 step by step: `n_calls` counts steps of all environments together, `locals` are those of
                 `callback_steps.iterate_steps`. Whatever they save at any step holds the whole rollout, so that
                 learning can go on from it exactly.
-            log_interval: rollouts between two entries of the log (`logger`). An entry has stable-baselines3's
-                rollout/ep_rew_mean, ep_len_mean, time/... and train/..., and rollout/j, kl, log_p, task_return,
-                distinct and term_<name>: means over the newest 1,024 sequences or so.
+            log_interval: rollouts between two entries of the log (`logger`); the last rollout has one too. An entry
+                has stable-baselines3's rollout/ep_rew_mean, ep_len_mean, time/... and train/..., and rollout/j, kl,
+                log_p, task_return, distinct and term_<name>: means over the newest 1,024 sequences or so.
             tb_log_name: of the run in TensorBoard's log; None is the class's name.
             reset_num_timesteps: False goes on counting.
             progress_bar: whether to show one.
@@ -137,14 +143,16 @@ class SequenceAgent(SB3Model, ABC):
         hook = make_callback(callback)
         hook.init_callback(self)  # type: ignore[arg-type]
         hook.on_training_start(locals(), globals())
-        bar = tqdm(total=total_timesteps - begun, unit="token", unit_scale=True, disable=not progress_bar)
+        bar = make_bar(total=total_timesteps - begun, unit="token", unit_scale=True, disable=not progress_bar)
         try:
             with defer_interrupt() as interrupted:
                 while self.num_timesteps < total_timesteps and not self._is_spent():
                     # no callback, no hook: nobody is told of the single steps, which would take time
                     statistics, goes_on = self._learn_from_rollout(None if callback is None else hook)
                     bar.update(self.num_timesteps - begun - bar.n)
-                    if self.rounds % log_interval == 0:
+                    is_last = not goes_on or interrupted.is_set() or self.num_timesteps >= total_timesteps
+                    # the last one too, so that a short run is in the log
+                    if self.rounds % log_interval == 0 or is_last or self._is_spent():
                         self._log(statistics, bar)
                     if not goes_on:
                         break

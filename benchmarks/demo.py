@@ -23,7 +23,6 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from stable_baselines3.common.callbacks import BaseCallback
-from tqdm import tqdm
 
 from agents import PsiLearning
 from agents.baselines import FixedPolicy
@@ -37,6 +36,8 @@ from benchmarks.report.tables import format_text
 from seqtutor_envs import __version__
 from seqtutor_envs.command import INTERRUPTED, installed, scoring_processes
 from seqtutor_envs.files import finite
+from seqtutor_envs.files.progress import make_bar
+from seqtutor_envs.files.writing import naming
 from seqtutor_envs.melody.env import LENGTH
 from seqtutor_envs.melody.metrics import PAPER_TABLE_1
 from seqtutor_envs.melody.midi import to_wav, write_midi
@@ -113,7 +114,7 @@ def commands(settings: DemoSettings) -> dict[str, str]:
 
 def write_files(out: Path, results: Mapping[str, Any], parts: Mapping[str, Melodies | Molecules]) -> None:
     """Write all files into `out`. They are made in a folder within it, then moved: Ctrl-C leaves no half of one."""
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=out) as folder:
+    with naming(out), tempfile.TemporaryDirectory(prefix=".unfinished-", dir=out) as folder:
         staging = Path(folder)
         for name, part in parts.items():
             part.write(staging, results[name])
@@ -173,7 +174,7 @@ class LearningCurve(BaseCallback):
         self.points: list[dict[str, float]] = []
 
     def _on_training_start(self) -> None:
-        self.bar = tqdm(
+        self.bar = make_bar(
             total=self.budget.seconds,
             desc="Psi-learning",
             bar_format="{desc} {percentage:3.0f}%|{bar:24}| {n:.0f} of {total:.0f} s{postfix}",

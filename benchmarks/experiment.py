@@ -17,6 +17,7 @@ from seqtutor_envs.files import hash_bytes
 
 FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 DIGITS = 10  # hexadecimal digits of an id: two of 2,000 experiments share one with a probability of 2e-6
+KINDS = {**dict.fromkeys(("env", "agent", "label", "group"), str), "env_kwargs": Mapping, "agent_kwargs": Mapping}
 DISPLAYED = ("label", "group")  # fields for tables alone, which change no result
 RANGES = {
     "steps": Range(1, whole=True, optional=True),
@@ -56,6 +57,10 @@ class Experiment:
     group: str = ""
 
     def __post_init__(self) -> None:
+        for name, kind in KINDS.items():
+            if not isinstance(getattr(self, name), kind):
+                what = "a text" if kind is str else "a mapping"
+                raise ValueError(f"{name} must be {what}, not {getattr(self, name)!r}.")
         if not FACTORY.fullmatch(self.agent):
             raise ValueError(f"An agent is named as package.module:factory, not {self.agent!r}.")
         if self.steps is not None and self.seconds is not None:

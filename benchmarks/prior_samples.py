@@ -14,13 +14,13 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
-from tqdm import tqdm
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
 from agents.saving import hash_prior
 from seqtutor_envs.command import installed
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.files import hash_bytes, load_arrays, save_arrays
+from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.metrics import sequence_log_probs
 from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.task import Task
@@ -87,7 +87,7 @@ def draw_samples(env_id: str, env_kwargs: Mapping[str, Any], n: int, seed: int, 
         source = {"env": env_id, "env_kwargs": asked, "prior": hash_prior(env.prior), "rdkit": installed("rdkit")}
         facts = {**source, "seed": seed}
         samples = PriorSamples.load(path, facts) if path.exists() else _start_empty(env, facts)
-        with tqdm(desc="samples of the prior", initial=min(n, len(samples)), total=n, unit="") as bar:
+        with make_bar(desc="samples of the prior", initial=min(n, len(samples)), total=n, unit="") as bar:
             while len(samples) < n:
                 samples = _extend(samples, env, seed, n)
                 samples.save(path)

@@ -12,10 +12,12 @@ from typing import Any
 
 from benchmarks.domains import MELODY, SMILES, choose_clock
 from benchmarks.experiment import Experiment, check_distinct, expand
+from benchmarks.runner.shapes import entries, list_of, load_json, of_type
 from seqtutor_envs.files import one_line, write_atomically
 
 EXACT = "SeqTutor-Exact-v0"
 RESULTS = Path("results")
+CHECK_SUITE = entries({"name": of_type(str), "question": of_type(str), "experiments": list_of(of_type(dict))})
 OURS = {"seqtutor_envs", "agents", "benchmarks"}  # packages that are installed on every node of a cluster
 
 
@@ -313,11 +315,12 @@ def save_suite(suite: Suite, path: Path) -> None:
 def load_suite(path: Path) -> Suite:
     """Read what `save_suite` wrote. Raises FileNotFoundError, and ValueError in one line for another file."""
     try:
-        content = json.loads(path.read_bytes())
+        content = load_json(path.read_bytes())
+        CHECK_SUITE(content, "it")
         experiments = [Experiment.of(one) for one in content["experiments"]]
         return Suite(content["name"], content["question"], check_distinct(experiments), path)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a suite that `run` saved ({type(error).__name__}: {error}).") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not a suite that `run` saved ({error}).") from None
 
 
 def read_suite(path: Path) -> Suite:

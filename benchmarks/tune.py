@@ -16,7 +16,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from tqdm import tqdm
 
 from benchmarks.domains import MELODY, SCORED_BY_PROCESSES, build_env_kwargs
 from benchmarks.experiment import Experiment
@@ -27,6 +26,7 @@ from benchmarks.runner.run import lock_folder, plan, sweep
 from benchmarks.suites import AGENTS
 from seqtutor_envs.checks import COUNT, SEED, Range
 from seqtutor_envs.command import json_object
+from seqtutor_envs.files.progress import make_bar
 
 # a list is a choice; "low" and "high" are an interval, on a logarithmic scale where "log" says so
 LEARNER = {
@@ -189,7 +189,7 @@ class Search:
         have = len(study.get_trials(states=states))
         # each trial is several experiments; more trials at once than cores teach the sampler nothing
         at_once = max(1, self.jobs // self.seeds)
-        with tqdm(total=trials, initial=min(have, trials), desc="trials", unit="trial") as bar:
+        with make_bar(total=trials, initial=min(have, trials), desc="trials", unit="trial") as bar:
             while have < trials:
                 asked = [study.ask() for _ in range(min(at_once, trials - have))]
                 chosen = [self.suggest(trial) for trial in asked]

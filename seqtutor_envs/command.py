@@ -15,6 +15,7 @@ from typing import Any
 from gymnasium.error import Error as GymnasiumError
 
 from seqtutor_envs import __version__
+from seqtutor_envs.files.text import printable
 
 PACKAGES = ("torch", "numpy", "rdkit", "gymnasium", "stable-baselines3")  # results may depend on their versions
 INTERRUPTED = 130  # exit status of a shell command that Ctrl-C ended
@@ -98,7 +99,7 @@ def warnings_in_one_line() -> Iterator[None]:
     from tqdm import tqdm
 
     def show(message: Warning | str, *place: Any, **more: Any) -> None:
-        tqdm.write(f"warning: {message}", file=sys.stderr)
+        tqdm.write(printable(f"warning: {message}"), file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -125,10 +126,10 @@ def report_errors(program: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         kept = interrupt if interrupt.args else "what was written so far is complete."
-        print(f"\nInterrupted; {kept}", file=sys.stderr)
+        print(printable(f"\nInterrupted; {kept}"), file=sys.stderr)
         raise SystemExit(INTERRUPTED) from None
     except (ValueError, OSError, ImportError, GymnasiumError) as error:
         # str(OSError) is "[Errno 2] No such file ...": the user needs the reason and the name alone
         reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
-        print(f"{program}: {reason}", file=sys.stderr)
+        print(printable(f"{program}: {reason}"), file=sys.stderr)
         raise SystemExit(2) from None

@@ -11,6 +11,8 @@ from stable_baselines3.common.logger import Logger, make_output_format
 
 from agents.train.checkpoints import AGENT_FILE, Checkpoints, Record
 from seqtutor_envs.command import warnings_in_one_line
+from seqtutor_envs.files.text import printable
+from seqtutor_envs.files.writing import naming
 
 
 def run(agent: Any, folder: Path, *, steps: int, checkpoint_seconds: float, command: str = "") -> None:
@@ -35,22 +37,23 @@ def run(agent: Any, folder: Path, *, steps: int, checkpoint_seconds: float, comm
     record = Record(folder, agent, command)
     checkpoints = Checkpoints(folder, record, log, checkpoint_seconds)
     for line in log.changes(record.earlier):
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     folder.mkdir(parents=True, exist_ok=True)
     # at once, so that a run killed before its first checkpoint is on record too
     record.write(log, final=False)
     agent.set_logger(make_logger(folder, agent.num_timesteps))
     try:
-        with warnings_in_one_line():
+        with warnings_in_one_line(), naming(folder):  # the log's files and TensorBoard's do not name themselves
             agent.learn(left, checkpoints, reset_num_timesteps=False, progress_bar=True)
     finally:
-        agent.logger.close()
+        with naming(folder):
+            agent.logger.close()
         agent.env.close()
         # after an early error there is nothing to tell of
         if checkpoints.kept is not None:
-            print(f"{folder / AGENT_FILE}: {type(agent).__name__} after {checkpoints.kept:,} tokens")
+            print(printable(f"{folder / AGENT_FILE}: {type(agent).__name__} after {checkpoints.kept:,} tokens"))
             for line in log.summary():
-                print(line)
+                print(printable(line))
 
 
 def make_logger(folder: Path, num_timesteps: int) -> Logger:

@@ -10,6 +10,7 @@ import tyro
 
 from benchmarks.suites import RESULTS, find_suite
 from seqtutor_envs.files import replacing, write_atomically
+from seqtutor_envs.files.text import printable, spreadsheet_cell
 
 if TYPE_CHECKING:
     from benchmarks.report.data import Results
@@ -41,17 +42,21 @@ def report(
         pictures: the plots as PNG files.
     """
     from benchmarks.report import render  # pandas and matplotlib are slow to import
-    from benchmarks.report.data import load_results, suite_of_folder
+    from benchmarks.report.load import load_folder, load_results
 
     if not suite and out is None:
         raise ValueError("Name a suite, or a folder of results by --out.")
-    found = find_suite(suite) if suite else suite_of_folder(out or RESULTS)
-    folder = found.folder(out)
-    results = load_results(found, folder, suite)
+    if suite:
+        found = find_suite(suite)
+        folder = found.folder(out)
+        results = load_results(found, folder, suite)
+    else:
+        folder = out or RESULTS
+        results = load_folder(folder)
     for note in results.notes:
-        print(note, file=sys.stderr)
+        print(printable(note), file=sys.stderr)
     if not results.results and not results.failures:
-        what, again = (f" of {found.name}", suite) if suite else ("", "SUITE")
+        what, again = (f" of {results.name}", suite) if suite else ("", "SUITE")
         given = f" --out {out}" if out else ""
         raise FileNotFoundError(f"No results{what} in {folder}: `python -m benchmarks run {again}{given}`.")
     # all are rendered before the first is written: an error leaves no half of a report
@@ -77,10 +82,15 @@ def export(results: Results, path: Path) -> None:
 
     Raises ImportError with one line if Parquet is wanted and pyarrow is not installed.
     """
+    import pandas as pd  # slow to import
+
     curves = path.with_name(f"{path.stem}-curves{path.suffix}")
     for target, frame in ((path, results.runs.drop(columns=list(OBJECTS), errors="ignore")), (curves, results.curves)):
         if path.suffix == ".csv":
-            write_atomically(target, frame.to_csv(index=False, lineterminator="\n").encode())
+            # made anew as objects: whole numbers stay whole beside missing ones
+            cells = {spreadsheet_cell(name): list(map(spreadsheet_cell, column)) for name, column in frame.items()}
+            content = pd.DataFrame(cells, dtype=object).to_csv(index=False, lineterminator="\n")
+            write_atomically(target, content.encode())
             continue
         # whole numbers would give a metric another type from one suite to the next
         numeric = [name for name in frame if str(name).startswith(("metrics.", "time."))]

@@ -1,14 +1,13 @@
-"""Turn result files into data frames, grouped once: a `TaskResults` holds `Arm`s; an arm is the runs of one agent."""
+"""Turn results into data frames, grouped once: a `TaskResults` holds `Arm`s; an arm is the runs of one agent."""
 
 from __future__ import annotations
 
 import json
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,9 @@ from benchmarks.experiment import Experiment
 from benchmarks.report.metrics import RETURN, SCORE, Metric
 from benchmarks.report.names import describe_differences, short_task_names
 from benchmarks.report.statistics import Interval, interval, mean
-from benchmarks.runner import results as files
-from benchmarks.suites import Suite
 
 Scores = NDArray[np.float64]  # [runs]
+DOMAINS = {"excessively_repeated": "melody", "internal_diversity_1": "molecule", "mean_qed": "molecule"}  # by metric
 NO_KL = 1e-3  # nats; an agent that does not learn and is no further from the prior than this is the prior
 
 
@@ -68,7 +66,7 @@ class Results:
         """Make one row for each point of each learning curve."""
         points = {one["id"]: one.get("curve") or () for one in self.results}
         rows = [
-            {"id": run.id, "task": run.task, "label": run.label, "seed": run.seed, **point}
+            {**point, "id": run.id, "task": run.task, "label": run.label, "seed": run.seed}
             for run in self.runs.itertuples()
             for point in points[str(run.id)]
         ]
@@ -189,8 +187,7 @@ class TaskResults:
     @cached_property
     def domain(self) -> str:
         """Infer the kind of task from the metrics of its results: "melody", "molecule", or "" for others."""
-        keys = {"excessively_repeated": "melody", "internal_diversity_1": "molecule", "mean_qed": "molecule"}
-        return next((name for key, name in keys.items() if self.has(key)), "")
+        return domain_of(key for key in DOMAINS if self.has(key))
 
     @cached_property
     def is_exact(self) -> bool:
@@ -212,6 +209,12 @@ class TaskResults:
         """Choose the x axis of curves: "seconds" if every budget is one of seconds, else "timesteps"."""
         budgets = [one.seconds for arm in self.arms if arm.learns for one in arm.experiments]
         return "seconds" if budgets and all(budgets) else "timesteps"
+
+
+def domain_of(keys: Iterable[str]) -> str:
+    """Infer the kind of task from the keys of metrics: "melody", "molecule", or "" for others."""
+    known = set(keys)
+    return next((name for key, name in DOMAINS.items() if key in known), "")
 
 
 @dataclass(frozen=True)
@@ -304,40 +307,6 @@ def fronts(tasks: Sequence[TaskResults]) -> dict[str, dict[str, list[Arm]]]:
         if len(by_c) > 1 and not all(arm.is_prior for arm in by_c.values()):
             lines.setdefault(where, {})[label] = [by_c[c] for c in sorted(by_c)]
     return lines
-
-
-def load_results(suite: Suite, folder: Path, source: str = "") -> Results:
-    """Read the suite's result files in a folder; damaged files are left out with a note."""
-    found = Results(suite.name, suite.question, suite.experiments, [], source=source)
-    missing: list[Experiment] = []
-    for one in suite.experiments:
-        paths = (files.result_path(folder, one), found.results), (files.failure_path(folder, one), found.failures)
-        for path, kind in paths:
-            try:
-                kind.append(files.read(path, one))
-                break
-            except FileNotFoundError:
-                continue
-            except files.Damaged as error:
-                found.notes.append(f"{error}: left out; `run` repeats it.")
-        else:
-            missing.append(one)
-    if others := files.find_other_files(folder, suite.experiments):
-        found.notes.append(f"{len(others)} result files in {folder} are not of this suite's experiments: left out.")
-    return replace(found, missing=tuple(missing))
-
-
-def suite_of_folder(folder: Path) -> Suite:
-    """Build a suite of all experiments that have a result or a failure file in a folder."""
-    found: dict[str, Experiment] = {}
-    for path in sorted(folder.glob("*.json")):
-        try:
-            content = files.read(path)
-        except files.Damaged:
-            continue  # `load_results` notes it
-        # a result and an older failure of it are one experiment
-        found.setdefault(content["id"], Experiment.of(content["experiment"]))
-    return Suite(folder.resolve().name, "", tuple(found.values()))
 
 
 def run_row(one: Experiment, result: Mapping[str, Any]) -> dict[str, Any]:

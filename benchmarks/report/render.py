@@ -52,7 +52,8 @@ def render_template(name: str, **context: Any) -> str:
 
 def escape_markdown(text: str) -> str:
     """Escape what Markdown would interpret, and put the text on one line."""
-    return re.sub(r"([\\`*_\[\]|])", r"\\\1", " ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
+    plain = re.sub(r"([\\`*_\[\]|])", r"\\\1", " ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"^([#>+=~-])", r"\\\1", plain)  # what would make a line a heading, a list or a quotation
 
 
 def render_page(results: Results) -> str:

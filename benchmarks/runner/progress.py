@@ -11,6 +11,8 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from benchmarks.experiment import Experiment
+from seqtutor_envs.files.progress import make_bar
+from seqtutor_envs.files.text import printable
 
 SHOWN = 3  # running experiments that the bar has room for
 BAR = "{percentage:3.0f}%|{bar:20}| {desc}, {remaining} left{postfix}"
@@ -32,12 +34,11 @@ class SweepProgress:
         self._running: dict[str, tuple[Experiment, float, Mapping[str, Any]]] = {}
         # tqdm's own lock is a semaphore shared between processes, which one that is killed would leave behind
         tqdm.set_lock(threading.RLock())
-        self._bar: Any = tqdm(
+        self._bar: Any = make_bar(
             total=self.total,
             initial=before,
             file=self.stream,
             bar_format=BAR,
-            disable=not self.stream.isatty(),
             leave=False,
             mininterval=0.2,
             # the mean over all results: those of one agent arrive together
@@ -84,7 +85,7 @@ class SweepProgress:
 
     def _print(self, line: str) -> None:
         # not print, which would write into the bar
-        tqdm.write(line, file=self.stream)
+        tqdm.write(printable(line), file=self.stream)
         # a file or pipe is buffered, and someone may follow it
         self.stream.flush()
 
@@ -94,7 +95,7 @@ class SweepProgress:
             parts.append(f"{more} more")
         failed = f", {self.failed} failed" if self.failed else ""
         # the description, set next, draws both at once
-        self._bar.set_postfix_str("; ".join(parts), refresh=False)
+        self._bar.set_postfix_str(printable("; ".join(parts)), refresh=False)
         self._bar.set_description_str(f"{self.done}/{self.total} done{failed}")
 
 

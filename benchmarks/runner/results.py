@@ -10,15 +10,41 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from benchmarks.experiment import Experiment
-from seqtutor_envs.files import finite, write_atomically
+from benchmarks.runner.shapes import entries, list_of, load_json, mapping_of, of_type
+from seqtutor_envs.files import finite, one_line, write_atomically
 
 FAILED = ".failed.json"
 LOGS = "logs"
 DAMAGED = ".damaged"
 SUITE_FILE = "suite.json"  # an inline suite, beside its results
+
+TEXT, NUMBER, WHOLE = of_type(str), of_type(float), of_type(int)
+TEXTS, NUMBERS = list_of(TEXT), mapping_of(of_type(float, NoneType))  # None: what was not finite
+OBJECT = of_type(dict)  # an Experiment checks its own fields
+SAMPLE = entries(
+    {"tokens": list_of(WHOLE, least=1)},
+    {"sequence": lambda value, name: None if isinstance(value, str) else TEXTS(value, name), "terms": NUMBERS}
+    | {"task_return": NUMBER, "log_p": NUMBER},
+)
+PROVENANCE = {
+    "machine": entries({}, {"host": TEXT, "cpu": TEXT, "cores": WHOLE, "memory_gib": NUMBER, "os": TEXT}),
+    "git": entries({"commit": TEXT}, {"dirty": of_type(bool)}),
+    "versions": mapping_of(of_type(str, NoneType)),
+    "finished": TEXT,
+}
+CHECK_RESULT = entries(
+    {"id": TEXT, "experiment": OBJECT, "metrics": NUMBERS},
+    {"c": NUMBER, "timesteps": NUMBER, "peak_memory_mib": NUMBER, "curve": list_of(NUMBERS), "time": NUMBERS}
+    | {"samples": list_of(SAMPLE), "warnings": TEXTS, **PROVENANCE},
+)
+CHECK_FAILURE = entries(
+    {"id": TEXT, "experiment": OBJECT, "reason": TEXT}, {"log": TEXT, "seconds": NUMBER, **PROVENANCE}
+)
+MOST_LETTERS = 200  # of what is wrong with a file
 
 
 class Damaged(ValueError):
@@ -49,19 +75,21 @@ def write(path: Path, experiment: Experiment, facts: Mapping[str, Any]) -> None:
 
 
 def read(path: Path, experiment: Experiment | None = None) -> dict[str, Any]:
-    """Read what `write` wrote. Raises FileNotFoundError, and Damaged in one line if the file holds something else."""
+    """Read what `write` wrote, with the types that readers rely on.
+
+    Raises FileNotFoundError, and Damaged in one line if the file holds something else.
+    """
     try:
-        found = json.loads(path.read_bytes())
+        found = load_json(path.read_bytes())
+        (CHECK_FAILURE if path.name.endswith(FAILED) else CHECK_RESULT)(found, "it")
         # a renamed or edited file must not count as the result of another experiment
         if found["id"] != Experiment.of(found["experiment"]).id or experiment and experiment.id != found["id"]:
             raise ValueError("its id is not that of its experiment")
-        if "metrics" not in found and "reason" not in found:
-            raise ValueError("it holds neither metrics nor a reason")
     # no damage: callers look for files that may not exist
     except FileNotFoundError:
         raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"{path} is damaged ({type(error).__name__}: {error})") from None
+    except (ValueError, TypeError) as error:
+        raise Damaged(f"{path} is damaged ({one_line(error)[:MOST_LETTERS]})") from None
     return dict(found)
 
 

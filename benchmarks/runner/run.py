@@ -21,6 +21,7 @@ from benchmarks.runner.local_engine import Engine, LocalEngine, count_jobs
 from benchmarks.runner.progress import SweepProgress, describe
 from benchmarks.runner.provenance import collect_provenance, read_git_state
 from benchmarks.suites import RESULTS, SUITES, Suite, find_suite, save_suite, total_budget
+from seqtutor_envs.files.text import printable
 
 TICK = 0.5  # seconds that the runner waits for events: so long a Ctrl-C may wait
 FAILED = 1  # exit status where some experiment has no result
@@ -74,7 +75,7 @@ def run(
             save_suite(found, folder / results.SUITE_FILE)
         planned = plan(folder, chosen, retry_failed)
         for line in planned.notes:
-            print(line, file=sys.stderr)
+            print(printable(line), file=sys.stderr)
         progress = None
         if planned.todo:
             if engine == "ray":
@@ -215,11 +216,11 @@ def print_summary(suite: Suite, name: str, folder: Path, planned: Plan, progress
 def print_plan(planned: Plan, folder: Path) -> None:
     """Print what would run."""
     for one in planned.todo:
-        print(f"{one.id}  {describe(one)}, {one.budget}")
+        print(printable(f"{one.id}  {describe(one)}, {one.budget}"))
     counts = f"{len(planned.done)} have results, {len(planned.failed)} have failed before"
     print(f"{len(planned.todo)} to run into {folder}, budget {total_budget(planned.todo)}; {counts}.")
     for line in planned.notes:
-        print(line)
+        print(printable(line))
 
 
 @contextmanager

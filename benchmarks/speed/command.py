@@ -12,13 +12,13 @@ from typing import Annotated, Any
 import tyro
 from tabulate import tabulate
 from threadpoolctl import threadpool_info
-from tqdm import tqdm
 
 from benchmarks.runner.provenance import collect_provenance
 from benchmarks.speed.measure import FEWEST_TURNS, Comparison, Options, Result, measure
 from seqtutor_envs.checks import COUNT, Range
 from seqtutor_envs.command import set_threads
 from seqtutor_envs.files import write_atomically
+from seqtutor_envs.files.progress import make_bar
 
 HEADERS = ("", "value", "unit", "limit", "ratio [quartiles]", "aim", "met", "what the limit is; notes")
 ALIGN = ("left", "right", "left", "right", "left", "left", "left", "left")
@@ -95,7 +95,7 @@ def check(options: Options, files: Sequence[Path]) -> None:
 
 def measure_all(chosen: Sequence[Comparison], options: Options, results: Results) -> None:
     """Measure the comparisons, add each to `results` at once, and print a section's table when it is complete."""
-    with tqdm(chosen, desc="comparisons", leave=False) as bar:
+    with make_bar(chosen, desc="comparisons", leave=False) as bar:
         for i, comparison in enumerate(bar):
             bar.set_postfix_str(comparison.name)
             result = measure(comparison, options)

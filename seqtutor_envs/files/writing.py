@@ -9,14 +9,29 @@ from pathlib import Path
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give an OSError from within the name of the file; that of a full disk has none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, which replaces it once the block has ended without an error."""
+    """Yield a temporary path beside `path`, which replaces it once the block has ended without an error.
+
+    An OSError names `path`, as when the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # beside the target, not in the temporary folder: os.replace is atomic only within one file system
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with naming(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         # missing_ok: after a success the file is gone already
         temporary.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from seqtutor_envs.command import run, warnings_in_one_line
+from seqtutor_envs.files.text import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,7 @@ def score(file: Annotated[Path, tyro.conf.Positional], prior: str = "none") -> N
             log_p = sequence_log_probs(model, tokens[None])[0]
             mean = f"{log_p / len(tokens):.3f} nats per step on average"
             lines.append(f"log p: {mean}, {log_p:.2f} for the melody")
-        print("\n".join(lines), end="\n\n")
+        print(printable("\n".join(lines)), end="\n\n")
 
 
 def score_text(tokens: NDArray[np.int64]) -> str:

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from seqtutor_envs.files import write_atomically
+from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.melody import abc
 from seqtutor_envs.melody.notes import (
     Note,
@@ -290,7 +290,7 @@ def _collect(
     """
     found: dict[bytes, tuple[str, NDArray[np.uint8]]] = {}
     skipped: list[tuple[str, str]] = []
-    for source, name, read in tqdm(items, desc="reading melodies", disable=not progress):
+    for source, name, read in make_bar(items, desc="reading melodies", disable=not progress):
         try:
             for melody in _melodies(read(), transpose):
                 # setdefault: of equal melodies the first keeps its source

@@ -14,6 +14,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from seqtutor_envs.files.text import printable
 from seqtutor_envs.melody.corpus import SPLITS, Corpus, from_midi_folder, from_music21, from_npz
 from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB
 from seqtutor_envs.prior import RecurrentPrior, ngram
@@ -67,7 +68,7 @@ def melody(
     else:
         data = from_music21()
     for name, reason in data.skipped:
-        print(f"skipped {name}: {reason}")
+        print(printable(f"skipped {name}: {reason}"))
     if data.skipped:
         print(f"skipped {len(data.skipped)} in all")
     counts = ", ".join(f"{n} {name}" for name, n in data.counts().items())

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from seqtutor_envs import checks
 from seqtutor_envs.checks import COUNT, SEED, Diverged, Range
 from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
+from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.prior.network import RecurrentNetwork, adam_arrays, load_weights, resolve_precision, restore_adam
 from seqtutor_envs.vocab import TokenVocab
@@ -125,7 +125,7 @@ def fit(
         run.restore()
     else:
         run.write_checkpoint()  # a place where nothing can be written shows before the first epoch
-    bar = tqdm(total=settings.epochs, initial=len(run.history), unit="epoch", disable=not progress_bar)
+    bar = make_bar(total=settings.epochs, initial=len(run.history), unit="epoch", disable=not progress_bar)
     try:
         for epoch in range(len(run.history), settings.epochs):
             train_nll = run.epoch(train, epoch, bar)

@@ -13,6 +13,7 @@ import tyro
 from numpy.typing import NDArray
 
 from seqtutor_envs.files import safetensors_path
+from seqtutor_envs.files.text import printable
 from seqtutor_envs.prior import RecurrentPrior, ngram
 from seqtutor_envs.prior.fit import Settings, check_checkpoint, fit, options, token_nll
 from seqtutor_envs.prior.network import RecurrentNetwork, resolve_precision
@@ -91,7 +92,7 @@ def smiles(
     except KeyboardInterrupt:
         raise KeyboardInterrupt("nothing is kept before all molecules are read.") from None
     for line in describe_corpus(data):
-        print(line)
+        print(printable(line))
     print(f"training with {used.precision} products")
 
     train, validation = data.split()

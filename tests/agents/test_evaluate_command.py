@@ -75,6 +75,13 @@ def test_a_model_of_molecules_is_compared_with_a_reference(tmp_path, monkeypatch
         kept = json.loads((home / "model.evaluation.json").read_text())
         assert kept["recovered"] == 2 and kept["reference"] == "actives.smi" and "j" in kept
         assert "recovered" in capsys.readouterr().out
+        (home / "actives.csv").write_text("name,structure\nmethane,C\nethane,CC\n")
+        table = ["evaluate", "model.zip", *asked, "--reference", "actives.csv"]
+        assert "name one of them with --column: name, structure" in refused(capsys, *table)
+        main([*table, "--column", "structure"])
+        kept = json.loads((home / "model.evaluation.json").read_text())
+        assert kept["recovered"] == 2 and kept["column"] == "structure"
+        assert "add --reference FILE" in refused(capsys, "evaluate", "model.zip", *asked, "--column", "structure")
 
 
 def test_a_file_of_ours_is_judged_as_its_folder_is(tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import signal
 import tempfile
+from contextlib import nullcontext
 
 import gymnasium as gym
 import numpy as np
@@ -18,7 +20,7 @@ from agents import GLearning, PsiLearning, QLearning
 from agents.baselines import PolicyGradient
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.sb3 import SB3VecEnv, make_vec_env
-from toys.agent_toys import AGENTS, EXACT, assert_same_agents, made, sung_batch, toy_batch
+from toys.agent_toys import AGENTS, EXACT, SMALL, assert_same_agents, made, sung_batch, toy_batch
 from toys.env_toys import toy_prior
 
 N = 16
@@ -126,6 +128,33 @@ def test_the_log_has_the_usual_keys_and_ours(tmp_path):
     rows = list(csv.DictReader((tmp_path / "progress.csv").open()))
     assert len(rows) == 2 and USUAL | OURS | {"time/total_timesteps", "train/loss"} <= set(rows[0])
     assert (rows[-1]["time/total_timesteps"], rows[-1]["time/iterations"]) == ("1280", "20")
+
+
+@pytest.mark.parametrize("stop", ["end", "callback", "interrupt"])
+def test_the_log_has_an_entry_of_the_last_rollout(stop, tmp_path):
+    agent = PsiLearning(EXACT, seed=0, n_envs=8, env_kwargs={"seed": 3}, **SMALL)
+    agent.set_logger(configure(str(tmp_path), ["csv"]))
+
+    def callback(*_):
+        if stop == "interrupt" and agent.num_timesteps == 8:  # once: a second Ctrl-C ends it within the rollout
+            signal.raise_signal(signal.SIGINT)  # as Ctrl-C does
+        return stop != "callback"
+
+    with pytest.raises(KeyboardInterrupt) if stop == "interrupt" else nullcontext():
+        agent.learn(64, callback, log_interval=1_000)
+    agent.logger.close()
+    rows = list(csv.DictReader((tmp_path / "progress.csv").open()))
+    assert [int(row["time/total_timesteps"]) for row in rows] == [agent.num_timesteps]
+    assert all(float(rows[0][f"rollout/{name}"]) is not None for name in ("j", "kl", "task_return"))
+
+
+def test_an_agent_says_what_it_is():
+    agent = PsiLearning(EXACT, seed=0, n_envs=8, gamma=0.5, env_kwargs={"seed": 3, "c": 2.0, "length": 4}, **SMALL)
+    assert repr(agent) == f"PsiLearning({EXACT}, c=2, gamma=0.5, 0 tokens learned)"
+    agent.learn(32)
+    assert repr(agent) == f"PsiLearning({EXACT}, c=2, gamma=0.5, 32 tokens learned)"
+    own = PsiLearning(toy_batch(num_envs=4, c=0.25), seed=0, **SMALL)
+    assert repr(own) == "PsiLearning(SequenceTutorVectorEnv, c=0.25, gamma=1, 0 tokens learned)"
 
 
 @pytest.mark.parametrize(

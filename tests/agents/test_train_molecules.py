@@ -6,6 +6,9 @@ import csv
 import hashlib
 import json
 import os
+import shutil
+import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -168,7 +171,8 @@ def test_samples_as_text_smi_csv_and_sdf(home, capsys):
     main([*asked, "--format", "csv", "--out", str(home / "samples.csv")])
     with open(home / "samples.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["smiles"] for row in rows] == strings
+    # a spreadsheet would run what begins with "="
+    assert [row["smiles"] for row in rows] == [f"'{text}" if text.startswith("=") else text for text in strings]
     assert [row["canonical"] or None for row in rows] == canonical
     assert [row["valid"] == "1" for row in rows] == [name is not None for name in canonical]
     assert [float(row["objective"]) for row in rows] == [(name or "").count("C") / 8 for name in canonical]
@@ -260,6 +264,29 @@ def test_a_mistake_is_one_line_and_leaves_nothing(args, says, home, capsys):
     assert says in refused(capsys, *options(home / "out", *args))
     assert not (home / "out" / "agent.safetensors").exists()
     assert not (home / "out" / "molecules.csv.gz").exists()
+
+
+DAMAGES = {
+    "facts of another kind": "UPDATE facts SET value = '[1, 2]' WHERE name = 'counts'",
+    "facts that are no JSON": "UPDATE facts SET value = '{' WHERE name = 'num_timesteps'",
+    "no facts": "DROP TABLE facts",
+    "no molecules": "DROP TABLE molecules",
+    "broken pages": "",
+}
+
+
+def test_a_damaged_table_is_one_line(home, capsys):
+    train(home / "whole", steps=300)
+    for name, damage in DAMAGES.items():
+        path = shutil.copytree(home / "whole", home / name) / "molecules.sqlite"
+        if damage:
+            with closing(sqlite3.connect(path)) as db, db:
+                db.execute(damage)
+        else:
+            content = path.read_bytes()
+            path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+        says = refused(capsys, "train", SMILES, "--resume", "--steps", 600, "--out", home / name, "--workers", 0)
+        assert f"{path} was not written by this library, or is damaged (" in says
 
 
 def test_an_objective_that_returns_no_list_of_scores_ends_the_run(home, capsys):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
+from toys.commands import refuse
+from toys.sweep_toys import write_suite
 
 from benchmarks.__main__ import main
 from benchmarks.experiment import Experiment, expand
-from benchmarks.report.data import load_results
+from benchmarks.report.load import load_results
 from benchmarks.runner import results
 from benchmarks.suites import SUITES, Suite
-from toys.commands import refuse
-from toys.sweep_toys import write_suite
 
 EXPERIMENTS = expand({"env": "SeqTutor-Exact-v0", "agent": "agents:PsiLearning", "steps": 100, "seed": range(4)})
 SUITE = Suite("toys", "What is there?", EXPERIMENTS)
@@ -43,6 +44,34 @@ def test_what_a_folder_holds_is_sorted_by_what_became_of_it(folder):
     assert len(found.notes) == 2
     assert EXPERIMENTS[2].id in found.notes[0] and "is damaged (JSONDecodeError" in found.notes[0]
     assert found.notes[1].startswith("1 result files in")
+
+
+def test_damaged_files_of_a_folder_are_named_once(folder, capsys):
+    """A file that is no JSON, metrics that are a list, and a melody with a token that no melody has."""
+    made = expand({"env": "SeqTutor-Melody-v0", "agent": "agents:GLearning", "steps": 9, "seed": range(3)})
+    metrics = {"excessively_repeated": 0.0, "j": 1.0}
+    for one, tokens, found in zip(made, ([14, 1], [14, 99], [14]), (metrics, metrics, [1.0])):
+        sample = {"tokens": tokens, "sequence": [], "task_return": 1.0, "log_p": -1.0, "terms": {}}
+        results.write(results.result_path(folder, one), one, {"metrics": found, "samples": [sample]})
+    copied = folder / "copy.json"
+    copied.write_bytes(results.result_path(folder, EXPERIMENTS[0]).read_bytes())
+    main(["report", "--out", str(folder), "--markdown", "--html"])
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 4 and sum("copy.json is damaged (its name is not that of its id" in line for line in told) == 1
+    whys = (EXPERIMENTS[2], "JSONDecodeError"), (made[1], "0..37, not 14..99"), (made[2], "metrics must be")
+    for one, says in whys:
+        (line,) = [line for line in told if results.result_path(folder, one).name in line]
+        assert says in line
+        for name in ("report.html", "report.md"):
+            assert (folder / name).read_text(encoding="utf-8").count(results.result_path(folder, one).name) == 1
+    assert "3 done, 1 failed" in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_suite_file_of_the_wrong_shape_is_one_line(tmp_path, capsys):
+    plain = {"name": "x", "question": "", "experiments": []}
+    for content in ({**plain, "name": 3}, [1], {**plain, "experiments": [1]}, {**plain, "experiments": [{"env": 2}]}):
+        (tmp_path / "suite.json").write_text(json.dumps(content))
+        assert "is not a suite that `run` saved" in refuse(capsys, main, "report", str(tmp_path / "suite.json"))
 
 
 def suite_file(folder):

@@ -107,6 +107,31 @@ def test_what_users_write_is_escaped(tmp_path):
     assert demo.count("<script>") == 1 and EVIL in Page(demo).text
 
 
+def test_molecules_and_terms_of_strangers_are_escaped(tmp_path):
+    findings = molecules()
+    for one in findings.results:
+        one["samples"] = [{**one["samples"][0], "sequence": EVIL}]
+        one["versions"], one["finished"] = {EVIL: EVIL}, EVIL
+        one["machine"] = {**one["machine"], "cpu": EVIL, "os": EVIL}
+        one["git"] = {"commit": "<b>" + EVIL, "dirty": True}
+    source = render_page(replace(findings, notes=[EVIL], question=EVIL))
+    assert "<script>alert" not in source and "<b>" + EVIL[:4] not in source and source.count("<script>") == 1
+    assert EVIL in "".join(Page(source).text) and "Not a molecule" in source
+    lines = render_markdown(replace(findings, name="# x\n> y", notes=[EVIL], question="- z")).splitlines()
+    assert lines[0] == r"# \# x > y" and r"\- z" in lines and not any("<script>" in line for line in lines)
+    well_formed(lines)
+
+
+def test_a_spreadsheet_runs_nothing_of_a_report(tmp_path):
+    one = Experiment("SeqTutor-Melody-v0", "agents:PsiLearning", label="=HYPERLINK(1)", steps=10, group="@SUM(A1)")
+    made = {**melodies(seeds=1).results[1], "id": one.id, "warnings": ["+1+1"], "curve": [{"=1": -2.5, "j": -1.0}]}
+    made["metrics"] = {"j": -42.25, "kl": 1.0}
+    export(Results("x", "?", (one,), [made]), tmp_path / "out.csv")
+    (row,), (point,) = read(tmp_path / "out.csv"), read(tmp_path / "out-curves.csv")
+    assert (row["label"], row["task"], row["warnings"]) == ("'=HYPERLINK(1)", "'@SUM(A1)", "'+1+1")
+    assert (row["metrics.j"], point["'=1"], point["j"]) == ("-42.25", "-2.5", "-1.0")
+
+
 def test_a_label_is_no_formula_in_plots():
     findings = melodies(seeds=1)
     named = replace(findings, experiments=tuple(replace(one, label="$a_1$ & <b>") for one in findings.experiments[1:2]))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -100,6 +102,73 @@ def test_a_damaged_file_is_one_line_and_is_kept(path, damage):
     kept = results.set_aside(path)
     assert not path.exists() and kept.read_bytes() == content and kept.parent == path.parent
     assert not kept.match("*.json")  # so that nothing takes it for a result
+
+
+SAMPLE = {"tokens": [1, 2], "sequence": "CC", "task_return": 0.5, "log_p": -3.0, "terms": {"qed": 0.5}}
+WRONG = [
+    ({"metrics": [1, 2]}, "metrics must be a JSON object"),
+    ({"metrics": {"j": "61.4"}}, "metrics.j must be a number or null"),
+    ({"metrics": {"j": True}}, "metrics.j must be a number or null"),
+    ({"metrics": {"j": [61.4]}}, "metrics.j must be a number or null"),
+    ({"metrics": {"j": float("nan")}}, "j must be a finite number"),
+    ({"metrics": {"j": 1e300}}, "j must be a finite number up to 1e+100"),
+    ({"metrics": {"j": 10**400}}, "j must be a finite number up to 1e+100"),
+    ({"curve": {"j": 1}}, "curve must be a list"),
+    ({"curve": [3]}, "curve must be a JSON object"),
+    ({"curve": [{"timesteps": "0"}]}, "curve.timesteps must be a number or null"),
+    ({"samples": "CC"}, "samples must be a list"),
+    ({"samples": [{"sequence": "CC"}]}, "samples has no 'tokens'"),
+    ({"samples": [{**SAMPLE, "tokens": []}]}, "tokens must be a list of 1 or more"),
+    ({"samples": [{**SAMPLE, "tokens": [1.5]}]}, "tokens must be a whole number"),
+    ({"samples": [{**SAMPLE, "sequence": 3}]}, "sequence must be a list"),
+    ({"samples": [{**SAMPLE, "terms": {"qed": "x"}}]}, "terms.qed must be a number or null"),
+    ({"warnings": "once"}, "warnings must be a list"),
+    ({"warnings": [1]}, "warnings must be a text"),
+    ({"machine": {"memory_gib": "8 GiB"}}, "machine.memory_gib must be a number"),
+    ({"machine": 3}, "machine must be a JSON object"),
+    ({"git": {"dirty": False}}, "git has no 'commit'"),
+    ({"git": {"commit": 7}}, "commit must be a text"),
+    ({"versions": {"torch": 2}}, "versions.torch must be a text or null"),
+    ({"time": {"total_wall": "fast"}}, "time.total_wall must be a number or null"),
+    ({"finished": 2026}, "finished must be a text"),
+    ({"c": "2"}, "c must be a number"),
+    ({"c": json.loads("[" * 30 + "]" * 30)}, "more than 20 levels"),
+    ({"warnings": ["\ud800"]}, "0 is no text of Unicode"),
+]
+
+
+@pytest.mark.parametrize("change, says", WRONG, ids=[says for _, says in WRONG])
+def test_an_entry_of_the_wrong_shape_is_named(path, change, says):
+    path.write_bytes(edited(path.read_bytes(), **change))
+    with pytest.raises(results.Damaged, match=re.escape(says)) as error:
+        results.read(path, ONE)
+    assert str(error.value).startswith(f"{path} is damaged (ValueError: ") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["env_kwargs", "agent_kwargs", "label", "group", "env"])
+def test_an_experiment_of_the_wrong_types_is_damage(path, name):
+    path.write_bytes(edited(path.read_bytes(), experiment={**asdict(ONE), name: 3}))
+    with pytest.raises(results.Damaged, match=f"{name} must be a (text|mapping), not 3"):
+        results.read(path)
+
+
+def test_nesting_that_no_parser_follows_is_damage(path):
+    path.write_bytes(b"[" * 100_000)
+    with pytest.raises(results.Damaged, match="more than 20 levels"):
+        results.read(path)
+
+
+def test_a_failure_needs_a_reason_and_a_result_its_metrics(tmp_path):
+    for path_of, facts in ((results.result_path, {"reason": "x"}), (results.failure_path, FACTS)):
+        path = path_of(tmp_path, ONE)
+        results.write(path, ONE, facts)
+        with pytest.raises(results.Damaged, match="it has no '(metrics|reason)'"):
+            results.read(path)
+
+
+def test_results_of_our_suites_are_whole():
+    files = sorted((Path(__file__).parents[2] / "docs/results").rglob("*-seed0-*.json"))[::10]
+    assert len(files) > 5 and all("metrics" in results.read(file) for file in files)
 
 
 def test_a_file_that_is_not_there_is_not_damaged(tmp_path):

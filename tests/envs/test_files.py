@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,30 @@ def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch, where, name, old
     monkeypatch.undo()
     assert os.listdir(tmp_path) == before
     assert old is None or path.read_bytes() == old
+
+
+@contextmanager
+def room(size):
+    """Let no file of this process grow beyond so many bytes: writing ends half-way, as on a full disk."""
+    resource = pytest.importorskip("resource", reason="only Unix limits the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_what_was_there_and_names_the_file(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    with room(1_000), pytest.raises(OSError) as error:
+        write_atomically(path, bytes(100_000))
+    assert error.value.filename == str(path) and error.value.strerror == "File too large"
+    assert os.listdir(tmp_path) == ["file"] and path.read_bytes() == b"old"
+    with room(1_000), pytest.raises(OSError) as error:
+        save_arrays(path, {"x": np.zeros(10_000)}, {})
+    assert error.value.filename == str(path) and path.read_bytes() == b"old"
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path, monkeypatch):

@@ -16,10 +16,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from seqtutor_envs.checks import positive_integer
 from seqtutor_envs.files import hash64
+from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.smiles.chem import canonical_of, parse
 from seqtutor_envs.smiles.chem.standardize import CHANGES, fragments, parent
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
@@ -141,7 +141,7 @@ def read_corpus(
     """
     builder = _CorpusBuilder(rules, vocab)
     waiting: list[str] = []
-    bar = tqdm(records, desc="reading molecules", total=total, unit="", unit_scale=True, disable=not progress)
+    bar = make_bar(records, desc="reading molecules", total=total, unit="", unit_scale=True, disable=not progress)
     for line, text in bar:
         try:
             waiting.append(builder.add(line, text))

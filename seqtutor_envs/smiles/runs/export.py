@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqtutor_envs.files.text import spreadsheet_cell
 from seqtutor_envs.metrics import sequence_log_probs
 from seqtutor_envs.smiles.chem import drawing
 from seqtutor_envs.smiles.task import SmilesTask
@@ -47,7 +48,7 @@ def format_csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: spreadsheet_cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 

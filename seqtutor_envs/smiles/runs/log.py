@@ -12,13 +12,14 @@ import io
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from seqtutor_envs.files import replacing, write_atomically
+from seqtutor_envs.files.text import one_line, spreadsheet_cell
 from seqtutor_envs.prior import token_log_probs
 from seqtutor_envs.smiles.objective import BEYOND_BUDGET
 from seqtutor_envs.smiles.runs.export import format_sdf
@@ -69,7 +70,8 @@ class MoleculeLog(RunLog):
         columns = (*self.columns, "failed")
         values, again = ", ".join("?" * len(columns)), "last_step = excluded.last_step, times_seen = times_seen + 1"
         insert = f"INSERT INTO molecules ({quote(columns)}) VALUES ({values}) ON CONFLICT(smiles) DO UPDATE SET {again}"
-        self._db.executemany(insert, self._rows(newest))
+        with disk_errors(self.folder):
+            self._db.executemany(insert, self._rows(newest))
 
     def _rows(self, newest: Round) -> Iterator[tuple[Any, ...]]:
         """Yield a row for each valid molecule of a round, as often as it was generated."""
@@ -95,15 +97,16 @@ class MoleculeLog(RunLog):
         facts = {"num_timesteps": num_timesteps, "counts": dict(self.task.counts)}
         # committed by hand: the facts and the molecules of one moment stand in one transaction
         rows = [(name, json.dumps(value)) for name, value in facts.items()]
-        self._db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
-        self._db.execute("COMMIT")
-        # IMMEDIATE: takes the write lock now, so a second run in this folder fails at once
-        self._db.execute("BEGIN IMMEDIATE")
+        with disk_errors(self.folder):
+            self._db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", rows)
+            self._db.execute("COMMIT")
+            # IMMEDIATE: takes the write lock now, so a second run in this folder fails at once
+            self._db.execute("BEGIN IMMEDIATE")
 
     def close(self) -> None:
         """Forget what was added since the last commit, and close the table."""
         if self._db is not None:
-            self._db.execute("ROLLBACK")
+            # without a commit, which also holds where a full disk has ended the transaction
             self._db.close()
             self._db = None
 
@@ -111,11 +114,12 @@ class MoleculeLog(RunLog):
 
     def export(self) -> None:
         """Write molecules.csv.gz, the best first, and top.sdf, each atomically; count the molecules anew."""
-        # twice through the table instead of a list in memory: it may hold millions of rows
-        write_csv(self.folder / CSV_FILE, self.columns, self._best())
-        best = (dict(zip(self.columns, row)) for row in self._best(TOP))
-        write_atomically(self.folder / SDF_FILE, format_sdf(best).encode())
-        self._measure()
+        with disk_errors(self.folder):
+            # twice through the table instead of a list in memory: it may hold millions of rows
+            write_csv(self.folder / CSV_FILE, self.columns, self._best())
+            best = (dict(zip(self.columns, row)) for row in self._best(TOP))
+            write_atomically(self.folder / SDF_FILE, format_sdf(best).encode())
+            self._measure()
 
     def _best(self, limit: int = -1) -> Iterator[tuple[Any, ...]]:
         """Return rows by falling task_return; of equal ones the first seen comes first."""
@@ -173,8 +177,10 @@ class MoleculeLog(RunLog):
         db = connect(self.folder / TABLE_FILE)
         numbers = ", ".join(f'"{name}" REAL NOT NULL' for name in self.columns[1:-3])
         counts = ", ".join(f"{name} INTEGER NOT NULL" for name in (*self.columns[-3:], "failed"))
-        db.execute(f"CREATE TABLE molecules (id INTEGER PRIMARY KEY, smiles TEXT NOT NULL UNIQUE, {numbers}, {counts})")
-        db.execute("CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        table = f"molecules (id INTEGER PRIMARY KEY, smiles TEXT NOT NULL UNIQUE, {numbers}, {counts})"
+        with disk_errors(self.folder):
+            db.execute(f"CREATE TABLE {table}")
+            db.execute("CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
         return db
 
     def _resume(self, num_timesteps: int) -> None:
@@ -183,28 +189,60 @@ class MoleculeLog(RunLog):
         if not path.is_file():
             raise FileNotFoundError(f"No {TABLE_FILE} in {self.folder}: the agent there goes on with its own only.")
         self._db = connect(path)
-        facts = read_facts(self._db)
-        if facts["num_timesteps"] != num_timesteps:
+        try:
+            with damage_named(path):
+                facts = read_facts(self._db)
+                counts = {str(name): int(count) for name, count in facts["counts"].items()}
+                of = int(facts["num_timesteps"])
+            if of != num_timesteps:
+                both = f"{of:,} timesteps, the agent beside it of {num_timesteps:,}"
+                raise ValueError(f"{path} is of {both}: they are not of one run.")
+            # the task goes on counting where the last session stopped
+            self.task.counts.update(counts)
+            with damage_named(path):
+                self._record_scores()
+                self._measure()
+        except ValueError:
             self.close()
-            both = f"{facts['num_timesteps']:,} timesteps, the agent beside it of {num_timesteps:,}"
-            raise ValueError(f"{path} is of {both}: they are not of one run.")
-        # the task goes on counting where the last session stopped
-        self.task.counts.update(facts["counts"])
-        if self.task.objective is not None and "objective" in self.columns:
-            # in the order of the calls; a known molecule is no further call
+            raise
+
+    def _record_scores(self) -> None:
+        """Give the objective's oracle the scores of the table, in the order of the calls."""
+        if self._db is not None and self.task.objective is not None and "objective" in self.columns:
+            # a known molecule is no further call
             for smiles, score in self._db.execute('SELECT smiles, "objective" FROM molecules ORDER BY id'):
-                self.task.objective.oracle.record([smiles], [score])
+                self.task.objective.oracle.record([smiles], [float(score)])
             self.task.spent = self.task.objective.oracle.spent
-        self._measure()
 
     @classmethod
     def committed_timesteps(cls, folder: Path) -> int:
         """Return the timesteps of the table's last commit in a folder; 0 if nothing was ever committed."""
         if not (folder / TABLE_FILE).is_file():
             return 0
-        with closing(connect(folder / TABLE_FILE)) as db, suppress(sqlite3.OperationalError, KeyError):
+        path = folder / TABLE_FILE
+        # without the table of facts, or its entry: killed before the first commit
+        with closing(connect(path)) as db, damage_named(path), suppress(sqlite3.OperationalError, KeyError):
             return int(read_facts(db)["num_timesteps"])
-        return 0  # killed before the first commit
+        return 0
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Raise what SQLite says of a full or a broken disk as an OSError in one line."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        kept = "the last checkpoint is whole; make room, and --resume goes on from it"
+        raise OSError(f"{folder / TABLE_FILE} cannot be written ({error}): {kept}.") from error
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Raise whatever a table that is not ours, or no longer whole, leads to as a ValueError in one line."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{path} was not written by this library, or is damaged ({one_line(error)}).") from None
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -244,4 +282,4 @@ def write_csv(path: Path, columns: tuple[str, ...], rows: Iterator[tuple[Any, ..
     ):
         table = csv.writer(text, lineterminator="\n")
         table.writerow(columns)
-        table.writerows(rows)
+        table.writerows([spreadsheet_cell(value) for value in row] for row in rows)

@@ -109,16 +109,20 @@ class MoleculeEvaluateOptions(EvaluateOptions):
 
     Args:
         reference: a file of SMILES, such as known actives, to compare with.
+        column: of a reference that is a table (.csv, .tsv); without it, that called "smiles" in any case.
     """
 
     reference: Path | None = None
+    column: str | None = None
 
     def evaluator(self) -> Callable[[Any, NDArray[np.int64], NDArray[np.int64]], FurtherResults]:
         """Read the reference, and return a function that compares samples with it and lists their scaffolds.
 
         Raise FileNotFoundError or ValueError, one line, if the file holds no molecules.
         """
-        reference = None if self.reference is None else MoleculeSet.from_file(self.reference)
+        if self.column is not None and self.reference is None:
+            raise ValueError("--column is of a table of molecules: add --reference FILE.")
+        reference = None if self.reference is None else MoleculeSet.from_file(self.reference, self.column)
 
         def evaluate(task: Any, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> FurtherResults:
             samples = MoleculeSet(task.smiles(tokens, lengths))
@@ -129,7 +133,8 @@ class MoleculeEvaluateOptions(EvaluateOptions):
                 return FurtherResults({}, facts, lines)
             compared = {name: value for name, value in table(samples, reference).items() if name.startswith(COMPARED)}
             compared |= nearest(samples, reference)
-            return FurtherResults(compared, {"reference": str(self.reference), **facts}, lines)
+            named = {"reference": str(self.reference)} | ({"column": self.column} if self.column else {})
+            return FurtherResults(compared, {**named, **facts}, lines)
 
         return evaluate
 
