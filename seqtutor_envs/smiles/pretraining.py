@@ -22,6 +22,7 @@ from seqtutor_envs.smiles.chem import RDKIT_VERSION, canonical
 from seqtutor_envs.smiles.corpus import MoleculeCorpus, Rules, format_counts, read_corpus
 from seqtutor_envs.smiles.corpus.bloom import SUFFIX, BloomFilter
 from seqtutor_envs.smiles.corpus.reading import Record, format_columns, read_columns, read_moses, read_records
+from seqtutor_envs.smiles.task import SmilesTask
 from seqtutor_envs.smiles.vocab import END, decode, find_relative
 from seqtutor_envs.vocab import TokenVocab
 
@@ -186,7 +187,7 @@ def prepare_corpus(
 
 def check_vocabulary(name: str, prior: RecurrentPrior) -> TokenVocab:
     """Return the vocabulary of a SMILES prior. Raise ValueError if it is of something else."""
-    if prior.vocab.end is None or prior.vocab.tokens[prior.vocab.end] != END:
+    if not SmilesTask.has_tokens_of(prior.vocab):
         raise ValueError(f"{name} is no prior of SMILES: its vocabulary has no {END!r}.")
     return prior.vocab
 
