@@ -123,7 +123,7 @@ def sample(
     env: str | None = None,
     options: Annotated[SampleOptions, Unnamed] = SampleOptions(),
 ) -> None:
-    """Generate n sequences with a trained agent or a prior. `sample FOLDER --help` shows the options of one agent alone.
+    """Generate n sequences with a trained agent or a prior. `sample FOLDER --help` shows the options of one alone.
 
     Args:
         folder: that of `train`; or a prior, its file or its shipped name.

@@ -269,7 +269,7 @@ def sb3(
 
 
 def prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any], file: str | None = None) -> Any:
-    """Make the environment's prior, which does not learn; or the prior in another file, which the environment scores."""
+    """Make the environment's prior, which does not learn; or the prior in another file, which is scored there."""
     return _make_fixed(env, env_kwargs, uniform=False, file=file)
 
 

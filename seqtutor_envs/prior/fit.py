@@ -37,9 +37,9 @@ WARMUP_SHARE = 0.1  # of all batches: a small corpus would else never leave a wa
 class Settings:
     """Hold the settings of a training run. `--resume` refuses a change of any of them but `precision`."""
 
-    hidden_size: int = 128
-    num_layers: int = 1
-    cell: str = "lstm"
+    hidden_size: int = 128  # with --from the prior's own, for which 0 stands
+    num_layers: int = 1  # with --from the prior's own, for which 0 stands
+    cell: str = "lstm"  # or gru; with --from the prior's own, for which '' stands
     epochs: int = 60  # melodies: the shipped prior's loss is flat by then
     epoch_size: int = 0  # sequences in an epoch, each pass over the data being dealt out to several; 0: all of them
     batch_size: int = 64

@@ -1,4 +1,4 @@
-"""A prior where an agent can stand: evaluated, sampled and learned from by its file, its shipped name or as an object."""
+"""A prior where an agent can stand: evaluated, sampled and learned from, by file, by shipped name or as an object."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from agents import PsiLearning
 from agents.__main__ import main
 from agents.evaluate import evaluate
+from seqtutor_envs.melody.render import render_ansi
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.prior import RecurrentPrior, load_prior, token_log_probs
 from toys.agent_toys import EXACT, made
@@ -116,8 +117,6 @@ def test_a_prior_of_other_tokens_is_refused_in_a_program(home):
 def test_samples_are_the_priors_own(home, capsys):
     main(["sample", "song.safetensors", "-n", "3", "--seed", "5", "--midi"])
     shown = capsys.readouterr().out.splitlines()
-    from seqtutor_envs.melody.render import render_ansi
-
     tokens, _ = load_prior("song").sample(3, 5, 32)
     assert shown[:3] == [f"{n:3}  {render_ansi(row)}" for n, row in enumerate(tokens, start=1)]
     assert sorted(path.name for path in (home / "samples").iterdir()) == ["001.mid", "002.mid", "003.mid"]
@@ -127,7 +126,8 @@ def test_molecules_are_exported_as_an_agents_are(home, capsys):
     main(["sample", "prior", "-n", "6", "--format", "csv"])
     header, *rows = capsys.readouterr().out.splitlines()
     tokens, lengths = load_prior("prior").sample(6, 0, 100)
-    texts = ["".join(load_prior("prior").vocab.decode(row[:n])).removesuffix("<end>") for row, n in zip(tokens, lengths)]
+    vocab = load_prior("prior").vocab
+    texts = ["".join(vocab.decode(row[:n])).removesuffix("<end>") for row, n in zip(tokens, lengths)]
     assert header.startswith("smiles,canonical,valid") and [row.split(",")[0] for row in rows] == texts
     log_probs = np.array([[float(value) for value in row.split(",")[-2:]] for row in rows])
     np.testing.assert_allclose(log_probs[:, 0], log_probs[:, 1], atol=1e-5)  # log p and log pi

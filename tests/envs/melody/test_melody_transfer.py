@@ -22,7 +22,8 @@ def home(tmp_path, monkeypatch):
     RecurrentPrior(weights, "lstm", MELODY_VOCAB, 32).save(tmp_path / "base")
     tokens = np.random.default_rng(0).choice(SCALE, (60, 40)).astype(np.uint8)
     split = (np.arange(60) % 10 == 0).astype(np.uint8)
-    Corpus(tokens.reshape(-1), np.arange(0, 2401, 40), np.zeros(60, np.uint8), ("here",), split).save(tmp_path / "t.npz")
+    data = Corpus(tokens.reshape(-1), np.arange(0, 2401, 40), np.zeros(60, np.uint8), ("here",), split)
+    data.save(tmp_path / "t.npz")
     monkeypatch.setattr(pretraining, "SAMPLES", 50)
     monkeypatch.setattr("seqtutor_envs.prior.transfer.SAMPLES", 30)
     monkeypatch.chdir(tmp_path)
@@ -67,7 +68,7 @@ def test_sixty_tunes_from_scratch_are_warned_of_with_a_figure_and_the_remedy(hom
     baselines = RecurrentPrior.load("p").card["baselines"]
     assert len(warned) == 2 and all(line.endswith("--from melody.") for line in warned)
     assert "60 melodies are few for a prior from scratch" in warned[0]
-    assert f"Of 54 melodies came a weak prior: " in warned[1]
+    assert "Of 54 melodies came a weak prior: " in warned[1]
     assert f"no better than its own unigram ({baselines['unigram']:.4f})" in warned[1]
 
 
