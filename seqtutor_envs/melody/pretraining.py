@@ -107,6 +107,7 @@ def melody(
     words += [f"--patience {patience}"] if patience is not None else []
     words += options(settings, TRANSFER if transfer else Settings())
     card = {**_data_card(data, split_by), "command": " ".join(words), "note": note}
+    card |= {"transfer": transfer.facts()} if transfer else {}
     train, validation = data.melodies("train"), data.melodies("validation")
     if transfer is None and len(data) < FEW:
         warnings.warn(f"{len(data):,} melodies are few for a prior from scratch. {REMEDY}")

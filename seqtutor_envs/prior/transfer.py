@@ -58,9 +58,10 @@ class Transfer:
         self.start = extend_prior(self.base, vocab, counts or [1] * len(vocab), relative)
         return self.start
 
-    def new_tokens(self) -> list[str]:
-        """Return the texts of the tokens that the base lacks."""
-        return [token for token in self.start.vocab.tokens if token not in self.base.vocab.tokens]
+    def facts(self) -> dict[str, Any]:
+        """Return where the weights come from, for the card."""
+        new = [token for token in self.start.vocab.tokens if token not in self.base.vocab.tokens]
+        return {"from": self.name, "weights_sha256": weights_sha256(self.base.weights), "new_tokens": new}
 
     def share_with_new(self, vocab: TokenVocab, tokens: NDArray[np.int64]) -> float:
         """Return the share of sequences [n, T] that hold a token that the base lacks."""
@@ -68,7 +69,7 @@ class Transfer:
         return float(np.isin(tokens, new).any(axis=1).mean())
 
     def measure(self, prior: RecurrentPrior, validation: Sequences) -> dict[str, Any]:
-        """Describe the base, and measure nll before and after on both corpora, for the card.
+        """Add to the facts the nll before and after, on both corpora.
 
         "before" is `start`: the base itself gives a molecule with a new token no probability at all. The corpus of the
         base is not at hand, so samples of it stand in. The nll that they gain is KL(base || new prior).
@@ -78,9 +79,7 @@ class Transfer:
         ids = np.append(self.start.vocab.encode(self.base.vocab.tokens), 0)
         samples = [ids[row[:length]] for row, length in zip(tokens, lengths)]
         return {
-            "from": self.name,
-            "weights_sha256": weights_sha256(self.base.weights),
-            "new_tokens": self.new_tokens(),
+            **self.facts(),
             "corpus": {"what": f"{len(validation):,} held-out sequences", **self._compare(prior, validation)},
             "base": {"what": f"{SAMPLES:,} samples of {self.name}", **self._compare(prior, samples)},
         }

@@ -136,6 +136,7 @@ def smiles(
     words += [*options(rules, Rules()), *options(settings, TRANSFER if transfer else SETTINGS)]
     command = " ".join(["python -m seqtutor_envs.pretrain smiles", *words])
     card = {**describe_data(data, source, moses is not None, len(validation)), "command": command, "note": note}
+    card |= {"transfer": transfer.facts()} if transfer else {}
     patience = (PATIENCE if transfer else 0) if patience is None else patience
     prior = fit(
         train, validation, data.vocab, out, used, max_length, card, resume, True, measure_validity, start, patience
@@ -252,10 +253,9 @@ def measure_samples(prior: RecurrentPrior, data: MoleculeCorpus) -> dict[str, An
 
 
 def compare_priors(transfer: Transfer, prior: RecurrentPrior, data: MoleculeCorpus) -> dict[str, Any]:
-    """Compare a prior with the base that it was started from: nll on both corpora, and samples of each."""
-    samples = {}
-    for when, model in (("before", transfer.base), ("after", prior)):
-        shares = measure_samples(model, data)
+    """Compare a prior, already measured, with its base: nll on both corpora, and samples of each."""
+    samples, base = {}, transfer.base
+    for when, model, shares in (("before", base, measure_samples(base, data)), ("after", prior, prior.card["samples"])):
         new = transfer.share_with_new(model.vocab, model.sample(SAMPLES, SEED)[0])
         samples[when] = {**{name: shares[name] for name in ("valid", "unique", "novel")}, "with new tokens": new}
     return {**transfer.measure(prior, data.split()[1]), "samples": samples}
