@@ -71,21 +71,20 @@ class Transfer:
     def measure(self, prior: RecurrentPrior, validation: Sequences) -> dict[str, Any]:
         """Add to the facts the nll before and after, on both corpora.
 
-        "before" is `start`: the base itself gives a molecule with a new token no probability at all. The corpus of the
-        base is not at hand, so samples of it stand in. The nll that they gain is KL(base || new prior).
+        Before the corpus is measured under `start`: the base gives a sequence with a new token no probability at all.
+        The corpus of the base is not at hand, so samples of it stand in: what their nll rises by is KL(base || prior).
         """
         tokens, lengths = self.base.sample(SAMPLES, SEED)
-        # by text: the new vocabulary may have other ids; the filler's is never read
-        ids = np.append(self.start.vocab.encode(self.base.vocab.tokens), 0)
-        samples = [ids[row[:length]] for row, length in zip(tokens, lengths)]
+        samples = [row[:length] for row, length in zip(tokens, lengths)]
+        # by text: the new vocabulary may have other ids
+        ids = self.start.vocab.encode(self.base.vocab.tokens)
+        corpus = {"before": mean_nlls(self.start, validation), "after": mean_nlls(prior, validation)}
+        base = {"before": mean_nlls(self.base, samples), "after": mean_nlls(prior, [ids[row] for row in samples])}
         return {
             **self.facts(),
-            "corpus": {"what": f"{len(validation):,} held-out sequences", **self._compare(prior, validation)},
-            "base": {"what": f"{SAMPLES:,} samples of {self.name}", **self._compare(prior, samples)},
+            "corpus": {"what": f"{len(validation):,} held-out sequences", **corpus},
+            "base": {"what": f"{SAMPLES:,} samples of {self.name}", **base},
         }
-
-    def _compare(self, prior: RecurrentPrior, sequences: Sequences) -> dict[str, dict[str, float]]:
-        return {"before": mean_nlls(self.start, sequences), "after": mean_nlls(prior, sequences)}
 
 
 def mean_nlls(prior: RecurrentPrior, sequences: Sequences) -> dict[str, float]:

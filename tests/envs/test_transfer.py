@@ -150,16 +150,20 @@ def test_both_corpora_are_measured_before_and_after(tmp_path, monkeypatch):
     other = RecurrentPrior({name: 0.5 * array for name, array in start.weights.items()}, "lstm", WIDER, 6)
     held_out = [np.array(row) for row in ([0, 1, 6], [2, 2, 4, 3, 6], [6])]
     facts = transfer.measure(other, held_out)
-    tokens, lengths = prior.sample(40, 1)
-    sampled = [IDS[row[:length]] for row, length in zip(tokens, lengths)]
+    sampled = [row[:length] for row, length in zip(*prior.sample(40, 1))]
+    in_new_ids = [IDS[row] for row in sampled]
     assert facts["new_tokens"] == ["so", "la"] and facts["from"] == "base"
     assert facts["weights_sha256"] == RecurrentPrior.load(tmp_path / "base").card["weights_sha256"]
-    for corpus, sequences in (("corpus", held_out), ("base", sampled)):
-        for when, model in (("before", start), ("after", other)):
-            nll = plain_nll(model.weights, "lstm", sequences)
-            got = facts[corpus][when]
-            assert got["nll_per_token"] == pytest.approx(np.concatenate(nll).mean(), rel=1e-4)
-            assert got["nll_per_sequence"] == pytest.approx(np.mean([part.sum() for part in nll]), rel=1e-4)
+    for corpus, when, model, sequences in (
+        ("corpus", "before", start, held_out),
+        ("corpus", "after", other, held_out),
+        ("base", "before", prior, sampled),
+        ("base", "after", other, in_new_ids),
+    ):
+        nll = plain_nll(model.weights, "lstm", sequences)
+        got = facts[corpus][when]
+        assert got["nll_per_token"] == pytest.approx(np.concatenate(nll).mean(), rel=1e-4)
+        assert got["nll_per_sequence"] == pytest.approx(np.mean([part.sum() for part in nll]), rel=1e-4)
     assert transfer.share_with_new(WIDER, np.array([[0, 2, 6], [1, 0, 6], [0, 4, 6], [6, 7, 7]])) == 0.5
 
 
