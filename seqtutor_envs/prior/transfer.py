@@ -19,7 +19,7 @@ from seqtutor_envs.prior.fit import Sequences, Settings, token_nll
 from seqtutor_envs.prior.network import RecurrentNetwork
 from seqtutor_envs.vocab import TokenVocab
 
-PATIENCE = 3  # epochs without a better validation nll: after that many, none of our runs got better again
+PATIENCE = 3  # epochs without a better validation nll
 SAMPLES = 2_000  # of the base prior, on which base and new prior are compared
 SEED = 1  # of these; the samples on a card have seed 0
 
@@ -52,10 +52,10 @@ class Transfer:
         return replace(settings, **own)
 
     def extend(
-        self, vocab: TokenVocab, counts: Sequence[int] | None = None, relative: Callable[[str], str] | None = None
+        self, vocab: TokenVocab, counts: Sequence[int], relative: Callable[[str], str] | None = None
     ) -> RecurrentPrior:
         """Set and return `start`, the base with the vocabulary of the corpus: see `extend_prior`."""
-        self.start = extend_prior(self.base, vocab, counts or [1] * len(vocab), relative)
+        self.start = extend_prior(self.base, vocab, counts, relative)
         return self.start
 
     def facts(self) -> dict[str, Any]:

@@ -35,15 +35,15 @@ SETTINGS = Settings(  # the shipped prior's: six passes over MOSES
     max_grad_norm=1.0,
     precision="auto",  # the shipped prior's was bfloat16
 )
-TRANSFER = replace(  # with --from
+TRANSFER = replace(  # with --from; docs/molecules.md has the measurements
     SETTINGS,
     hidden_size=0,  # these three are the prior's own
     num_layers=0,
     cell="",
-    epochs=12,
+    epochs=12,  # 439 and 2,633 molecules were best after seven
     epoch_size=0,
     batch_size=32,
-    learning_rate=3e-3,
+    learning_rate=3e-3,  # 439 molecules: validation nll .997 a token, with 1e-3 1.026
     warmup=0,
 )
 FEW = 10_000  # molecules: fewer make no prior from scratch
