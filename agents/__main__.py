@@ -17,7 +17,8 @@ import tyro
 from agents.envs import get_vector_class
 from agents.evaluate import checks as agent_checks
 from agents.evaluate import evaluation, sb3_zips
-from agents.evaluate.load import find_agent_file, get_agent_classes, load_ours
+from agents.evaluate.load import find_agent_file, find_prior_file, get_agent_classes, load_ours
+from agents.evaluate.priors import PriorAgent, choose_results_file, find_recipe
 from agents.task_options import check_format, find_task_options
 from agents.train import run_folder
 from agents.train.checkpoints import AGENT_FILE, find_saved_task, recover
@@ -25,6 +26,7 @@ from seqtutor_envs import checks
 from seqtutor_envs.command import json_object, one_thread, report_errors, run, warnings_in_one_line
 from seqtutor_envs.files import finite, write_atomically
 from seqtutor_envs.files.text import printable
+from seqtutor_envs.prior import load_prior
 from seqtutor_envs.task import EvaluateOptions, SampleOptions, TrainOptions
 
 PROGRAM = "python -m agents"
@@ -40,6 +42,7 @@ def train(
     seed: int = 0,
     out: Path = Path("tutor"),
     resume: bool = False,
+    prior: str | None = None,
     c: float | None = None,
     gamma: float | None = None,
     lam: float | None = None,
@@ -68,6 +71,7 @@ def train(
         out: the folder to write.
         resume: go on with the agent in OUT. --seed, --agent, the settings and the environment's options are then the
             saved ones; --workers may differ.
+        prior: to learn from, a shipped name or a file; None is the environment's own.
         c: temperature of the reward log p + r_T / c; None is the environment's own.
         gamma: discount; None is the agent's own.
         lam: of the multi-step soft return (psi, g); None is the agent's own.
@@ -85,7 +89,7 @@ def train(
     recover(out)
     if resume:
         with warnings_in_one_line():
-            learner = load_ours(out / AGENT_FILE, options.resumed_kwargs(), device=device)
+            learner = load_ours(out / AGENT_FILE, options.resumed_kwargs() | without_none(prior=prior), device=device)
     elif (out / AGENT_FILE).exists():
         raise ValueError(f"{out / AGENT_FILE} exists: add --resume to go on with it, or choose another --out.")
     else:
@@ -93,7 +97,7 @@ def train(
         weights = None if term_weights is None else json_object(term_weights, "--term-weights")
         kwargs = options.machine_kwargs() | json_object(env_kwargs, "--env-kwargs")
         # later ones win: an option of its own says more than an entry of --env-kwargs
-        kwargs |= without_none(c=c, term_weights=weights) | options.env_kwargs()
+        kwargs |= without_none(prior=prior, c=c, term_weights=weights) | options.env_kwargs()
         further = without_none(gamma=gamma, lam=lam, diversity=memory) | json_object(settings, "--settings")
         try:
             learner = get_agent_classes()[agent](env, seed=seed, device=device, env_kwargs=kwargs, **further)
@@ -117,21 +121,27 @@ def sample(
     seed: int = 0,
     temperature: float = 1.0,
     out: Path | None = None,
+    env: str | None = None,
     options: Annotated[SampleOptions, Unnamed] = SampleOptions(),
 ) -> None:
-    """Generate n sequences with a trained agent. `sample FOLDER --help` shows the options of one agent alone.
+    """Generate n sequences with a trained agent or a prior. `sample FOLDER --help` shows the options of one alone.
 
     Args:
-        folder: that of `train`.
+        folder: that of `train`; or a prior, its file or its shipped name.
         n: how many.
         seed: same seed, same sequences.
         temperature: below 1 nearer to the most probable tokens.
         out: the file to write; None prints.
+        env: an environment id, for a prior whose tokens are not those of one of ours.
         options: of the environment.
     """
     checks.positive_integer("n", n)
     check_format(options)
-    agent = load_to_evaluate(folder / AGENT_FILE)
+    if find_prior_file(folder) is not None:
+        agent: Any = PriorAgent(*find_recipe(folder, env))
+        folder = folder.parent  # where further files go
+    else:
+        agent = load_to_evaluate(folder / AGENT_FILE)
     tokens, lengths = agent.sample(n, seed, temperature)
     text, left_out = options.export(agent, tokens, lengths)
     if left_out:
@@ -157,15 +167,16 @@ def evaluate(
     algorithm: str | None = None,
     options: Annotated[EvaluateOptions, Unnamed] = EvaluateOptions(),
 ) -> None:
-    """Evaluate a trained agent, ours or stable-baselines3's, on n sequences; keep the metrics as JSON.
+    """Evaluate a trained agent, ours or stable-baselines3's, or a prior, on n sequences; keep the metrics as JSON.
 
     The metrics of a folder are written to FOLDER/evaluation.json, those of a file to NAME.evaluation.json beside it.
 
     Args:
-        path: folder of `train`, a file of ours, or a zip that stable-baselines3 or sb3-contrib wrote.
+        path: folder of `train`, a file of ours, a zip that stable-baselines3 or sb3-contrib wrote, or a prior, its file
+            or its shipped name. A prior is the environment's too, unless --env-kwargs has another one.
         n: how many.
         seed: of the sampling.
-        env: an environment id, needed for a zip; by default the agent's own.
+        env: an environment id, needed for a zip; by default the agent's own, or that of a prior's tokens.
         env_kwargs: keywords of the environment as JSON, such as '{"length": 64}'; without --env they are added to the
             agent's own.
         trust: load a zip, which holds pickles: they can run any code.
@@ -203,6 +214,9 @@ def load_with_env(
     Returns:
         The agent, the environment's id and keywords, and the file to write the metrics to.
     """
+    if algorithm is None and find_prior_file(path) is not None:
+        env, kwargs = find_recipe(path, env)
+        return load_prior(path), env, kwargs | given, choose_results_file(path)
     zipped = sb3_zips.find_zip(path)
     file = find_agent_file(path) if zipped is None else zipped
     if zipped is not None:

@@ -13,6 +13,7 @@ import gymnasium
 import seqtutor_envs  # noqa: F401  (registers the ids)
 from agents.envs import get_vector_class
 from agents.evaluate.load import find_agent_file
+from agents.evaluate.priors import find_prior_task
 from agents.train.checkpoints import find_saved_task
 from seqtutor_envs.task import SampleOptions, Task
 
@@ -61,7 +62,7 @@ def field_names(options: type[Any]) -> set[str]:
 
 
 def find_task(texts: list[str]) -> type[Task] | None:
-    """Return the task class of the environment's id among words of a command line, else of the agent's path; or None.
+    """Return the task class of the environment's id among words of a command line, else of the agent or prior; or None.
 
     A word is an id if it is registered, or has a module before it and a version after it, as module:Name-v0.
     """
@@ -71,10 +72,12 @@ def find_task(texts: list[str]) -> type[Task] | None:
         module, _, name = word.rpartition(":")
         if name in gymnasium.registry or module and re.search(r"-v\d+$", name):
             return get_vector_class(word).task_type
-    for word in words:
-        if not word.startswith("{") and find_agent_file(Path(word)).is_file():  # JSON may be too long for a path
-            return find_saved_task(find_agent_file(Path(word)))
-    return None
+    paths = [Path(word) for word in words if not word.startswith("{")]  # JSON may be too long for a path
+    for path in paths:
+        if find_agent_file(path).is_file():
+            return find_prior_task(path) or find_saved_task(find_agent_file(path))
+    # shipped priors last: an agent's folder comes before them, wherever it stands
+    return next((task for path in paths if (task := find_prior_task(path)) is not None), None)
 
 
 def load_our_tasks() -> Iterator[type[Task]]:

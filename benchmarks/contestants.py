@@ -268,9 +268,9 @@ def sb3(
     return Learner(model, env_kwargs, [KLPenaltyCallback()] if kl_penalty else [])
 
 
-def prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any]) -> Any:
-    """Make the environment's prior, which does not learn."""
-    return _make_fixed(env, env_kwargs, uniform=False)
+def prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any], file: str | None = None) -> Any:
+    """Make the environment's prior, which does not learn; or the prior in another file, which is scored there."""
+    return _make_fixed(env, env_kwargs, uniform=False, file=file)
 
 
 def uniform(env: str, *, seed: int, env_kwargs: Mapping[str, Any]) -> Any:
@@ -285,13 +285,16 @@ def best_of_prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any], calls: 
     return BestOfPrior(make_batch(env, env_kwargs), calls)
 
 
-def _make_fixed(env_id: str, env_kwargs: Mapping[str, Any], uniform: bool) -> Any:
+def _make_fixed(env_id: str, env_kwargs: Mapping[str, Any], uniform: bool, file: str | None = None) -> Any:
     from agents.baselines import FixedPolicy, UniformPolicy
     from benchmarks.prior_samples import make_batch
+    from seqtutor_envs import checks
+    from seqtutor_envs.prior import load_prior
     from seqtutor_envs.prior.masking import mask_prior
 
     # only its task and prior are wanted
     env = make_batch(env_id, env_kwargs)
     env.close()
-    policy = UniformPolicy(env.task.vocab, env.task.length) if uniform else env.prior
+    policy = UniformPolicy(env.task.vocab, env.task.length) if uniform else load_prior(file or env.prior)
+    checks.same_vocabulary(env.task, policy)
     return FixedPolicy(mask_prior(policy, env.task), env.task.length)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -25,7 +26,8 @@ class Inline:
     Args:
         env: environment id. The options below need it.
         agents: psi, g, q, rl (no prior), pg (policy gradient), ppo, maskable_ppo, recurrent_ppo, recurrent_ppo_prior
-            (started as the prior), best_of_prior, uniform, or MODULE:FACTORY for your own.
+            (started as the prior), best_of_prior, uniform, another prior's .safetensors file, or MODULE:FACTORY for
+            your own.
         seconds: seconds of learning; each budget is a run of its own. Default: 60, unless --steps is given.
         steps: tokens to learn from, instead of seconds.
         seeds: one run for each seed.
@@ -84,14 +86,28 @@ class Inline:
 
     def _variant(self, name: str) -> dict[str, Any]:
         """Return the factory, label and settings of an agent. Raises ValueError if the name is not known."""
-        if name not in AGENTS and not FACTORY.fullmatch(name):
-            raise ValueError(f"No agent is called {name!r}: {', '.join(AGENTS)}, or MODULE:FACTORY for your own.")
+        if name.endswith(".safetensors"):
+            variant = {**AGENTS["prior"], "label": Path(name).stem, "agent_kwargs": {"file": check_prior(name)}}
+        elif name in AGENTS:
+            variant = AGENTS[name]
+        elif FACTORY.fullmatch(name):
+            variant = {"agent": name, "label": name}
+        else:
+            known = f"{', '.join(AGENTS)}, the .safetensors file of a prior, or MODULE:FACTORY for your own"
+            raise ValueError(f"No agent is called {name!r}: {known}.")
         settings = json_object(self.settings, "--settings")
         # a JSON object under an agent's name is for that agent; all else is for all that learn
         own = {key: settings.pop(key) for key in (*AGENTS, *self.agents) if isinstance(settings.get(key), dict)}
-        variant = AGENTS.get(name, {"agent": name, "label": name})
         common = settings if _learns(variant) else {}
-        return {**variant, "agent_kwargs": {**common, **own.get(name, {})}}
+        return {**variant, "agent_kwargs": {**variant.get("agent_kwargs", {}), **common, **own.get(name, {})}}
+
+
+def check_prior(name: str) -> str:
+    """Return the name of a prior's file. Raise FileNotFoundError if there is none."""
+    from seqtutor_envs.prior import find_prior
+
+    find_prior(name)
+    return name
 
 
 def _learns(variant: Mapping[str, Any]) -> bool:

@@ -239,6 +239,14 @@ class Task(ABC):
         """Return the class of the log that a training run keeps. By default it keeps nothing."""
         return RunLog
 
+    @classmethod
+    def has_tokens_of(cls, vocab: TokenVocab) -> bool:
+        """Return whether a prior of this vocabulary generates what the task is about, so that commands can choose it.
+
+        By default False: they ask for --env.
+        """
+        return False
+
     @abstractmethod
     def step_terms(self, tokens: Tokens, steps: Tokens) -> Floats:
         """Compute raw terms of the step just taken: a pure function of `tokens[n, : steps[n] + 1]`.

@@ -472,15 +472,15 @@ def test_settings_of_agents_have_their_defaults(name):
 
 FIT = """
     --hidden-size --num-layers --cell --epochs --epoch-size --batch-size --chunk --seed --learning-rate --warmup
-    --weight-decay --dropout --max-grad-norm --precision --out --resume --note
+    --weight-decay --dropout --max-grad-norm --precision --out --resume --note --from --patience
 """
 COMMANDS = {  # options; an argument without a name is left out
     ("agents", "train"): """
-        --agent --steps --seed --out --resume --c --gamma --lam --diversity --term-weights --env-kwargs --settings
-        --device --checkpoint-seconds --objective --minimize --clip --transform --invalid-score --oracle-budget
-        --require --forbid --range --constraints --shaping --workers
+        --agent --steps --seed --out --resume --prior --c --gamma --lam --diversity --term-weights --env-kwargs
+        --settings --device --checkpoint-seconds --objective --minimize --clip --transform --invalid-score
+        --oracle-budget --require --forbid --range --constraints --shaping --workers
     """,
-    ("agents", "sample"): "-n --n --seed --temperature --format --out --midi",
+    ("agents", "sample"): "-n --n --seed --temperature --format --out --midi --env",
     ("agents", "evaluate"): "-n --n --seed --env --env-kwargs --trust --algorithm --reference",
     ("benchmarks", "demo"): "--out --seconds --paper --seed --n --prior --min-distinct --only --molecule-seconds"
     " --n-molecules --molecule-prior --workers",

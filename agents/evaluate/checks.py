@@ -33,7 +33,7 @@ def check_agent(agent: Any) -> None:
 
 def check_spaces(agent: Any, env: SequenceTutorVectorEnv) -> None:
     """Raise ValueError unless the agent's actions and observations, if it says which, are the environment's."""
-    actions, prior = getattr(agent, "action_space", None), getattr(agent, "prior", None)
+    actions, prior = getattr(agent, "action_space", None), getattr(agent, "prior", agent)
     if isinstance(actions, spaces.Discrete):
         check_num_actions(int(actions.n), env)
     elif isinstance(actions, spaces.Space):

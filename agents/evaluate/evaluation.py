@@ -5,7 +5,8 @@ An agent is one of these, tried in this order:
 - a model of stable-baselines3 or sb3-contrib, or its policy (agents/evaluate/policies.py);
 - `predict(observation, state, episode_start, deterministic)`: no KL and no J, unless it has `log_prob` as well;
 - a function from observations of N sequences to probabilities [N, V], arrays or torch tensors;
-- the path of a saved one: a file or folder of ours, or a stable-baselines3 zip.
+- a Prior, which is then the environment's prior too, unless another one is given;
+- the path of a saved one: a file or folder of ours, a stable-baselines3 zip, or a prior's file or shipped name.
 
 n sequences, T tokens at most, V tokens in the vocabulary; log pi in nats.
 """
@@ -24,11 +25,14 @@ from gymnasium.error import Error as GymnasiumError
 from numpy.typing import NDArray
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
+from agents.baselines import FixedPolicy
 from agents.evaluate import checks as agent_checks
 from agents.evaluate import load, policies
 from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.metrics import evaluate_samples
+from seqtutor_envs.prior import Prior
+from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.prior.recurrent_step import sample_tokens
 
 PARALLEL = 256  # sequences generated at once by an agent that has no `sample`
@@ -73,9 +77,12 @@ def evaluate(
         ValueError, FileNotFoundError, ImportError: in one line, if this is no agent, or none of this environment, or
             cannot be loaded. A forbidden token is the environment's own error.
     """
+    kwargs = {**(env_kwargs or {}), **more_env_kwargs}
     if isinstance(agent, (str, os.PathLike)):
-        agent = load.load(agent, trust)
-    with closing(make_env(agent, env_id, n, {**(env_kwargs or {}), **more_env_kwargs})) as env:
+        path, agent = agent, load.load(agent, trust)
+        if isinstance(agent, Prior):
+            kwargs.setdefault("prior", os.fspath(path))  # by its path, beside which its Bloom filter lies
+    with closing(make_env(agent, env_id, n, kwargs)) as env:
         return evaluate_in_env(env, agent, n, seed)[0]
 
 
@@ -97,7 +104,8 @@ def make_env(agent: Any, env_id: str, n: int, kwargs: Mapping[str, Any]) -> Sequ
     agent_checks.check_agent(agent)
     # an agent with `sample` sees no observations; a model of SB3 fails on those of another obs_mode
     mode = None if hasattr(agent, "sample") else policies.find_obs_mode(agent)
-    kwargs = ({} if mode is None else {"obs_mode": mode}) | dict(kwargs)
+    own = {"prior": agent} if isinstance(agent, Prior) else {}
+    kwargs = ({} if mode is None else {"obs_mode": mode}) | own | dict(kwargs)
     try:
         # SameStep, so that every step gives a token; infos at ends only, since nothing here reads them
         env = gym.make_vec(env_id, num_envs=min(n, PARALLEL), autoreset_mode="SameStep", infos="end", **kwargs)
@@ -119,6 +127,8 @@ def make_env(agent: Any, env_id: str, n: int, kwargs: Mapping[str, Any]) -> Sequ
 def sample_sequences(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Samples:
     """Sample n sequences of the agent."""
     seed = checks.SEED.check("seed", seed)
+    if isinstance(agent, Prior):
+        agent = FixedPolicy(mask_prior(agent, env.task), env.task.length)
     if hasattr(agent, "sample"):
         tokens, lengths = agent.sample(n, seed)
         samples = Samples(tokens, lengths, None)

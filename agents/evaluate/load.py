@@ -1,4 +1,4 @@
-"""Load a saved agent: ours (`.safetensors`) or a stable-baselines3 `.zip`."""
+"""Load a saved agent: ours (`.safetensors`), a stable-baselines3 `.zip`, or a prior."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from agents.baselines import PolicyGradient
 from agents.evaluate import sb3_zips
 from agents.train.checkpoints import AGENT_FILE, read_facts
 from agents.tutor import GLearning, PsiLearning, QLearning, RLOnly
-from seqtutor_envs.files import safetensors_path
+from seqtutor_envs.files import load_arrays, safetensors_path
+from seqtutor_envs.prior import find_prior, list_shipped, load_prior
 
 
 def get_agent_classes() -> dict[str, Any]:
@@ -20,12 +21,14 @@ def get_agent_classes() -> dict[str, Any]:
 
 
 def load(path: str | os.PathLike[str], trust: bool = False) -> Any:
-    """Load the agent at a path: ours, a file or the folder of `train`; or a stable-baselines3 zip, with `trust`.
+    """Load the agent at a path: ours, a file or the folder of `train`; a stable-baselines3 zip, with `trust`; a prior.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: in one line.
     """
     path = Path(path)
+    if find_prior_file(path) is not None:
+        return load_prior(path)
     zipped = sb3_zips.find_zip(path)
     return load_ours(find_agent_file(path)) if zipped is None else sb3_zips.load_zip(zipped, trust)
 
@@ -35,6 +38,18 @@ def find_agent_file(path: Path) -> Path:
     # a folder `tutor` may stand beside a file `tutor.safetensors`: then the folder is meant
     file = safetensors_path(path)
     return file if file.is_file() and not path.is_dir() else path / AGENT_FILE
+
+
+def find_prior_file(path: Path) -> Path | None:
+    """Return the file of the prior that a user names by a file or a shipped name; None if it is no prior.
+
+    A folder of `train` comes before a shipped name.
+    """
+    file = find_agent_file(path)
+    if not file.is_file():
+        return find_prior(path) if os.fspath(path) in list_shipped() else None
+    facts = load_arrays(file)[1]
+    return file if isinstance(facts, dict) and {"cell", "vocabulary"} <= facts.keys() else None
 
 
 def load_ours(file: Path, env_kwargs: Mapping[str, Any] | None = None, **further: Any) -> Any:

@@ -15,7 +15,7 @@ from seqtutor_envs.melody import paper_table
 from seqtutor_envs.melody.rules import RULE_NAMES, melody_rules, step_rules
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.task import RunOptions, SampleOptions, Task, named_weights
-from seqtutor_envs.vocab import Floats, Tokens
+from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
 
 Rule = Callable[[Tokens, int], float]
 
@@ -102,6 +102,10 @@ class MelodyTask(Task):
 
     def metrics(self, tokens: Tokens, lengths: Tokens | None = None) -> dict[str, float]:
         return paper_table.compute_rows(self.checked(tokens))
+
+    @classmethod
+    def has_tokens_of(cls, vocab: TokenVocab) -> bool:
+        return vocab == MELODY_VOCAB
 
     @classmethod
     def run_options(cls) -> RunOptions:

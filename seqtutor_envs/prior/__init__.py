@@ -9,6 +9,7 @@ from seqtutor_envs.prior.prior import (
     TablePrior,
     draw_sequences,
     find_prior,
+    list_shipped,
     load_prior,
     padded,
     token_log_probs,
@@ -16,6 +17,6 @@ from seqtutor_envs.prior.prior import (
 )
 
 __all__ = [
-    "Prior", "RecurrentPrior", "State", "TablePrior", "draw_sequences", "find_prior", "load_prior", "padded",
-    "token_log_probs", "weights_sha256",
+    "Prior", "RecurrentPrior", "State", "TablePrior", "draw_sequences", "find_prior", "list_shipped", "load_prior",
+    "padded", "token_log_probs", "weights_sha256",
 ]

@@ -25,7 +25,7 @@ from seqtutor_envs import checks
 from seqtutor_envs.checks import COUNT, SEED, Diverged, Range
 from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
 from seqtutor_envs.files.progress import make_bar
-from seqtutor_envs.prior import RecurrentPrior
+from seqtutor_envs.prior import RecurrentPrior, weights_sha256
 from seqtutor_envs.prior.network import RecurrentNetwork, adam_arrays, load_weights, resolve_precision, restore_adam
 from seqtutor_envs.vocab import TokenVocab
 
@@ -55,9 +55,9 @@ RANGES = {
 class Settings:
     """Hold the settings of a training run. `--resume` refuses a change of any of them but `precision`."""
 
-    hidden_size: int = 128
-    num_layers: int = 1
-    cell: str = "lstm"
+    hidden_size: int = 128  # with --from the prior's own, for which 0 stands
+    num_layers: int = 1  # with --from the prior's own, for which 0 stands
+    cell: str = "lstm"  # or gru; with --from the prior's own, for which '' stands
     epochs: int = 60  # melodies: the shipped prior's loss is flat by then
     epoch_size: int = 0  # sequences in an epoch, each pass over the data being dealt out to several; 0: all of them
     batch_size: int = 64
@@ -93,6 +93,8 @@ def fit(
     resume: bool = False,
     progress_bar: bool = False,
     watch: Watch | None = None,
+    start: RecurrentPrior | None = None,
+    patience: int = 0,
 ) -> RecurrentPrior:
     """Train, keep the best weights by validation nll in `out` (.safetensors and card) and return them.
 
@@ -105,6 +107,8 @@ def fit(
         length: how many tokens the prior's `sample` generates.
         card: facts to be written beside the training's own; its "data_sha256", if there, names the data for `resume`.
         watch: its metrics of the present prior go beside the losses of every epoch.
+        start: weights to begin with, of this vocabulary; random ones if None. If no epoch is better, they are the best.
+        patience: epochs without a better validation nll after which training ends; 0: never.
 
     Raises:
         Diverged: a loss or gradient is not finite. The best weights so far stay in `out`.
@@ -116,24 +120,32 @@ def fit(
         UserWarning: the checkpoint was written under another precision.
     """
     _check_sequences(train, validation, vocab)
+    if patience < 0:
+        raise ValueError(f"patience must be a number of epochs, or 0 for never, not {patience}.")
     settings = replace(settings, precision=resolve_precision(settings.precision))
     # the user's card last: a domain may name its data by a hash of its own
     card = {"data_sha256": _hash_sequences(train, validation), **(card or {})}
-    run = _Run(vocab, settings, safetensors_path(out), length, card)
     check_checkpoint(out, resume)
+    run = _Run(vocab, settings, safetensors_path(out), length, card, start)
+    if start is not None:
+        run.start_nll = mean_nll(run.network, validation)
     if resume:
         run.restore()
     else:
         run.write_checkpoint()  # a place where nothing can be written shows before the first epoch
+        if start is not None:
+            run.save_weights(run.start_nll)
     bar = make_bar(total=settings.epochs, initial=len(run.history), unit="epoch", disable=not progress_bar)
     try:
         for epoch in range(len(run.history), settings.epochs):
+            if patience and epoch - run.best()[0] >= patience:
+                break
             train_nll = run.epoch(train, epoch, bar)
             run.record_epoch(train_nll, mean_nll(run.network, validation), watch)
             bar.set_postfix({name: f"{value:.4f}" for name, value in run.history[-1].items() if name != "epoch"})
             bar.update()
     except KeyboardInterrupt:
-        if not run.history:
+        if math.isinf(run.best()[1]):
             # before the first whole epoch there are no best weights yet: the present ones are better than none
             run.save_weights(mean_nll(run.network, validation))
         kept = f"{run.out} holds the best weights so far"
@@ -148,13 +160,24 @@ def fit(
 
 
 class _Run:
-    """Hold the state of one training; `history` has the losses of each whole epoch."""
+    """Hold the state of one training; `history` has the losses of each whole epoch.
 
-    def __init__(self, vocab: TokenVocab, settings: Settings, out: Path, length: int, card: dict[str, Any]) -> None:
+    Attributes:
+        start_nll: validation nll of the weights that were given to begin with; infinity if they are random.
+    """
+
+    def __init__(
+        self, vocab: TokenVocab, settings: Settings, out: Path, length: int, card: dict[str, Any],
+        start: RecurrentPrior | None = None,
+    ) -> None:
         self.vocab, self.settings, self.out, self.length, self.card = vocab, settings, out, length, card
+        self.start_sha256 = None if start is None else weights_sha256(start.weights)
+        self.start_nll = math.inf
         with torch.random.fork_rng():  # layers draw their first weights from the global generator: leave that as it was
             torch.manual_seed(settings.seed)
             self.network = RecurrentNetwork(len(vocab), settings.hidden_size, settings.num_layers, settings.cell)
+        if start is not None:
+            load_weights(self.network, start.weights)
         parameters = self.network.parameters()
         self.optimizer = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
         self.history: list[dict[str, float]] = []
@@ -229,17 +252,20 @@ class _Run:
         self.write_checkpoint()
 
     def best(self) -> tuple[int, float]:
-        """Return the first epoch with the lowest validation nll, and that nll; 0 and infinity before any epoch."""
-        nlls = [losses["validation_nll"] for losses in self.history]
-        return (nlls.index(min(nlls)) + 1, min(nlls)) if nlls else (0, math.inf)
+        """Return the first epoch with the lowest validation nll, and that nll; epoch 0 is the start."""
+        nlls = [self.start_nll, *(losses["validation_nll"] for losses in self.history)]
+        return nlls.index(min(nlls)), min(nlls)
 
     def write_checkpoint(self) -> None:
         """Write all that `restore` needs."""
         arrays = with_prefix("network", self.network.weights()) | with_prefix("adam", adam_arrays(self.optimizer))
         best_epoch, best_nll = self.best()
         progress = {"epoch": len(self.history), "best_nll": best_nll, "best_epoch": best_epoch, "history": self.history}
-        facts = {"settings": asdict(self.settings), "progress": progress, "data_sha256": self.card["data_sha256"]}
-        save_arrays(self.checkpoint, arrays, facts)
+        save_arrays(self.checkpoint, arrays, {"settings": asdict(self.settings), "progress": progress, **self._data()})
+
+    def _data(self) -> dict[str, str | None]:
+        """Return the hashes that a resumed run must share."""
+        return {"data_sha256": self.card["data_sha256"], "start_sha256": self.start_sha256}
 
     def save_weights(self, validation_nll: float) -> None:
         """Write the present weights to `out`."""
@@ -254,8 +280,8 @@ class _Run:
     def restore(self) -> None:
         """Go on from the checkpoint. Raise ValueError if it is of another run."""
         arrays, facts = load_arrays(self.checkpoint)
-        made_with = {**facts["settings"], "data_sha256": facts["data_sha256"]}
-        for name, value in {**asdict(self.settings), "data_sha256": self.card["data_sha256"]}.items():
+        made_with = {**facts, **facts["settings"]}
+        for name, value in {**asdict(self.settings), **self._data()}.items():
             was = made_with.get(name)
             if name == "precision" and was != value:  # of products alone: the same weights go on in the other one
                 note = f"{self.checkpoint} was written with {was} products; going on with {value}."

@@ -254,7 +254,7 @@ def _load_once(path: Path, mtime_ns: int, inode: int) -> RecurrentPrior:
 
 def find_prior(name_or_path: str | os.PathLike[str]) -> Path:
     """Find the file of a shipped name or of a path. Raise FileNotFoundError with one line."""
-    shipped = {path.stem: path for path in DATA.glob("*.safetensors")}
+    shipped = list_shipped()
     if str(name_or_path) in shipped:
         # resolved: two names of one file are one entry of the cache
         return shipped[str(name_or_path)].resolve()
@@ -263,6 +263,11 @@ def find_prior(name_or_path: str | os.PathLike[str]) -> Path:
             return path.resolve()
     names = ", ".join(sorted(shipped))
     raise FileNotFoundError(f"No prior {str(name_or_path)!r}: give a shipped name ({names}) or a .safetensors file.")
+
+
+def list_shipped() -> dict[str, Path]:
+    """List the shipped priors: name -> file."""
+    return {path.stem: path for path in DATA.glob("*.safetensors")}
 
 
 def weights_sha256(weights: Mapping[str, NDArray[np.float32]]) -> str:

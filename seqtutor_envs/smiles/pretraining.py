@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,13 @@ from seqtutor_envs.files.text import printable
 from seqtutor_envs.prior import RecurrentPrior, ngram
 from seqtutor_envs.prior.fit import Settings, check_checkpoint, fit, options, token_nll
 from seqtutor_envs.prior.network import RecurrentNetwork, resolve_precision
+from seqtutor_envs.prior.transfer import PATIENCE, Transfer, format_comparison, say_worse_than
 from seqtutor_envs.smiles.chem import RDKIT_VERSION, canonical
 from seqtutor_envs.smiles.corpus import MoleculeCorpus, Rules, format_counts, read_corpus
 from seqtutor_envs.smiles.corpus.bloom import SUFFIX, BloomFilter
 from seqtutor_envs.smiles.corpus.reading import Record, format_columns, read_columns, read_moses, read_records
-from seqtutor_envs.smiles.vocab import END, decode
+from seqtutor_envs.smiles.task import SmilesTask
+from seqtutor_envs.smiles.vocab import END, decode, find_relative
 from seqtutor_envs.vocab import TokenVocab
 
 SETTINGS = Settings(  # the shipped prior's: six passes over MOSES
@@ -33,9 +36,23 @@ SETTINGS = Settings(  # the shipped prior's: six passes over MOSES
     max_grad_norm=1.0,
     precision="auto",  # the shipped prior's was bfloat16
 )
+TRANSFER = replace(  # with --from; docs/molecules.md has the measurements
+    SETTINGS,
+    hidden_size=0,  # these three are the prior's own
+    num_layers=0,
+    cell="",
+    epochs=12,  # 439 and 2,633 molecules were best after seven
+    epoch_size=0,
+    batch_size=32,
+    learning_rate=3e-3,  # 439 molecules: validation nll .997 a token, with 1e-3 1.026
+    warmup=0,
+)
+FEW = 10_000  # molecules: fewer make no prior from scratch
+VALID_ENOUGH = 0.8  # of samples; the shipped prior's are .96
 WATCHED = 1_000  # molecules sampled after every epoch, for their validity
 SAMPLES = 10_000  # as the usual benchmarks take
 SEED = 0  # of both
+REMEDY = "Start from a prior that writes molecules already: --from smiles."
 NGRAM_TOKENS = 200  # a table of trigrams takes 8 bytes times their number cubed
 MOST_SHOWN = 20  # rare tokens
 
@@ -55,13 +72,16 @@ def smiles(
     salts: Literal["keep", "skip"] = "keep",
     max_length: int = 100,
     vocabulary: str | None = None,
+    from_: Annotated[str | None, tyro.conf.arg(name="from")] = None,
+    patience: int | None = None,
     out: Path = Path("smiles-prior.safetensors"),
     resume: bool = False,
     note: str = "",
 ) -> None:
     """Train a SMILES prior. Give --file or --moses.
 
-    Ctrl-C leaves the best weights so far in OUT; --resume goes on from the last whole epoch.
+    Ctrl-C leaves the best weights so far in OUT; --resume goes on from the last whole epoch. For fewer than 10,000
+    molecules add --from smiles; `smiles --help --from smiles` shows the settings that it goes with.
 
     Args:
         settings: how to train.
@@ -74,6 +94,9 @@ def smiles(
         max_length: tokens, the end token counted; longer molecules are skipped, and the prior writes no longer ones.
         vocabulary: a prior (a shipped name or a file) whose vocabulary to keep; molecules with other tokens are
             counted, named and skipped.
+        from_: a prior (a shipped name or a file) whose weights to start from; tokens that it lacks are added.
+        patience: epochs without a better validation loss after which training ends, 0 for never. By default 3 with
+            --from, else 0.
         out: where to write the prior; its card goes beside it as .json, a Bloom filter of its molecules as .bloom.
         resume: go on with an interrupted run of the same command.
         note: a remark for the card.
@@ -86,9 +109,13 @@ def smiles(
     check_checkpoint(out, resume)
     used = replace(settings, precision=resolve_precision(settings.precision))  # before minutes of reading
     rules = Rules(standardize, salts, max_length)
-    vocab = None if vocabulary is None else load_vocabulary(vocabulary)
+    vocab = None if vocabulary is None else check_vocabulary(vocabulary, RecurrentPrior.load(vocabulary))
+    transfer = None if from_ is None else Transfer(from_, out)
+    base = None
+    if transfer is not None:
+        base, used = check_vocabulary(transfer.name, transfer.base), transfer.with_network(used)
     try:
-        data = prepare_corpus(source, moses is not None, column, rules, vocab, out)
+        data = prepare_corpus(source, moses is not None, column, rules, vocab, out, base)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("nothing is kept before all molecules are read.") from None
     for line in describe_corpus(data):
@@ -96,14 +123,28 @@ def smiles(
     print(f"training with {used.precision} products")
 
     train, validation = data.split()
+    start = None
+    if transfer is not None:
+        counts = np.bincount(data.tokens, minlength=len(data.vocab)).tolist()
+        start = transfer.extend(data.vocab, counts, find_relative)
+    elif len(data) < FEW:
+        warnings.warn(f"{len(data):,} molecules are few: a prior from scratch will write few valid ones. {REMEDY}")
     words = [f"--moses {source.name}" if moses else f"--file {source.name}"]
     words += [f"--column {column}"] if column else []
     words += [f"--vocabulary {Path(vocabulary).name}"] if vocabulary else []
-    words += [*options(rules, Rules()), *options(settings, SETTINGS)]
+    words += [f"--from {transfer.name}"] if transfer else []
+    words += [f"--patience {patience}"] if patience is not None else []
+    words += [*options(rules, Rules()), *options(settings, TRANSFER if transfer else SETTINGS)]
     command = " ".join(["python -m seqtutor_envs.pretrain smiles", *words])
     card = {**describe_data(data, source, moses is not None, len(validation)), "command": command, "note": note}
-    prior = fit(train, validation, data.vocab, out, used, max_length, card, resume, True, measure_validity)
+    card |= {"transfer": transfer.facts()} if transfer else {}
+    patience = (PATIENCE if transfer else 0) if patience is None else patience
+    prior = fit(
+        train, validation, data.vocab, out, used, max_length, card, resume, True, measure_validity, start, patience
+    )
     prior.card |= measure_prior(prior, data)
+    if transfer is not None:
+        prior.card["transfer"] = compare_priors(transfer, prior, data)
     path = prior.save(out)
     figures, samples = prior.card["validation"], prior.card["samples"]
     nll = f"{figures['nll_per_token']:.4f} per token, {figures['nll_per_molecule']:.2f} per molecule"
@@ -111,10 +152,18 @@ def smiles(
     print("baselines per token: " + ", ".join(f"{name} {nll:.4f}" for name, nll in prior.card["baselines"].items()))
     shares = ", ".join(f"{name} {samples[name]:.2%}" for name in ("valid", "unique", "novel"))
     print(f"{samples['molecules']:,} samples: {shares}")
+    if transfer is not None:
+        print("\n".join(format_comparison(prior.card["transfer"])))
+    weak = say_worse_than(figures["nll_per_token"], prior.card["baselines"])
+    weak += [f"only {samples['valid']:.2%} of the samples are valid"] if samples["valid"] < VALID_ENOUGH else []
+    if weak:
+        remedy = "More molecules would help." if transfer else REMEDY
+        warnings.warn(f"Of {len(train):,} molecules came a weak prior: {'; '.join(weak)}. {remedy}")
 
 
 def prepare_corpus(
-    source: Path, moses: bool, column: str | None, rules: Rules, vocab: TokenVocab | None, out: Path
+    source: Path, moses: bool, column: str | None, rules: Rules, vocab: TokenVocab | None, out: Path,
+    base: TokenVocab | None = None,
 ) -> MoleculeCorpus:
     """Read the corpus from the file, and write its Bloom filter beside `out`. Raise ValueError naming the file."""
 
@@ -126,7 +175,7 @@ def prepare_corpus(
     total = sum(1 for _ in read_lines())
     bloom = BloomFilter.sized(max(1, total))
     try:
-        data = read_corpus(read_lines(), rules, vocab, bloom, total, progress=True)
+        data = read_corpus(read_lines(), rules, vocab, bloom, total, progress=True, base=base)
     except ValueError as error:
         header = [] if moses else read_columns(source)
         there = f" Its columns are: {format_columns(header)}." if header else ""
@@ -138,12 +187,11 @@ def prepare_corpus(
     return data
 
 
-def load_vocabulary(prior: str) -> TokenVocab:
+def check_vocabulary(name: str, prior: RecurrentPrior) -> TokenVocab:
     """Return the vocabulary of a SMILES prior. Raise ValueError if it is of something else."""
-    vocab = RecurrentPrior.load(prior).vocab
-    if vocab.end is None or vocab.tokens[vocab.end] != END:
-        raise ValueError(f"{prior} is no prior of SMILES: its vocabulary has no {END!r}.")
-    return vocab
+    if not SmilesTask.has_tokens_of(prior.vocab):
+        raise ValueError(f"{name} is no prior of SMILES: its vocabulary has no {END!r}.")
+    return prior.vocab
 
 
 def describe_corpus(data: MoleculeCorpus) -> list[str]:
@@ -176,10 +224,6 @@ def measure_prior(prior: RecurrentPrior, data: MoleculeCorpus) -> dict[str, Any]
     losses = token_nll(RecurrentNetwork.from_weights(prior.weights, prior.cell), validation)
     nll = np.concatenate(losses)
     few = len(data.vocab) <= NGRAM_TOKENS
-    written, lengths = _sample(prior, SAMPLES)
-    valid = [smiles for smiles in written if smiles is not None]
-    # sorted: a set's order changes from run to run, and the card must not
-    distinct = sorted(set(valid))
     return {
         "validation": {
             "nll_per_token": float(nll.mean()),
@@ -188,16 +232,34 @@ def measure_prior(prior: RecurrentPrior, data: MoleculeCorpus) -> dict[str, Any]
             "tokens": len(nll),
         },
         "baselines": ngram.baselines(train, validation, len(data.vocab)) if few else {},
-        "samples": {
-            "molecules": SAMPLES,
-            "temperature": 1.0,
-            "seed": SEED,
-            "valid": len(valid) / SAMPLES,
-            "unique": len(distinct) / len(valid) if valid else 0.0,
-            "novel": float(np.mean(~data.known(distinct))) if distinct else 0.0,
-            "length": _summarise_lengths(lengths),
-        },
+        "samples": measure_samples(prior, data),
     }
+
+
+def measure_samples(prior: RecurrentPrior, data: MoleculeCorpus) -> dict[str, Any]:
+    """Measure sampled molecules: see `measure_prior`."""
+    written, lengths = _sample(prior, SAMPLES)
+    valid = [smiles for smiles in written if smiles is not None]
+    # sorted: a set's order changes from run to run, and the card must not
+    distinct = sorted(set(valid))
+    return {
+        "molecules": SAMPLES,
+        "temperature": 1.0,
+        "seed": SEED,
+        "valid": len(valid) / SAMPLES,
+        "unique": len(distinct) / len(valid) if valid else 0.0,
+        "novel": float(np.mean(~data.known(distinct))) if distinct else 0.0,
+        "length": _summarise_lengths(lengths),
+    }
+
+
+def compare_priors(transfer: Transfer, prior: RecurrentPrior, data: MoleculeCorpus) -> dict[str, Any]:
+    """Compare a prior, already measured, with its base: nll on both corpora, and samples of each."""
+    samples, base = {}, transfer.base
+    for when, model, shares in (("before", base, measure_samples(base, data)), ("after", prior, prior.card["samples"])):
+        new = transfer.share_with_new(model.vocab, model.sample(SAMPLES, SEED)[0])
+        samples[when] = {**{name: shares[name] for name in ("valid", "unique", "novel")}, "with new tokens": new}
+    return {**transfer.measure(prior, data.split()[1]), "samples": samples}
 
 
 def describe_data(data: MoleculeCorpus, source: Path, moses: bool, held_out: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from seqtutor_envs.smiles.chem.constraints import Constraints
 from seqtutor_envs.smiles.objective import UserObjective
 from seqtutor_envs.smiles.rewards import DENSE_PROPERTIES, FROM_PROPERTY, MOLECULE_TERMS, PREFIX_TERMS, prefix_terms
 from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec
+from seqtutor_envs.smiles.vocab import END
 from seqtutor_envs.task import RunLog, RunOptions, Task, named_weights
 from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
 
@@ -287,6 +288,10 @@ class SmilesTask(Task):
         reason = self.scorer([self.sequence(tokens)])[0].reason
         over = self._end in tokens or len(tokens) == self.length
         return ("invalid" if reason else "valid") + ("" if over else " so far") + (f": {reason}" if reason else "")
+
+    @classmethod
+    def has_tokens_of(cls, vocab: TokenVocab) -> bool:
+        return vocab.end is not None and vocab.tokens[vocab.end] == END
 
     @classmethod
     def run_options(cls) -> RunOptions:

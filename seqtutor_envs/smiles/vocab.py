@@ -34,11 +34,18 @@ def tokenize(smiles: str) -> list[str]:
     return tokens
 
 
-def smiles_vocab(tokens: Iterable[str]) -> TokenVocab:
-    """Make a vocabulary of these tokens in the order of their texts, the end token last."""
+def smiles_vocab(tokens: Iterable[str], base: TokenVocab | None = None) -> TokenVocab:
+    """Make a vocabulary of these tokens in the order of their texts, after those of `base`; the end token last."""
+    first = [] if base is None else [token for token in base.tokens if token != END]
     # sorted: the same tokens give the same ids, in whatever order a file names them
-    ordered = sorted(set(tokens) - {END})
+    ordered = [*first, *sorted({*tokens} - {END, *first})]
     return TokenVocab((*ordered, END), end=len(ordered))
+
+
+def find_relative(token: str) -> str:
+    """Return the atom without brackets that a token is of, such as "N" for "[NH3+]"; "" for what is no bracket atom."""
+    match = re.match(r"\[\d*([A-Z][a-z]?|[a-z]{1,2})", token)
+    return match[1] if match else ""
 
 
 def encode(vocab: TokenVocab, smiles: str) -> NDArray[np.int64]:

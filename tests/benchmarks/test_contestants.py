@@ -14,7 +14,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from agents.evaluate import evaluate
 from benchmarks import contestants
 from benchmarks.domains import MELODY, SMILES
+from seqtutor_envs.melody.vocab import MELODY_VOCAB
+from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.smiles import chem
+from toys.recurrent_toys import random_weights
 
 EXACT = "SeqTutor-Exact-v0"
 KWARGS = {"vocab_size": 3, "length": 3, "seed": 2, "c": 0.5}
@@ -151,3 +154,15 @@ def test_what_is_not_installed_is_one_line(monkeypatch):
     monkeypatch.setattr(contestants, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="pip install sb3-contrib"):
         contestants.make_agent("benchmarks.contestants:recurrent_ppo", EXACT, 0, KWARGS, {})
+
+
+def test_another_prior_s_file_is_scored_by_the_environment_s_own(tmp_path):
+    weights = random_weights("lstm", 1, len(MELODY_VOCAB), hidden_size=7, scale=1.0)
+    mine = RecurrentPrior(weights, "lstm", MELODY_VOCAB, 32)
+    path = str(mine.save(tmp_path / "mine"))
+    agent = contestants.make_agent("benchmarks.contestants:prior", MELODY, 0, {"length": 6}, {"file": path})
+    tokens, _ = agent.sample(9, 4)
+    np.testing.assert_array_equal(tokens, mine.sample(9, 4, 6)[0])
+    assert evaluate(agent, MELODY, 50, length=6) == evaluate(mine, MELODY, 50, prior="melody", length=6)
+    with pytest.raises(ValueError, match="same vocabulary"):
+        contestants.make_agent("benchmarks.contestants:prior", EXACT, 0, KWARGS, {"file": path})

@@ -61,6 +61,17 @@ def test_settings_are_all_agents_or_one_s_and_never_the_prior_s():
     }
 
 
+def test_a_prior_s_file_is_an_agent_that_does_not_learn(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.safetensors").touch()
+    found = Inline("SeqTutor-Melody-v0", ("mine.safetensors",), steps=(24,), settings='{"n_envs": 8}').suite()
+    experiments = {one.name: (one.agent, one.agent_kwargs, one.steps) for one in found.experiments}
+    fixed = "benchmarks.contestants:prior"
+    assert experiments == {"prior": (fixed, {}, None), "mine": (fixed, {"file": "mine.safetensors"}, None)}
+    with pytest.raises(FileNotFoundError, match="No prior 'nowhere.safetensors'"):
+        Inline("SeqTutor-Melody-v0", ("nowhere.safetensors",)).suite()
+
+
 def test_weights_and_keywords_are_the_environment_s():
     (prior,) = Inline(EXACT, ("prior",), weights='{"a": 0}', env_kwargs='{"length": 3, "seed": 5}').suite().experiments
     assert prior.env_kwargs == {"length": 3, "seed": 5, "term_weights": {"a": 0}}

@@ -125,6 +125,7 @@ def read_corpus(
     bloom: BloomFilter | None = None,
     total: int | None = None,
     progress: bool = False,
+    base: TokenVocab | None = None,
 ) -> MoleculeCorpus:
     """Make a corpus from the records of a file; about 13 s for 100,000, most of it RDKit's.
 
@@ -136,10 +137,11 @@ def read_corpus(
         vocab: a fixed vocabulary, its end token last; None: that of the molecules themselves.
         bloom: is given the canonical SMILES of all molecules that are taken.
         total: how many records there are, for the progress bar.
+        base: a vocabulary to which the molecules' other tokens are added, instead of a fixed one.
 
     Raises ValueError if nothing is left; the message counts the reasons.
     """
-    builder = _CorpusBuilder(rules, vocab)
+    builder = _CorpusBuilder(rules, vocab, base)
     waiting: list[str] = []
     bar = make_bar(records, desc="reading molecules", total=total, unit="", unit_scale=True, disable=not progress)
     for line, text in bar:
@@ -158,9 +160,10 @@ def read_corpus(
 class _CorpusBuilder:
     """Collect what has been read so far."""
 
-    def __init__(self, rules: Rules, vocab: TokenVocab | None) -> None:
-        self.rules, self.vocab = rules, vocab
-        self.ids = {token: i for i, token in enumerate(vocab.tokens if vocab else (END,))}  # new ones as they come
+    def __init__(self, rules: Rules, vocab: TokenVocab | None, base: TokenVocab | None) -> None:
+        self.rules, self.vocab, self.base = rules, vocab, base
+        first = vocab or base
+        self.ids = {token: i for i, token in enumerate(first.tokens if first else (END,))}  # new ones as they come
         self.first_lines: dict[str, int] = {}  # of new tokens
         self.molecules_with: Counter[str] = Counter()  # a token
         # arrays, since a list of a billion ids would not fit into memory
@@ -225,7 +228,7 @@ class _CorpusBuilder:
         """Return the corpus, its vocabulary in order. Raise ValueError if it is empty."""
         if not self.texts:
             raise ValueError(f"no molecule in {self.records} records: {format_counts(self.skipped) or 'it is empty'}")
-        vocab = self.vocab or smiles_vocab(self.ids)
+        vocab = self.vocab or smiles_vocab(self.ids, self.base)
         # ids were given as tokens came; those of a vocabulary follow the tokens' order
         # min_scalar_type: one byte a token where the vocabulary allows it
         ids = np.array([vocab.tokens.index(token) for token in self.ids], np.min_scalar_type(len(vocab) - 1))
