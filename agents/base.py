@@ -29,6 +29,7 @@ from agents.sb3.callback_steps import defer_interrupt, iterate_steps, make_callb
 from agents.sb3.model import SB3Model
 from seqtutor_envs.prior import Prior, State, token_log_probs
 from seqtutor_envs.prior.recurrent_step import sample_tokens
+from seqtutor_envs.threads import one_thread
 
 
 class SequenceAgent(SB3Model, ABC):
@@ -150,7 +151,8 @@ class SequenceAgent(SB3Model, ABC):
         statistics: dict[str, float] = {}
         if not self._is_spent():  # else some sequences may have no score
             adjusted = sequences if self.diversity is None else self.diversity.lower_rewards(sequences)
-            statistics = self.improve(adjusted)
+            with one_thread():  # not around the task's rewards and callbacks, which are their users'
+                statistics = self.improve(adjusted)
         self._policy, self.newest = None, sequences  # the weights have changed
         self.rounds += 1
         self.learned_timesteps += int(sequences.lengths.sum())
@@ -209,6 +211,7 @@ class SequenceAgent(SB3Model, ABC):
             self._policy = self.policy()
         return self._policy
 
+    @one_thread()
     def predict(
         self,
         observation: NDArray[Any] | dict[str, NDArray[Any]],

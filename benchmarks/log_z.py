@@ -17,7 +17,7 @@ from tabulate import tabulate
 
 from benchmarks.domains import SMILES, build_env_kwargs
 from seqtutor_envs.checks import temperature
-from seqtutor_envs.command import one_thread
+from seqtutor_envs.command import set_threads
 
 FEW = 100  # effective samples, below which an estimate is said to be doubtful
 
@@ -109,7 +109,7 @@ def log_z(
     """
     from benchmarks.prior_samples import draw_samples, make_batch
 
-    one_thread()
+    set_threads(1)
     given = build_env_kwargs(env, env_kwargs, weights, prior, workers)
     batch = make_batch(env, given)
     # only its temperature is wanted; `draw_samples` makes its own

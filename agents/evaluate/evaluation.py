@@ -30,6 +30,7 @@ from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.metrics import evaluate_samples
 from seqtutor_envs.prior.recurrent_step import sample_tokens
+from seqtutor_envs.threads import one_thread
 
 PARALLEL = 256  # sequences generated at once by an agent that has no `sample`
 
@@ -119,12 +120,15 @@ def make_env(agent: Any, env_id: str, n: int, kwargs: Mapping[str, Any]) -> Sequ
 def sample_sequences(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Samples:
     """Sample n sequences of the agent."""
     if hasattr(agent, "sample"):
-        tokens, lengths = agent.sample(n, seed)
+        with one_thread():
+            tokens, lengths = agent.sample(n, seed)
         samples = Samples(tokens, lengths, None)
     else:
         samples = roll_out(agent, env, n, seed)
     if samples.log_probs is None and hasattr(agent, "log_prob"):
-        return samples._replace(log_probs=agent_checks.ask_log_probs(agent, samples.tokens, samples.lengths))
+        with one_thread():
+            log_probs = agent_checks.ask_log_probs(agent, samples.tokens, samples.lengths)
+        return samples._replace(log_probs=log_probs)
     return samples
 
 
@@ -148,9 +152,11 @@ def roll_out(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Samp
         live = every[which < rounds]
         now = which[live]
         if isinstance(policy, policies.Predictor):
-            actions, state = policy.step(observation, state, start)
+            with one_thread():
+                actions, state = policy.step(observation, state, start)
         else:
-            rows, state = policy.step(observation, state, start, env.action_masks())
+            with one_thread():
+                rows, state = policy.step(observation, state, start, env.action_masks())
             agent_checks.check_num_actions(rows.shape[1], env)
             # float32 is what `sample_tokens` reads; log pi is summed in float64
             actions = sample_tokens(rows.astype(np.float32), rng)
