@@ -20,6 +20,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 TORCH_IS_THERE = "torch.backends.mkl"  # not "torch", which is in sys.modules before it can be used
 MKL_LIBRARIES = ("libtorch_cpu.so", "libtorch_cpu.dylib", "torch_cpu.dll")  # torch's MKL is linked into these
 
@@ -134,11 +136,9 @@ def find_blas() -> Threads:
     """Find the number of threads of numpy's BLAS; of one that has none it is always 1."""
     from threadpoolctl import ThreadpoolController  # a few milliseconds, which importing the package must not take
 
-    import numpy
-
     libraries = [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
     # scipy brings a BLAS of its own; numpy's lies in numpy.libs or numpy/.dylibs
-    home = os.path.dirname(os.path.realpath(numpy.__file__))
+    home = os.path.dirname(os.path.realpath(np.__file__))
     libraries.sort(key=lambda library: not os.path.realpath(library.filepath).startswith(home))
     for library in libraries:
         if library.internal_api != "openblas":

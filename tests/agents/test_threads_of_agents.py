@@ -1,4 +1,4 @@
-"""Agents learn, act and are evaluated on one thread; tasks, callbacks and other libraries' learners have what is set."""
+"""Agents learn, act and are evaluated on one thread; tasks, callbacks and other libraries' learners keep theirs."""
 
 from __future__ import annotations
 

@@ -313,7 +313,10 @@ def test_the_step_of_a_prior_of_ones_own_has_one_thread(monkeypatch, use):
     assert seen == {(1, 1)}
 
 
-@pytest.mark.parametrize("use", [*OF_ANY_PRIOR.values(), lambda prior: prior.step(TOKENS[:, 0], prior.initial_state(3))])
+OF_A_RECURRENT_PRIOR = {**OF_ANY_PRIOR, "step": lambda prior: prior.step(TOKENS[:, 0], prior.initial_state(3))}
+
+
+@pytest.mark.parametrize("use", OF_A_RECURRENT_PRIOR.values(), ids=OF_A_RECURRENT_PRIOR)
 def test_the_step_of_a_recurrent_prior_has_one_thread(monkeypatch, use):
     seen = spy(monkeypatch, kernels, "lstm")  # called between its products
     prior = random_prior(end=4)
