@@ -193,17 +193,22 @@ def find_torch(torch: ModuleType) -> tuple[Callable[[int], Any], Callable[[int],
     from threadpoolctl import ThreadpoolController
 
     set_mkl = _find_mkl(torch)
-    for library in ThreadpoolController().lib_controllers if set_mkl is not None else ():
-        if library.user_api != "openmp":
-            continue
-        set_openmp, before = ctypes.PyDLL(library.filepath).omp_set_num_threads, torch.get_num_threads()
-        # several OpenMPs may be loaded: torch's is the one that changes what torch reads
-        set_openmp(before + 1)
-        is_torchs = torch.get_num_threads() == before + 1
-        set_openmp(before)
-        if is_torchs:
-            return set_openmp, set_mkl
+    if set_mkl is not None:
+        for library in ThreadpoolController().lib_controllers:
+            if library.user_api == "openmp":
+                set_openmp = ctypes.PyDLL(library.filepath).omp_set_num_threads
+                if _is_torchs(torch, set_openmp):
+                    return set_openmp, set_mkl
     return torch.set_num_threads, lambda number: None
+
+
+def _is_torchs(torch: ModuleType, set_openmp: Callable[[int], Any]) -> bool:
+    """Return whether this OpenMP, of the several that may be loaded, is the one whose number torch reads."""
+    before = torch.get_num_threads()
+    set_openmp(before + 1)
+    is_torchs = bool(torch.get_num_threads() == before + 1)
+    set_openmp(before)
+    return is_torchs
 
 
 def _find_mkl(torch: ModuleType) -> Callable[[int], Any] | None:
