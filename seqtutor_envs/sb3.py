@@ -6,6 +6,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any, ClassVar
 
 import gymnasium
@@ -222,7 +223,7 @@ class SB3VecEnv(VecEnv):
 def _find_learner() -> BaseAlgorithm | None:
     """Find the stable-baselines3 model that resets the environment at the start of `learn`, through any wrappers."""
     # by the stack: nothing else tells a model that learns from one that is evaluated, or from an agent of ours
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         if frame.f_code.co_name == "_setup_learn" and isinstance(model := frame.f_locals.get("self"), BaseAlgorithm):
             return model
