@@ -23,7 +23,7 @@ from agents.task_options import check_format, find_task_options
 from agents.train import run_folder
 from agents.train.checkpoints import AGENT_FILE, find_saved_task, recover
 from seqtutor_envs import checks
-from seqtutor_envs.command import json_object, one_thread, report_errors, run, warnings_in_one_line
+from seqtutor_envs.command import json_object, report_errors, run, set_threads, warnings_in_one_line
 from seqtutor_envs.files import finite, write_atomically
 from seqtutor_envs.files.text import printable
 from seqtutor_envs.prior import load_prior
@@ -247,7 +247,7 @@ def main(args: list[str] | None = None) -> None:
     """Run the command line."""
     import torch  # noqa: F401  (so that it runs on one thread, too)
 
-    one_thread()
+    set_threads(1)
     argv = sys.argv[1:] if args is None else args
     commands = dict(COMMANDS)
     if argv and argv[0] in COMMANDS:

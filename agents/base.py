@@ -31,6 +31,7 @@ from seqtutor_envs.checks import Diverged
 from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.prior import Prior, State, token_log_probs
 from seqtutor_envs.prior.recurrent_step import sample_tokens
+from seqtutor_envs.threads import one_thread
 
 
 class SequenceAgent(SB3Model, ABC):
@@ -172,7 +173,8 @@ class SequenceAgent(SB3Model, ABC):
         if not self._is_spent():  # else some sequences may have no score
             adjusted = sequences if self.diversity is None else self.diversity.lower_rewards(sequences)
             try:
-                statistics = self.improve(adjusted)
+                with one_thread():  # not around the task's rewards and callbacks, which are their users'
+                    statistics = self.improve(adjusted)
             except Diverged as error:
                 done = f"{type(self).__name__} diverged after {self.learned_timesteps:,} tokens"
                 raise Diverged(f"{done}: {error}") from None
@@ -234,6 +236,7 @@ class SequenceAgent(SB3Model, ABC):
             self._policy = self.policy()
         return self._policy
 
+    @one_thread()
     def predict(
         self,
         observation: NDArray[Any] | dict[str, NDArray[Any]],

@@ -24,6 +24,7 @@ from seqtutor_envs.prior import Prior, RecurrentPrior, State, draw_sequences
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR
 from seqtutor_envs.prior.recurrent_step import sample_tokens
 from seqtutor_envs.rewards import scaled
+from seqtutor_envs.threads import one_thread
 
 Rollout = tuple[Sequences, NDArray[np.float64]]  # sequences, and log pi [N] of each
 Terms = dict[str, NDArray[np.float64]]  # raw terms [N] by name
@@ -92,6 +93,7 @@ class Rollouts:
 
     # ---------------------------------------------------------------- fast path: sample, then ask for the rewards
 
+    @one_thread()
     def _sample(
         self, env: SequenceTutorVectorEnv, policy: Policy, rng: np.random.Generator, epsilon: float | None
     ) -> Rollout:
@@ -141,15 +143,18 @@ class Rollouts:
         terms: Terms | None = {}
         every, live, over = np.arange(n), np.ones(n, bool), np.zeros(n, bool)
         state, prior_state, last = policy.initial_state(n), self.prior.initial_state(n), np.full(n, vocab.start)
-        started: Any = self.env.reset()
+        with one_thread():  # here, too: SB3VecEnv warns of torch's threads, of which the learner uses one
+            started: Any = self.env.reset()
         infos = {} if isinstance(self.env, VecEnv) else started[1]
         informed = self._informed and "prior_log_probs" in infos
         for t in range(self.horizon):
-            if informed:
-                rows = infos["prior_log_probs"]
-            else:
-                rows, prior_state = self.prior.step(last, prior_state)
-            policy_rows, state = policy.step(last, state, rows)
+            # not around the environment, whose task or wrapper may want all threads
+            with one_thread():
+                if informed:
+                    rows = infos["prior_log_probs"]
+                else:
+                    rows, prior_state = self.prior.step(last, prior_state)
+                policy_rows, state = policy.step(last, state, rows)
             last = policy_rows.argmax(axis=1)  # no random numbers for sequences that do not count
             last[live] = choose_tokens(policy_rows[live], rng, epsilon)
             rewards, done, infos = self._step(last)

@@ -58,7 +58,7 @@ class Tutor(SequenceAgent):
     Args:
         env: an id or a single env of ours (becomes a native batch of `n_envs`), a native vector env or an SB3 VecEnv
             (used as it is; `n_envs` is then an error).
-        seed: of exploration, replay and fresh weights. Same seed, same agent (on the CPU, on one thread).
+        seed: of exploration, replay and fresh weights. Same seed, same agent (on the CPU).
         n_envs: sequences in a rollout.
         prior: needed if the environment has none.
         gamma, lam, learning_rate, value_rate, tau, max_grad_norm, huber, double, precision: see LearnerSettings.

@@ -15,7 +15,7 @@ from benchmarks.runner.run import list_suites
 from benchmarks.runner.run import run as run_suite
 from benchmarks.speed.command import speed
 from benchmarks.tune import tune
-from seqtutor_envs.command import one_thread, run
+from seqtutor_envs.command import run
 
 REMOVED = {  # command -> what replaces it
     "compare": "`python -m benchmarks run --env ID --agents psi g mine:make --seconds 60 --seeds 0 1 2`",
@@ -37,7 +37,6 @@ def demo(settings: Annotated[DemoSettings, tyro.conf.arg(name="")] = DemoSetting
     """
     from benchmarks.demo import demonstrate  # matplotlib, pandas and RDKit, which the other commands do without
 
-    one_thread()
     demonstrate(settings)
 
 

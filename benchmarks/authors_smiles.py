@@ -24,7 +24,7 @@ from agents import GLearning, PsiLearning, QLearning
 from agents.networks import Policy, ValueNetwork
 from agents.replay import Sequences
 from agents.tutor import Tutor
-from seqtutor_envs.command import one_thread, run
+from seqtutor_envs.command import run
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.prior import Prior, RecurrentPrior, State
 from seqtutor_envs.prior.fit import Settings, fit
@@ -238,7 +238,6 @@ def encode_characters(strings: Sequence[str], vocab: TokenVocab) -> list[NDArray
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line."""
-    one_thread()
     run({"train": train_prior}, "python -m benchmarks.authors_smiles", args)
 
 

@@ -17,7 +17,7 @@ from tabulate import tabulate
 
 from benchmarks.domains import SMILES, build_env_kwargs
 from seqtutor_envs.checks import SEED, Range, positive_integer, temperature
-from seqtutor_envs.command import one_thread
+from seqtutor_envs.command import set_threads
 
 FEW = 100  # effective samples, below which an estimate is said to be doubtful
 
@@ -109,9 +109,9 @@ def log_z(
     """
     from benchmarks.prior_samples import draw_samples, make_batch
 
-    one_thread()
     n, seed = positive_integer("--n", n), SEED.check("--seed", seed)
     j = None if j is None else (Range().check("--j", j[0]), Range(0.0).check("--j (its error)", j[1]))
+    set_threads(1)
     given = build_env_kwargs(env, env_kwargs, weights, prior, workers)
     batch = make_batch(env, given)
     # only its temperature is wanted; `draw_samples` makes its own

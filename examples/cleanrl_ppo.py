@@ -1,6 +1,6 @@
 """PPO with an LSTM in one file, after CleanRL's ppo_atari_lstm.py:
 
-    OMP_NUM_THREADS=1 python examples/cleanrl_ppo.py --env-id SeqTutor-Exact-v0 --total-timesteps 200000
+    python examples/cleanrl_ppo.py --env-id SeqTutor-Exact-v0 --total-timesteps 200000
 
 It maximises J = E[R / c] - KL(pi || p), in nats. The environment pays log p + r_T / c; what J asks besides is the
 policy's entropy, so log pi of the action is taken from each reward. N environments, T steps, V tokens, H cells.

@@ -1,4 +1,4 @@
-"""Helpers of all our commands: one thread, subcommands by tyro, errors in one line, versions."""
+"""Helpers of all our commands: threads, subcommands by tyro, errors in one line, versions."""
 
 from __future__ import annotations
 
@@ -22,16 +22,11 @@ INTERRUPTED = 130  # exit status of a shell command that Ctrl-C ended
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
-def one_thread() -> None:
-    """Use one thread for numpy's and torch's products. For commands only; a library leaves this to its user.
-
-    These matrices are small: on a busy machine a second thread waits for the first, up to a thousand times slower.
-    """
-    set_threads(1)
-
-
 def set_threads(number: int) -> None:
-    """Use so many threads for the products of numpy and torch, if imported by now. For commands only."""
+    """Use so many threads for products of all libraries that are imported by now. For commands only.
+
+    It is for code that is not ours, such as other libraries' agents; our own holds one_thread() (threads.py).
+    """
     # imported here: only commands need it, and the library imports this module too
     from threadpoolctl import threadpool_limits
 

@@ -6,16 +6,15 @@ import functools
 import sys
 from collections.abc import Callable
 
-from seqtutor_envs.command import one_thread, run, warnings_in_one_line
+from seqtutor_envs.command import run, warnings_in_one_line
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line: one subcommand a domain."""
-    # imported here: both load torch, which `one_thread` then finds
+    # imported here: both load torch, which takes seconds
     from seqtutor_envs.melody import pretraining as melodies
     from seqtutor_envs.smiles import pretraining as molecules
 
-    one_thread()
     commands: dict[str, Callable[..., None]] = {"melody": melodies.melody, "smiles": molecules.smiles}
     argv = sys.argv[1:] if args is None else args
     if any(word.partition("=")[0] == "--from" for word in argv):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from types import FrameType
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
@@ -84,6 +88,8 @@ class SB3VecEnv(VecEnv):
         native: the wrapped environment.
     """
 
+    _warned: ClassVar[bool] = False  # of torch's threads, in this process
+
     def __init__(self, native: SequenceTutorVectorEnv) -> None:
         if not isinstance(native, SequenceTutorVectorEnv):
             what = f"a native vector environment of this package, unwrapped, not {native}"
@@ -105,7 +111,18 @@ class SB3VecEnv(VecEnv):
     # ---------------------------------------------------------------- sequences
 
     def reset(self) -> Any:
-        """Start all sequences. `reset_infos` then holds their infos; seeds given by `seed` are used once."""
+        """Start all sequences. `reset_infos` then holds their infos; seeds given by `seed` are used once.
+
+        Warns:
+            UserWarning: a stable-baselines3 model begins to learn on several threads; once a process.
+        """
+        if not SB3VecEnv._warned and (number := torch.get_num_threads()) > 1 and (model := _find_learner()) is not None:
+            SB3VecEnv._warned = True
+            warnings.warn(
+                f"{type(model).__name__} learns on {number} threads. Its network is small, so they wait for each other,"
+                " on a busy machine most of the time: call torch.set_num_threads(1) before learn().",
+                stacklevel=2,
+            )
         observations, infos = self.native.reset(seed=self._seeds)
         # stable-baselines3 clears both after a reset, so a seed is used once
         self._reset_seeds()
@@ -199,3 +216,14 @@ class SB3VecEnv(VecEnv):
     def _asked(self, indices: VecEnvIndices) -> list[int]:
         """Return the numbers 0..N-1 that `indices` means. Raise IndexError where there is no such one."""
         return [range(self.num_envs)[i] for i in self._get_indices(indices)]
+
+
+def _find_learner() -> BaseAlgorithm | None:
+    """Find the stable-baselines3 model that resets the environment at the start of `learn`, through any wrappers."""
+    # by the stack: nothing else tells a model that learns from one that is evaluated, or from an agent of ours
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_name == "_setup_learn" and isinstance(model := frame.f_locals.get("self"), BaseAlgorithm):
+            return model
+        frame = frame.f_back
+    return None

@@ -31,9 +31,10 @@ from seqtutor_envs.infos import (
     step_infos,
     term_keys,
 )
-from seqtutor_envs.prior import Prior, State, load_prior
+from seqtutor_envs.prior import Prior, RecurrentPrior, State, load_prior
 from seqtutor_envs.prior.masking import allowed_log_probs
 from seqtutor_envs.task import Task
+from seqtutor_envs.threads import one_thread
 from seqtutor_envs.vocab import Floats, Tokens
 
 INFOS = ("full", "end")
@@ -118,7 +119,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
         self._over = np.ones(n, np.bool_)  # [N], true: no token before a reset
         self._started = False
         # what follows the start token never changes: computed once, copied at every restart
-        rows, self._first_state = self.prior.step(np.array([start]), self.prior.initial_state(1))
+        rows, self._first_state = self._step_prior(np.array([start]), self.prior.initial_state(1))
         if rows.shape != (1, start):
             raise ValueError(f"The prior's step must return log p as [N, {start}], not {list(rows.shape)}.")
         checks.check_normalised(rows, "The prior's step")
@@ -282,11 +283,18 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
             going = ~self._over
             mask = self._action_mask(self._tokens[going], self._steps[going])
             self._mask[going] = 1 if mask is None else mask
-        log_probs, self._state = self.prior.step(fed, self._state)
+        log_probs, self._state = self._step_prior(fed, self._state)
         if log_probs.shape != self._rows.shape:
             raise checks.wrong_shape("The prior's step", log_probs, self._rows.shape)
         # not `mask`, which lacks the sequences that are over: rows must have their shape
         self._rows = allowed_log_probs(log_probs, None if mask is None else self._mask)
+
+    def _step_prior(self, tokens: Tokens, state: State) -> tuple[NDArray[np.float32], State]:
+        """Step the prior on one thread. The task is asked outside: a user's own function may want all of them."""
+        if isinstance(self.prior, RecurrentPrior):  # it does so itself, and only where it needs to
+            return self.prior.step(tokens, state)
+        with one_thread():
+            return self.prior.step(tokens, state)
 
     def _restart(self, mask: Mask) -> None:
         """Put the sequences of `mask` [N] back behind the start token."""

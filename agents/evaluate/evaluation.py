@@ -34,6 +34,7 @@ from seqtutor_envs.metrics import evaluate_samples
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.prior.recurrent_step import sample_tokens
+from seqtutor_envs.threads import one_thread
 
 PARALLEL = 256  # sequences generated at once by an agent that has no `sample`
 
@@ -130,12 +131,15 @@ def sample_sequences(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int)
     if isinstance(agent, Prior):
         agent = FixedPolicy(mask_prior(agent, env.task), env.task.length)
     if hasattr(agent, "sample"):
-        tokens, lengths = agent.sample(n, seed)
+        with one_thread():
+            tokens, lengths = agent.sample(n, seed)
         samples = Samples(tokens, lengths, None)
     else:
         samples = roll_out(agent, env, n, seed)
     if samples.log_probs is None and hasattr(agent, "log_prob"):
-        return samples._replace(log_probs=agent_checks.ask_log_probs(agent, samples.tokens, samples.lengths))
+        with one_thread():
+            log_probs = agent_checks.ask_log_probs(agent, samples.tokens, samples.lengths)
+        return samples._replace(log_probs=log_probs)
     return samples
 
 
@@ -159,9 +163,11 @@ def roll_out(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Samp
         live = every[which < rounds]
         now = which[live]
         if isinstance(policy, policies.Predictor):
-            actions, state = policy.step(observation, state, start)
+            with one_thread():
+                actions, state = policy.step(observation, state, start)
         else:
-            rows, state = policy.step(observation, state, start, env.action_masks())
+            with one_thread():
+                rows, state = policy.step(observation, state, start, env.action_masks())
             agent_checks.check_num_actions(rows.shape[1], env)
             # float32 is what `sample_tokens` reads; log pi is summed in float64
             actions = sample_tokens(rows.astype(np.float32), rng)

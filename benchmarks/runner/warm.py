@@ -7,9 +7,9 @@ evaluation: two seconds of each experiment.
 import benchmarks.runner.perform  # noqa: F401
 from agents.evaluate import evaluate
 from benchmarks.contestants import make_agent
-from seqtutor_envs.command import one_thread
+from seqtutor_envs.command import set_threads
 
-one_thread()
+set_threads(1)
 # It must not learn: torch's autograd starts a thread, and a process that has one cannot be forked.
 _task = {"length": 2}
 _settings = {"n_envs": 2, "batch_size": 2, "buffer_size": 2}

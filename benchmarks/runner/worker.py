@@ -20,7 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks.experiment import Experiment
-from seqtutor_envs.command import keep_freed_memory, one_thread
+from seqtutor_envs.command import keep_freed_memory, set_threads
 from seqtutor_envs.files import finite
 
 
@@ -54,7 +54,7 @@ def attempt(experiment: Experiment, on_progress: Callable[[dict[str, Any]], None
         # within the try: a package that is missing is a failure with a reason
         from benchmarks.runner.perform import perform
 
-        one_thread()
+        set_threads(1)
         result = perform(experiment, on_progress)
         # what JSON cannot hold is a failure of this experiment, not of the runner
         json.dumps(finite(result))

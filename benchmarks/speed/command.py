@@ -31,7 +31,7 @@ def speed(
     only: tuple[str, ...] = (),
     markdown: Path | None = None,
 ) -> None:
-    """Measure the speed of every part, each beside its limit or its rival in the same run: about three minutes.
+    """Measure the speed of every part, each beside its limit or its rival in the same run: about four minutes.
 
     What is compared takes turns, so that a busy machine slows both sides. Values are medians of CPU time, or of wall
     time where processes share the work. Ctrl-C writes what was measured so far.
@@ -39,7 +39,8 @@ def speed(
     Args:
         options: how to measure.
         out: the JSON file to write.
-        only: sections: environment, single, vec-env, rules, sampling, startup, molecules, update, peers.
+        only: sections: environment, single, vec-env, rules, sampling, startup, molecules, update, peers,
+            threads.
         markdown: a file for the tables in Markdown.
     """
     # mistakes in the options are found before anything is measured
@@ -61,9 +62,9 @@ def speed(
 
 def load_comparisons() -> list[Comparison]:
     """Return all comparisons in the report's order."""
-    from benchmarks.speed import agents, chemistry, environments  # they import torch and RDKit
+    from benchmarks.speed import agents, chemistry, environments, threads  # they import torch and RDKit
 
-    return [*environments.COMPARISONS, *chemistry.COMPARISONS, *agents.COMPARISONS]
+    return [*environments.COMPARISONS, *chemistry.COMPARISONS, *agents.COMPARISONS, *threads.COMPARISONS]
 
 
 def choose(known: Sequence[Comparison], only: Sequence[str]) -> list[Comparison]:

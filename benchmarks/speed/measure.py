@@ -31,8 +31,8 @@ class Options:
     """Hold how to measure.
 
     Args:
-        seconds: seconds for each of some forty comparisons, of its clock.
-        threads: threads of numpy's and torch's products; CPU time is that of all threads together.
+        seconds: seconds for each of some fifty comparisons, of its clock.
+        threads: threads of products that are not ours, which always have one; CPU time is that of all together.
         melody_prior: a shipped melody prior's name, or the path of one.
         smiles_prior: a shipped SMILES prior's name, or the path of one.
         workers: processes that score molecules. Default: one for each core that this one may use.

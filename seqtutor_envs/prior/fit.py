@@ -27,6 +27,7 @@ from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_a
 from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.prior import RecurrentPrior, weights_sha256
 from seqtutor_envs.prior.network import RecurrentNetwork, adam_arrays, load_weights, resolve_precision, restore_adam
+from seqtutor_envs.threads import one_thread
 from seqtutor_envs.vocab import TokenVocab
 
 Sequences = Sequence[NDArray[Any]]
@@ -186,6 +187,7 @@ class _Run:
     def checkpoint(self) -> Path:
         return self.out.with_suffix(".checkpoint")
 
+    @one_thread()
     def epoch(self, train: Sequences, epoch: int, bar: Any) -> float:
         """Train for one epoch; return the mean nll under the moving weights, in nats per token."""
         settings = self.settings
@@ -348,6 +350,7 @@ def chunks(sequences: Sequences, start: int, chunk: int) -> Iterator[tuple[Tenso
         yield torch.from_numpy(inputs[live, piece]), torch.from_numpy(targets[live, piece]), torch.from_numpy(going)
 
 
+@one_thread()
 def token_nll(network: RecurrentNetwork, sequences: Sequences, batch_size: int = 256) -> list[NDArray[np.float64]]:
     """Compute the nll in nats of every token of every sequence, each with its whole context."""
     result: list[NDArray[np.float64]] = [np.empty(0)] * len(sequences)

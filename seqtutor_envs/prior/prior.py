@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from seqtutor_envs.checks import COUNT, SEED, Range, numbers, positive_integer
 from seqtutor_envs.files import load_arrays, safetensors_path, save_arrays, write_atomically
 from seqtutor_envs.prior.recurrent_step import RecurrentStep, log_softmax, sample_tokens
+from seqtutor_envs.threads import one_thread
 from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
 
 State = tuple[NDArray[Any], ...]
@@ -49,6 +50,7 @@ class Prior(ABC):
     def step(self, tokens: Tokens, state: State) -> tuple[NDArray[np.float32], State]:
         """Feed tokens [N] (0..V, V = start); return new arrays: next rows of log p, float32 [N, V], and the state."""
 
+    @one_thread()
     def log_probs(self, tokens: Tokens, lengths: Tokens | None = None) -> NDArray[np.float32]:
         """Compute the rows of log p for tokens [N, T]: [N, T, V], row t = log p(. | start, tokens[:t]).
 
@@ -64,6 +66,7 @@ class Prior(ABC):
             last = tokens[:, t]
         return rows
 
+    @one_thread()
     def sample(
         self, n: int, seed: int | np.random.Generator, length: int | None = None, temperature: float = 1.0
     ) -> tuple[Tokens, Tokens]:

@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs.prior import kernels
+from seqtutor_envs.threads import one_blas_thread
 
 Array = NDArray[np.float32]
 State = tuple[Array, ...]  # LSTM: h, c of layer 0, h, c of layer 1, ...; GRU: h of each layer. Each [N, H].
 
 GATES = {"lstm": 4, "gru": 3}
 FEW = 8  # rows of a product
+SMALL_PRODUCT_OF_ONE = 9_216  # numbers in a matrix; OpenBLAS multiplies one row by a smaller one on one thread
 SMALL_PRODUCT = 1_000_000  # multiplications that OpenBLAS does without rearranging its matrices first
 
 
@@ -42,6 +44,8 @@ class RecurrentStep:
         # transposed once: h @ W reads rows, which lie together in memory
         self._head = np.ascontiguousarray(weights["head.weight"].T, dtype=np.float32)  # [H, V]
         self._head_bias = np.array(weights["head.bias"], dtype=np.float32)
+        # a single sequence's products: the first layer's is not BLAS's, a head of this size has one thread anyway
+        self._one_is_small = self.num_layers == 1 and self._head.size < SMALL_PRODUCT_OF_ONE
         self._tensors_per_layer = 2 if cell == "lstm" else 1
 
     def initial_state(self, n: int) -> State:
@@ -54,6 +58,12 @@ class RecurrentStep:
 
         Raises IndexError at a token that is none of these.
         """
+        if len(tokens) == 1 and self._one_is_small:  # holding would take a thirtieth of a single environment's step
+            return self._advance(tokens, state)
+        with one_blas_thread:
+            return self._advance(tokens, state)
+
+    def _advance(self, tokens: NDArray[np.int64], state: State) -> tuple[Array, State]:
         per = self._tensors_per_layer
         inputs: Array | None = None
         new_state: list[Array] = []

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from agents import GLearning, PsiLearning, QLearning
 from benchmarks import contestants
 from benchmarks.domains import MELODY, SMILES
-from benchmarks.speed import agents, chemistry, command, environments, measure
+from benchmarks.speed import agents, chemistry, command, environments, measure, threads
 from benchmarks.speed.measure import SEED, Options
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.prior import Prior, load_prior
@@ -21,6 +21,7 @@ from seqtutor_envs.smiles.scoring import Scorer
 from seqtutor_envs.smiles.vocab import smiles_vocab
 from toys.demo_toys import small_prior
 from toys.smiles_toys import ASPIRIN, CAFFEINE, GLUCOSE, by_rdkit
+from toys.thread_toys import numbers
 
 # of priors that have learned nothing
 pytestmark = pytest.mark.filterwarnings("ignore:Only .* are distinct:UserWarning")
@@ -93,6 +94,12 @@ def test_the_aims_are_those_of_the_documentation():
         },
         **{f"update: update, {name}, 64 melodies": "<= 1.5" for name in ("Psi", "G", "Q")},
         **{f"update: update, Psi, {n} molecules": "<= 1.5" for n in (64, 256)},
+        **{
+            f"threads: {work}{load}": ">= 0.9"
+            for work in (*(f"env.step, batch of {n}" for n in ("1", "64", "256", "1,024")), "Psi, learn()",
+                         "G, learn()", "sample, 256 melodies")
+            for load in ("", ", all cores busy")
+        },
     }  # fmt: skip
 
 
@@ -270,3 +277,63 @@ def test_rdkit_in_several_processes_answers_in_order_and_ends():
     processes = list(rdkit._pool._processes.values())
     rdkit.close()
     assert processes and not any(process.is_alive() for process in processes)
+
+
+# ---------------------------------------------------------------- threads
+
+
+@pytest.fixture
+def three_cores(monkeypatch):
+    """A machine whose libraries choose three threads, and where a busy process is one that waits."""
+    monkeypatch.setattr(threads, "usable_cores", lambda: 3)
+    monkeypatch.setattr(threads, "BUSY", "input()")
+    before = numbers()
+    yield
+    assert numbers() == before == (1, 1), "what `close` leaves"
+
+
+def test_the_work_is_done_with_the_default_numbers_and_with_one(options, three_cores):
+    seen = []
+    sides = threads.defaults_and_one(options, lambda options: (lambda: seen.append(numbers()), 5), busy=False)
+    sides.ours()
+    sides.limits["one thread"]()
+    sides.ours()
+    sides.close()
+    assert seen == [(3, 3), (1, 1), (3, 3)] and sides.amount == 5
+
+
+def test_work_that_does_not_give_the_numbers_back_is_not_measured(options, three_cores):
+    make = partial(threads.defaults_and_one, make=lambda options: (partial(threads.find_blas().set, 1), 1), busy=False)
+    row = measure.measure(measure.Comparison("threads", "leaks", "s", make), options)
+    assert row.note == "not measured: numpy and torch should have 3 threads here, and have (1, 3)"
+
+
+def test_every_core_has_a_busy_process_until_the_end(options, three_cores, monkeypatch):
+    started = []
+    popen = threads.subprocess.Popen
+
+    def start(*args):
+        started.append(popen(*args, stdin=threads.subprocess.PIPE))
+        return started[-1]
+
+    monkeypatch.setattr(threads.subprocess, "Popen", start)
+    sides = threads.defaults_and_one(options, lambda options: (int, 1), busy=True)
+    assert [process.poll() for process in started] == [None] * 3
+    sides.close()
+    assert all(process.poll() is not None for process in started)
+
+
+def test_one_core_leaves_nothing_to_compare(options, monkeypatch):
+    monkeypatch.setattr(threads, "usable_cores", lambda: 1)
+    row = measure.measure(threads.COMPARISONS[0], options)
+    assert row.note == "not measured: with one core the libraries choose one thread"
+
+
+@pytest.mark.parametrize("work", threads.WORK, ids=[name for name, *_ in threads.WORK])
+def test_the_environment_agents_and_sampling_are_what_is_timed(options, three_cores, work):
+    name, unit, make = work
+    sides = threads.defaults_and_one(options, make, busy=False)
+    sides.ours()
+    assert sides.amount == {"env.step, batch of 1": 32, "env.step, batch of 64": 2_048, "env.step, batch of 256": 8_192,
+                            "env.step, batch of 1,024": 32_768, "Psi, learn()": 64, "G, learn()": 64}.get(name, 256)
+    sides.close()

@@ -90,7 +90,7 @@ def test_unknown_options_are_status_2(capsys):
 def test_commands_run_on_one_thread():
     """numpy's, scipy's and torch's products, whatever the environment says."""
     code = (
-        "import numpy, scipy.linalg, torch; from seqtutor_envs.command import one_thread; one_thread()\n"
+        "import numpy, scipy.linalg, torch; from seqtutor_envs.command import set_threads; set_threads(1)\n"
         "from threadpoolctl import threadpool_info\n"
         "print(torch.get_num_threads(), *{pool['num_threads'] for pool in threadpool_info()})"
     )
