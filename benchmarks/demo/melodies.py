@@ -64,7 +64,7 @@ class Melodies:
         self.c = PAPER_C if settings.paper else OUR_C
 
     def run(self) -> dict[str, Any]:
-        """Evaluate the prior, learn and evaluate a tutor at each temperature; returns all results.
+        """Learn and evaluate a tutor at each temperature, evaluate the prior; returns all results.
 
         Once Ctrl-C ends the learning at one temperature, those that follow are left out.
         """
@@ -72,26 +72,27 @@ class Melodies:
         fixed = FixedPolicy(load_prior(settings.prior), LENGTH)
         # other melodies than the prior's own below: its distance from them shows how much chance is in such a number
         self.reference, _ = fixed.sample(settings.n, settings.seed + 1)
-        print(f"Evaluating the prior on {settings.n:,} melodies ...", flush=True)
-        priors = {c: self.evaluate(fixed, agent) for c, agent in self.agents.items()}
         tutors: dict[float, dict[str, Any]] = {}
-        before: PsiLearning | None = None
+        warmer: PsiLearning | None = None
         for c, agent in self.agents.items():
-            if before is not None:
+            if warmer is not None:
                 # a copy, as Adam's state would else be shared by both
-                agent.set_parameters(copy.deepcopy(before.get_parameters()))
+                agent.set_parameters(copy.deepcopy(warmer.get_parameters()))
             tutors[c] = self.tutor(agent)
-            before = agent
+            warmer = agent
             if tutors[c]["training"]["interrupted"]:
                 break
         self.c = self.c if self.c in tutors else list(tutors)[-1]
         chosen = tutors[self.c]
+        print(f"Evaluating the prior on {settings.n:,} melodies ...", flush=True)
+        # last, as its J is that of the chosen temperature
+        before = self.evaluate(fixed, self.agents[self.c])
         return {
             "n": settings.n,
             "c": self.c,
             "agent": describe_agent(self.agents[self.c]),
             "training": chosen["training"],
-            "metrics": {"prior": priors[self.c], "tutor": chosen["metrics"], "paper_psi": PAPER_TABLE_1["Psi"]},
+            "metrics": {"prior": before, "tutor": chosen["metrics"], "paper_psi": PAPER_TABLE_1["Psi"]},
             "samples": {"prior": self.sample(fixed), "tutor": chosen["samples"]},
             "curve": chosen["curve"],
             "tutors": {name_temperature(c): one for c, one in tutors.items()},
@@ -103,7 +104,7 @@ class Melodies:
         training, curve = fine_tune(
             agent, settings.seconds / len(self.agents), settings.min_distinct, name=name_temperature(agent.c)
         )
-        print(f"Evaluating the tutor of {name_temperature(agent.c)} on {settings.n:,} melodies ...", flush=True)
+        print(f"Evaluating the tutor at {name_temperature(agent.c)} on {settings.n:,} melodies ...", flush=True)
         found = {"training": training, "metrics": self.evaluate(agent, agent), "samples": self.sample(agent)}
         return {"c": agent.c, **found, "curve": curve}
 

@@ -37,7 +37,9 @@ SCORE_EDGES = np.linspace(0.0, 1.0, 51)
 BATCH = 1_000  # samples of the prior at a time
 OBJECTIVE = "seqtutor_envs.smiles.chem.rediscovery:celecoxib"
 TARGET = {"name": "celecoxib", "smiles": rediscovery.celecoxib.target}
-C = 0.002  # temperature: similarities of drug-like molecules differ by a few hundredths
+C = 0.02  # temperature
+# a minute has few rollouts of the domain's usual 256, so they are smaller and the steps larger
+AGENT: dict[str, Any] = {"n_envs": 64, "learning_rate": 3e-3}
 
 Molecule = dict[str, Any]  # a string, why it is no molecule ("" if it is one), and its metrics
 
@@ -53,7 +55,7 @@ class Molecules:
         # a process for each core; none on a single core, which this process fills itself
         self.workers = scoring_processes() if settings.workers is None else settings.workers
         keywords = {"prior": settings.molecule_prior, "objective": OBJECTIVE, "c": C, "workers": self.workers}
-        self.agent = PsiLearning(SMILES, seed=settings.seed, env_kwargs=keywords)
+        self.agent = PsiLearning(SMILES, seed=settings.seed, env_kwargs=keywords, **AGENT)
         self.molecules: dict[str, list[Molecule]] = {}
 
     def run(self) -> dict[str, Any]:

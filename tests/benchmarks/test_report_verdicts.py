@@ -84,7 +84,8 @@ def test_the_page_says_it_in_words_and_colour(worse):
     assert re.findall('<td(.*?)>', row) == ["", ' class="is-better"', ""] and "▲ better" in row
     row = re.search("<tr><th[^>]*><b>Not in key</b>.*?</tr>", source, re.S).group()
     assert re.findall('<td(.*?)>', row) == ["", ' class="is-same"', ""] and "= same" in row
-    assert ".is-worse { background: var(--bad-soft)" in source and ".is-better { background: var(--after-soft)" in source
+    for word, colour in (("worse", "--bad-soft"), ("better", "--after-soft")):
+        assert f".is-{word} {{ background: var({colour})" in source
 
 
 def test_a_tile_says_whether_its_number_is_better(worse):
