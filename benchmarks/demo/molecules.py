@@ -37,8 +37,8 @@ SCORE_EDGES = np.linspace(0.0, 1.0, 51)
 BATCH = 1_000  # samples of the prior at a time
 OBJECTIVE = "seqtutor_envs.smiles.chem.rediscovery:celecoxib"
 TARGET = {"name": "celecoxib", "smiles": rediscovery.celecoxib.target}
-# A minute has few rollouts of the domain's usual 256, so they are smaller and the steps larger. After some 44 CPU seconds,
-# 1,000 samples, with these (but the first; there similarities of bits, not of counts):
+# A minute has few rollouts of the domain's usual 256, so they are smaller and the steps larger. After some 44 CPU
+# seconds, 1,000 samples, with these (the first excepted, whose similarities are those of bits, not of counts):
 #   c                               prior   .002, n_envs 256, rate 1e-3   .002   .01    .02    .03
 #   molecules scored                                              7,829   3,709  3,736  4,542  5,416
 #   mean similarity                   .15                           .14     .50    .55    .39    .27
