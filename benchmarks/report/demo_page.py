@@ -171,8 +171,8 @@ def render_demo(results: Mapping[str, Any]) -> str:
 def _tile(metric: Metric, part: Part) -> tuple[str, str, str, str]:
     """Make a tile: title, the prior's value, the tutor's, and whether that is better."""
     before, after = ({**part["metrics"][who], **part.get("search", {}).get(who, {})} for who in (PRIOR, TUTOR))
-    values = (metric.format(one.get(metric.key)) for one in (before, after))
-    return metric.title, *values, metric.compare(after, before, part["n"])
+    was, now = (metric.format(one.get(metric.key)) for one in (before, after))
+    return metric.title, was, now, metric.compare(after, before, part["n"])
 
 
 def _heard(part: Part) -> dict[str, str]:

@@ -137,6 +137,7 @@ TABLE_1, RHYTHM, MELODY_TERMS, MOLECULE_TERMS, MOLECULE_SETS, SEARCH, PROPERTY_M
         "table_1", "rhythm", "melody_terms", "molecule_terms", "molecule_sets", "search", "property_means", "properties"
     )
 )
+SEARCH = (replace(SEARCH[0], style=TOKENS.style), *SEARCH[1:])  # a count
 DISTINCT_MEANS = tuple(
     replace(one, key=f"distinct_{one.key}", title=f"{one.title}, distinct", short=one.title) for one in PROPERTY_MEANS
 )
