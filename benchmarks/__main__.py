@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from benchmarks.demo_settings import DemoSettings
+from benchmarks.demo.settings import DemoSettings
 from benchmarks.log_z import log_z
 from benchmarks.report.command import report
 from benchmarks.runner.run import list_suites
@@ -35,7 +35,7 @@ def demo(settings: Annotated[DemoSettings, tyro.conf.arg(name="")] = DemoSetting
     Args:
         settings: what to do, and where to write.
     """
-    from benchmarks.demo import demonstrate  # matplotlib, pandas and RDKit, which the other commands do without
+    from benchmarks.demo.run import demonstrate  # matplotlib, pandas and RDKit, which the other commands do without
 
     demonstrate(settings)
 

@@ -142,7 +142,7 @@ seqtutor_envs.melody:MelodyTask(length=32, weights=None, rules=None)
 seqtutor_envs.smiles:SmilesTask(max_length=100, weights=None, vocab=None, objective=None, shaping=None, workers=0,
     score_timeout=None, invalid_score=0.0, minimize=False, clip=None, transform=None, require=(), forbid=(),
     ranges=None, constraints="hard", checks=None, oracle_budget=None, known=None)
-seqtutor_envs.melody.metrics:table(tokens, prior=None, log_probs=None, task=None, c=2.0)
+seqtutor_envs.melody.metrics:table(tokens, prior=None, log_probs=None, task=None, c=2.0, reference=None)
 seqtutor_envs.melody.midi:to_midi(qpm=80.0)
 seqtutor_envs.melody.midi:from_midi()
 seqtutor_envs.smiles.chem:properties(smiles)
@@ -404,6 +404,12 @@ TABLE_1 = set(
     leaps_resolved unique_maximum unique_minimum autocorrelation_1 autocorrelation_2 autocorrelation_3 distinct_4grams
 """.split()
 )
+RHYTHM = set(
+    """
+    sixteenths eighths dotted_eighths quarters longer_notes holds notes pitches pitch_range length_entropy
+    interval_entropy commonest_opening
+""".split()
+)
 PROPERTIES = ["logp", "sa", "qed", "mw", "tpsa", "ring_penalty"]
 MOLECULES = {f"{kind}mean_{name}" for kind in ("", "distinct_") for name in PROPERTIES} | set(
     """
@@ -415,7 +421,7 @@ WITH_REFERENCE = {"snn", "frag", "scaf", *(f"wasserstein_{name}" for name in PRO
 NOVELTY = {"novelty", "novelty_false_positive_rate"}
 METRICS = {
     EXACT: EVERY_METRIC | {"log_z", "gap", "gap_se"},
-    MELODY: EVERY_METRIC | TABLE_1,
+    MELODY: EVERY_METRIC | TABLE_1 | RHYTHM,
     SMILES: EVERY_METRIC | MOLECULES | NOVELTY,
 }
 METRICS |= {one: METRICS[other] for one, other in ONE_HOT.items()}
@@ -430,7 +436,7 @@ def test_metrics_of_evaluate(env_id):
 
 def test_tables_of_metrics():
     melodies = found("seqtutor_envs.melody.metrics", "table")(np.full((4, 32), 14))
-    assert melodies.keys() >= TABLE_1 | {"distinct", "distinct_melodies", "task_return", "task_return_se"}
+    assert melodies.keys() >= TABLE_1 | RHYTHM | {"distinct", "distinct_melodies", "task_return", "task_return_se"}
     molecules = found("seqtutor_envs.smiles.metrics", "table")(["CCO", "c1ccccc1", "C("], ["CCO"], novelty={"CCO"})
     assert molecules.keys() >= MOLECULES | WITH_REFERENCE | {"novelty"}
     properties = found("seqtutor_envs.smiles.chem", "properties")(["CCO"])

@@ -1,16 +1,16 @@
-"""Make the demonstration's tables and page: the prior beside the tutor, in the look of the suites' reports."""
+"""Make the demonstration's tables and page: the prior beside the tutors, in the look of the suites' reports."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from benchmarks.experiment import Experiment
 from benchmarks.report import metrics
 from benchmarks.report.data import Results, TaskResults
-from benchmarks.report.drawing import Looks, assign_styles, render_png
-from benchmarks.report.metrics import NEAR_ZERO, TABLE_1, Values, pick
+from benchmarks.report.drawing import Looks, Plot, Style, assign_styles, render_png
+from benchmarks.report.metrics import RHYTHM, TABLE_1, Metric, Values, pick
 from benchmarks.report.plots import distribution_plot, learning_plots
 from benchmarks.report.render import render_template
 from benchmarks.report.samples import Card, card_groups, molecule_card
@@ -18,78 +18,117 @@ from benchmarks.report.tables import Table, column_table
 
 Part = Mapping[str, Any]  # what results.json holds of the melodies or of the molecules
 SHOWN = 8  # samples of each kind
+PRIOR, TUTOR = "prior", "tutor"
 
 MELODY_OBJECTIVE = (metrics.J, metrics.RETURN, metrics.KL, metrics.LOG_P, metrics.LOG_P_STEP, metrics.DISTINCT)
+# not J: at another temperature it is another objective
+TEMPERATURES = (metrics.KL, metrics.RETURN, metrics.DISTINCT, *RHYTHM)
 MOLECULE_OBJECTIVE = (metrics.J, metrics.SCORE, metrics.KL, metrics.LOG_P, metrics.LOG_P_STEP)
 MOLECULE_MEANS = (*metrics.PROPERTY_MEANS, *metrics.DISTINCT_MEANS)
 SUMMARIES = {
-    "melodies": (*MELODY_OBJECTIVE, *TABLE_1[:8]),
+    "melodies": (*MELODY_OBJECTIVE, *TABLE_1[:8], *RHYTHM),
     "molecules": (*MOLECULE_OBJECTIVE, *metrics.MOLECULE_SETS, *MOLECULE_MEANS),
 }
 TILES = {
-    "melodies": pick(SUMMARIES["melodies"], "j", "task_return", "starts_with_tonic", "in_motif"),
-    "molecules": pick(SUMMARIES["molecules"], "task_return", "distinct_mean_qed", "valid", "unique"),
+    "melodies": pick(SUMMARIES["melodies"], "task_return", "excessively_repeated", "in_motif", "sixteenths"),
+    "molecules": pick((*metrics.SEARCH, *SUMMARIES["molecules"]), "task_return", "top_1", "valid", "unique"),
 }
+
+
+def trainings(part: Part) -> dict[str, Mapping[str, Any]]:
+    """Return what is known of each learning of a part, by the label of its tutor."""
+    return {label: one["training"] for label, one in part.get("tutors", {TUTOR: part}).items()}
 
 
 def summary_table(name: str, part: Part) -> Table:
     """Make the table for the terminal."""
-    training = part["training"]
-    learned = f"{training['timesteps']:,} tokens in {training['seconds']:.0f} s"
-    shown = [one for one in SUMMARIES[name] if one is not metrics.LOG_P]
-    return column_table(f"{part['n']:,} {name} each; Psi-learning on {learned}", shown, _columns(part))
+    found = trainings(part).values()
+    learned = f"{sum(one['timesteps'] for one in found):,} tokens in {sum(one['seconds'] for one in found):.0f} s"
+    caption = f"{part['n']:,} {name} each; Psi-learning on {learned}"
+    if name == "melodies":
+        return _compare(caption, TEMPERATURES, part, _tutors(part))
+    return _compare(caption, [one for one in SUMMARIES[name] if one is not metrics.LOG_P], part)
 
 
-def _columns(part: Part) -> dict[str, Values]:
-    found = part["metrics"]
-    paper = {"paper’s Psi": found["paper_psi"]} if "paper_psi" in found else {}
-    return {"prior": found["prior"], "tutor": found["tutor"], **paper}
+def _compare(
+    caption: str,
+    shown: Sequence[Metric],
+    part: Part,
+    tutors: Mapping[str, Values] = {},
+    beside: Mapping[str, Values] = {},
+) -> Table:
+    """Make a table of the prior, the tutors compared with it, and columns `beside` that are not compared.
+
+    Without `tutors` it is the part's own tutor.
+    """
+    tutors = tutors or {TUTOR: part["metrics"][TUTOR]}
+    columns = {PRIOR: part["metrics"][PRIOR], **tutors, **beside}
+    return column_table(caption, shown, columns, PRIOR, tutors, part["n"])
+
+
+def _tutors(part: Part) -> dict[str, Values]:
+    return {label: one["metrics"] for label, one in part["tutors"].items()}
 
 
 def part_tables(name: str, part: Part) -> dict[str, Table]:
     """Make all tables of a part, by what they are about."""
-    columns = _columns(part)
-    ours = {writer: columns[writer] for writer in ("prior", "tutor")}
     objective = f"The objective (means over {part['n']:,} {name}, ± standard error; nats)"
     if name == "melodies":
+        # its prior learned from other music, so it is beside the tutor, not in a race with it
+        paper = {"paper’s Psi": part["metrics"]["paper_psi"]}
         return {
-            "objective": column_table(objective, MELODY_OBJECTIVE, ours),
-            "table_1": column_table("Table 1 of the paper", TABLE_1, columns),
-            "terms": column_table("What each rule pays a melody on average", metrics.MELODY_TERMS, ours),
+            "temperatures": _compare("The prior, and a tutor at each temperature", TEMPERATURES, part, _tutors(part)),
+            "objective": _compare(objective, MELODY_OBJECTIVE, part),
+            "table_1": _compare("Table 1 of the paper", TABLE_1, part, beside=paper),
+            "terms": _compare("What each rule pays a melody on average", metrics.MELODY_TERMS, part),
         }
-    training_data: dict[str, Values] = {"training data": part["distributions"]["means"]}
+    search, n = part["search"], part["search"][TUTOR]["scored"]
+    searches = column_table(f"The best of {n:,} molecules each", metrics.SEARCH, search, PRIOR, (TUTOR,))
+    training_data = {"training data": part["distributions"]["means"]}
+    means = "Means over molecules, and over distinct ones"
     return {
-        "objective": column_table(objective, MOLECULE_OBJECTIVE, ours),
-        "terms": column_table("What each term pays a molecule on average", metrics.MOLECULE_TERMS, ours),
-        "sets": column_table("The samples as sets", metrics.MOLECULE_SETS, ours),
-        "means": column_table("Means over molecules, and over distinct ones", MOLECULE_MEANS, training_data | ours),
+        "search": searches,
+        "objective": _compare(objective, MOLECULE_OBJECTIVE, part),
+        "sets": _compare("The samples as sets", metrics.MOLECULE_SETS, part),
+        "means": _compare(means, MOLECULE_MEANS, part, beside=training_data),
     }
 
 
 def compare(name: str, part: Part) -> tuple[TaskResults, Looks]:
-    """Turn a part's prior and tutor into the arms of a task, with their styles."""
+    """Turn a part's prior and tutors into the arms of a task, with their styles."""
     # as experiments, so that the suites' plots and cards serve here too
-    learns = {"agent": "agents:PsiLearning", "seconds": part["training"]["asked_seconds"], "label": "tutor"}
-    fixed = {"agent": "agents.baselines:FixedPolicy", "label": "prior"}
-    experiments = tuple(Experiment(env="", group=name, n=part["n"], **one) for one in (fixed, learns))
-    results = [
-        {
-            "id": one.id,
-            "experiment": asdict(one),
-            "metrics": part["metrics"][one.label],
-            "samples": part.get("samples", {}).get(one.label),
-            "curve": part["curve"] if one.label == "tutor" else [],
-        }
-        for one in experiments
-    ]
-    found = Results(name, "", experiments, results)
+    learned = part.get("tutors") or {TUTOR: {**part, "metrics": part["metrics"][TUTOR]}}
+    results = []
+    for label, one in {PRIOR: {"metrics": part["metrics"][PRIOR]}, **learned}.items():
+        training = one.get("training")
+        kind: dict[str, Any] = {"agent": "agents.baselines:FixedPolicy"}
+        if training:
+            # c, or tutors of several temperatures would be one experiment
+            kind = {"agent": "agents:PsiLearning", "seconds": training["asked_seconds"], "env_kwargs": {"c": one["c"]}}
+        experiment = Experiment(env="", group=name, n=part["n"], label=label, **kind)
+        samples = part.get("samples", {}).get(PRIOR) if label == PRIOR else one.get("samples")
+        results.append({
+            "id": experiment.id,
+            "experiment": asdict(experiment),
+            "metrics": one["metrics"],
+            "samples": samples if name == "melodies" else None,
+            "curve": one.get("curve", []),
+        })
+    found = Results(name, "", tuple(Experiment.of(one["experiment"]) for one in results), results)
     return found.tasks[0], assign_styles(found.arms)
+
+
+def _learning_plots(name: str, task: TaskResults, looks: Looks) -> list[Plot]:
+    """Plot what tutors of several temperatures have in common: J is another objective at each."""
+    plots = learning_plots(name, task, looks)
+    return plots if len(task.arms) == 2 else [one for one in plots if not one.name.endswith("-j")]
 
 
 def learning_curve_png(name: str, part: Part) -> bytes:
     """Draw a part's learning curves as a PNG file."""
     task, looks = compare(name, part)
-    return render_png(learning_plots(name, task, looks), looks, 3)
+    plots = _learning_plots(name, task, looks)
+    return render_png(plots, looks, len(plots))
 
 
 def render_demo(results: Mapping[str, Any]) -> str:
@@ -98,38 +137,60 @@ def render_demo(results: Mapping[str, Any]) -> str:
     context: dict[str, dict[str, Any]] = {}
     for name, part in parts.items():
         task, looks = compare(name, part)
-        found = [part["metrics"][writer] for writer in ("prior", "tutor")]
         context[name] = {
             "part": part,
             "styles": looks,
             "tables": part_tables(name, part),
-            "tiles": [(one.title, *(one.format(values[one.key]) for values in found)) for one in TILES[name]],
-            "curves": learning_plots(name, task, looks),
+            "tiles": [_tile(one, part) for one in TILES[name]],
+            "curves": _learning_plots(name, task, looks),
         }
         if name == "melodies":
-            short = [row.title.lower() for row in TABLE_1 if not _is_reached(row, part)]
-            context[name] |= {"groups": card_groups([task], looks, SHOWN), "short": short, "rows": len(TABLE_1)}
+            context[name] |= {"groups": card_groups([task], looks, SHOWN), "heard": _heard(part)}
         else:
-            shown = {kind: _molecule_cards(kind, some, looks) for kind, some in part["shown"].items()}
             histograms = part["distributions"]["properties"]
-            plots = [distribution_plot(one, histograms[one.key], looks) for one in metrics.PROPERTIES]
-            context[name] |= {"cards": shown, "distributions": plots}
+            target = part["objective"]
+            similarity = replace(metrics.SCORE, title=f"Similarity to {target['name']}", meaning="similarity, 0 to 1")
+            context[name] |= {
+                "target": molecule_card("", looks[TUTOR], target["smiles"], [target["name"]]),
+                "best": {writer: _molecule_cards(some, looks[writer]) for writer, some in part["best"].items()},
+                "median": _molecule_cards(part["shown"]["median"], looks[TUTOR]),
+                "first": {
+                    PRIOR: _molecule_cards(part["shown"]["prior"], looks[PRIOR]),
+                    TUTOR: _molecule_cards(part["shown"]["random"], looks[TUTOR]),
+                },
+                "distributions": [
+                    distribution_plot(one, histograms[one.key], looks) for one in (similarity, *metrics.PROPERTIES)
+                ],
+            }
     title = "Melodies and molecules" if len(parts) > 1 else next(iter(parts)).capitalize()
-    facts = {"title": f"{title}, before and after Psi-learning", "near": NEAR_ZERO}
-    return render_template("demo.html.j2", results=results, parts=parts, **facts, **context)
+    facts = {"title": f"{title}, before and after Psi-learning", "parts": parts, "results": results}
+    learned = {name: trainings(part) for name, part in parts.items()}
+    return render_template("demo.html.j2", trainings=learned, **facts, **context)
 
 
-def _is_reached(row: metrics.Metric, part: Part) -> bool:
-    return row.is_as_good(*(part["metrics"][writer][row.key] for writer in ("tutor", "paper_psi")))
+def _tile(metric: Metric, part: Part) -> tuple[str, str, str, str]:
+    """Make a tile: title, the prior's value, the tutor's, and whether that is better."""
+    before, after = ({**part["metrics"][who], **part.get("search", {}).get(who, {})} for who in (PRIOR, TUTOR))
+    was, now = (metric.format(one.get(metric.key)) for one in (before, after))
+    return metric.title, was, now, metric.compare(after, before, part["n"])
 
 
-def _molecule_cards(kind: str, molecules: Sequence[Mapping[str, Any]], looks: Looks) -> list[Card]:
-    """Make cards of molecules: return and log p, then the properties unless the string is no molecule."""
+def _heard(part: Part) -> dict[str, str]:
+    """Say what KL and return each network has whose melodies are played."""
+    shown = (metrics.KL, metrics.RETURN)
+    networks = {PRIOR: part["metrics"][PRIOR], **_tutors(part)}
+    return {
+        label: ", ".join(f"{one.title} {one.format(values[one.key])}" for one in shown)
+        for label, values in networks.items()
+    }
+
+
+def _molecule_cards(molecules: Sequence[Mapping[str, Any]], look: Style) -> list[Card]:
+    """Make cards of molecules: similarity, then the properties unless the string is no molecule."""
     cards = []
     for one in molecules:
-        lines = [f"R {metrics.SCORE.format(one['task_return'])} · log p {metrics.LOG_P.format(one['log_p'])}"]
         texts = [f"{metric.title} {metric.format(one.get(metric.key))}" for metric in metrics.PROPERTIES]
+        lines = [f"similarity {metrics.SCORE.format(one['task_return'])}"]
         lines += [] if one["reason"] else [" · ".join(texts[2:]), " · ".join(texts[:2])]
-        style = looks["prior" if kind == "prior" else "tutor"]
-        cards.append(molecule_card("", style, one["smiles"], lines, one["reason"]))
+        cards.append(molecule_card("", look, one["smiles"], lines, one["reason"]))
     return cards

@@ -77,6 +77,25 @@ class Metric:
         """Format a mean with its interval for a sentence: "61.4 [61.3, 61.5]"; "61.4 (one run)"."""
         return f"{self.format(found.value)} {self.format_bounds(found) or '(one run)'}"
 
+    def compare(self, values: Values, others: Values, n: int) -> str:
+        """Say whether `values` are "better" or "worse" than `others`, or the "same"; "" if no direction is better.
+
+        The same is what is written alike, what lies within two standard errors (of a share without one: those of n
+        independent sequences), and two values near 0 where 0 is the aim.
+        """
+        value, other = values.get(self.key), others.get(self.key)
+        if not self.better or value is None or other is None or not math.isfinite(value - other):
+            return ""
+        error = math.hypot(self._error(values, n), self._error(others, n))
+        both_near = self.better == "near 0" and max(abs(value), abs(other)) <= NEAR_ZERO
+        if both_near or self.format(value) == self.format(other) or abs(value - other) <= 2 * error:
+            return "same"
+        return "better" if self.rate(value) > self.rate(other) else "worse"
+
+    def _error(self, values: Values, n: int) -> float:
+        share, known = values.get(self.key) or 0.0, values.get(f"{self.key}_se")
+        return known or (math.sqrt(max(share * (1 - share), 0.0) / n) if self.percent else 0.0)
+
     def format_error(self, values: Values) -> str:
         """Format the standard error, "± 0.13"; "" if it is not known or too small for the metric's digits."""
         error, digits = values.get(f"{self.key}_se") or 0.0, 2 if self.digits is None else self.digits
@@ -112,10 +131,13 @@ COSTS = (TOKENS, CPU, WALL)
 WINS = Metric("", "Wins", percent=True, digits=0)
 
 _groups = tomllib.loads(Path(__file__).with_name("metrics.toml").read_text(encoding="utf-8"))
-TABLE_1, MELODY_TERMS, MOLECULE_TERMS, MOLECULE_SETS, PROPERTY_MEANS, PROPERTIES = (
+TABLE_1, RHYTHM, MELODY_TERMS, MOLECULE_TERMS, MOLECULE_SETS, SEARCH, PROPERTY_MEANS, PROPERTIES = (
     tuple(Metric(**row) for row in _groups[name])
-    for name in ("table_1", "melody_terms", "molecule_terms", "molecule_sets", "property_means", "properties")
+    for name in (
+        "table_1", "rhythm", "melody_terms", "molecule_terms", "molecule_sets", "search", "property_means", "properties"
+    )
 )
+SEARCH = (replace(SEARCH[0], style=TOKENS.style), *SEARCH[1:])  # a count
 DISTINCT_MEANS = tuple(
     replace(one, key=f"distinct_{one.key}", title=f"{one.title}, distinct", short=one.title) for one in PROPERTY_MEANS
 )

@@ -271,15 +271,16 @@ def short_label(label: str) -> str:
 
 
 def distribution_plot(metric: Metric, histogram: Mapping[str, Sequence[float]], looks: Looks) -> Plot:
-    """Plot shares of molecules: training data as an area, the labels of `looks` as lines.
+    """Plot shares of molecules: training data, if known, as an area, the labels of `looks` as lines.
 
-    `histogram` holds `edges` [B + 1] and, of `data` and each label, shares [B].
+    `histogram` holds `edges` [B + 1] and, of each label and perhaps of `data`, shares [B].
     """
     edges = np.asarray(histogram["edges"])
     shares = {name: 100 * np.asarray(values) for name, values in histogram.items() if name != "edges"}
 
     def draw(ax: Axes) -> None:
-        ax.stairs(shares["data"], edges, fill=True, color=DATA, alpha=0.6, label="training data")
+        if "data" in shares:
+            ax.stairs(shares["data"], edges, fill=True, color=DATA, alpha=0.6, label="training data")
         for label, look in looks.items():
             ax.stairs(shares[label], edges, linewidth=1.8, label=label, **look.line)
         # long empty tails would squeeze the rest
@@ -288,5 +289,5 @@ def distribution_plot(metric: Metric, histogram: Mapping[str, Sequence[float]], 
         ax.legend()
         ax.set(xlabel=metric.meaning, ylabel="% of molecules")
 
-    words = f"Distribution of {metric.title}: training data, {', '.join(looks)}"
-    return Plot(f"distribution-{metric.key}", metric.title, words, draw)
+    words = f"Distribution of {metric.title}: {', '.join(['training data'] * ('data' in shares) + list(looks))}"
+    return Plot(f"distribution-{metric.key.replace('_', '-')}", metric.title, words, draw)

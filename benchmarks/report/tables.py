@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -29,6 +29,7 @@ class Cell:
         best: whether it is marked.
         arm: the label whose colour it has.
         better: of a metric's name, which direction is better.
+        verdict: "better", "worse" or "same" where it is compared with another column, else "".
     """
 
     text: str
@@ -37,6 +38,7 @@ class Cell:
     best: bool = False
     arm: str = ""
     better: str = ""
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class Table:
     names: int = 1
     sorts: bool = False
     sorted_by: int | None = None
+
+    @property
+    def compares(self) -> bool:
+        """Check whether any cell says that it is better or worse than another column's."""
+        return any(cell.verdict for row in self.rows for cell in row)
 
 
 def best_of(metric: Metric, intervals: Sequence[Interval]) -> int | None:
@@ -163,15 +170,33 @@ def metric_table(caption: str, arms: Sequence[Arm], shown: Sequence[Metric], pap
     return Table(caption, [Cell("Metric"), *heads, *map(Cell, paper)], rows)
 
 
-def column_table(caption: str, shown: Sequence[Metric], columns: Mapping[str, Values]) -> Table:
+def column_table(
+    caption: str,
+    shown: Sequence[Metric],
+    columns: Mapping[str, Values],
+    base: str = "",
+    compared: Collection[str] = (),
+    n: int = 1,
+) -> Table:
     """Make a table of metrics by columns of single results, with standard errors.
 
     Metrics that no column has are left out: novelty, for one, takes a prior that names its training data.
+
+    Args:
+        base, compared: each cell of the columns `compared` says whether it is better or worse than the column `base`.
+        n: sequences that each of these columns is about.
     """
-    rows = [
-        [_metric_name(one), *(Cell(one.format(of.get(one.key)), one.format_error(of)) for of in columns.values())]
-        for one in shown if any(one.key in values for values in columns.values())
-    ]
+    rows = []
+    for one in shown:
+        if any(one.key in values for values in columns.values()):
+            verdicts = {name: one.compare(columns[name], columns[base], n) for name in compared}
+            rows.append([
+                _metric_name(one),
+                *(
+                    Cell(one.format(of.get(one.key)), one.format_error(of), verdict=verdicts.get(name, ""))
+                    for name, of in columns.items()
+                ),
+            ])
     return Table(caption, [Cell("Metric"), *map(Cell, columns)], rows)
 
 
@@ -225,7 +250,9 @@ def format_text(table: Table) -> str:
     """Format a table of metrics as aligned text, with a column that says which direction is better."""
     lines = [["", "better", *(head.text for head in table.heads[1:])]]
     for name, *cells in table.rows:
-        lines.append([name.text, name.better, *(f"{cell.text} {cell.under}".rstrip() for cell in cells)])
+        # words, as a terminal may have no colours
+        words = (" ".join(filter(None, (cell.text, cell.under, cell.verdict))) for cell in cells)
+        lines.append([name.text, name.better, *words])
     align = ("left", "left", *["right"] * (len(lines[0]) - 2))
     text = tabulate(lines, tablefmt="plain", colalign=align, disable_numparse=True)
     rows = [line.rstrip() for line in text.splitlines()]

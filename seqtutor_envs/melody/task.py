@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs.checks import positive_integer
-from seqtutor_envs.melody import paper_table
+from seqtutor_envs.melody import paper_table, rhythm
 from seqtutor_envs.melody.rules import RULE_NAMES, melody_rules, step_rules
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.task import RunOptions, SampleOptions, Task, named_weights
@@ -101,7 +101,8 @@ class MelodyTask(Task):
         return own
 
     def metrics(self, tokens: Tokens, lengths: Tokens | None = None) -> dict[str, float]:
-        return paper_table.compute_rows(self.checked(tokens))
+        tokens = self.checked(tokens)
+        return paper_table.compute_rows(tokens) | rhythm.compute_rows(tokens)
 
     @classmethod
     def has_tokens_of(cls, vocab: TokenVocab) -> bool:

@@ -8,16 +8,17 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from rdkit import Chem
-from rdkit.Chem import QED, Crippen, Descriptors
+from rdkit import Chem, DataStructs
+from rdkit.Chem import QED, Crippen, Descriptors, rdFingerprintGenerator
 
 from agents import PsiLearning
 from agents.__main__ import main as agents
 from agents.baselines import FixedPolicy
 from agents.evaluate import evaluate
-from benchmarks.demo import LearningCurve, rank_distinct, take_middle
+from benchmarks.demo.learning import LearningCurve
+from benchmarks.demo.molecules import OBJECTIVE, C, rank_distinct, take_middle
 from benchmarks.report.demo_page import MOLECULE_OBJECTIVE, render_demo
-from benchmarks.report.metrics import MOLECULE_SETS, MOLECULE_TERMS, PROPERTIES, PROPERTY_MEANS
+from benchmarks.report.metrics import MOLECULE_SETS, PROPERTIES, PROPERTY_MEANS, SEARCH
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.prior import load_prior
 from seqtutor_envs.smiles.metrics import reference
@@ -25,6 +26,8 @@ from seqtutor_envs.smiles.vocab import smiles_vocab
 from toys.demo_toys import Page, assert_fetches_nothing, demo, files_in, results_of, small_prior
 
 N, SEED, ENV = 24, 5, "SeqTutor-SMILES-v0"
+MORGAN = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=1 << 20)  # folded, with hardly a collision
+CELECOXIB = MORGAN.GetCountFingerprint(Chem.MolFromSmiles("CC1=CC=C(C=C1)C1=CC(=NN1C1=CC=C(C=C1)S(N)(=O)=O)C(F)(F)F"))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def both(tmp_path_factory, priors):
 
     def interrupt(self):
         budgets.append(self.budget.seconds)
-        if budgets == [500.0] * 2:
+        if budgets == [500 / 3] * 2:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
@@ -86,7 +89,7 @@ def test_figures_are_what_the_judge_says_of_the_prior_and_of_the_saved_tutor(fol
     tutor = PsiLearning.load(folder / "molecules" / "agent")
     assert tutor.num_timesteps == part["training"]["timesteps"] and part["training"]["seconds"] >= 0.5
     for writer, agent in (("tutor", tutor), ("prior", FixedPolicy(load_prior("smiles"), 100))):
-        said = evaluate(agent, ENV, N, SEED)
+        said = evaluate(agent, ENV, N, SEED, objective=OBJECTIVE, c=C)
         assert part["metrics"][writer] == pytest.approx({k: v if np.isfinite(v) else None for k, v in said.items()})
     assert part["metrics"]["prior"]["kl"] == pytest.approx(0.0, abs=1e-4)
     assert part["metrics"]["prior"]["j"] == pytest.approx(part["metrics"]["prior"]["task_return"] / part["c"])
@@ -106,8 +109,24 @@ def test_csv_has_every_judged_string_with_rdkits_figures(part, rows):
         mol = Chem.MolFromSmiles(row["smiles"])
         expected = {"logp": Crippen.MolLogP(mol), "qed": QED.qed(mol), "mw": Descriptors.MolWt(mol)}
         assert {name: float(row[name]) for name in expected} == pytest.approx(expected, abs=1e-9)
-        assert float(row["term_valid"]) == 1.0 and row["canonical"] == Chem.MolToSmiles(mol)
-        assert 0 < float(row["task_return"]) <= 1 and float(row["log_p"]) < 0
+        similarity = DataStructs.TanimotoSimilarity(MORGAN.GetCountFingerprint(mol), CELECOXIB)
+        assert float(row["task_return"]) == float(row["term_objective"]) == pytest.approx(similarity, abs=0.02)
+        assert row["canonical"] == Chem.MolToSmiles(mol) and float(row["log_p"]) < 0
+
+
+def test_as_many_molecules_are_scored_of_the_prior_as_of_the_tutor(part):
+    search, best = part["search"], part["best"]
+    learned_from = part["training"]["rounds"] * part["training"]["n_envs"]
+    assert 0.9 * learned_from < search["tutor"]["scored"] <= learned_from  # without invalid and repeated ones
+    assert search["prior"]["scored"] == search["tutor"]["scored"]
+    for writer in ("prior", "tutor"):
+        returns = [molecule["task_return"] for molecule in best[writer]]
+        assert returns == sorted(returns, reverse=True) and len(set(one["canonical"] for one in best[writer])) == 8
+        assert returns[0] == search[writer]["top_1"] > search[writer]["top_10"] > search[writer]["top_100"]
+        for molecule in best[writer]:
+            mol = Chem.MolFromSmiles(molecule["smiles"])
+            similarity = DataStructs.TanimotoSimilarity(MORGAN.GetCountFingerprint(mol), CELECOXIB)
+            assert molecule["task_return"] == pytest.approx(similarity, abs=0.02)
 
 
 def test_grids_are_of_the_best_the_middle_and_the_first(part, rows):
@@ -141,7 +160,11 @@ def test_sdf_opens_and_its_first_molecule_is_the_best(folder, part):
 
 def test_distributions_are_shares_of_the_valid_molecules(part, rows):
     properties = part["distributions"]["properties"]
-    assert set(properties) == {"logp", "sa", "qed", "mw"}
+    assert set(properties) == {"logp", "sa", "qed", "mw", "task_return"}
+    scores = properties.pop("task_return")
+    for who in ("prior", "tutor"):
+        valid = [float(row["task_return"]) for row in rows[who] if not row["reason"]]
+        assert scores[who][5] == pytest.approx(sum(0.1 <= score < 0.12 for score in valid) / len(valid))
     for name, found in properties.items():
         assert all(len(found[who]) == len(found["edges"]) - 1 for who in ("data", "prior", "tutor"))
         assert all(sum(found[who]) == pytest.approx(1.0) for who in ("data", "prior", "tutor"))
@@ -183,17 +206,23 @@ def test_page_shows_all_figures_and_molecules_and_fetches_nothing(folder, part):
     read = assert_fetches_nothing(source)
     words = " ".join(read.text)
     assert len(source) < 2_000_000
-    shown = (*MOLECULE_OBJECTIVE, *MOLECULE_TERMS, *MOLECULE_SETS, *PROPERTY_MEANS)
+    shown = (*MOLECULE_OBJECTIVE, *MOLECULE_SETS, *PROPERTY_MEANS)
     known = [row for row in shown if row.key in part["metrics"]["prior"]]
-    assert len(known) >= 20
+    assert len(known) >= 16
     for row in known:
         assert row.title in read.text
         assert {row.format(part["metrics"][writer][row.key]) for writer in ("prior", "tutor")} <= set(read.text)
+    for one in SEARCH:
+        assert one.title in read.text
+        assert {one.format(part["search"][writer][one.key]) for writer in ("prior", "tutor")} <= set(read.text)
+    assert f"{part['search']['tutor']['scored']:,} molecules scored" in words and OBJECTIVE in read.text
     drawn = [attributes["alt"] for tag, attributes in read.tags if "image/svg" in attributes.get("src", "")]
-    some = [molecule for kind in ("top", "median", "random", "prior") for molecule in part["shown"][kind]]
-    assert drawn == [f"Molecule {molecule['smiles']}" for molecule in some if not molecule["reason"]]
+    best, first = part["best"], part["shown"]
+    some = [*best["tutor"], *best["prior"], *first["random"], *first["prior"], *first["median"]]
+    expected = [f"Molecule {molecule['smiles']}" for molecule in some if not molecule["reason"]]
+    assert drawn[1:] == expected and drawn[0].startswith("Molecule Cc1ccc(-c2cc(C(F)(F)F)nn2")  # what is asked for
     assert words.count("Not a molecule:") == sum(bool(molecule["reason"]) for molecule in some)
-    assert sum(text.startswith("Distribution of") for text in read.text) == len(PROPERTIES) == 4
+    assert sum(text.startswith("Distribution of") for text in read.text) == len(PROPERTIES) + 1 == 5
 
 
 def test_both_parts_are_on_one_page(both):

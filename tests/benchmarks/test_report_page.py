@@ -132,6 +132,20 @@ def test_a_spreadsheet_runs_nothing_of_a_report(tmp_path):
     assert (row["metrics.j"], point["'=1"], point["j"]) == ("-42.25", "-2.5", "-1.0")
 
 
+def test_a_demonstration_of_one_temperature_plots_j_too():
+    results = demo_results()
+    results["settings"]["paper"] = True
+    several = Page(render_demo(results))
+    results["melodies"]["tutors"] = {"c = 2": results["melodies"]["tutors"]["c = 2"]}
+    one = Page(render_demo(results))
+    counts = [sum(attributes.get("class") == "plot" for _, attributes in page.tags) for page in (several, one)]
+    assert counts[1] == counts[0] + 1
+    words = [" ".join(page.text) for page in (several, one)]
+    assert "discount γ = 1" in words[1] and "discount γ" not in words[0] and "begins with what the one" in words[0]
+    played = [sum(attributes.get("class") == "play" for _, attributes in page.tags) for page in (several, one)]
+    assert played == [4 * 8, 2 * 8]
+
+
 def test_a_label_is_no_formula_in_plots():
     findings = melodies(seeds=1)
     named = replace(findings, experiments=tuple(replace(one, label="$a_1$ & <b>") for one in findings.experiments[1:2]))

@@ -181,15 +181,25 @@ def demo_results(warning="Few are distinct."):
         made[name] = {**common, "n": 500, "c": c, "metrics": found, "curve": tutor["curve"]}
     made["melodies"]["metrics"]["paper_psi"] = PAPER_TABLE_1["Psi"]
     made["melodies"]["samples"] = {"prior": melody_samples(rng, 0.5), "tutor": melody_samples(rng, 1.0)}
+    rhythm = {"sixteenths": 0.2, "eighths": 0.6, "length_entropy": 1.1, "length_distance": 0.03, "pitches": 6.8}
+    for found in made["melodies"]["metrics"].values():
+        found |= rhythm
+    tutor = {key: made["melodies"][key] for key in ("training", "curve")} | {"samples": melody_samples(rng, 1.0)}
+    made["melodies"]["tutors"] = {
+        f"c = {c:g}": {**tutor, "c": c, "metrics": made["melodies"]["metrics"]["tutor"]} for c in (20.0, 10.0, 2.0)
+    }
     known = {"task_return": 0.9, "log_p": -30.0, "logp": 2.0, "sa": 2.0, "qed": 0.8, "mw": 300.0}
     reasons = ["" if text.count("(") == text.count(")") else "syntax" for text in STRINGS]
     drawn = [{**known, "smiles": text, "reason": reason} for text, reason in zip(STRINGS, reasons)]
     shares = {"edges": [0.0, 0.5, 1.0], "data": [0.5, 0.5], "prior": [0.4, 0.6], "tutor": [0.1, 0.9]}
-    properties = dict.fromkeys(("logp", "sa", "qed", "mw"), shares)
+    properties = dict.fromkeys(("logp", "sa", "qed", "mw", "task_return"), shares)
     distributions = {"source": "some molecules", "means": {"mean_qed": 0.8}, "properties": properties}
     made["molecules"] |= {"workers": 2, "distinct": 490, "not_valid": {"prior": {}, "tutor": {"syntax": 3}}}
     made["molecules"] |= {"shown": dict.fromkeys(("top", "median", "random", "prior"), drawn)}
-    made["molecules"] |= {"distributions": distributions}
+    made["molecules"] |= {"distributions": distributions, "best": {"prior": drawn, "tutor": drawn}}
+    best = {"scored": 480, "top_1": 0.4, "top_10": 0.3, "top_100": 0.2}
+    made["molecules"]["search"] = {"prior": best, "tutor": {**best, "top_1": 0.6}}
+    made["molecules"]["objective"] = {"function": "drugs:aspirin", "name": "aspirin", "smiles": "CC(=O)Oc1ccccc1C(=O)O"}
     settings = {"seed": 3, "min_distinct": 0.995, "paper": False}
     commands = {"this page": "python -m benchmarks demo"}
     return {"commands": commands, "settings": settings, **made, "versions": {"torch": "2.13.0"}, "wall_seconds": 12.0}

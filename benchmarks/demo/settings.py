@@ -18,9 +18,9 @@ class DemoSettings:
 
     Args:
         out: the folder to write; files of an earlier demo in it are replaced.
-        seconds: CPU seconds of fine-tuning on melodies, on one core.
-        paper: the paper's c = 0.5, gamma = 0.5, lam = 0 (one-step targets) for melodies, instead of c = 2 and the
-            agent's defaults.
+        seconds: CPU seconds of fine-tuning on melodies, on one core, shared by the temperatures c = 50, 20 and 5.
+        paper: the paper's c = 0.5, gamma = 0.5, lam = 0 (one-step targets) for melodies, instead of these temperatures
+            and the agent's defaults.
         seed: of learning and sampling.
         n: melodies of each evaluation.
         prior: a shipped note RNN's name, or the path of one.
