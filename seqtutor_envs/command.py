@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 from typing import Any
@@ -105,13 +105,18 @@ def warnings_in_one_line() -> Iterator[None]:
         yield
 
 
-def run(commands: Mapping[str, Callable[..., Any]], program: str, args: list[str] | None = None) -> None:
-    """Run the subcommand that the command line names, with errors reported as by `report_errors`."""
+def run(
+    commands: Mapping[str, Callable[..., Any]],
+    program: str,
+    args: list[str] | None = None,
+    within: AbstractContextManager[None] = nullcontext(),
+) -> None:
+    """Run the subcommand that the command line names, `within` a context, with errors reported by `report_errors`."""
     import tyro
 
     if args is None:  # with arguments we are called from a process of the user's, whose memory is not ours to set
         keep_freed_memory()
-    with report_errors(program):
+    with report_errors(program), within:
         tyro.extras.subcommand_cli_from_dict(dict(commands), prog=program, args=args)
 
 

@@ -61,11 +61,13 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
     Attributes:
         round_size: how many sequences our agents generate before they learn, unless their user says otherwise.
         task_type: the class whose run options and log the commands offer for the environment's id.
+        user_keywords: keywords that may name a program or a file: only a user gives them, no agent's file.
     """
 
     # more of them cost less each, fewer give more updates; J of melodies after 20 s is 33.7 nats with 64, 32.7 with 128
     round_size: ClassVar[int] = 64
     task_type: ClassVar[type[Task]] = Task  # type: ignore[type-abstract]
+    user_keywords: ClassVar[tuple[str, ...]] = ("prior",)
 
     def __init__(
         self,

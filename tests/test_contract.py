@@ -187,7 +187,7 @@ CLASS.predict(observation, state=None, episode_start=None, deterministic=False)
 CLASS.sample(n, seed, temperature=1.0)
 CLASS.log_prob(tokens, lengths=None)
 CLASS.save(path)
-CLASS.load(path, env=None, prior=None, env_kwargs=None)
+CLASS.load(path, env=None, prior=None, env_kwargs=None, trust=False)
 CLASS.get_env()
 CLASS.set_env(env)
 CLASS.get_parameters()
@@ -456,12 +456,12 @@ FIT = """
 """
 COMMANDS = {  # options; an argument without a name is left out
     ("agents", "train"): """
-        --agent --steps --seed --out --resume --c --gamma --lam --diversity --term-weights --env-kwargs --settings
-        --device --checkpoint-seconds --objective --minimize --clip --transform --invalid-score --oracle-budget
+        --agent --steps --seed --out --resume --trust --c --gamma --lam --diversity --term-weights --env-kwargs
+        --settings --device --checkpoint-seconds --objective --minimize --clip --transform --invalid-score --oracle-budget
         --require --forbid --range --constraints --shaping --workers
     """,
-    ("agents", "sample"): "-n --n --seed --temperature --format --out --midi",
-    ("agents", "evaluate"): "-n --n --seed --env --env-kwargs --trust --algorithm --reference",
+    ("agents", "sample"): "-n --n --seed --temperature --format --out --midi --trust",
+    ("agents", "evaluate"): "-n --n --seed --env --env-kwargs --trust --algorithm --reference --objective",
     ("benchmarks", "demo"): "--out --seconds --paper --seed --n --prior --min-distinct --only --molecule-seconds"
     " --n-molecules --molecule-prior --workers",
     ("benchmarks", "run"): "--out --jobs --only --retry-failed --dry-run --engine --address --time-limit",

@@ -243,9 +243,14 @@ def _load_once(path: Path, mtime_ns: int, inode: int) -> RecurrentPrior:
     return RecurrentPrior.load(path)
 
 
+def shipped_priors() -> dict[str, Path]:
+    """Return the files of the shipped priors by name."""
+    return {path.stem: path for path in DATA.glob("*.safetensors")}
+
+
 def find_prior(name_or_path: str | os.PathLike[str]) -> Path:
     """Find the file of a shipped name or of a path. Raise FileNotFoundError with one line."""
-    shipped = {path.stem: path for path in DATA.glob("*.safetensors")}
+    shipped = shipped_priors()
     if str(name_or_path) in shipped:
         # resolved: two names of one file are one entry of the cache
         return shipped[str(name_or_path)].resolve()

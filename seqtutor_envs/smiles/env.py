@@ -36,6 +36,7 @@ class SmilesVectorEnv(SequenceTutorVectorEnv):
     # tokens of Psi-learning (c = .05, annealed, 140-160 s) is 16.29 nats with 256, 16.21 with 64; the prior's is 15.47
     round_size = 256
     task_type = SmilesTask
+    user_keywords = ("prior", "objective", "known")
 
     def __init__(
         self,
