@@ -7,16 +7,18 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from seqtutor_envs.files import one_line
-from seqtutor_envs.registry import MOST, Untrusted
+from seqtutor_envs.registry import MOST, Untrusted, check_id
 
 FEW = 2**16  # sequences in a rollout that a file may ask for without its user's word
 MANY = 2**24  # of a setting's sequences, and of the tokens of a rollout: 128 MiB
 UINT32, UINT128 = 2**32, 2**128
+LARGEST = float(np.finfo(np.float32).max)  # networks compute in float32
 OTHER_ARGUMENTS = {"env", "seed", "n_envs", "env_kwargs"}  # of a constructor, which stand beside the settings
 
 
@@ -58,16 +60,17 @@ def check_facts(cls: type[Any], file: Path, facts: Mapping[str, Any], not_kept: 
     require(seed is None or is_integer(seed, 0, 2**63), "seed", "an integer of at least 0")
     require(isinstance(facts.get("prior_sha256"), (str, type(None))), "prior_sha256", "a text or null")
     require("env" in facts, "env", "there")
+    check_id(file, facts["env"], trust)
     require(is_rng_state(facts.get("rng")), "rng", "the state of a PCG64 generator")
     require(isinstance(settings, dict), "settings", "an object")
     assert isinstance(settings, dict)
     known = inspect.signature(cls).parameters.keys() - not_kept.keys() - OTHER_ARGUMENTS
     if unknown := sorted(settings.keys() - known):
         raise ValueError(f"{file}: {cls.__name__} has no setting {unknown[0]!r:.200}.")
+    hints = get_type_hints(cls.__init__)
     for name, value in settings.items():
-        # 1e400 and NaN: JSON as Python reads it has them; no setting is meant to be NaN
-        if isinstance(value, float) and math.isnan(value):
-            raise ValueError(f"{file} is damaged: its setting {name} is NaN.")
+        if not has_type(value, hints[name]):
+            raise ValueError(f"{file} is damaged: its setting {name} cannot be {value!r:.200}.")
     if not trust:
         _check_sizes(file, facts, settings)
 
@@ -79,12 +82,25 @@ def _check_sizes(file: Path, facts: Mapping[str, Any], settings: Mapping[str, An
         value = settings.get(name)
         if isinstance(value, (int, float)) and not value <= MANY:
             named[name] = value
-    kwargs = env.get("kwargs") if isinstance(env, dict) else None
-    sizes = {name: kwargs[name] for name in MOST if is_integer(kwargs.get(name), 1, MOST[name])} if kwargs else {}
+    # its recipe is checked by check_id before
+    kwargs = env["kwargs"] if env else {}
+    sizes = {name: kwargs[name] for name in MOST if is_integer(kwargs.get(name), 1, MOST[name])}
     if n_envs * math.prod(sizes[name] for name in sizes if name != "workers") > MANY:
         named |= {"n_envs": n_envs, **sizes}
     if named:
         raise Untrusted(file, named)
+
+
+def has_type(value: Any, hint: Any) -> bool:
+    """Return whether a value of JSON is of an argument's type, and finite in float32 if it is a number."""
+    kinds = [get_origin(one) or one for one in (get_args(hint) if get_origin(hint) is UnionType else (hint,))]
+    if isinstance(value, bool):  # which is an integer in Python
+        return bool in kinds
+    if isinstance(value, (int, float)):
+        whole = int in kinds and value == value // 1
+        # NaN, 1e400: JSON as Python reads it has them
+        return (whole or float in kinds) and bool(abs(value) <= LARGEST)
+    return any(isinstance(value, one) for one in kinds)
 
 
 def is_integer(value: Any, least: int, below: int) -> bool:
