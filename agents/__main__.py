@@ -12,27 +12,33 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-
-from agents.envs import get_vector_class
-from agents.evaluate import checks as agent_checks
-from agents.evaluate import evaluation, sb3_zips
-from agents.evaluate.load import find_agent_file, get_agent_classes, load_ours
-from agents.task_options import check_format, field_names, find_task_options, say_how_to_allow
-from agents.train import run_folder
-from agents.train.checkpoints import AGENT_FILE, find_saved_class, read_facts, recover
-from seqtutor_envs import checks
-from seqtutor_envs.command import json_object, one_thread, report_errors, run, warnings_in_one_line
-from seqtutor_envs.files import finite, write_atomically
-from seqtutor_envs.registry import Untrusted
-from seqtutor_envs.task import EvaluateOptions, SampleOptions, TrainOptions
+from seqtutor_envs.command import report_errors
 
 PROGRAM = "python -m agents"
+
+with report_errors(PROGRAM):  # these take seconds, in which Ctrl-C may come
+    import tyro
+
+    from agents.envs import get_vector_class
+    from agents.evaluate import checks as agent_checks
+    from agents.evaluate import evaluation, sb3_zips
+    from agents.evaluate.load import find_agent_file, get_agent_classes, load_ours
+    from agents.task_options import check_format, field_names, find_task_options, say_how_to_allow
+    from agents.train import run_folder
+    from agents.train.checkpoints import AGENT_FILE, find_saved_class, read_facts, recover
+    from seqtutor_envs import checks
+    from seqtutor_envs.command import blame, json_object, one_thread, run, warnings_in_one_line
+    from seqtutor_envs.files import finite, write_atomically
+    from seqtutor_envs.files.locks import exclusive, lock_folder
+    from seqtutor_envs.registry import Untrusted
+    from seqtutor_envs.task import EvaluateOptions, SampleOptions, TrainOptions
+
 Folder = Annotated[Path, tyro.conf.Positional]
 Count = Annotated[int, tyro.conf.arg(aliases=["-n"])]
 Unnamed = tyro.conf.arg(name="")  # the options of a task stand beside the command's own
 
 
+@exclusive(lock_folder)
 def train(
     env: Annotated[str, tyro.conf.Positional],
     agent: Literal["psi", "q", "g", "rl", "pg"] = "psi",
@@ -98,14 +104,8 @@ def train(
         # later ones win: an option of its own says more than an entry of --env-kwargs
         kwargs |= without_none(c=c, term_weights=weights) | options.env_kwargs()
         further = without_none(gamma=gamma, lam=lam, diversity=memory) | json_object(settings, "--settings")
-        try:
+        with blame("--settings, --env-kwargs or --term-weights"):
             learner = get_agent_classes()[agent](env, seed=seed, device=device, env_kwargs=kwargs, **further)
-        except TypeError as error:
-            # UnusableObjective is a TypeError, too, and its message is complete
-            if isinstance(error, ValueError):
-                raise
-            what = "Unknown keyword: " if "unexpected keyword" in str(error) else ""
-            raise ValueError(f"{what}{error}.") from None
     run_folder.run(learner, out, steps=steps, checkpoint_seconds=checkpoint_seconds, command=command)
 
 

@@ -135,8 +135,7 @@ class SequenceAgent(SB3Model, ABC):
                         self._log(statistics, bar)
                     if not goes_on:
                         break
-                    if interrupted.is_set():
-                        raise KeyboardInterrupt
+                    interrupted.check()
         finally:
             bar.close()
             hook.on_training_end()

@@ -14,6 +14,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from seqtutor_envs.files.locks import exclusive, lock_file
 from seqtutor_envs.melody.corpus import SPLITS, Corpus, from_midi_folder, from_music21, from_npz
 from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB
 from seqtutor_envs.prior import RecurrentPrior, ngram
@@ -31,6 +32,7 @@ LICENCES = {
 }
 
 
+@exclusive(lock_file)
 def melody(
     settings: Annotated[Settings, tyro.conf.arg(name="")],
     midi: Path | None = None,

@@ -13,6 +13,7 @@ import tyro
 from numpy.typing import NDArray
 
 from seqtutor_envs.files import safetensors_path
+from seqtutor_envs.files.locks import exclusive, lock_file
 from seqtutor_envs.prior import RecurrentPrior, ngram
 from seqtutor_envs.prior.fit import Settings, check_checkpoint, fit, options, token_nll
 from seqtutor_envs.prior.network import RecurrentNetwork, resolve_precision
@@ -45,6 +46,7 @@ MOSES_LICENCE = (
 )
 
 
+@exclusive(lock_file)
 def smiles(
     settings: Annotated[Settings, tyro.conf.arg(name="")] = SETTINGS,
     file: Path | None = None,
