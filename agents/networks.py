@@ -140,13 +140,13 @@ def find_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        # torch.device accepts devices that do not exist; making a tensor fails, and turns "cuda" into "cuda:0". Reading
-        # a number fails on "meta", which has none
-        device = torch.zeros(1, device=name).device
-        torch.zeros(1, device=device).item()
+        # torch.device accepts devices that do not exist; making a tensor fails, and turns "cuda" into "cuda:0"
+        device = torch.empty(0, device=name).device
+        if str(device) == "meta":
+            raise RuntimeError("its tensors hold no numbers")
         return device
-    # a torch without CUDA; no driver, no such GPU, an unknown name; a backend without such tensors
-    except (AssertionError, RuntimeError, NotImplementedError, TypeError, ImportError) as error:
+    # a torch without CUDA; no driver, no such GPU, an unknown name; a backend that is not built in
+    except (AssertionError, RuntimeError, NotImplementedError, ImportError) as error:
         raise ValueError(
             f"device={name!r}: this torch has no {name.upper()} device; device='cpu' works everywhere."
         ) from error
