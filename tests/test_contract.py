@@ -464,7 +464,7 @@ COMMANDS = {  # options; an argument without a name is left out
     ("agents", "evaluate"): "-n --n --seed --env --env-kwargs --trust --algorithm --reference --objective",
     ("benchmarks", "demo"): "--out --seconds --paper --seed --n --prior --min-distinct --only --molecule-seconds"
     " --n-molecules --molecule-prior --workers",
-    ("benchmarks", "run"): "--out --jobs --only --retry-failed --dry-run --engine --address --time-limit",
+    ("benchmarks", "run"): "--out --jobs --only --retry-failed --dry-run --engine --address --time-limit --trust",
     ("benchmarks", "list"): "--out",
     ("benchmarks", "report"): "--out --to --html --markdown --csv --parquet --pictures",
     ("benchmarks", "tune"): "--env --steps --trials --seeds --fresh-seeds -n --n --space --settings --env-kwargs"
