@@ -118,9 +118,9 @@ def read_file(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     with name_file(file):
         arrays, facts = load_arrays(file)
-    if not isinstance(facts, dict) or not isinstance(facts.get("agent"), str) or not facts["agent"].isidentifier():
-        facts = {"agent": ""}
-    return arrays, facts
+    facts = facts if isinstance(facts, dict) else {}
+    name = facts.get("agent")
+    return arrays, {**facts, "agent": name if isinstance(name, str) and name.isidentifier() else ""}
 
 
 def hash_prior(prior: Prior) -> str | None:

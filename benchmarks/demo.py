@@ -43,7 +43,7 @@ from seqtutor_envs.melody.midi import to_wav, write_midi
 from seqtutor_envs.melody.render import piano_roll, render_ansi
 from seqtutor_envs.melody.task import MelodyTask
 from seqtutor_envs.metrics import evaluate_samples, sequence_log_probs
-from seqtutor_envs.prior import load_prior
+from seqtutor_envs.prior import load_prior, shipped_priors
 from seqtutor_envs.smiles import SmilesTask, chem
 from seqtutor_envs.smiles.chem import descriptors, drawing
 from seqtutor_envs.smiles.metrics import reference
@@ -92,23 +92,29 @@ def commands(settings: DemoSettings) -> dict[str, str]:
     out, again = settings.out, f"--seed {settings.seed + 1}"
     lines = {THIS: settings.command}
     if "melodies" in settings.parts:
-        folder = shlex.quote(str(out))
+        folder, trust = shlex.quote(str(out)), say_trust(settings.prior)
         whose = "our own" if settings.paper else "the paper’s"
         other = replace(settings, paper=not settings.paper, only="melodies", out=Path(f"{out}-2"))
         midi = shlex.quote(str(out / "melodies" / "after_1.mid"))
         lines |= {
             f"the melodies with {whose} temperature, discount and targets": other.command,
-            "more melodies of this tutor, as text and MIDI": f"python -m agents sample {folder} -n 20 --midi",
-            "evaluate it on other melodies": f"python -m agents evaluate {folder} -n {settings.n} {again}",
+            "more melodies of this tutor, as text and MIDI": f"python -m agents sample {folder} -n 20 --midi{trust}",
+            "evaluate it on other melodies": f"python -m agents evaluate {folder} -n {settings.n} {again}{trust}",
             "what each rule pays a MIDI file, bar by bar": f"python -m seqtutor_envs.melody score {midi}",
         }
     if "molecules" in settings.parts:
         folder, n = shlex.quote(str(out / "molecules")), settings.evaluated_molecules
+        trust = say_trust(settings.molecule_prior)
         lines |= {
-            "more molecules of this tutor": f"python -m agents sample {folder} -n 20",
-            "evaluate it on other molecules": f"python -m agents evaluate {folder} -n {n} {again}",
+            "more molecules of this tutor": f"python -m agents sample {folder} -n 20{trust}",
+            "evaluate it on other molecules": f"python -m agents evaluate {folder} -n {n} {again}{trust}",
         }
     return lines
+
+
+def say_trust(prior: str) -> str:
+    """Return the option without which no command opens a prior that an agent's file names."""
+    return "" if prior in shipped_priors() else " --trust"
 
 
 def write_files(out: Path, results: Mapping[str, Any], parts: Mapping[str, Melodies | Molecules]) -> None:

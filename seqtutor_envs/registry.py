@@ -16,7 +16,7 @@ import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
 from seqtutor_envs.env import SequenceTutorEnv
-from seqtutor_envs.prior.prior import shipped_priors
+from seqtutor_envs.prior import shipped_priors
 from seqtutor_envs.vector_env import SequenceTutorVectorEnv
 
 # the largest sizes that a file may ask for without its user's word, so that no memory and no processes are spent first

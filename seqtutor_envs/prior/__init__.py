@@ -11,11 +11,12 @@ from seqtutor_envs.prior.prior import (
     find_prior,
     load_prior,
     padded,
+    shipped_priors,
     token_log_probs,
     weights_sha256,
 )
 
 __all__ = [
     "Prior", "RecurrentPrior", "State", "TablePrior", "draw_sequences", "find_prior", "load_prior", "padded",
-    "token_log_probs", "weights_sha256",
+    "shipped_priors", "token_log_probs", "weights_sha256",
 ]
