@@ -50,7 +50,7 @@ def test_the_training_of_a_prior_keeps_its_checkpoint(tmp_path):
 
 
 def test_a_sweep_ends_without_a_process_left(tmp_path):
-    inline = ["--env", EXACT, "--agents", "psi", "--steps", 10**9, "--jobs", 1, "--out", tmp_path / "out"]
+    inline = ["--env", EXACT, "--agents", "psi", "--steps", 10**9, "-n", 50, "--jobs", 1, "--out", tmp_path / "out"]
     process = start("benchmarks", "run", *inline)
     workers = []
 
