@@ -11,7 +11,7 @@ __all__ = ["GLearning", "PsiLearning", "QLearning", "RLOnly"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import torch only once an agent is asked for: a command can then say in one line that Ctrl-C ended its imports."""
+    """Import torch only once an agent is asked for, so that a command can report Ctrl-C during its imports."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from agents import tutor

@@ -140,7 +140,8 @@ def sample(
     unscored = options.unscored_kwargs(saved_kwargs(file))
     agent = load_to_evaluate(file, trust, unscored)
     if unscored and not trust and options.format != "text":
-        print("The program that scored this agent's sequences is not asked for scores of these: add --trust.", file=sys.stderr)
+        note = "The program that scored this agent's sequences is not asked for scores of these: add --trust."
+        print(note, file=sys.stderr)
     tokens, lengths = agent.sample(n, seed, temperature)
     text, left_out = options.export(agent, tokens, lengths)
     if left_out:

@@ -146,7 +146,7 @@ def report_errors(program: str) -> Iterator[None]:
         except Exception as error:
             reason = explain_error(error)
             if reason is None:
-                error.add_note(f"{program}: this is not your mistake but this library's: please report it as it stands.")
+                error.add_note(f"{program}: this is not your mistake but this library's: please report it.")
             if reason is None or os.environ.get(TRACEBACK):
                 raise
             print(f"{program}: {reason}", file=sys.stderr)

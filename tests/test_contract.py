@@ -457,8 +457,8 @@ FIT = """
 COMMANDS = {  # options; an argument without a name is left out
     ("agents", "train"): """
         --agent --steps --seed --out --resume --trust --c --gamma --lam --diversity --term-weights --env-kwargs
-        --settings --device --checkpoint-seconds --objective --minimize --clip --transform --invalid-score --oracle-budget
-        --require --forbid --range --constraints --shaping --workers
+        --settings --device --checkpoint-seconds --objective --minimize --clip --transform --invalid-score
+        --oracle-budget --require --forbid --range --constraints --shaping --workers
     """,
     ("agents", "sample"): "-n --n --seed --temperature --format --out --midi --trust",
     ("agents", "evaluate"): "-n --n --seed --env --env-kwargs --trust --algorithm --reference --objective",

@@ -75,7 +75,7 @@ class Interrupt:
 def defer_interrupt() -> Iterator[Interrupt]:
     """Let the first Ctrl-C wait for `check`, so that a rollout can end; a second one interrupts at once.
 
-    So does SIGTERM where this program handles it. Only the main thread can handle signals: in another thread none waits.
+    So does SIGTERM where this program handles it. Only the main thread can handle signals.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():

@@ -9,7 +9,6 @@ import copy
 import json
 import random
 import shutil
-import time
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -24,17 +23,18 @@ from toys.watching import watch
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FILES = ("agents/psi_melody", "agents/g_exact", "run_melodies/agent", "run_molecules/agent")
-QUICK_SECONDS = 8.0
 VALUES = (
-    None, True, False, -1, 0, 1, 2, 7, 0.5, -0.5, 1e-45, 1e300, float("nan"), float("inf"), 2**31, 2**63, 10**30, -(2**63),
-    "", "x", "planted:score", "os:system", "planted.safetensors", "../planted", "\x1b[2J", "é" * 500, [], {}, [[]], [None],
-    {"name": "sigmoid"}, {"id": "planted:X-v0", "kwargs": {}}, [1, "a", {}], "SeqTutor-Melody-v0", "SeqTutor-Exact-v0",
-    "planted:SeqTutor-Exact-v0", "CartPole-v1", "prefix", "token", "bfloat16", "zero", "PsiLearning", "RLOnly",
+    None, True, False, -1, 0, 1, 2, 7, 0.5, -0.5, 1e-45, 1e300, float("nan"), float("inf"), 2**31, 2**63, 10**30,
+    -(2**63), "", "x", "planted:score", "os:system", "planted.safetensors", "../planted", "\x1b[2J", "é" * 500, [],
+    {}, [[]], [None], {"name": "sigmoid"}, {"id": "planted:X-v0", "kwargs": {}}, [1, "a", {}],
+    "SeqTutor-Melody-v0", "SeqTutor-Exact-v0", "planted:SeqTutor-Exact-v0", "CartPole-v1", "prefix", "token",
+    "bfloat16", "zero", "PsiLearning", "RLOnly",
 )  # fmt: skip
 KEYWORDS = (
-    "objective", "prior", "known", "task", "transform", "clip", "workers", "length", "max_length", "vocab_size", "seed", "c",
-    "term_weights", "obs_mode", "shaping", "require", "forbid", "ranges", "constraints", "checks", "elements", "infos",
-    "score_timeout", "oracle_budget", "minimize", "invalid_score", "render_mode", "autoreset_mode", "num_envs", "planted",
+    "objective", "prior", "known", "task", "transform", "clip", "workers", "length", "max_length", "vocab_size",
+    "seed", "c", "term_weights", "obs_mode", "shaping", "require", "forbid", "ranges", "constraints", "checks",
+    "elements", "infos", "score_timeout", "oracle_budget", "minimize", "invalid_score", "render_mode",
+    "autoreset_mode", "num_envs", "planted",
 )  # fmt: skip
 DTYPES = ("float64", "float16", "int64", "int32", "uint8", "bool", "uint64")
 
@@ -73,7 +73,8 @@ def change_array(rng, arrays, facts):
             warnings.simplefilter("ignore")
             arrays[name] = array.astype(rng.choice(DTYPES))
     elif kind == 3:
-        arrays[name] = rng.choice([array.reshape(-1), array[..., None], array.T, array.reshape(-1)[:1], array.reshape(-1)[:0]])
+        flat = array.reshape(-1)
+        arrays[name] = rng.choice([flat, array[..., None], array.T, flat[:1], flat[:0]])
     elif kind == 4 and array.ndim:
         arrays[name] = array[: rng.randrange(len(array) + 1)]
     elif array.size:
@@ -121,28 +122,25 @@ def attempt(rng, file, whole, kwargs):
     return "loaded"
 
 
-def fuzz(home, monkeypatch, cases, seed, seconds=float("inf")):
-    """Try so many files, or for so many seconds; return how many were refused and loaded."""
+def fuzz(home, monkeypatch, cases, seed):
+    """Try so many files; return how many were refused and loaded."""
     (home / "planted.py").write_text(PLANTED)
     monkeypatch.chdir(home)
     monkeypatch.syspath_prepend(home)
-    rng, counts, begin = random.Random(seed), Counter(), time.monotonic()
+    rng, counts = random.Random(seed), Counter()
     originals = {name: read_agent_file(FIXTURES / f"{name}.safetensors") for name in FILES}
     with warnings.catch_warnings(), watch("planted") as seen:
         warnings.simplefilter("error")
         for case in range(cases):
-            if time.monotonic() - begin > seconds:
-                break
             name = FILES[case % len(FILES)]
             # the fixtures' priors are paths, which the user of this test trusts
             prior = originals[name][1]["env"]["kwargs"].get("prior")
             kwargs = {} if prior is None else {"prior": str(FIXTURES.parents[1] / prior)}
-            state = rng.getstate()
             try:
                 counts[attempt(rng, home / "agent.safetensors", originals[name], kwargs)] += 1
             except BaseException as error:
                 shutil.copy(home / "agent.safetensors", home / "found.safetensors")
-                raise AssertionError(f"case {case} of seed {seed} ({name}): {error!r}, {hash(state)}") from error
+                raise AssertionError(f"case {case} of seed {seed} ({name}): {error!r}") from error
             programs = [one for one in seen if one[0] != "open"]
             assert not programs and not (home / "ran").exists(), (case, name, programs)
     assert not [one for one in seen if "planted" in one[1]], seen
@@ -150,7 +148,7 @@ def fuzz(home, monkeypatch, cases, seed, seconds=float("inf")):
 
 
 def test_a_changed_file_is_refused_in_one_line_or_works(tmp_path, monkeypatch):
-    counts = fuzz(tmp_path, monkeypatch, 400, 1, QUICK_SECONDS)
+    counts = fuzz(tmp_path, monkeypatch, 150, 1)
     assert counts["refused"] > 10 and counts["loaded"] > 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import time
 
@@ -11,9 +12,12 @@ import pytest
 from agents import PsiLearning
 from seqtutor_envs import command
 from toys.agent_toys import EXACT, toy_batch
-from toys.signals import alive, children, send_once, start
+from toys.signals import ROOT, alive, children, send_once, start
 
 SMALL = '{"n_envs": 16, "batch_size": 16, "buffer_size": 64, "updates_per_round": 1}'
+
+
+SIGNALS = [(signal.SIGTERM, 143, "Terminated"), (signal.SIGINT, 130, "Interrupted")]
 
 
 def filled(path):
@@ -66,7 +70,7 @@ def test_a_sweep_ends_without_a_process_left(tmp_path):
     assert workers and not any(map(alive, workers))
 
 
-@pytest.mark.parametrize("number, status, word", [(signal.SIGTERM, 143, "Terminated"), (signal.SIGINT, 130, "Interrupted")])
+@pytest.mark.parametrize("number, status, word", SIGNALS)
 @pytest.mark.parametrize("ends", ["by the signal", "after its report"])
 def test_the_status_tells_which_signal_came(number, status, word, ends, capsys):
     """The demonstration writes its report after the signal, and then ends with the status of Ctrl-C."""
@@ -111,15 +115,8 @@ def test_ctrl_c_during_imports_is_one_line(tmp_path):
     """A module that stands in for a heavy import sends it."""
     (tmp_path / "tyro.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
     for module in ("agents", "benchmarks"):
-        code = f"import sys, runpy; sys.path.insert(0, {str(tmp_path)!r}); runpy.run_module({module!r}, run_name='__main__')"
-        process = start_code(code)
+        first = f"import sys, runpy; sys.path.insert(0, {str(tmp_path)!r})"
+        code = f"{first}; runpy.run_module({module!r}, run_name='__main__')"
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True)
         _, said = process.communicate(timeout=120)
         assert process.returncode == 130 and "Interrupted; " in said and "Traceback" not in said, said
-
-
-def start_code(code):
-    import subprocess
-
-    from toys.signals import ROOT
-
-    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True)

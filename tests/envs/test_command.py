@@ -94,7 +94,8 @@ def test_what_a_file_says_moves_no_cursor(capsys):
 
 def test_values_of_a_wrong_type_are_blamed_on_their_option():
     for error in (TypeError("x"), AttributeError("x"), KeyError("x"), OverflowError("x"), RecursionError("x")):
-        with pytest.raises(ValueError, match=f"^--settings: {type(error).__name__}: '?x'?.$"), command.blame("--settings"):
+        said = f"^--settings: {type(error).__name__}: '?x'?.$"
+        with pytest.raises(ValueError, match=said), command.blame("--settings"):
             raise error
     with pytest.raises(FileNotFoundError), command.blame("--settings"):
         raise FileNotFoundError

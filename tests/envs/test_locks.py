@@ -23,7 +23,8 @@ EXACT, SMILES = "SeqTutor-Exact-v0", "SeqTutor-SMILES-v0"
 def test_the_second_is_refused_and_nothing_is_left(lock, tmp_path):
     out = tmp_path / "deep" / "out"
     with lock(out):
-        with pytest.raises(ValueError, match=f"Another run is writing .*{out}: wait for it, stop it, or give another --out"):
+        said = f"Another run is writing .*{out}: wait for it, stop it, or give another --out"
+        with pytest.raises(ValueError, match=said):
             with lock(out):
                 raise AssertionError("both hold it")
     with lock(out):  # free again
@@ -40,12 +41,14 @@ def test_a_folder_that_was_there_or_has_files_stays(tmp_path):
 
 
 def test_a_name_with_and_without_its_suffix_is_one_file(tmp_path):
-    with lock_file(tmp_path / "prior"), pytest.raises(ValueError, match="Another run"), lock_file(tmp_path / "prior.safetensors"):
+    second = lock_file(tmp_path / "prior.safetensors")
+    with lock_file(tmp_path / "prior"), pytest.raises(ValueError, match="Another run"), second:
         raise AssertionError("both hold it")
 
 
 def test_a_lock_file_that_a_killed_run_left_locks_nothing(tmp_path):
-    hold = f"from pathlib import Path; from seqtutor_envs.files.locks import lock_folder\nwith lock_folder(Path({str(tmp_path)!r})):\n"
+    imports = "from pathlib import Path; from seqtutor_envs.files.locks import lock_folder"
+    hold = f"{imports}\nwith lock_folder(Path({str(tmp_path)!r})):\n"
     code = hold + "    print('held', flush=True); import time; time.sleep(600)"
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, text=True)
