@@ -144,7 +144,7 @@ def restore_adam(optimizer: torch.optim.Optimizer, arrays: Mapping[str, NDArray[
         shapes = {name: () if name == "step" else tuple(parameters[i].shape) for name in MOMENTS}
         found = {name: expect_array(arrays, f"{i}.{name}", shape, np.float32) for name, shape in shapes.items()}
         for name in ("step", "exp_avg_sq"):
-            expect_range(f"{i}.{name}", found[name], 0.0, np.finfo(np.float32).max)
+            expect_range(f"{i}.{name}", found[name], 0.0, float(np.finfo(np.float32).max))
         moments[i] = {name: torch.from_numpy(np.array(array)) for name, array in found.items()}
     # groups of this optimiser: learning rates belong to the run, not to the saved moments
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
