@@ -12,29 +12,36 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-
-from agents.envs import get_vector_class
-from agents.evaluate import checks as agent_checks
-from agents.evaluate import evaluation, sb3_zips
-from agents.evaluate.load import find_agent_file, find_prior_file, get_agent_classes, load_ours
-from agents.evaluate.priors import PriorAgent, choose_results_file, find_recipe
-from agents.task_options import check_format, find_task_options
-from agents.train import run_folder
-from agents.train.checkpoints import AGENT_FILE, find_saved_task, recover
-from seqtutor_envs import checks
-from seqtutor_envs.command import json_object, report_errors, run, set_threads, warnings_in_one_line
-from seqtutor_envs.files import finite, write_atomically
-from seqtutor_envs.files.text import printable
-from seqtutor_envs.prior import load_prior
-from seqtutor_envs.task import EvaluateOptions, SampleOptions, TrainOptions
+from seqtutor_envs.command import report_errors
 
 PROGRAM = "python -m agents"
+
+with report_errors(PROGRAM):  # these take seconds, in which Ctrl-C may come
+    import tyro
+
+    from agents.envs import get_vector_class
+    from agents.evaluate import checks as agent_checks
+    from agents.evaluate import evaluation, sb3_zips
+    from agents.evaluate.load import find_agent_file, find_prior_file, get_agent_classes, load_ours
+    from agents.evaluate.priors import PriorAgent, choose_results_file, find_recipe
+    from agents.task_options import check_format, field_names, find_task_options, say_how_to_allow
+    from agents.train import run_folder
+    from agents.train.checkpoints import AGENT_FILE, find_saved_class, read_facts, recover
+    from seqtutor_envs import checks
+    from seqtutor_envs.command import blame, json_object, run, set_threads, warnings_in_one_line
+    from seqtutor_envs.files import finite, write_atomically
+    from seqtutor_envs.files.locks import exclusive, lock_folder
+    from seqtutor_envs.files.text import printable
+    from seqtutor_envs.prior import load_prior
+    from seqtutor_envs.registry import Untrusted
+    from seqtutor_envs.task import EvaluateOptions, SampleOptions, TrainOptions
+
 Folder = Annotated[Path, tyro.conf.Positional]
 Count = Annotated[int, tyro.conf.arg(aliases=["-n"])]
 Unnamed = tyro.conf.arg(name="")  # the options of a task stand beside the command's own
 
 
+@exclusive(lock_folder)
 def train(
     env: Annotated[str, tyro.conf.Positional],
     agent: Literal["psi", "q", "g", "rl", "pg"] = "psi",
@@ -43,6 +50,7 @@ def train(
     out: Path = Path("tutor"),
     resume: bool = False,
     prior: str | None = None,
+    trust: bool = False,
     c: float | None = None,
     gamma: float | None = None,
     lam: float | None = None,
@@ -72,6 +80,7 @@ def train(
         resume: go on with the agent in OUT. --seed, --agent, the settings and the environment's options are then the
             saved ones; --workers may differ.
         prior: to learn from, a shipped name or a file; None is the environment's own.
+        trust: with --resume, use the programs, modules and paths that the saved agent names.
         c: temperature of the reward log p + r_T / c; None is the environment's own.
         gamma: discount; None is the agent's own.
         lam: of the multi-step soft return (psi, g); None is the agent's own.
@@ -86,10 +95,11 @@ def train(
         options: of the environment.
     """
     # first of all: a killed run may have left the agent and its log at two different moments
-    recover(out)
+    recover(out, trust)
     if resume:
         with warnings_in_one_line():
-            learner = load_ours(out / AGENT_FILE, options.resumed_kwargs() | without_none(prior=prior), device=device)
+            given = options.resumed_kwargs(saved_kwargs(out / AGENT_FILE)) | without_none(prior=prior)
+            learner = load_ours(out / AGENT_FILE, given, device=device, trust=trust)
     elif (out / AGENT_FILE).exists():
         raise ValueError(f"{out / AGENT_FILE} exists: add --resume to go on with it, or choose another --out.")
     else:
@@ -99,14 +109,8 @@ def train(
         # later ones win: an option of its own says more than an entry of --env-kwargs
         kwargs |= without_none(prior=prior, c=c, term_weights=weights) | options.env_kwargs()
         further = without_none(gamma=gamma, lam=lam, diversity=memory) | json_object(settings, "--settings")
-        try:
+        with blame("--settings, --env-kwargs or --term-weights"):
             learner = get_agent_classes()[agent](env, seed=seed, device=device, env_kwargs=kwargs, **further)
-        except TypeError as error:
-            # UnusableObjective is a TypeError, too, and its message is complete
-            if isinstance(error, ValueError):
-                raise
-            what = "Unknown keyword: " if "unexpected keyword" in str(error) else ""
-            raise ValueError(f"{what}{error}.") from None
     run_folder.run(learner, out, steps=steps, checkpoint_seconds=checkpoint_seconds, command=command)
 
 
@@ -122,6 +126,7 @@ def sample(
     temperature: float = 1.0,
     out: Path | None = None,
     env: str | None = None,
+    trust: bool = False,
     options: Annotated[SampleOptions, Unnamed] = SampleOptions(),
 ) -> None:
     """Generate n sequences with a trained agent or a prior. `sample FOLDER --help` shows the options of one alone.
@@ -133,6 +138,7 @@ def sample(
         temperature: below 1 nearer to the most probable tokens.
         out: the file to write; None prints.
         env: an environment id, for a prior whose tokens are not those of one of ours.
+        trust: use the programs, modules and paths that the agent's file names; an objective scores the samples then.
         options: of the environment.
     """
     checks.positive_integer("n", n)
@@ -141,7 +147,12 @@ def sample(
         agent: Any = PriorAgent(*find_recipe(folder, env))
         folder = folder.parent  # where further files go
     else:
-        agent = load_to_evaluate(folder / AGENT_FILE)
+        file = folder / AGENT_FILE
+        unscored = options.unscored_kwargs(saved_kwargs(file))
+        agent = load_to_evaluate(file, trust, unscored)
+        if unscored and not trust and options.format != "text":
+            note = "The program that scored this agent's sequences is not asked for scores of these: add --trust."
+            print(note, file=sys.stderr)
     tokens, lengths = agent.sample(n, seed, temperature)
     text, left_out = options.export(agent, tokens, lengths)
     if left_out:
@@ -179,12 +190,13 @@ def evaluate(
         env: an environment id, needed for a zip; by default the agent's own, or that of a prior's tokens.
         env_kwargs: keywords of the environment as JSON, such as '{"length": 64}'; without --env they are added to the
             agent's own.
-        trust: load a zip, which holds pickles: they can run any code.
+        trust: load a zip, which holds pickles: they can run any code. Use the programs, modules and paths that an
+            agent's file names.
         algorithm: class that wrote the zip, module:Class, where it cannot be told from the zip.
         options: of the environment.
     """
     checks.positive_integer("n", n)
-    given = json_object(env_kwargs, "--env-kwargs")
+    given = json_object(env_kwargs, "--env-kwargs") | options.env_kwargs()
     agent, env_id, kwargs, kept_at = load_with_env(path, env, given, trust, algorithm)
     # reads the task's reference file, so that a wrong path fails before the long sampling
     evaluate_further = options.evaluator()
@@ -227,17 +239,39 @@ def load_with_env(
     elif algorithm is not None:
         raise ValueError("--algorithm is for zips of stable-baselines3.")
     else:
-        agent = load_to_evaluate(file)
+        saved = find_saved_class(file, trust)
+        unscored = saved.task_type.run_options().sample.unscored_kwargs(saved_kwargs(file))
+        own = {name: given[name] for name in saved.user_keywords if name in given}
+        agent = load_to_evaluate(file, trust, own if env is None else unscored)
     kept_at = path / "evaluation.json" if zipped is None and path.is_dir() else file.with_suffix(".evaluation.json")
     if env is None:
         return agent, agent.recipe["id"], agent.recipe["kwargs"] | given, kept_at
     return agent, env, get_vector_class(env).task_type.run_options().train.machine_kwargs() | given, kept_at
 
 
-def load_to_evaluate(file: Path) -> Any:
-    """Load an agent of ours for sampling. A budget of scores counts for training only, so it is left out."""
+def load_to_evaluate(file: Path, trust: bool, stand_ins: dict[str, Any]) -> Any:
+    """Load an agent of ours for sampling. A budget of scores counts for training only, so it is left out.
+
+    Args:
+        file: of the agent.
+        trust: whether to use what the file names.
+        stand_ins: keywords of the environment in place of those that need `trust`.
+    """
+    kwargs = find_saved_class(file, trust).task_type.run_options().train.evaluation_kwargs()
     with warnings_in_one_line():
-        return load_ours(file, find_saved_task(file).run_options().train.evaluation_kwargs())
+        try:
+            return load_ours(file, kwargs, trust=trust)
+        except Untrusted as error:
+            if not error.named.keys() <= stand_ins.keys():
+                raise
+        return load_ours(file, kwargs | stand_ins)
+
+
+def saved_kwargs(file: Path) -> dict[str, Any]:
+    """Return the environment's keywords in an agent's file; none if it has none that are keywords."""
+    recipe = read_facts(file).get("env")
+    kwargs = recipe.get("kwargs") if isinstance(recipe, dict) else None
+    return kwargs if isinstance(kwargs, dict) else {}
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"train": train, "sample": sample, "evaluate": evaluate}
@@ -249,15 +283,17 @@ def main(args: list[str] | None = None) -> None:
 
     set_threads(1)
     argv = sys.argv[1:] if args is None else args
-    commands = dict(COMMANDS)
+    commands, names = dict(COMMANDS), set[str]()
     if argv and argv[0] in COMMANDS:
         # tyro shows the fields of the default's own class: with --help too, only those of this task
         own = inspect.signature(COMMANDS[argv[0]]).parameters
-        with report_errors(PROGRAM):
-            commands[argv[0]] = functools.partial(commands[argv[0]], options=find_task_options(argv, own)())
+        with report_errors(PROGRAM), say_how_to_allow(PROGRAM, argv, names):
+            options = find_task_options(argv, own)
+            names = {*own, *field_names(options)}
+            commands[argv[0]] = functools.partial(commands[argv[0]], options=options())
     # run.json keeps the command line, so that a run can be repeated
     commands["train"] = functools.partial(commands["train"], command=shlex.join([*PROGRAM.split(), *argv]))
-    run(commands, PROGRAM, args)
+    run(commands, PROGRAM, args, say_how_to_allow(PROGRAM, argv, names))
 
 
 if __name__ == "__main__":

@@ -157,8 +157,7 @@ class SequenceAgent(SB3Model, ABC):
                         self._log(statistics, bar)
                     if not goes_on:
                         break
-                    if interrupted.is_set():
-                        raise KeyboardInterrupt
+                    interrupted.check()
         finally:
             bar.close()
             hook.on_training_end()
@@ -293,23 +292,32 @@ class SequenceAgent(SB3Model, ABC):
         device: str = "cpu",
         verbose: int = 0,
         tensorboard_log: str | None = None,
+        trust: bool = False,
     ) -> Self:
         """Load an agent that `save` wrote; `learn(..., reset_num_timesteps=False)` goes on exactly where it stopped.
+
+        Nothing that the file names is imported, called or opened unless `trust` says so: no objective, no module of an
+        environment's id, no prior but the shipped ones. What `env`, `prior` and `env_kwargs` name is used as always.
 
         Args:
             path: as for `save`.
             env: needed if the agent's environment was not made from an id and plain keywords (own tasks, priors,
                 objectives).
-            prior: if the environment has none.
+            prior: if the environment has none, or instead of the one that the file names.
             env_kwargs: keywords that differ from the saved ones of an environment made from its id, such as the
                 `workers` of another machine.
             device, verbose, tensorboard_log: as for the constructor; a file does not keep them.
+            trust: whether to use the programs, modules and paths that the file names.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it holds no agent of this class, is damaged, does not fit, or names what needs `trust`.
 
         Warns:
             UserWarning: the agent learned in bfloat16, which this device does not have: it goes on in float32.
         """
         not_kept = {"prior": prior, "device": device, "verbose": verbose, "tensorboard_log": tensorboard_log}
-        loaded: Self = saving.load(cls, path, env, env_kwargs, not_kept)
+        loaded: Self = saving.load(cls, path, env, env_kwargs, not_kept, trust)
         return loaded
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from agents.replay import Sequences
 from seqtutor_envs.checks import SCORE, Range
 from seqtutor_envs.files import hash64
+from seqtutor_envs.files.expected import expect_array, expect_names
 from seqtutor_envs.task import Task
 
 
@@ -85,10 +86,14 @@ class Diversity:
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Put back what `arrays` returned."""
-        self.seen, self.kinds = (
-            dict(zip(arrays[f"{name}.keys"].tolist(), arrays[f"{name}.counts"].tolist())) for name in ("seen", "kinds")
-        )
+        """Put back what `arrays` returned. Raise ValueError if these cannot be counts."""
+        expect_names(arrays, {f"{name}.{part}" for name in ("seen", "kinds") for part in ("keys", "counts")})
+        memories = []
+        for name in ("seen", "kinds"):
+            shape = np.shape(arrays[f"{name}.keys"])[:1]  # as many counts as keys
+            keys, counts = (expect_array(arrays, f"{name}.{part}", shape, np.uint64) for part in ("keys", "counts"))
+            memories.append(dict(zip(keys.tolist(), counts.tolist())))
+        self.seen, self.kinds = memories
 
 
 def make_diversity(task: Task | None, diversity: Mapping[str, Any] | bool | None, c: float) -> Diversity | None:

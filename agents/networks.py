@@ -144,8 +144,12 @@ def find_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         # torch.device accepts devices that do not exist; making a tensor fails, and turns "cuda" into "cuda:0"
-        return torch.empty(0, device=name).device
-    except (AssertionError, RuntimeError) as error:  # a torch without CUDA; no driver, no such GPU, an unknown name
+        device = torch.empty(0, device=name).device
+        if str(device) == "meta":
+            raise RuntimeError("its tensors hold no numbers")
+        return device
+    # a torch without CUDA; no driver, no such GPU, an unknown name; a backend that is not built in
+    except (AssertionError, RuntimeError, NotImplementedError, ImportError) as error:
         raise ValueError(
             f"device={name!r}: this torch has no {name.upper()} device; device='cpu' works everywhere."
         ) from error

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seqtutor_envs.files.expected import expect_array, expect_names, expect_range
+
 
 class Batch(NamedTuple):
     """Hold sequences as tensors on one device."""
@@ -91,7 +93,18 @@ class Replay:
         return stored | {"counters": np.array([self.size, self.position])}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Put back what `arrays` returned."""
-        self.size, self.position = arrays["counters"].tolist()
+        """Put back what `arrays` returned. Raise ValueError if these cannot be sequences of this replay."""
+        expect_names(arrays, {"counters", *vars(self.stored)})
+        size, position = expect_array(arrays, "counters", (2,), np.int64).tolist()
+        if not (0 <= size <= self.capacity and 0 <= position < max(self.capacity, size + 1)):
+            raise ValueError(f"the replay's counters {size}, {position} are beyond its {self.capacity} sequences")
+        _, horizon, vocab_size = self.stored.prior_log_probs.shape
+        within = {"tokens": (0, vocab_size - 1), "lengths": (1, horizon)}
         for name, array in vars(self.stored).items():
-            array[: self.size] = arrays[name]
+            new = expect_array(arrays, name, (size, *array.shape[1:]), array.dtype)
+            if name in within:
+                expect_range(name, new, *within[name])
+        for name, array in vars(self.stored).items():
+            array[:size] = arrays[name]
+        # a replay with more room than the saved one goes on after what is stored
+        self.size, self.position = size, position if size == self.capacity else size % self.capacity

@@ -13,11 +13,13 @@ from typing import Any
 
 from agents.envs import is_batched
 from agents.networks import find_device
+from agents.saved_checks import check_facts, name_file
 from seqtutor_envs.command import installed
 from seqtutor_envs.files import load_arrays, safetensors_path, save_arrays
 from seqtutor_envs.prior import Prior, RecurrentPrior, weights_sha256
 from seqtutor_envs.prior.masking import MaskedPrior
 from seqtutor_envs.prior.network import resolve_precision
+from seqtutor_envs.registry import check_recipe
 
 
 def resolve_agent_path(path: str | os.PathLike[str]) -> Path:
@@ -46,32 +48,46 @@ def save(agent: Any, path: str | os.PathLike[str]) -> Path:
 
 
 def load(
-    cls: Any, path: str | os.PathLike[str], env: Any, env_kwargs: Mapping[str, Any] | None, not_kept: Mapping[str, Any]
+    cls: Any,
+    path: str | os.PathLike[str],
+    env: Any,
+    env_kwargs: Mapping[str, Any] | None,
+    not_kept: Mapping[str, Any],
+    trust: bool = False,
 ) -> Any:
     """Load an agent's file: see SequenceAgent.load. `not_kept` holds the constructor's arguments that no file keeps."""
     arrays, facts = read(cls, path)
-    target, recipe = resolve_agent_path(path), facts["env"]
+    target = resolve_agent_path(path)
+    check_facts(cls, target, facts, not_kept, trust)
     settings = dict(facts["settings"])
     device = find_device(not_kept["device"])
     if settings.get("precision") == "bfloat16" and resolve_precision("auto", device) != "bfloat16":
         settings["precision"] = "float32"
         there = f"this torch cannot train an LSTM so on this {device.type.upper()}"
         warnings.warn(f"{target} learned with bfloat16 products, and {there}: it goes on with float32.", stacklevel=3)
-    if env is None and recipe is None:
+    if env is None and facts["env"] is None:
         raise ValueError(
             f"{target} was trained in an environment that no id makes again (own task or prior): pass env=..."
         )
+    given = dict(env_kwargs or {})
     if env is None:
-        env, env_kwargs = recipe["id"], {**recipe["kwargs"], **(env_kwargs or {})}
+        # a prior of the user's own stands in for the one that the file names
+        words = given if not_kept["prior"] is None else {"prior": not_kept["prior"], **given}
+        recipe = check_recipe(target, facts["env"], words, trust)
+        env, given = recipe["id"], recipe["kwargs"]
     n_envs = None if is_batched(env) else facts["n_envs"]  # a batch has its own number
-    agent = cls(env=env, env_kwargs=dict(env_kwargs or {}), n_envs=n_envs, seed=facts["seed"], **settings, **not_kept)
+    with name_file(target):
+        agent = cls(env=env, env_kwargs=given, n_envs=n_envs, seed=facts["seed"] or 0, **settings, **not_kept)
     # the values were learned against this prior, and mean nothing beside another
     if facts.get("prior_sha256") != hash_prior(agent.prior):
         raise ValueError(f"{target} was trained from another prior than the one given here: pass that one.")
     try:
         agent.load_state_arrays(arrays)
-    except (RuntimeError, ValueError, KeyError) as error:  # torch's, numpy's, a missing name's
-        raise ValueError(f"{target} does not fit this environment: its tokens, length or prior differ.") from error
+    except ValueError as error:
+        agent.env.close()
+        reason = f"{error}; its tokens, length or prior differ, or the file is damaged"
+        raise ValueError(f"{target} does not fit this environment: {reason}.") from error
+    agent.seed = facts["seed"]
     agent.num_timesteps = agent.learned_timesteps = facts["num_timesteps"]
     agent.rounds = facts["rounds"]
     # in place of the stream that the constructor began
@@ -89,12 +105,22 @@ def read(cls: type[Any], path: str | os.PathLike[str]) -> tuple[dict[str, Any], 
     target = resolve_agent_path(path)
     if not target.is_file():
         raise FileNotFoundError(f"No agent at {target}.")
-    arrays, facts = load_arrays(target)
-    if facts.get("agent") != cls.__name__:
-        raise ValueError(
-            f"{target} holds {facts.get('agent', 'no agent')}; load it with that class, not {cls.__name__}."
-        )
+    arrays, facts = read_file(target)
+    if facts["agent"] != cls.__name__:
+        raise ValueError(f"{target} holds {facts['agent'] or 'no agent'}; load it with that class, not {cls.__name__}.")
     return arrays, facts
+
+
+def read_file(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read arrays and facts of an agent's file, whatever its class; facts["agent"] is "" if it is no agent's.
+
+    Raises ValueError, in one line, if the file was not written by this library.
+    """
+    with name_file(file):
+        arrays, facts = load_arrays(file)
+    facts = facts if isinstance(facts, dict) else {}
+    name = facts.get("agent")
+    return arrays, {**facts, "agent": name if isinstance(name, str) and name.isidentifier() else ""}
 
 
 def hash_prior(prior: Prior) -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ import seqtutor_envs  # noqa: F401  (registers the ids)
 from agents.envs import get_vector_class
 from agents.evaluate.load import find_agent_file
 from agents.evaluate.priors import find_prior_task
-from agents.train.checkpoints import find_saved_task
+from agents.train.checkpoints import find_saved_class
+from seqtutor_envs.registry import Untrusted
 from seqtutor_envs.task import SampleOptions, Task
 
 
@@ -75,9 +78,28 @@ def find_task(texts: list[str]) -> type[Task] | None:
     paths = [Path(word) for word in words if not word.startswith("{")]  # JSON may be too long for a path
     for path in paths:
         if find_agent_file(path).is_file():
-            return find_prior_task(path) or find_saved_task(find_agent_file(path))
+            return find_prior_task(path) or find_saved_class(find_agent_file(path), "--trust" in texts).task_type
     # shipped priors last: an agent's folder comes before them, wherever it stands
     return next((task for path in paths if (task := find_prior_task(path)) is not None), None)
+
+
+@contextmanager
+def say_how_to_allow(program: str, argv: list[str], options: Iterable[str]) -> Iterator[None]:
+    """End a command that needs its user's word with the command line that gives it.
+
+    Args:
+        program, argv: the command line.
+        options: names of the options of this command and the task.
+    """
+    try:
+        yield
+    except Untrusted as error:
+        [(name, value), *others] = error.named.items()
+        # one thing alone is allowed by its own option; a name of Python's holds nothing that a terminal would take
+        own = not others and name in options and re.fullmatch(r"[\w.]+:[\w.]+", str(value))
+        words = [f"--{name.replace('_', '-')}", str(value)] if own else ["--trust"]
+        line = shlex.join([*program.split(), *argv, *words])
+        raise ValueError(f"{error.reason}. If you know what it is: {line}") from None
 
 
 def load_our_tasks() -> Iterator[type[Task]]:

@@ -117,7 +117,7 @@ class Tutor(SequenceAgent):
         env_kwargs: dict[str, Any] | None = None,
     ) -> None:
         objective = OBJECTIVES[self.objective_name]
-        settings = {
+        settings: dict[str, Any] = {
             "gamma": gamma, "lam": lam, "prior_weight": prior_weight, "learning_rate": learning_rate,
             "value_rate": value_rate, "anneal": anneal, "tau": tau, "max_grad_norm": max_grad_norm, "huber": huber,
             "double": double, "head": head, "precision": precision, "batch_size": batch_size,

@@ -6,16 +6,22 @@ import sys
 from collections.abc import Callable
 from typing import Annotated
 
-import tyro
+from seqtutor_envs.command import report_errors
 
-from benchmarks.demo.settings import DemoSettings
-from benchmarks.log_z import log_z
-from benchmarks.report.command import report
-from benchmarks.runner.run import list_suites
-from benchmarks.runner.run import run as run_suite
-from benchmarks.speed.command import speed
-from benchmarks.tune import tune
-from seqtutor_envs.command import run
+PROGRAM = "python -m benchmarks"
+
+with report_errors(PROGRAM):  # these take a second, in which Ctrl-C may come
+    import tyro
+
+    from benchmarks.demo.settings import DemoSettings
+    from benchmarks.log_z import log_z
+    from benchmarks.report.command import report
+    from benchmarks.runner.run import list_suites
+    from benchmarks.runner.run import run as run_suite
+    from benchmarks.speed.command import speed
+    from benchmarks.tune import tune
+    from seqtutor_envs.command import run
+    from seqtutor_envs.files.locks import lock_folder
 
 REMOVED = {  # command -> what replaces it
     "compare": "`python -m benchmarks run --env ID --agents psi g mine:make --seconds 60 --seeds 0 1 2`",
@@ -37,7 +43,8 @@ def demo(settings: Annotated[DemoSettings, tyro.conf.arg(name="")] = DemoSetting
     """
     from benchmarks.demo.run import demonstrate  # matplotlib, pandas and RDKit, which the other commands do without
 
-    demonstrate(settings)
+    with lock_folder(settings.out):
+        demonstrate(settings)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -55,9 +62,9 @@ def main(args: list[str] | None = None) -> None:
     """Run the command line."""
     given = sys.argv[1:] if args is None else args
     if given and given[0] in REMOVED:
-        print(f"python -m benchmarks: {given[0]} was removed; use {REMOVED[given[0]]}.", file=sys.stderr)
+        print(f"{PROGRAM}: {given[0]} was removed; use {REMOVED[given[0]]}.", file=sys.stderr)
         raise SystemExit(2)
-    run(COMMANDS, "python -m benchmarks", args)
+    run(COMMANDS, PROGRAM, args)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,11 @@ from benchmarks.experiment import Experiment
 from benchmarks.report.statistics import interval, mean, probability_of_improvement
 from benchmarks.runner import results
 from benchmarks.runner.local_engine import LocalEngine, count_jobs
-from benchmarks.runner.run import lock_folder, plan, sweep
+from benchmarks.runner.run import plan, sweep
 from benchmarks.suites import AGENTS
 from seqtutor_envs.checks import COUNT, SEED, Range
 from seqtutor_envs.command import json_object
+from seqtutor_envs.files.locks import lock_folder
 from seqtutor_envs.files.progress import make_bar
 
 # a list is a choice; "low" and "high" are an interval, on a logarithmic scale where "log" says so

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 from typing import Any
@@ -15,10 +17,13 @@ from typing import Any
 from gymnasium.error import Error as GymnasiumError
 
 from seqtutor_envs import __version__
+from seqtutor_envs.files import one_line
 from seqtutor_envs.files.text import printable
 
 PACKAGES = ("torch", "numpy", "rdkit", "gymnasium", "stable-baselines3")  # results may depend on their versions
-INTERRUPTED = 130  # exit status of a shell command that Ctrl-C ended
+INTERRUPTED, TERMINATED = 130, 143  # exit statuses of a shell command that Ctrl-C or SIGTERM ended
+TRACEBACK = "SEQTUTOR_TRACEBACK"  # environment variable
+received: list[int] = []  # SIGTERM, once it has come
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
@@ -81,7 +86,7 @@ def json_object(text: str, option: str) -> dict[str, Any]:
     """Read a JSON object. Raise ValueError naming the option."""
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{option} must be a JSON object, such as '{{\"name\": 1}}': {error}.") from None
     if not isinstance(value, dict):
         raise ValueError(f"{option} must be a JSON object, such as '{{\"name\": 1}}', not {text}.")
@@ -101,30 +106,96 @@ def warnings_in_one_line() -> Iterator[None]:
         yield
 
 
-def run(commands: Mapping[str, Callable[..., Any]], program: str, args: list[str] | None = None) -> None:
-    """Run the subcommand that the command line names, with errors reported as by `report_errors`."""
+def run(
+    commands: Mapping[str, Callable[..., Any]],
+    program: str,
+    args: list[str] | None = None,
+    within: AbstractContextManager[None] = nullcontext(),
+) -> None:
+    """Run the subcommand that the command line names, `within` a context, with errors reported by `report_errors`."""
     import tyro
 
     if args is None:  # with arguments we are called from a process of the user's, whose memory is not ours to set
         keep_freed_memory()
-    with report_errors(program):
+    with report_errors(program), within:
         tyro.extras.subcommand_cli_from_dict(dict(commands), prog=program, args=args)
 
 
 @contextmanager
 def report_errors(program: str) -> Iterator[None]:
-    """Report a user's mistake in one line and exit with status 2; exit with status 130 on Ctrl-C.
+    """Report a user's mistake in one line and exit with status 2; exit with status 130 on Ctrl-C, 143 on SIGTERM.
 
-    A KeyboardInterrupt may carry a message that says what was kept and how to go on.
+    A KeyboardInterrupt may carry a message that says what was kept and how to go on. An error that no user can cause
+    keeps its traceback, with a note that says so. Where the variable SEQTUTOR_TRACEBACK is set, every error does.
+    """
+    with terminate_as_interrupt() as terminated:
+        try:
+            yield
+        except KeyboardInterrupt as interrupt:
+            kept = interrupt if interrupt.args else "what was written so far is complete."
+            print(printable(f"\n{'Terminated' if terminated else 'Interrupted'}; {kept}"), file=sys.stderr)
+            raise SystemExit(TERMINATED if terminated else INTERRUPTED) from None
+        except SystemExit as end:
+            if terminated and end.code == INTERRUPTED:  # of a command that has said already what is kept
+                raise SystemExit(TERMINATED) from None
+            raise
+        except Exception as error:
+            reason = explain_error(error)
+            if reason is None:
+                error.add_note(f"{program}: this is not your mistake but this library's: please report it.")
+            if reason is None or os.environ.get(TRACEBACK):
+                raise
+            print(f"{program}: {reason}", file=sys.stderr)
+            raise SystemExit(2) from None
+
+
+def explain_error(error: Exception) -> str | None:
+    """Return what to tell a user of an error, in one line that any terminal shows; None if no user can cause it."""
+    if isinstance(error, MemoryError):
+        reason = "there is not enough memory for that"
+    elif isinstance(error, OSError) and error.filename:
+        # str(OSError) is "[Errno 2] No such file ...": the user needs the reason and the name alone
+        reason = f"{error.strerror}: {error.filename}"
+    elif isinstance(error, (ValueError, OSError, ImportError, GymnasiumError)):
+        reason = str(error)
+    else:
+        return None
+    return printable(reason)
+
+
+@contextmanager
+def terminate_as_interrupt() -> Iterator[list[int]]:
+    """Let SIGTERM do what Ctrl-C does; yield a list that holds the signal once it has come.
+
+    Only the main thread can handle signals, and a handler of the user's own stays.
+    """
+
+    def interrupt(number: int, frame: Any) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield received  # of the context around this one, if it is ours
+        return
+    received.clear()
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def blame(options: str) -> Iterator[None]:
+    """Turn the errors that values of a wrong type cause into ValueError, in one line that names the options.
+
+    Args:
+        options: that hold such values, such as "--settings".
     """
     try:
         yield
-    except KeyboardInterrupt as interrupt:
-        kept = interrupt if interrupt.args else "what was written so far is complete."
-        print(printable(f"\nInterrupted; {kept}"), file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
-    except (ValueError, OSError, ImportError, GymnasiumError) as error:
-        # str(OSError) is "[Errno 2] No such file ...": the user needs the reason and the name alone
-        reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) and error.filename else str(error)
-        print(printable(f"{program}: {reason}"), file=sys.stderr)
-        raise SystemExit(2) from None
+    except (ValueError, OSError, ImportError):
+        raise
+    except (TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError) as error:
+        raise ValueError(f"{options}: {one_line(error)}.") from error

@@ -6,14 +6,17 @@ import functools
 import sys
 from collections.abc import Callable
 
-from seqtutor_envs.command import run, warnings_in_one_line
+from seqtutor_envs.command import report_errors, run, warnings_in_one_line
+
+PROGRAM = "python -m seqtutor_envs.pretrain"
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line: one subcommand a domain."""
-    # imported here: both load torch, which takes seconds
-    from seqtutor_envs.melody import pretraining as melodies
-    from seqtutor_envs.smiles import pretraining as molecules
+    with report_errors(PROGRAM):
+        # imported here: both load torch, which takes seconds, in which Ctrl-C may come
+        from seqtutor_envs.melody import pretraining as melodies
+        from seqtutor_envs.smiles import pretraining as molecules
 
     commands: dict[str, Callable[..., None]] = {"melody": melodies.melody, "smiles": molecules.smiles}
     argv = sys.argv[1:] if args is None else args
@@ -22,7 +25,7 @@ def main(args: list[str] | None = None) -> None:
         commands["melody"] = functools.partial(melodies.melody, settings=melodies.TRANSFER)
         commands["smiles"] = functools.partial(molecules.smiles, settings=molecules.TRANSFER)
     with warnings_in_one_line():
-        run(commands, "python -m seqtutor_envs.pretrain", args)
+        run(commands, PROGRAM, args)
 
 
 if __name__ == "__main__":

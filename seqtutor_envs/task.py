@@ -59,11 +59,14 @@ class TrainOptions:
         """Return the keywords that replace the saved ones where a trained agent is sampled from or evaluated."""
         return cls.machine_kwargs()
 
-    def resumed_kwargs(self) -> dict[str, Any]:
-        """Return the keywords that replace the saved ones with --resume. Raise ValueError on any other option."""
+    def resumed_kwargs(self, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keywords that replace the saved ones with --resume. Raise ValueError on any other option.
+
+        An option that says what is saved is allowed: a file that names a program is not its user's word.
+        """
         machine = self.machine_kwargs()
-        for name in self.given():
-            if name not in machine:
+        for name, value in self.given().items():
+            if name not in machine and (not isinstance(value, str) or value != saved.get(name)):
                 raise ValueError(f"--{name.replace('_', '-')} is the saved one with --resume: leave it out.")
         return machine | self.given()
 
@@ -78,6 +81,11 @@ class SampleOptions:
 
     formats: ClassVar[tuple[str, ...]] = ("text",)
     format: str = "text"
+
+    @classmethod
+    def unscored_kwargs(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keywords in place of the saved ones with which no program of the user's scores the samples."""
+        return {}
 
     def export(self, agent: Any, tokens: Tokens, lengths: Tokens) -> tuple[str, int]:
         """Return sequences [n, T] of an agent as `format`, and how many of them it cannot hold."""
@@ -100,6 +108,10 @@ class FurtherResults(NamedTuple):
 @dataclass(frozen=True)
 class EvaluateOptions:
     """Add options and the metrics that they ask for to `python -m agents evaluate`."""
+
+    def env_kwargs(self) -> dict[str, Any]:
+        """Return the keywords of the environment that its user gives in place of the saved ones."""
+        return {}
 
     def evaluator(self) -> Callable[[Any, Tokens, Tokens], FurtherResults]:
         """Read what the options name, and return a function from the task and samples [n, T] to further results."""

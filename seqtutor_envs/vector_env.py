@@ -7,6 +7,7 @@ state of a sequence is its tokens; beside them stand the prior's state and the r
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import gymnasium
@@ -31,7 +32,7 @@ from seqtutor_envs.infos import (
     step_infos,
     term_keys,
 )
-from seqtutor_envs.prior import Prior, RecurrentPrior, State, load_prior
+from seqtutor_envs.prior import Prior, RecurrentPrior, State, list_shipped, load_prior
 from seqtutor_envs.prior.masking import allowed_log_probs
 from seqtutor_envs.task import Task
 from seqtutor_envs.threads import one_thread
@@ -65,11 +66,14 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
     Attributes:
         round_size: how many sequences our agents generate before they learn, unless their user says otherwise.
         task_type: the class whose run options and log the commands offer for the environment's id.
+        user_keywords: keywords that may name a program or a file, each with the names that an agent's file may give;
+            any other name only a user gives.
     """
 
     # more of them cost less each, fewer give more updates; J of melodies after 20 s is 33.7 nats with 64, 32.7 with 128
     round_size: ClassVar[int] = 64
     task_type: ClassVar[type[Task]] = Task  # type: ignore[type-abstract]
+    user_keywords: ClassVar[Mapping[str, tuple[str, ...]]] = {"prior": tuple(list_shipped())}
 
     def __init__(
         self,

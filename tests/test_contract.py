@@ -188,7 +188,7 @@ CLASS.predict(observation, state=None, episode_start=None, deterministic=False)
 CLASS.sample(n, seed, temperature=1.0)
 CLASS.log_prob(tokens, lengths=None)
 CLASS.save(path)
-CLASS.load(path, env=None, prior=None, env_kwargs=None)
+CLASS.load(path, env=None, prior=None, env_kwargs=None, trust=False)
 CLASS.get_env()
 CLASS.set_env(env)
 CLASS.get_parameters()
@@ -482,15 +482,15 @@ FIT = """
 """
 COMMANDS = {  # options; an argument without a name is left out
     ("agents", "train"): """
-        --agent --steps --seed --out --resume --prior --c --gamma --lam --diversity --term-weights --env-kwargs
-        --settings --device --checkpoint-seconds --objective --minimize --clip --transform --invalid-score
-        --oracle-budget --require --forbid --range --constraints --shaping --workers
+        --agent --steps --seed --out --resume --prior --trust --c --gamma --lam --diversity --term-weights
+        --env-kwargs --settings --device --checkpoint-seconds --objective --minimize --clip --transform
+        --invalid-score --oracle-budget --require --forbid --range --constraints --shaping --workers
     """,
-    ("agents", "sample"): "-n --n --seed --temperature --format --out --midi --env",
-    ("agents", "evaluate"): "-n --n --seed --env --env-kwargs --trust --algorithm --reference",
+    ("agents", "sample"): "-n --n --seed --temperature --format --out --midi --env --trust",
+    ("agents", "evaluate"): "-n --n --seed --env --env-kwargs --trust --algorithm --reference --objective",
     ("benchmarks", "demo"): "--out --seconds --paper --seed --n --prior --min-distinct --only --molecule-seconds"
     " --n-molecules --molecule-prior --workers",
-    ("benchmarks", "run"): "--out --jobs --only --retry-failed --dry-run --engine --address --time-limit",
+    ("benchmarks", "run"): "--out --jobs --only --retry-failed --dry-run --engine --address --time-limit --trust",
     ("benchmarks", "list"): "--out",
     ("benchmarks", "report"): "--out --to --html --markdown --csv --parquet --pictures",
     ("benchmarks", "tune"): "--env --steps --trials --seeds --fresh-seeds -n --n --space --settings --env-kwargs"

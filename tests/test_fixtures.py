@@ -61,7 +61,7 @@ def data_of(path):
 @pytest.mark.parametrize("name", AGENTS)
 def test_an_agent_loads_with_the_parameters_that_are_in_its_file(name):
     arrays, facts = file_content(FIXTURES / f"{name}.safetensors")
-    agent = AGENTS[name].load(FIXTURES / name)
+    agent = AGENTS[name].load(FIXTURES / name, trust=True)
     assert type(agent).__name__ == facts["agent"]
     assert (agent.num_timesteps, agent.rounds) == (facts["num_timesteps"], facts["rounds"])
     assert (agent.seed, agent.n_envs) == (facts["seed"], facts["n_envs"])
@@ -77,7 +77,7 @@ def test_an_agent_loads_with_the_parameters_that_are_in_its_file(name):
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_a_loaded_agent_samples_and_saves_what_it_loaded(name, tmp_path):
-    agent = AGENTS[name].load(FIXTURES / name)
+    agent = AGENTS[name].load(FIXTURES / name, trust=True)
     tokens, lengths = agent.sample(20, seed=3)
     assert len(tokens) == len(lengths) == 20
     log_pi = agent.log_prob(tokens, lengths)
@@ -93,13 +93,13 @@ def test_a_loaded_agent_samples_and_saves_what_it_loaded(name, tmp_path):
 
 def test_molecules_of_an_agent_are_told_from_those_of_its_prior(monkeypatch, tmp_path):
     shutil.copytree(FIXTURES / "run_molecules", tmp_path / "run")
-    assert run_module("agents", "evaluate", tmp_path / "run", "-n", "400", "--seed", "2") == 0
+    assert run_module("agents", "evaluate", tmp_path / "run", "-n", "400", "--seed", "2", "--trust") == 0
     found = json.loads((tmp_path / "run/evaluation.json").read_text())
     counts = json.loads((tmp_path / "run/run.json").read_text())["counts"]
     assert found["valid"] == pytest.approx(counts["valid"] / sum(counts.values()), abs=0.15)  # of 128 molecules
     rate = file_content(FIXTURES / "priors/smiles.bloom")[1]["false_positive_rate"]
     assert found["novelty_false_positive_rate"] == pytest.approx(rate)
-    agent = PsiLearning.load(tmp_path / "run/agent")
+    agent = PsiLearning.load(tmp_path / "run/agent", trust=True)
     written = set(canonical(agent.task.smiles(*agent.sample(400, seed=2))))
     known = set(canonical((FIXTURES / "molecules.smi").read_text().split()))
     assert found["novelty"] == pytest.approx(len(written - known) / len(written), abs=0.02)
@@ -140,7 +140,7 @@ def test_samples_of_a_smiles_prior_are_as_valid_as_its_card_says():
 def test_a_run_of_melodies_goes_on(monkeypatch, tmp_path):
     run = shutil.copytree(FIXTURES / "run_melodies", tmp_path / "run")
     before = json.loads((run / "run.json").read_text())
-    arguments = ["SeqTutor-Melody-v0", "--resume", "--steps", "8000", "--out", run]
+    arguments = ["SeqTutor-Melody-v0", "--resume", "--trust", "--steps", "8000", "--out", run]
     assert run_module("agents", "train", *arguments) == 0
     after = json.loads((run / "run.json").read_text())
     assert after["sessions"][:-1] == before["sessions"]
@@ -150,7 +150,7 @@ def test_a_run_of_melodies_goes_on(monkeypatch, tmp_path):
     assert (run / "progress.csv").read_text() == (FIXTURES / "run_melodies/progress.csv").read_text()
     steps = [int(row["time/total_timesteps"]) for row in data_of(run / "progress-4096.csv")]
     assert steps and all(4096 < step <= 8192 for step in steps)
-    agent = PolicyGradient.load(run / "agent")
+    agent = PolicyGradient.load(run / "agent", trust=True)
     assert agent.num_timesteps == 8192 and agent.rounds == before["rounds"] + 16
 
 
@@ -159,7 +159,7 @@ def test_a_run_of_molecules_goes_on(monkeypatch, tmp_path):
     before = json.loads((run / "run.json").read_text())
     names = [row["smiles"] for row in molecules_of(run)]
     assert len(names) == before["distinct_molecules"]
-    arguments = ["SeqTutor-SMILES-v0", "--resume", "--steps", "3000", "--workers", "0", "--out", run]
+    arguments = ["SeqTutor-SMILES-v0", "--resume", "--trust", "--steps", "3000", "--workers", "0", "--out", run]
     assert run_module("agents", "train", *arguments) == 0
     after = json.loads((run / "run.json").read_text())
     assert after["sessions"][:-1] == before["sessions"]

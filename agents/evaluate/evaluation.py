@@ -72,7 +72,8 @@ def evaluate(
             actions only may use one of its own.
         env_kwargs, more_env_kwargs: as for gym.make; the mapping is for keywords that `evaluate` has too, such as the
             `seed` of SeqTutor-Exact-v0. The default `obs_mode` is that of the agent's observation_space.
-        trust: whether a stable-baselines3 zip may be loaded. It holds pickles, which can run any code.
+        trust: whether a stable-baselines3 zip may be loaded, which holds pickles that can run any code, and whether
+            the programs, modules and paths that a file of ours names may be used.
 
     Raises:
         ValueError, FileNotFoundError, ImportError: in one line, if this is no agent, or none of this environment, or

@@ -23,6 +23,8 @@ def get_agent_classes() -> dict[str, Any]:
 def load(path: str | os.PathLike[str], trust: bool = False) -> Any:
     """Load the agent at a path: ours, a file or the folder of `train`; a stable-baselines3 zip, with `trust`; a prior.
 
+    An agent of ours needs `trust` only if its file names a program, a module or a path.
+
     Raises:
         FileNotFoundError, ValueError, ImportError: in one line.
     """
@@ -30,7 +32,7 @@ def load(path: str | os.PathLike[str], trust: bool = False) -> Any:
     if find_prior_file(path) is not None:
         return load_prior(path)
     zipped = sb3_zips.find_zip(path)
-    return load_ours(find_agent_file(path)) if zipped is None else sb3_zips.load_zip(zipped, trust)
+    return load_ours(find_agent_file(path), trust=trust) if zipped is None else sb3_zips.load_zip(zipped, trust)
 
 
 def find_agent_file(path: Path) -> Path:
@@ -57,10 +59,10 @@ def load_ours(file: Path, env_kwargs: Mapping[str, Any] | None = None, **further
 
     Args:
         env_kwargs: keywords of the environment that differ from the saved ones.
-        further: arguments of the constructor that a file does not keep.
+        further: arguments of the constructor that a file does not keep, and `trust`.
     """
     known = {one.__name__: one for one in get_agent_classes().values()}
     facts = read_facts(file)
-    if facts.get("agent") not in known:
+    if facts["agent"] not in known:
         raise ValueError(f"{file} holds no agent of this library.")
     return known[facts["agent"]].load(file, env_kwargs=env_kwargs, **further)

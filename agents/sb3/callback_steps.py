@@ -8,8 +8,9 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,25 +59,43 @@ def iterate_steps(sequences: Sequences, began: float) -> Iterator[dict[str, Any]
         }
 
 
-@contextmanager
-def defer_interrupt() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into an event, so that a rollout can end; a second one interrupts at once.
+class Interrupt:
+    """Remember a signal that arrived in the middle of a rollout."""
 
-    Only the main thread can handle signals. In another thread the event is never set.
+    def __init__(self) -> None:
+        self.handle: Callable[[], Any] | None = None
+
+    def check(self) -> None:
+        """Do what the first signal asks for, if there was one; Ctrl-C raises KeyboardInterrupt."""
+        if self.handle is not None:
+            self.handle()
+
+
+@contextmanager
+def defer_interrupt() -> Iterator[Interrupt]:
+    """Let the first Ctrl-C wait for `check`, so that a rollout can end; a second one interrupts at once.
+
+    So does SIGTERM where this program handles it. Only the main thread can handle signals.
     """
-    event = threading.Event()
+    interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
-        yield event
+        yield interrupt
         return
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # SIG_DFL and SIG_IGN are no functions: what ends a process at once, or never, stays as it is
+    handlers = {number: handler for number, handler in before.items() if callable(handler)}
+
+    def restore() -> None:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
     def note(number: int, frame: Any) -> None:
-        event.set()
-        # so that a second Ctrl-C meets the handler from before
-        signal.signal(signal.SIGINT, before)
+        interrupt.handle = partial(handlers[signal.Signals(number)], number, None)
+        restore()  # so that a second one meets the handlers from before
 
-    signal.signal(signal.SIGINT, note)
+    for number in handlers:
+        signal.signal(number, note)
     try:
-        yield event
+        yield interrupt
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()

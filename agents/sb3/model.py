@@ -201,7 +201,10 @@ class SB3Model:
         return arrays
 
     def load_state_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Put back what `state_arrays` returned."""
+        """Put back what `state_arrays` returned. Raise ValueError if these are not the arrays of such an agent."""
+        prefixes = {*self.trained.values(), *self.memories}
+        if unknown := sorted(name for name in arrays if name.partition(".")[0] not in prefixes):
+            raise ValueError(f"the array {unknown[0]!r:.200} is unknown")
         self._load_trained(arrays)
         for prefix, memory in self.memories.items():
             memory.restore(of_prefix(prefix, arrays))

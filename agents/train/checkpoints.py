@@ -13,11 +13,13 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents.envs import get_vector_class
-from agents.saving import hash_prior
+from agents.saving import hash_prior, read_file
 from agents.sb3.budget import SECONDS
 from seqtutor_envs.command import versions
-from seqtutor_envs.files import finite, load_arrays, write_atomically
-from seqtutor_envs.task import Round, RunLog, Task
+from seqtutor_envs.files import finite, write_atomically
+from seqtutor_envs.registry import check_id
+from seqtutor_envs.task import Round, RunLog
+from seqtutor_envs.vector_env import SequenceTutorVectorEnv
 
 AGENT_FILE = "agent.safetensors"
 RECORD_FILE = "run.json"
@@ -50,7 +52,10 @@ class Record:
         if agent.num_timesteps and self.path.is_file():
             try:
                 self.earlier = dict(json.loads(self.path.read_text()))
-            except (ValueError, TypeError):
+                wrong = not isinstance(self.earlier.get("sessions", []), list)
+                if wrong or not isinstance(self.earlier.get("objective"), (dict, type(None))):
+                    raise ValueError
+            except (ValueError, TypeError, RecursionError):
                 raise ValueError(f"{self.path} is no record of a run: move it away to go on.") from None
         now = agent.num_timesteps
         self.session: dict[str, Any] = {"command": command, "started": format_now(), "ended": None}
@@ -163,15 +168,17 @@ class Checkpoints(BaseCallback):
         self.kept = agent.num_timesteps
 
 
-def recover(folder: Path) -> None:
+def recover(folder: Path, trust: bool = False) -> None:
     """Finish or undo the checkpoint that a killed run was writing, and remove its temporary files.
+
+    `trust` as in `find_saved_class`.
 
     The agent and its log are two files, which cannot be replaced in one step. So the new agent is written under another
     name, and gets its own once the log of the same moment is committed.
     """
     waiting, agent_file = folder / NEXT_FILE, folder / AGENT_FILE
     saved = [file for file in (waiting, agent_file) if file.is_file()]
-    log = find_saved_task(saved[0]).run_log() if saved else RunLog
+    log = find_saved_class(saved[0], trust).task_type.run_log() if saved else RunLog
     for name in (AGENT_FILE, NEXT_FILE, RECORD_FILE, *log.files):
         # `write_atomically` begins its temporary names with a dot
         for half_written in folder.glob(f".{name}.*"):
@@ -185,14 +192,17 @@ def recover(folder: Path) -> None:
         waiting.unlink()
 
 
-def find_saved_task(file: Path) -> type[Task]:
-    """Return the class of the task, by the environment's id, that the agent in a file has learned."""
-    recipe = read_facts(file).get("env")
-    return Task if recipe is None else get_vector_class(recipe["id"]).task_type
+def find_saved_class(file: Path, trust: bool = False) -> type[SequenceTutorVectorEnv]:
+    """Return the class of the environment that the agent in a file has learned in; this library's own if it has no id.
+
+    Raises Untrusted if a module that is not imported yet must be imported for it, and the file is not trusted.
+    """
+    recipe = check_id(file, read_facts(file).get("env"), trust)
+    return SequenceTutorVectorEnv if recipe is None else get_vector_class(recipe["id"])
 
 
 def read_facts(file: Path) -> dict[str, Any]:
     """Read the facts of an agent's file. Raise FileNotFoundError or ValueError if there is none."""
     if not file.is_file():
         raise FileNotFoundError(f"No agent in {file.parent}: `python -m agents train` writes {AGENT_FILE} there.")
-    return load_arrays(file)[1]
+    return read_file(file)[1]

@@ -25,6 +25,7 @@ from seqtutor_envs import __version__
 from seqtutor_envs.command import INTERRUPTED, installed
 from seqtutor_envs.files import finite
 from seqtutor_envs.files.writing import naming
+from seqtutor_envs.prior import list_shipped
 
 THIS = "this page"
 
@@ -62,25 +63,31 @@ def commands(settings: DemoSettings) -> dict[str, str]:
     out, again = settings.out, f"--seed {settings.seed + 1}"
     lines = {THIS: settings.command}
     if "melodies" in settings.parts:
-        folder = shlex.quote(str(out))
+        folder, trust = shlex.quote(str(out)), say_trust(settings.prior)
         whose = "our own" if settings.paper else "the paper’s"
         other = replace(settings, paper=not settings.paper, only="melodies", out=Path(f"{out}-2"))
         midi = shlex.quote(str(out / "melodies" / "after_1.mid"))
         lines |= {
             f"the melodies with {whose} temperature, discount and targets": other.command,
-            "more melodies of this tutor, as text and MIDI": f"python -m agents sample {folder} -n 20 --midi",
-            "evaluate it on other melodies": f"python -m agents evaluate {folder} -n {settings.n} {again}",
+            "more melodies of this tutor, as text and MIDI": f"python -m agents sample {folder} -n 20 --midi{trust}",
+            "evaluate it on other melodies": f"python -m agents evaluate {folder} -n {settings.n} {again}{trust}",
             "what each rule pays a MIDI file, bar by bar": f"python -m seqtutor_envs.melody score {midi}",
         }
     if "molecules" in settings.parts:
         folder, n = shlex.quote(str(out / "molecules")), settings.evaluated_molecules
+        trust = say_trust(settings.molecule_prior)
         lines |= {
-            "more molecules of this tutor": f"python -m agents sample {folder} -n 20",
-            "evaluate it on other molecules": f"python -m agents evaluate {folder} -n {n} {again}",
+            "more molecules of this tutor": f"python -m agents sample {folder} -n 20{trust}",
+            "evaluate it on other molecules": f"python -m agents evaluate {folder} -n {n} {again}{trust}",
             "the same for as long as you like": f"python -m agents train SeqTutor-SMILES-v0 --objective {OBJECTIVE}"
             f" --c {C:g} --steps 2000000 --out {shlex.quote(f'{out}-longer')}",
         }
     return lines
+
+
+def say_trust(prior: str) -> str:
+    """Return the option without which no command opens a prior that an agent's file names."""
+    return "" if prior in list_shipped() else " --trust"
 
 
 def write_files(out: Path, results: Mapping[str, Any], parts: Mapping[str, Melodies | Molecules]) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,12 +20,14 @@ from benchmarks.runner import results
 from benchmarks.runner.local_engine import Engine, LocalEngine, count_jobs
 from benchmarks.runner.progress import SweepProgress, describe
 from benchmarks.runner.provenance import collect_provenance, read_git_state
-from benchmarks.suites import RESULTS, SUITES, Suite, find_suite, save_suite, total_budget
+from benchmarks.suites import AGENTS, RESULTS, SUITES, Suite, find_suite, save_suite, total_budget
+from seqtutor_envs.files import one_line
+from seqtutor_envs.files.locks import lock_folder
 from seqtutor_envs.files.text import printable
 
 TICK = 0.5  # seconds that the runner waits for events: so long a Ctrl-C may wait
+PLACES = {"prior", "tensorboard_log", "policy_kwargs"}  # keywords of agents that name files or hold code
 FAILED = 1  # exit status where some experiment has no result
-LOCK = ".running"
 
 
 def run(
@@ -39,6 +41,7 @@ def run(
     engine: Literal["local", "ray"] = "local",
     address: str | None = None,
     time_limit: float | None = None,
+    trust: bool = False,
 ) -> None:
     """Run the experiments of a suite that have no result yet. Ctrl-C stops; the same command continues.
 
@@ -58,10 +61,15 @@ def run(
         engine: local for this machine's cores, ray for a Ray cluster (pip install ray).
         address: the cluster's address, "auto" or "host:port". Default: the one Ray finds, or a new one on this machine.
         time_limit: seconds for each experiment, after which it has failed.
+        trust: use the programs, modules and paths that a suite.json names.
     """
     if address is not None and engine != "ray":
         raise ValueError("--address needs --engine ray.")
     found = _choose_suite(suite, inline)
+    if suite is None:
+        check_env(str(inline.env))  # once, before every experiment fails with it
+    elif found.path is not None and found.path.suffix == ".json" and not trust:
+        check_named(found, found.path)
     folder = found.folder(out)
     chosen = found.chosen(only)
     at_once = count_jobs(jobs)
@@ -96,6 +104,36 @@ def _choose_suite(name: str | None, inline: Inline) -> Suite:
     if name is not None and inline != Inline():
         raise ValueError(f"{name} has its own experiments: leave it out, or leave out --env and the options beside it.")
     return inline.suite() if name is None else find_suite(name)
+
+
+def check_env(env_id: str) -> None:
+    """Raise Gymnasium's error, or ImportError, in one line, unless an environment is registered under the id."""
+    import gymnasium
+
+    import seqtutor_envs  # noqa: F401  (registers the ids)
+
+    module, _, name = env_id.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # importing runs the user's module, which can raise anything
+            raise ImportError(f"--env {env_id}: importing {module} failed: {one_line(error)}.") from error
+    gymnasium.spec(name)
+
+
+def check_named(suite: Suite, path: Path) -> None:
+    """Raise ValueError if a saved suite, which may be a stranger's, names what only its user can allow."""
+    # imported late: it loads the environments, which the runner does without
+    from seqtutor_envs.registry import check_recipe
+
+    ours = {agent["agent"] for agent in AGENTS.values()}
+    trusted = f"If you know what it is: python -m benchmarks run {shlex.quote(str(path))} --trust"
+    for one in suite.experiments:
+        if one.agent not in ours:
+            raise ValueError(f"{path} names the program {one.agent!r}. {trusted}")
+        if places := sorted(PLACES & one.agent_kwargs.keys()):
+            raise ValueError(f"{path} names {places[0]}={one.agent_kwargs[places[0]]!r}. {trusted}")
+        check_recipe(path, {"id": one.env, "kwargs": dict(one.env_kwargs)})
 
 
 @dataclass(frozen=True)
@@ -221,28 +259,6 @@ def print_plan(planned: Plan, folder: Path) -> None:
     print(f"{len(planned.todo)} to run into {folder}, budget {total_budget(planned.todo)}; {counts}.")
     for line in planned.notes:
         print(printable(line))
-
-
-@contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
-    """Keep a second runner out of the folder. The system unlocks it when this process ends, however it ends.
-
-    Raises ValueError if another runner holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        yield
-        return
-    # a lock on an open file: unlike a file that merely exists, it is not left behind by a crash
-    with (folder / LOCK).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            another = f"Another run is writing into {folder}"
-            raise ValueError(f"{another}: wait for it, stop it, or give another --out.") from None
-        yield
 
 
 def list_suites(out: Path = RESULTS) -> None:

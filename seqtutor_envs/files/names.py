@@ -30,8 +30,10 @@ def import_by_name(name: str, example: str, search_here: bool = False) -> Any:
     if not module_name or not attribute or module_name.endswith(".py") or os.sep in module_name:
         raise ValueError(f"A name has the form package.module:name, such as {example}; not {name!r}.")
     here = os.getcwd()
-    if search_here and here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)  # for good: the module may import others of this directory later
+    # for this import alone: later ones must not find modules in whatever folder this process is in
+    added = search_here and here not in sys.path and "" not in sys.path
+    if added:
+        sys.path.insert(0, here)
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:  # importing runs the module, which can raise anything
@@ -41,6 +43,9 @@ def import_by_name(name: str, example: str, search_here: bool = False) -> Any:
             where = f"in {here} or elsewhere on Python's path: install it, or set PYTHONPATH"
             raise ImportError(f"{name}: there is no module {missing} {where}.") from None
         raise ImportError(f"{name}: importing {module_name} failed: {one_line(error)}.") from error
+    finally:
+        if added and here in sys.path:
+            sys.path.remove(here)
     for part in attribute.split("."):
         if not hasattr(found, part):
             functions = [key for key, value in getattr(found, "__dict__", {}).items() if inspect.isfunction(value)]

@@ -15,6 +15,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from seqtutor_envs.files.locks import exclusive, lock_file
 from seqtutor_envs.files.text import printable
 from seqtutor_envs.melody import metrics as melody_metrics
 from seqtutor_envs.melody.corpus import SPLITS, Corpus, from_midi_folder, from_music21, from_npz
@@ -41,6 +42,7 @@ LICENCES = {
 }
 
 
+@exclusive(lock_file)
 def melody(
     settings: Annotated[Settings, tyro.conf.arg(name="")],
     midi: Path | None = None,

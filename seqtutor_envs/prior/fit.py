@@ -291,8 +291,11 @@ class _Run:
             elif was != value:
                 raise ValueError(f"Cannot resume: {self.checkpoint} was made with {name}={was}, not {value}.")
         self.history = facts["progress"]["history"]
-        load_weights(self.network, of_prefix("network", arrays))
-        restore_adam(self.optimizer, of_prefix("adam", arrays))
+        try:
+            load_weights(self.network, of_prefix("network", arrays))
+            restore_adam(self.optimizer, of_prefix("adam", arrays))
+        except ValueError as error:
+            raise ValueError(f"{self.checkpoint} is damaged: {error}.") from None
 
 
 def check_checkpoint(out: Path, resume: bool) -> None:

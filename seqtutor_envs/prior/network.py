@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from seqtutor_envs.files.expected import expect_array, expect_names, expect_range
 from seqtutor_envs.prior.recurrent_step import GATES
 
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # Adam's of one parameter
 Precision = Literal["float32", "bfloat16"]  # of products while learning; weights and losses are float32 either way
 
 
@@ -105,9 +107,15 @@ def module_arrays(module: nn.Module) -> dict[str, NDArray[np.float32]]:
 
 
 def load_weights(module: nn.Module, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    """Copy arrays by name into a module, on its device; every name must be there, with its shape."""
+    """Copy arrays by name into a module, on its device.
+
+    Raises ValueError unless every name is there, with its shape, as finite float32.
+    """
+    expected = module.state_dict()
+    expect_names(arrays, set(expected))
+    found = {name: expect_array(arrays, name, tuple(tensor.shape), np.float32) for name, tensor in expected.items()}
     # np.array copies: torch would share memory with the caller's array and cannot take a read-only one
-    module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+    module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in found.items()})
 
 
 def adam_arrays(optimizer: torch.optim.Optimizer) -> dict[str, NDArray[np.float32]]:
@@ -124,10 +132,19 @@ def adam_steps(optimizer: torch.optim.Optimizer) -> int:
 
 
 def restore_adam(optimizer: torch.optim.Optimizer, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    """Put back what `adam_arrays` gave, on the parameters' device; learning rates stay as they are."""
+    """Put back what `adam_arrays` gave, on the parameters' device; learning rates stay as they are.
+
+    Raises ValueError if these are no moments of these parameters; torch would crash at the next update.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    updated = {i for i in range(len(parameters)) if f"{i}.step" in arrays}  # parameters without a gradient have none
+    expect_names(arrays, {f"{i}.{name}" for i in updated for name in MOMENTS})
     moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in arrays.items():
-        i, name = key.split(".")
-        moments.setdefault(int(i), {})[name] = torch.from_numpy(np.array(value))
+    for i in sorted(updated):
+        shapes = {name: () if name == "step" else tuple(parameters[i].shape) for name in MOMENTS}
+        found = {name: expect_array(arrays, f"{i}.{name}", shape, np.float32) for name, shape in shapes.items()}
+        for name in ("step", "exp_avg_sq"):
+            expect_range(f"{i}.{name}", found[name], 0.0, float(np.finfo(np.float32).max))
+        moments[i] = {name: torch.from_numpy(np.array(array)) for name, array in found.items()}
     # groups of this optimiser: learning rates belong to the run, not to the saved moments
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -15,6 +15,7 @@ from seqtutor_envs.env import SequenceTutorEnv
 from seqtutor_envs.prior import Prior, find_prior, load_prior
 from seqtutor_envs.smiles.chem.checks import ELEMENTS
 from seqtutor_envs.smiles.corpus.bloom import SUFFIX
+from seqtutor_envs.smiles.objective import SHIPPED_OBJECTIVES
 from seqtutor_envs.smiles.rewards import SCALE
 from seqtutor_envs.smiles.task import MAX_LENGTH, SmilesTask
 from seqtutor_envs.task import Task
@@ -36,6 +37,11 @@ class SmilesVectorEnv(SequenceTutorVectorEnv):
     # tokens of Psi-learning (c = .05, annealed, 140-160 s) is 16.29 nats with 256, 16.21 with 64; the prior's is 15.47
     round_size = 256
     task_type = SmilesTask
+    user_keywords = {
+        **SequenceTutorVectorEnv.user_keywords,
+        "objective": SHIPPED_OBJECTIVES,
+        "known": (),
+    }
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ import tyro
 from numpy.typing import NDArray
 
 from seqtutor_envs.files import safetensors_path
+from seqtutor_envs.files.locks import exclusive, lock_file
 from seqtutor_envs.files.text import printable
 from seqtutor_envs.prior import RecurrentPrior, ngram
 from seqtutor_envs.prior.fit import Settings, check_checkpoint, fit, options, token_nll
@@ -63,6 +64,7 @@ MOSES_LICENCE = (
 )
 
 
+@exclusive(lock_file)
 def smiles(
     settings: Annotated[Settings, tyro.conf.arg(name="")] = SETTINGS,
     file: Path | None = None,

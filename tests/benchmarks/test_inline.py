@@ -116,7 +116,8 @@ def test_it_runs_once_is_saved_and_can_be_reported(tmp_path, capsys, monkeypatch
     assert ids(find_suite(name).experiments) == ids(expected)
     assert results.find_other_files(folder, expected) == []
     main([*options, "--steps", "24", "--jobs", "1", "--seeds", "0", "1"])
-    main(["run", name, "--jobs", "1"])
+    assert "names the program 'toys.sweep_toys:table'" in refuse(capsys, main, "run", name)
+    main(["run", name, "--jobs", "1", "--trust"])
     assert "3 experiments have results." in capsys.readouterr().out
     after = {path.name: path.stat().st_mtime_ns for path in folder.glob("*-seed0-*.json")}
     assert after == before and len(list(folder.glob("table-seed1-*.json"))) == 1
@@ -129,6 +130,8 @@ def test_it_runs_once_is_saved_and_can_be_reported(tmp_path, capsys, monkeypatch
     [
         ([], "give --env ID and --agents"),
         (["smoke", "--env", EXACT], "smoke has its own experiments"),
+        (["--env", "SeqTutor-Exakt-v0"], "Did you mean: `SeqTutor-Exact`"),
+        (["--env", "nowhere_at_all:X-v0"], "importing nowhere_at_all failed"),
         (["--env", EXACT, "--agents", "sarsa"], "No agent is called 'sarsa': prior, uniform"),
         (["--env", EXACT, "--seconds", "1", "--steps", "5"], "--seconds or --steps, not both"),
         (["--env", EXACT, "--seconds", "0"], "seconds must be a finite number above 0 or None, not 0.0"),

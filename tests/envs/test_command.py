@@ -70,6 +70,44 @@ def test_a_mistake_of_ours_keeps_its_traceback():
         command.run({"do": raising(ZeroDivisionError()), "other": lambda: None}, "program", ["do"])
 
 
+def test_a_mistake_of_ours_says_that_it_is_ours():
+    with pytest.raises(KeyError) as caught:
+        command.run({"do": raising(KeyError("x")), "other": lambda: None}, "program", ["do"])
+    assert "not your mistake but this library's" in caught.value.__notes__[0]
+
+
+def test_too_little_memory_is_one_line(capsys):
+    assert status_of(raising(MemoryError())) == 2
+    assert capsys.readouterr().err == "program: there is not enough memory for that\n"
+
+
+def test_a_variable_shows_the_traceback_of_a_mistake(monkeypatch):
+    monkeypatch.setenv("SEQTUTOR_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="wrong"):
+        command.run({"do": raising(ValueError("wrong")), "other": lambda: None}, "program", ["do"])
+
+
+def test_what_a_file_says_moves_no_cursor(capsys):
+    assert status_of(raising(ValueError("a\x1b[2Jb\nc"))) == 2
+    assert capsys.readouterr().err == "program: a [2Jb c\n"
+
+
+def test_values_of_a_wrong_type_are_blamed_on_their_option():
+    for error in (TypeError("x"), AttributeError("x"), KeyError("x"), OverflowError("x"), RecursionError("x")):
+        said = f"^--settings: {type(error).__name__}: '?x'?.$"
+        with pytest.raises(ValueError, match=said), command.blame("--settings"):
+            raise error
+    with pytest.raises(FileNotFoundError), command.blame("--settings"):
+        raise FileNotFoundError
+    with pytest.raises(RuntimeError), command.blame("--settings"):
+        raise RuntimeError("a bug")
+
+
+def test_json_nested_too_deep_is_one_line():
+    with pytest.raises(ValueError, match="--settings must be a JSON object"):
+        command.json_object("[" * 100_000, "--settings")
+
+
 @pytest.mark.parametrize(
     "interrupt, said",
     [

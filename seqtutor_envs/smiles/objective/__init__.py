@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from seqtutor_envs.smiles.objective.objective import BEYOND_BUDGET, ObjectiveScore, UserObjective
+from seqtutor_envs.smiles.objective.objective import BEYOND_BUDGET, SHIPPED_OBJECTIVES, ObjectiveScore, UserObjective
 
-__all__ = ["BEYOND_BUDGET", "UserObjective", "ObjectiveScore"]
+__all__ = ["BEYOND_BUDGET", "SHIPPED_OBJECTIVES", "UserObjective", "ObjectiveScore"]

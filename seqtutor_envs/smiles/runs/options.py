@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from seqtutor_envs.command import scoring_processes
 from seqtutor_envs.smiles.metrics import MoleculeSet, commonest_scaffolds, nearest, table
+from seqtutor_envs.smiles.objective import SHIPPED_OBJECTIVES
 from seqtutor_envs.smiles.runs.export import describe_samples, format_csv, format_sdf
 from seqtutor_envs.task import EvaluateOptions, FurtherResults, SampleOptions, TrainOptions
 
@@ -85,6 +86,14 @@ class MoleculeSampleOptions(SampleOptions):
     formats: ClassVar[tuple[str, ...]] = ("text", "smi", "csv", "sdf")
     format: Literal["text", "smi", "csv", "sdf"] = "text"
 
+    @classmethod
+    def unscored_kwargs(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave out the objective, all that belongs to it, and the weights, which may name it."""
+        if saved.get("objective") in (None, *SHIPPED_OBJECTIVES):
+            return {}
+        without = dict(objective=None, invalid_score=0.0, minimize=False, clip=None, transform=None)
+        return without | {"oracle_budget": None, "term_weights": None}
+
     def export(self, agent: Any, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[str, int]:
         """Return sequences [n, T] of an agent as `format`, and how many of them it cannot hold.
 
@@ -110,10 +119,16 @@ class MoleculeEvaluateOptions(EvaluateOptions):
     Args:
         reference: a file of SMILES, such as known actives, to compare with.
         column: of a reference that is a table (.csv, .tsv); without it, that called "smiles" in any case.
+        objective: package.module:function, in place of the agent's own objective, which a file may only name.
     """
 
     reference: Path | None = None
     column: str | None = None
+    objective: str | None = None
+
+    def env_kwargs(self) -> dict[str, Any]:
+        """Return the objective, if one is given."""
+        return {} if self.objective is None else {"objective": self.objective}
 
     def evaluator(self) -> Callable[[Any, NDArray[np.int64], NDArray[np.int64]], FurtherResults]:
         """Read the reference, and return a function that compares samples with it and lists their scaffolds.
