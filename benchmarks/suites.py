@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.domains import MELODY, SMILES, choose_clock
 from benchmarks.experiment import Experiment, check_distinct, expand
-from seqtutor_envs.files import one_line, write_atomically
+from seqtutor_envs.files import one_line, read_json, reading, write_atomically
 
 EXACT = "SeqTutor-Exact-v0"
 RESULTS = Path("results")
@@ -311,13 +311,11 @@ def save_suite(suite: Suite, path: Path) -> None:
 
 
 def load_suite(path: Path) -> Suite:
-    """Read what `save_suite` wrote. Raises FileNotFoundError, and ValueError in one line for another file."""
-    try:
-        content = json.loads(path.read_bytes())
+    """Read what `save_suite` wrote. Raises FileNotFoundError, and FileError in one line for another file."""
+    with reading(path, problem := "is not a suite that `run` saved"):
+        content = read_json(path, problem)
         experiments = [Experiment.of(one) for one in content["experiments"]]
         return Suite(content["name"], content["question"], check_distinct(experiments), path)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a suite that `run` saved ({type(error).__name__}: {error}).") from None
 
 
 def read_suite(path: Path) -> Suite:

@@ -1,8 +1,10 @@
-"""Arrays in safetensors files, with JSON metadata."""
+"""Arrays in safetensors files, with JSON metadata; arrays in an .npz."""
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.files.reading import check_regular, reading
+from seqtutor_envs.files.reading import check_regular, open_zip, reading
 from seqtutor_envs.files.writing import write_atomically
 
 HEADER_LENGTH_BYTES = 8  # at the start of a safetensors file, a little-endian number
@@ -49,6 +51,23 @@ def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], 
             if not isinstance(facts, dict):
                 raise ValueError("its facts are no JSON object")
             return {name: file.get_tensor(name) for name in file.keys()}, facts
+
+
+def load_npz(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an .npz by name, read-only. Nothing is unpickled. Raise FileError, or OSError."""
+    with reading(path, "is not an .npz of plain arrays"):
+        check_regular(path)
+        with open_zip(path) as archive:
+            return {name.removesuffix(".npy"): _parse_npy(archive.read(name)) for name in archive.namelist()}
+
+
+def _parse_npy(content: bytes) -> NDArray[Any]:
+    """Read an .npy where it lies. np.load makes room for the declared shape before it looks for the numbers."""
+    file = io.BytesIO(content)
+    headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, in_columns, dtype = headers[np.lib.format.read_magic(file)](file)
+    numbers = np.frombuffer(content, dtype, math.prod(shape), file.tell())
+    return numbers.reshape(shape, order="F" if in_columns else "C")
 
 
 def with_prefix(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

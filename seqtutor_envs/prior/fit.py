@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
+from seqtutor_envs.files import load_arrays, of_prefix, reading, safetensors_path, save_arrays, with_prefix
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.prior.network import RecurrentNetwork, adam_arrays, load_weights, resolve_precision, restore_adam
 from seqtutor_envs.vocab import TokenVocab
@@ -216,9 +216,11 @@ class _Run:
         return RecurrentPrior(self.network.weights(), self.settings.cell, self.vocab, self.length, card)
 
     def restore(self) -> None:
-        """Go on from the checkpoint. Raise ValueError if it is of another run."""
+        """Go on from the checkpoint. Raise ValueError if it is of another run, FileError if it is damaged."""
         arrays, facts = load_arrays(self.checkpoint)
-        made_with = {**facts["settings"], "data_sha256": facts["data_sha256"]}
+        with reading(self.checkpoint, problem := "is no checkpoint of `pretrain`"):
+            made_with = {**facts["settings"], "data_sha256": facts["data_sha256"]}
+            history = list(facts["progress"]["history"])
         for name, value in {**asdict(self.settings), "data_sha256": self.card["data_sha256"]}.items():
             was = made_with.get(name)
             if name == "precision" and was != value:  # of products alone: the same weights go on in the other one
@@ -226,9 +228,10 @@ class _Run:
                 warnings.warn(note, stacklevel=3)
             elif was != value:
                 raise ValueError(f"Cannot resume: {self.checkpoint} was made with {name}={was}, not {value}.")
-        self.history = facts["progress"]["history"]
-        load_weights(self.network, of_prefix("network", arrays))
-        restore_adam(self.optimizer, of_prefix("adam", arrays))
+        self.history = history
+        with reading(self.checkpoint, problem):
+            load_weights(self.network, of_prefix("network", arrays))
+            restore_adam(self.optimizer, of_prefix("adam", arrays))
 
 
 def check_checkpoint(out: Path, resume: bool) -> None:
