@@ -49,8 +49,8 @@ def reading(path: str | os.PathLike[str], problem: str) -> Iterator[None]:
     except FileError:
         raise
     except Exception as error:
-        # gzip and mido raise OSErrors without a number for broken content
-        if isinstance(error, OSError) and error.errno is not None:
+        # for broken content gzip and mido raise OSErrors without a number, and a zip has places before its start
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise FileError(path, f"{problem} ({one_line(error)[:MAX_REASON]})") from error
 

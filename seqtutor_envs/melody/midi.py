@@ -47,7 +47,7 @@ ATTACK = 2.0  # periods in which the sound swells to 1 - 1/e: 8 ms at middle C
 RING = 300.0  # periods of the fundamental in which the first partial falls to 1/e; partial k in 1/k of them
 
 
-MAX_BYTES = 2**22  # of a MIDI file: 4 MiB, a thousand times a song; they are read at half a megabyte a second
+MAX_BYTES = 2**20  # of a MIDI file: 1 MiB, 125,000 notes, which take a quarter of a minute; a long song has 100 kB
 MAX_EQUAL_EVENTS = 64  # of one key at one tick: a reader's time grows with their square
 MAX_SECONDS = 3_600.0  # of sound: .6 GB at the default rate
 

@@ -192,7 +192,7 @@ def test_a_folder_without_use_is_an_error_with_counts_and_reasons(tmp_path):
         (tmp_path / f"{i:02}.mid").write_bytes(b"garbage")
     with pytest.raises(ValueError, match="25 MIDI files in .*, 25 skipped") as error:
         from_midi_folder(tmp_path, progress=False)
-    assert "19.mid is not a readable" in str(error.value) and "and 5 more" in str(error.value)
+    assert "19.mid: is not a readable" in str(error.value) and "and 5 more" in str(error.value)
 
 
 def npz(path, **changes):
