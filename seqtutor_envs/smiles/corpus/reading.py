@@ -134,7 +134,9 @@ def _rows(path: Path, lines: Iterator[str], separator: str) -> Iterator[tuple[in
             row = next(csv.reader(source, delimiter=separator), [])
             # a row ends with a line, so the reader asks for lines that are not there only within quotes
             closed = source.gi_frame is not None
-        except csv.Error:  # a field of more than 128 kB
+            if len(taken) > 1:  # strict: what closes a field of several lines is not the quote that opens the next
+                next(csv.reader(taken, delimiter=separator, strict=True))
+        except csv.Error:  # that, or a field of more than 128 kB
             closed = False
         if not taken:
             return
