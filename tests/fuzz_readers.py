@@ -1,6 +1,6 @@
 """Fuzz every reader of a data file: only its documented error may come out, soon and without much memory.
 
-`python -m tests.fuzz_readers` runs 20,000 cases of each reader, about half an hour of one core; `--cases N`,
+`python -m tests.fuzz_readers` runs 20,000 cases of each reader, a quarter of an hour of one core; `--cases N`,
 `--readers NAME ...` and `--seed S` choose others. Exit status 1 if anything else came out.
 `python -m tests.fuzz_readers --show NAME SEED CASE FILE` writes a case to a file.
 """
@@ -28,8 +28,9 @@ from seqtutor_envs.prior.recurrent_step import GATES
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 from seqtutor_envs.smiles.corpus.reading import MOSES_FILE, read_columns, read_moses, read_records
 from seqtutor_envs.vocab import TokenVocab
-from tests.toys import fuzzing
-from tests.toys.fuzzing import Reader, mutate_bytes, mutate_json, mutate_safetensors
+
+sys.path.insert(0, str(Path(__file__).parent))  # as pytest has it: `python -m tests.fuzz_readers` looks beside tests/ only
+from toys import fuzzing  # noqa: E402
 
 CASES = 20_000
 MOLECULES = ("CCO", "c1ccccc1", "CC(=O)Oc1ccccc1C(=O)O", "C[C@H](N)C(=O)O", "[NH4+].[Cl-]", "C1CC2CC1CC2", "FC(F)(F)c1ncc[nH]1")
@@ -62,7 +63,7 @@ def _prior(cell: str) -> bytes:
 
 def _mutate_prior(content: bytes, rng: random.Random) -> bytes:
     """Change a prior as its writer could have done, its hash included, so that only the checks can refuse it."""
-    changed = mutate_safetensors(content, rng)
+    changed = fuzzing.mutate_safetensors(content, rng)
     if rng.random() < 0.5:
         return changed
     with tempfile.TemporaryDirectory() as folder:
@@ -113,13 +114,13 @@ def _mutate_zip(content: bytes, rng: random.Random) -> bytes:
         members = {name: archive.read(name) for name in archive.namelist()}
     name = rng.choice(list(members))
     if members[name][:1] in b"{[":
-        members[name] = fuzzing.dump(mutate_json(json.loads(members[name]), rng), rng)
+        members[name] = fuzzing.dump(fuzzing.mutate_json(json.loads(members[name]), rng), rng)
     elif members[name][:2] == b"\x1f\x8b":
-        members[name] = gzip.compress(mutate_bytes(gzip.decompress(members[name]), rng), 1)
+        members[name] = gzip.compress(fuzzing.mutate_bytes(gzip.decompress(members[name]), rng), 1)
     elif rng.random() < 0.02:
         members[name] = bytes(2**24)
     else:
-        members[name] = mutate_bytes(members[name], rng)
+        members[name] = fuzzing.mutate_bytes(members[name], rng)
     if rng.random() < 0.1:
         members[rng.choice(("more", name + "x"))] = members.pop(name)
     return _zip(members, rng.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)))
@@ -190,7 +191,7 @@ def _table(separator: str) -> bytes:
 def _mutate_packed(content: bytes, rng: random.Random) -> bytes:
     """Damage the text in a gzip; one in a hundred has a line of 40 MB."""
     text = gzip.decompress(content)
-    return gzip.compress(text + b"C" * 40_000_000 if rng.random() < 0.01 else mutate_bytes(text, rng), 1)
+    return gzip.compress(text + b"C" * 40_000_000 if rng.random() < 0.01 else fuzzing.mutate_bytes(text, rng), 1)
 
 
 def _use_records(path: Path) -> None:
@@ -308,33 +309,33 @@ def _use_suite(path: Path) -> None:
 
 
 def _mutate_suite(content: bytes, rng: random.Random) -> bytes:
-    return fuzzing.dump(mutate_json(json.loads(content), rng), rng)
+    return fuzzing.dump(fuzzing.mutate_json(json.loads(content), rng), rng)
 
 
-def make_reader(name: str) -> Reader:
+def make_reader(name: str) -> fuzzing.Reader:
     """Make what one reader's cases need."""
     return READERS[name]()
 
 
 READERS: dict[str, Any] = {
-    "prior": lambda: Reader([_prior("lstm"), _prior("gru")], _use_prior, ".safetensors", _mutate_prior),
-    "bloom": lambda: Reader([_bloom()], _use_bloom, ".bloom", mutate_safetensors),
-    "npz": lambda: Reader([_npz()], _use_npz, ".npz", _mutate_npz),
-    "midi": lambda: Reader(_midis(), _use_midi, ".mid", _mutate_midi),
-    "abc": lambda: Reader([TUNES.encode()], _use_tunes, ".abc"),
-    "smi": lambda: Reader(["\n".join(MOLECULES).encode()], _use_records, ".smi"),
-    "csv": lambda: Reader([_table(","), b"\xef\xbb\xbf" + _table(";"), _table(",").decode().encode("utf-16")], _use_records, ".csv"),
-    "csv.gz": lambda: Reader([gzip.compress(_table(","))], _use_records, ".csv.gz", _mutate_packed),
-    "wheel": lambda: Reader(
+    "prior": lambda: fuzzing.Reader([_prior("lstm"), _prior("gru")], _use_prior, ".safetensors", _mutate_prior),
+    "bloom": lambda: fuzzing.Reader([_bloom()], _use_bloom, ".bloom", fuzzing.mutate_safetensors),
+    "npz": lambda: fuzzing.Reader([_npz()], _use_npz, ".npz", _mutate_npz),
+    "midi": lambda: fuzzing.Reader(_midis(), _use_midi, ".mid", _mutate_midi),
+    "abc": lambda: fuzzing.Reader([TUNES.encode()], _use_tunes, ".abc"),
+    "smi": lambda: fuzzing.Reader(["\n".join(MOLECULES).encode()], _use_records, ".smi"),
+    "csv": lambda: fuzzing.Reader([_table(","), b"\xef\xbb\xbf" + _table(";"), _table(",").decode().encode("utf-16")], _use_records, ".csv"),
+    "csv.gz": lambda: fuzzing.Reader([gzip.compress(_table(","))], _use_records, ".csv.gz", _mutate_packed),
+    "wheel": lambda: fuzzing.Reader(
         [_zip({MOSES_FILE.format("train"): gzip.compress(b"SMILES\nCC\nCCO\n"), "moses/x": b"x"})],
         lambda path: list(read_moses(path)), ".whl", _mutate_zip,
     ),
-    "sb3 zip": lambda: Reader(
+    "sb3 zip": lambda: fuzzing.Reader(
         [_zip({"data": _sb3_data(), "policy.pth": b"PK\x03\x04mlp", "_stable_baselines3_version": b"2.9.2"})],
         _use_sb3_zip, ".zip", _mutate_zip,
     ),
-    "molecules": lambda: Reader(["\n".join(MOLECULES).encode()], _use_molecules, ".txt"),
-    "suite": lambda: Reader([_suite()], _use_suite, ".json", _mutate_suite),
+    "molecules": lambda: fuzzing.Reader(["\n".join(MOLECULES).encode()], _use_molecules, ".txt"),
+    "suite": lambda: fuzzing.Reader([_suite()], _use_suite, ".json", _mutate_suite),
 }  # fmt: skip
 
 
@@ -343,7 +344,7 @@ def fuzz_readers(names: tuple[str, ...], cases: int, seed: int) -> list[str]:
     found: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
-            command = (*fuzzing.PYTHON, "tests.fuzz_readers", "--child")
+            command = (sys.executable, "-m", "tests.fuzz_readers", "--child")
             totals, findings = fuzzing.fuzz(command, name, seed, range(cases), Path(folder) / name.replace(" ", "_"))
             counts = ", ".join(f"{count:,} {what}" for what, count in totals.items())
             print(f"{name}: {cases:,} cases: {counts}, {len(findings)} findings", flush=True)

@@ -12,12 +12,12 @@ import resource
 import signal
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+ROOT = Path(__file__).parents[2]
 SECONDS = 10.0  # of one case on a busy core; the system ends the process then, whatever code it is in
 MEGABYTES = 300  # by which one case may raise the process's peak: ten million ticks of MIDI take most of it
 ODD_VALUES: tuple[Any, ...] = (
@@ -177,7 +177,8 @@ def fuzz(command: Sequence[str], name: str, seed: int, cases: range, place: Path
     place.mkdir(parents=True, exist_ok=True)
     while start < cases.stop:
         words = [*command, name, str(seed), str(start), str(cases.stop), str(place)]
-        done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+        environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=ROOT)
         for line in done.stdout.splitlines():
             told: Mapping[str, Any] = json.loads(line)
             findings += [told["finding"]] if "finding" in told else []
@@ -193,6 +194,3 @@ def fuzz(command: Sequence[str], name: str, seed: int, cases: range, place: Path
         totals["killed"] += 1
         start = died + 1
     return totals, findings
-
-
-PYTHON = (sys.executable, "-m")
