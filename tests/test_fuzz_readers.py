@@ -35,10 +35,10 @@ def read(path):
     if case == 2: os.kill(os.getpid(), 11)
     if case == 3: raise FileError(path, "is damaged")
     if case == 4: time.sleep(60)
-    if case == 5: bytearray(2**29)
+    if case == 5: b"x" * 2**26
     if case == 6: raise FileError(path, "has\\ntwo lines")
 
-fuzzing.SECONDS = 1.0
+fuzzing.SECONDS, fuzzing.MEGABYTES = 4.0, 20
 name, seed, start, stop, place = sys.argv[1:]
 fuzzing.run_cases(name, fuzzing.Reader([b"x"], read), FileError, int(seed), range(int(start), int(stop)), Path(place))
 """
@@ -50,7 +50,7 @@ def test_a_crash_a_hang_much_memory_and_another_error_are_told_with_their_case(t
         patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))  # toys lie on pytest's path
         totals, findings = fuzzing.fuzz([sys.executable, str(tmp_path / "child.py")], "toy", 0, range(8), tmp_path / "cases")
     expected = [
-        "toy case 1: KeyError", "toy case 2: SIGSEGV", "toy case 4: more than", "toy case 5: 5", "toy case 6: an error of several",
+        "toy case 1: KeyError", "toy case 2: SIGSEGV", "toy case 4: more than", "toy case 5: 6", "toy case 6: an error of several",
     ]  # fmt: skip
     assert [found.startswith(start) for found, start in zip(findings, expected)] == [True] * 5 and len(findings) == 5
     assert totals["killed"] == 2 and signal.SIGSEGV == 11

@@ -177,6 +177,7 @@ def fuzz(command: Sequence[str], name: str, seed: int, cases: range, place: Path
     place.mkdir(parents=True, exist_ok=True)
     while start < cases.stop:
         words = [*command, name, str(seed), str(start), str(cases.stop), str(place)]
+        (place / "case").unlink(missing_ok=True)  # else a process that dies before its first case would begin for ever
         environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
         done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=ROOT)
         for line in done.stdout.splitlines():
