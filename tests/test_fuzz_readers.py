@@ -1,4 +1,4 @@
-"""Every reader of a data file, on a few hundred damaged files each: the short form of `python -m tests.fuzz_readers`."""
+"""Every reader of a data file, on a hundred damaged files each: the short form of `python -m tests.fuzz_readers`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from fuzz_readers import READERS, fuzz_readers
 from toys import fuzzing
 
@@ -48,9 +47,11 @@ def test_a_crash_a_hang_much_memory_and_another_error_are_told_with_their_case(t
     (tmp_path / "child.py").write_text(CHILD)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))  # toys lie on pytest's path
-        totals, findings = fuzzing.fuzz([sys.executable, str(tmp_path / "child.py")], "toy", 0, range(8), tmp_path / "cases")
+        child = [sys.executable, str(tmp_path / "child.py")]
+        totals, findings = fuzzing.fuzz(child, "toy", 0, range(8), tmp_path / "cases")
     expected = [
-        "toy case 1: KeyError", "toy case 2: SIGSEGV", "toy case 4: more than", "toy case 5: 6", "toy case 6: an error of several",
+        "toy case 1: KeyError", "toy case 2: SIGSEGV", "toy case 4: more than", "toy case 5: 6",
+        "toy case 6: an error of several",
     ]  # fmt: skip
     assert [found.startswith(start) for found, start in zip(findings, expected)] == [True] * 5 and len(findings) == 5
     assert totals["killed"] == 2 and signal.SIGSEGV == 11

@@ -117,7 +117,7 @@ def import_class(name: str) -> Any:
 
 
 def _read_zip(path: Path) -> tuple[dict[str, Any], bool]:
-    """Read the data of a zip, with its pickles as text, and whether the policy's weights are those of a recurrent one."""
+    """Read the data of a zip, with its pickles as text, and whether its weights are those of a recurrent policy."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:

@@ -29,6 +29,7 @@ class FileError(ValueError):
     """
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+        reason = " ".join(reason.split())  # it may quote the file, which may have line breaks
         # both are args, so that the error survives pickling between processes
         super().__init__(path, reason)
         self.path, self.reason = path, reason
@@ -91,7 +92,7 @@ def read_lines(path: str | os.PathLike[str], file: IO[str]) -> Iterator[str]:
     while line := file.readline(MAX_LINE + 1):
         number += 1
         if len(line) > MAX_LINE:
-            raise FileError(path, f"has a line {number} of more than {MAX_LINE:,} characters: write one record on each.")
+            raise FileError(path, f"has a line {number} of more than {MAX_LINE:,} characters: put one record on each.")
         yield line
 
 

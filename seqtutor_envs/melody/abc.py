@@ -129,7 +129,8 @@ class _Reader:
             self.key = _key(value, self.key or {})
         elif name == "M":
             match = re.search(r"(\d+)/(\d+)", value)
-            self.metre = Fraction(_number(match[1]), _number(match[2])) if match else Fraction(1)  # C and C| are 4/4 and 2/2
+            # C and C| are 4/4 and 2/2
+            self.metre = Fraction(_number(match[1]), _number(match[2])) if match else Fraction(1)
         elif name == "L":
             self.unit_field = _fraction(value)
         elif name == "V" and self.key is not None:

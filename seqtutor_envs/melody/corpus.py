@@ -46,7 +46,7 @@ TONIC_TRIAD = (0, 4, 7)
 SPLITS = ("train", "validation", "test")
 MIDI_SUFFIXES = (".mid", ".midi")
 MOST_SHOWN = 20  # reasons in an error
-MAX_MELODIES = 2**21  # of an .npz: each takes 110 bytes more than its tokens, and all files of a large collection are fewer
+MAX_MELODIES = 2**21  # of an .npz: each takes 110 bytes beside its tokens; large collections have fewer
 MAX_SOURCES = 256  # their numbers are kept in a byte
 VALIDATION_FROM, TEST_FROM = 90, 95  # of 100: about 90 / 5 / 5
 

@@ -148,7 +148,7 @@ def to_wav(melody: Any, path: str | os.PathLike[str], sample_rate: int = 22050, 
     """
     midi = melody if isinstance(melody, pretty_midi.PrettyMIDI) else to_midi(melody, qpm)
     if (seconds := midi.get_end_time()) > MAX_SECONDS:
-        raise ValueError(f"A sound lasts at most {MAX_SECONDS:,.0f} s, not {seconds:,.0f}: give fewer notes or a higher qpm.")
+        raise ValueError(f"A sound lasts at most {MAX_SECONDS:,.0f} s, not {seconds:,.0f}: use a higher qpm.")
     # normalize=False: pretty_midi would go to full scale, without PEAK's headroom
     sound = midi.synthesize(fs=sample_rate, wave=_plucked_string, normalize=False)
     loudest = np.abs(sound).max(initial=0.0)
@@ -169,7 +169,8 @@ def _read(path: str | os.PathLike[str]) -> pretty_midi.PrettyMIDI:
             midi = mido.MidiFile(file=io.BytesIO(content))
             _check_events(midi)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # tempo events on a wrong track: the grid needs no tempo
+                # tempo events on a wrong track: the grid needs no tempo
+                warnings.simplefilter("ignore", RuntimeWarning)
                 return pretty_midi.PrettyMIDI(mido_object=midi)
     except FileError as error:
         raise MidiError(path, error.reason) from error
@@ -206,7 +207,7 @@ def _lines(midi: pretty_midi.PrettyMIDI) -> tuple[dict[str, list[Note]], dict[st
         line = sorted(Note(start, end - start, pitch) for start, end, pitch in times if end > start)
         if instrument.is_drum or not line:
             continue
-        plays = instrument.name.strip() or pretty_midi.program_to_instrument_name(instrument.program)
+        plays = " ".join(instrument.name.split()) or pretty_midi.program_to_instrument_name(instrument.program)
         name = f"instrument {number} ({plays})"
         problem = _second_voice(line)
         if problem:

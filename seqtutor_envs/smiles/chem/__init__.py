@@ -13,4 +13,6 @@ from seqtutor_envs.smiles.chem.molecule import (
     too_large,
 )
 
-__all__ = ["PROPERTIES", "RDKIT_VERSION", "canonical", "canonical_of", "check_strings", "parse", "properties", "too_large"]
+__all__ = [
+    "PROPERTIES", "RDKIT_VERSION", "canonical", "canonical_of", "check_strings", "parse", "properties", "too_large",
+]

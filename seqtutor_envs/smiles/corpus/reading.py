@@ -12,7 +12,7 @@ import os
 import warnings
 import zipfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
@@ -123,7 +123,7 @@ def _rows(path: Path, lines: Iterator[str], separator: str) -> Iterator[tuple[in
     while True:
         taken: list[str] = []
 
-        def take(taken: list[str] = taken) -> Iterator[str]:
+        def take(taken: list[str] = taken) -> Generator[str, None, None]:
             while len(taken) < MAX_RECORD_LINES and (line := again.popleft() if again else next(lines, "")):
                 taken.append(line)
                 yield line

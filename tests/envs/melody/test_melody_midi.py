@@ -136,6 +136,14 @@ def test_two_voices_are_an_error_with_the_reason(notes, reason):
     assert reason in str(error.value) and "instrument 1 (Acoustic Grand Piano)" in str(error.value)
 
 
+def test_a_name_of_several_lines_is_told_in_one(tmp_path):
+    midi = built([(0, 1, 60), (0.5, 1.5, 64)])
+    midi.instruments[0].name = "my\n\nstrings"
+    with pytest.raises(MidiError, match=r"instrument 1 \(my strings\): polyphonic") as error:
+        from_midi(written(midi, tmp_path / "a.mid"))
+    assert "\n" not in str(error.value)
+
+
 def test_each_single_line_is_a_melody_and_the_others_are_named():
     midi = built([(0, 0.125, 60)], [(0, 1, 60), (0.5, 1.5, 64)], [(0, 0.25, 62)])
     midi.instruments[1].name = "strings"

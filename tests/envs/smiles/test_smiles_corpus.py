@@ -109,6 +109,7 @@ def test_a_quote_that_is_not_closed_costs_its_own_row_and_is_named(tmp_path):
     with pytest.warns(UserWarning, match=r"a\.csv: line 3: a quote opens a field and does not close") as caught:
         records = list(read_records(tmp_path / "a.csv"))
     assert len(caught) == 1
+    rest = [(n + 1, "C" * n) for n in range(3, 503)]
     # rows of one line each, but the one with a line break in quotes, which counts by its last
     expected = [(2, "CC"), (3, ""), *((n + 1, "C" * n) for n in range(3, 503)), (505, "CCN"), (506, "CCCl")]
     assert records == expected
