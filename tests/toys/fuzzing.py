@@ -131,7 +131,7 @@ def make_case(name: str, reader: Reader, seed: int, case: int) -> bytes:
 
 
 def read_peak() -> int:
-    """Return the most memory that this process has had, in kB. Not getrusage: a child begins there with its parent's."""
+    """Return the most memory that this process has had, in kB. getrusage would begin with its parent's."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0])
 

@@ -104,12 +104,12 @@ def test_bytes_that_are_no_text_and_an_open_quote_are_junk_and_not_the_end(tmp_p
 
 
 def test_a_quote_that_is_not_closed_costs_its_own_row_and_is_named(tmp_path):
-    rows = ["smiles,name", "CC,a", 'CCO,"open', *(f"{'C' * n},{n}" for n in range(3, 503)), 'CCN,"two\nlines"', "CCCl,b"]
+    many = [f"{'C' * n},{n}" for n in range(3, 503)]
+    rows = ["smiles,name", "CC,a", 'CCO,"open', *many, 'CCN,"two\nlines"', "CCCl,b"]
     (tmp_path / "a.csv").write_text("\n".join(rows) + "\n")
     with pytest.warns(UserWarning, match=r"a\.csv: line 3: a quote opens a field and does not close") as caught:
         records = list(read_records(tmp_path / "a.csv"))
     assert len(caught) == 1
-    rest = [(n + 1, "C" * n) for n in range(3, 503)]
     # rows of one line each, but the one with a line break in quotes, which counts by its last
     expected = [(2, "CC"), (3, ""), *((n + 1, "C" * n) for n in range(3, 503)), (505, "CCN"), (506, "CCCl")]
     assert records == expected
