@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import inspect
 import io
 import os
 import warnings
@@ -133,7 +134,7 @@ def _rows(path: Path, lines: Iterator[str], separator: str) -> Iterator[tuple[in
             # a reader for each row: its state after an open quote would be that of a text within quotes
             row = next(csv.reader(source, delimiter=separator), [])
             # a row ends with a line, so the reader asks for lines that are not there only within quotes
-            closed = source.gi_frame is not None
+            closed = inspect.getgeneratorstate(source) != inspect.GEN_CLOSED
             if len(taken) > 1:  # strict: what closes a field of several lines is not the quote that opens the next
                 next(csv.reader(taken, delimiter=separator, strict=True))
         except csv.Error:  # that, or a field of more than 128 kB
