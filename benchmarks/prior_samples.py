@@ -19,7 +19,7 @@ import seqtutor_envs  # noqa: F401  (registers the ids)
 from agents.saving import hash_prior
 from seqtutor_envs.command import installed
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.files import hash_bytes, load_arrays, save_arrays
+from seqtutor_envs.files import hash_bytes, load_arrays, reading, save_arrays
 from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.metrics import sequence_log_probs
 from seqtutor_envs.prior.masking import mask_prior
@@ -61,8 +61,12 @@ class PriorSamples:
         for name, value in facts.items():
             if was.get(name) != value:
                 raise ValueError(f"{path} was drawn with {name}={was.get(name)}, not {value}: give another file.")
-        lengths, returns, names = arrays["lengths"].astype(np.int64), arrays["returns"], arrays["names"]
-        return cls(arrays["tokens"].astype(np.int64), lengths, returns, names, was)
+        with reading(path, "holds no samples of a prior"):
+            lengths, returns, names = arrays["lengths"].astype(np.int64), arrays["returns"], arrays["names"]
+            found = cls(arrays["tokens"].astype(np.int64), lengths, returns, names, was)
+            if found.tokens.ndim != 2 or not lengths.shape == returns.shape == names.shape == found.tokens.shape[:1]:
+                raise ValueError("its arrays do not fit each other")
+        return found
 
     def save(self, path: Path) -> None:
         """Write what `load` reads."""

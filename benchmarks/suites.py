@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.domains import MELODY, SMILES, choose_clock
 from benchmarks.experiment import Experiment, check_distinct, expand
 from benchmarks.runner.shapes import entries, list_of, load_json, of_type
-from seqtutor_envs.files import one_line, write_atomically
+from seqtutor_envs.files import one_line, reading, write_atomically
 
 EXACT = "SeqTutor-Exact-v0"
 RESULTS = Path("results")
@@ -313,14 +313,12 @@ def save_suite(suite: Suite, path: Path) -> None:
 
 
 def load_suite(path: Path) -> Suite:
-    """Read what `save_suite` wrote. Raises FileNotFoundError, and ValueError in one line for another file."""
-    try:
+    """Read what `save_suite` wrote. Raises FileNotFoundError, and FileError in one line for another file."""
+    with reading(path, "is not a suite that `run` saved"):
         content = load_json(path.read_bytes())
         CHECK_SUITE(content, "it")
         experiments = [Experiment.of(one) for one in content["experiments"]]
         return Suite(content["name"], content["question"], check_distinct(experiments), path)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is not a suite that `run` saved ({error}).") from None
 
 
 def read_suite(path: Path) -> Suite:

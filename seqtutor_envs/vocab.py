@@ -19,10 +19,19 @@ class TokenVocab:
     Attributes:
         tokens: text of each of the V tokens.
         end: id of the token that ends a sequence, or None where the horizon alone ends it.
+
+    Raises ValueError unless the tokens are distinct strings, and the end is one of them.
     """
 
     tokens: tuple[str, ...]
     end: int | None = None
+
+    def __post_init__(self) -> None:
+        # strings before the set: a list in a damaged file has no hash
+        if not all(isinstance(text, str) for text in self.tokens) or len(set(self.tokens)) != len(self.tokens):
+            raise ValueError("A vocabulary's tokens must be distinct strings.")
+        if self.end is not None and not (isinstance(self.end, (int, np.integer)) and 0 <= self.end < len(self)):
+            raise ValueError(f"A vocabulary's end must be None or one of its ids 0..{len(self) - 1}, not {self.end!r}.")
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 import random
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 
-from seqtutor_envs.files import import_by_name, one_line
+from seqtutor_envs.files import FileError, import_by_name, one_line, open_zip, read_chunks
 
 # keys that only this algorithm's data has, the first that fits; PPO's kin is told apart below
 SIGNS = (
@@ -29,6 +28,8 @@ SIGNS = (
     ("stable_baselines3.a2c:A2C", {"gae_lambda", "vf_coef", "normalize_advantage"}),
 )
 RECURRENT, MASKABLE = "sb3_contrib.ppo_recurrent:RecurrentPPO", "sb3_contrib.ppo_mask:MaskablePPO"
+LSTM = b"lstm_actor"  # in the names of a recurrent policy's weights, which are plain text in the file
+MAX_DATA = 2**26  # bytes of JSON: 64 MiB, a thousand times what a model with images as observations has
 MAGIC = b"PK\x03\x04"  # how a zip begins
 
 
@@ -51,11 +52,11 @@ def identify_algorithm(path: Path) -> str | None:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, or is not a model.
     """
-    data, weights = _read_zip(path)
+    data, recurrent = _read_zip(path)
     found = next((name for name, keys in SIGNS if keys <= data.keys()), None)
     if found != "stable_baselines3.ppo:PPO":
         return found
-    if b"lstm_actor" in weights:  # the names of weights are plain text, and a policy of the user's own has them too
+    if recurrent:  # a policy of the user's own has these names too
         return RECURRENT
     # MaskablePPO has PPO's keys: only the modules of its policy and buffer tell
     classes = (data.get("policy_class"), data.get("rollout_buffer_class"))
@@ -115,24 +116,39 @@ def import_class(name: str) -> Any:
     return found
 
 
-def _read_zip(path: Path) -> tuple[dict[str, Any], bytes]:
-    """Read the data of a zip, with its pickles as text, and the bytes of the policy's weights."""
+def _read_zip(path: Path) -> tuple[dict[str, Any], bool]:
+    """Read the data of a zip, with its pickles as text, and whether its weights are those of a recurrent policy."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             if min((member.header_offset for member in archive.infolist()), default=0):
                 raise zipfile.BadZipFile("its end is missing")  # what was read is weights, themselves a zip within it
-            data, weights = json.loads(archive.read("data")), archive.read("policy.pth")
+            if archive.getinfo("data").file_size > MAX_DATA:
+                raise FileError(path, f"has more than {MAX_DATA:,} bytes of settings: it is no model.")
+            data = json.loads(archive.read("data"))
+            with archive.open("policy.pth") as weights:
+                recurrent = _holds(LSTM, weights)
             archive.getinfo("_stable_baselines3_version")
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (FileError, PermissionError):
+        raise
+    except (KeyError, ValueError, RuntimeError):  # no such member, no JSON, encrypted or JSON of too many levels
+        data, recurrent = None, False
+    except Exception as error:  # zipfile raises anything for broken bytes
         damage = f"is a damaged zip, perhaps cut short ({error}): save or copy it again"
-        raise ValueError(f"{path} {damage if _begins_as_zip(path) else 'is no zip'}.") from None
-    except (KeyError, ValueError, RuntimeError, NotImplementedError):  # the last two: encrypted, unknown compression
-        data, weights = None, b""
+        raise FileError(path, f"{damage if _begins_as_zip(path) else 'is no zip'}.") from None
     if not isinstance(data, dict):
-        raise ValueError(f"{path} is no model of stable-baselines3, which holds data, policy.pth and a version.")
-    return data, weights
+        raise FileError(path, "is no model of stable-baselines3, which holds data, policy.pth and a version.")
+    return data, recurrent
+
+
+def _holds(text: bytes, stream: IO[bytes]) -> bool:
+    """Return whether a text is in a stream, which is read to its end: only there its checksum is compared."""
+    found, last = False, b""
+    for chunk in read_chunks(stream):
+        found = found or text in last + chunk
+        last = chunk[-len(text) :]  # the text may lie across two pieces
+    return found
 
 
 def _begins_as_zip(path: Path) -> bool:

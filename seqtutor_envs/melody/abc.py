@@ -11,6 +11,7 @@ import re
 from fractions import Fraction
 from typing import NamedTuple
 
+from seqtutor_envs.files import one_line
 from seqtutor_envs.melody.notes import Note
 
 SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -22,6 +23,11 @@ MODES = {  # by their first three letters -> sharps more than in the major key o
 }  # fmt: skip
 TUPLETS = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # p notes in the time of q; for 5, 7 and 9 the metre decides
 COMPOUND_METRES = (Fraction(6, 8), Fraction(9, 8), Fraction(12, 8))
+MAX_BYTES = 2**24  # of a file of tunes: 16 MiB, ten times music21's largest book
+MAX_TUNE = 2**16  # characters: a hundred times a tune of 64 bars
+MAX_LINE = 2**12  # characters: brackets that do not close take time with the square of a line
+MAX_DIGITS = 3  # of a number; sums of fractions with longer ones take minutes
+MAX_SIGNS = 6  # slashes or angle brackets of one note: a 64th of its length
 QUARTERS = 4  # in a whole note, of which ABC's lengths are fractions
 
 FIELD = re.compile(r"([A-Za-z]):(?![|:])(.*)")  # "d:|" at the start of a line is a note and a bar
@@ -69,18 +75,25 @@ def title(tune: str) -> str:
 def read(tune: str) -> list[Note]:
     """Read the notes of one tune.
 
-    Raise ValueError if it has no key (the music begins there) or a length is no fraction.
+    Raise ValueError if it has no key (the music begins there), a length is no fraction, or it is too long or broken.
     """
+    if len(tune) > MAX_TUNE:
+        raise ValueError(f"it has more than {MAX_TUNE:,} characters")
     reader = _Reader()
     for line in tune.splitlines():
+        if len(line) > MAX_LINE:
+            raise ValueError(f"it has a line of more than {MAX_LINE:,} characters")
         line = TEXT.sub("", line)
         # fields before notes: "C:Trad." at the start of a line names a composer and is no note C
         field = FIELD.match(line)
-        if field:
-            reader.field(field[1], field[2].strip())
-        # before the key there is no music, only text
-        elif reader.key is not None:
-            reader.music(line)
+        try:
+            if field:
+                reader.field(field[1], field[2].strip())
+            # before the key there is no music, only text
+            elif reader.key is not None:
+                reader.music(line)
+        except (ArithmeticError, IndexError) as error:  # a length of 1/0, a tie before any note
+            raise ValueError(f"it cannot be read ({one_line(error)})") from error
     if reader.key is None:
         raise ValueError("it has no key (K:), so no music")
     return reader.notes
@@ -116,7 +129,8 @@ class _Reader:
             self.key = _key(value, self.key or {})
         elif name == "M":
             match = re.search(r"(\d+)/(\d+)", value)
-            self.metre = Fraction(int(match[1]), int(match[2])) if match else Fraction(1)  # C and C| are 4/4 and 2/2
+            # C and C| are 4/4 and 2/2
+            self.metre = Fraction(_number(match[1]), _number(match[2])) if match else Fraction(1)
         elif name == "L":
             self.unit_field = _fraction(value)
         elif name == "V" and self.key is not None:
@@ -181,7 +195,7 @@ class _Reader:
 
     def break_rhythm(self, signs: str) -> None:
         """Apply a>b: the first half as long again, the second half as long; with n signs the rest is 1/2**n."""
-        short = Fraction(1, 2 ** len(signs))
+        short = _power(signs)
         first, self.broken = (2 - short, short) if signs[0] == ">" else (short, 2 - short)
         # the note before was read already: the broken rhythm changes it after the fact
         change = self.last_duration * (first - 1)
@@ -192,8 +206,8 @@ class _Reader:
     def start_tuplet(self, notes: int, time: str | None, reach: str | None) -> None:
         """Apply (p:q:r: p notes in the time of q, for the next r."""
         free = 3 if self.metre in COMPOUND_METRES else 2
-        self.tuplet = Fraction(int(time) if time else TUPLETS.get(notes, free), notes)
-        self.in_tuplet = int(reach) if reach else notes
+        self.tuplet = Fraction(_number(time) if time else TUPLETS.get(notes, free), notes)
+        self.in_tuplet = _number(reach) if reach else notes
 
 
 def _key(value: str, before: dict[str, int]) -> dict[str, int]:
@@ -218,11 +232,24 @@ def _key(value: str, before: dict[str, int]) -> dict[str, int]:
 def _length(text: str) -> Fraction:
     """Read a length behind a note: "3", "/", "//", "/4", "3/2" or nothing, in units."""
     number, slashes, below = re.fullmatch(r"(\d*)(/*)(\d*)", text).groups()  # type: ignore[union-attr]
-    return Fraction(int(number or 1), int(below or 2 ** len(slashes)))
+    return _number(number or "1") * (Fraction(1, _number(below)) if below else _power(slashes))
+
+
+def _power(signs: str) -> Fraction:
+    """Return 1 / 2^n for n signs."""
+    if len(signs) > MAX_SIGNS:
+        raise ValueError(f"it has {len(signs)} signs {signs[0]!r} in a row, more than {MAX_SIGNS}")
+    return Fraction(1, 2 ** len(signs))
+
+
+def _number(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"it has a number of {len(text)} digits, more than {MAX_DIGITS}")
+    return int(text)
 
 
 def _fraction(text: str) -> Fraction:
     match = re.fullmatch(r"(\d+)(?:/([1-9]\d*))?", text.replace(" ", ""))
     if not match:
         raise ValueError(f"its unit length L:{text} is no fraction")
-    return Fraction(int(match[1]), int(match[2] or 1))
+    return Fraction(_number(match[1]), _number(match[2] or "1"))

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.files import write_atomically
+from seqtutor_envs.files import FileError, load_npz, read_bytes, write_atomically
 from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.melody import abc
 from seqtutor_envs.melody.notes import (
+    MAX_STEPS,
     Note,
     Segment,
     encode_segments,
@@ -45,6 +46,8 @@ TONIC_TRIAD = (0, 4, 7)
 SPLITS = ("train", "validation", "test")
 MIDI_SUFFIXES = (".mid", ".midi")
 MOST_SHOWN = 20  # reasons in an error
+MAX_MELODIES = 2**21  # of an .npz: each takes 110 bytes beside its tokens; large collections have fewer
+MAX_SOURCES = 256  # their numbers are kept in a byte
 VALIDATION_FROM, TEST_FROM = 90, 95  # of 100: about 90 / 5 / 5
 
 COLLECTIONS = {  # name -> folder in music21's corpus; public domain by age, encoded by volunteers
@@ -108,27 +111,29 @@ def from_npz(path: str | os.PathLike[str], exclude: Iterable[str] = ()) -> Corpu
     Args:
         exclude: names of sources to leave out.
 
-    Raises ValueError naming the array that is missing or wrong, or a name in `exclude` that is no source.
+    Raises:
+        FileError: the file is no .npz, or unpacks to too much, or an array (it is named) is missing or wrong.
+        ValueError: a name in `exclude` is no source.
     """
     path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    # an OSError says itself what is wrong, and with which file
-    except OSError:
-        raise
-    except Exception as error:  # zip, zlib, header and pickle errors: whatever broken bytes lead to
-        raise ValueError(f"{path} is not an .npz of plain arrays ({type(error).__name__}: {error})") from error
+    arrays = load_npz(path)
     tokens, offsets = (_integers(path, arrays, name) for name in ("tokens", "offsets"))
-    # offsets checked before use: a slice beyond the array would silently be shorter
-    if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != len(tokens) or (np.diff(offsets) <= 0).any():
-        raise ValueError(f"{path}: 'offsets' must rise from 0 to the {len(tokens)} tokens, one step a melody.")
+    # offsets checked before use: a slice beyond the array would silently be shorter. Not np.diff: it can overflow.
+    if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != len(tokens) or (offsets[1:] <= offsets[:-1]).any():
+        raise FileError(path, f"is wrong: 'offsets' must rise from 0 to the {len(tokens)} tokens, one step a melody.")
+    if len(offsets) > MAX_MELODIES or np.diff(offsets).max() > MAX_STEPS:
+        most = f"{MAX_MELODIES:,} melodies of {MAX_STEPS:,} tokens each"
+        raise FileError(path, f"is too large: at most {most} are read.")
     if tokens.min() < 0 or tokens.max() >= len(MELODY_VOCAB):
-        raise ValueError(f"{path}: 'tokens' must be in 0..{len(MELODY_VOCAB) - 1}, not {tokens.min()}..{tokens.max()}.")
-    melodies = [tokens[a:b].astype(np.uint8) for a, b in zip(offsets[:-1], offsets[1:])]
+        found = f"{tokens.min()}..{tokens.max()}"
+        raise FileError(path, f"is wrong: 'tokens' must be in 0..{len(MELODY_VOCAB) - 1}, not {found}.")
+    melodies = [melody.astype(np.uint8) for melody in np.split(tokens, offsets[1:-1])]
     names, source = [path.stem], np.zeros(len(melodies), dtype=np.int64)
     if "source" in arrays:
-        names = [str(name) for name in _require(path, arrays, "source_names")]
+        given = _require(path, arrays, "source_names")
+        if given.ndim != 1 or given.dtype.kind != "U" or not 0 < len(given) <= MAX_SOURCES:
+            raise FileError(path, f"is wrong: 'source_names' must be a row of 1..{MAX_SOURCES} names.")
+        names = [str(name) for name in given]
         source = _labels(path, arrays, "source", len(melodies), len(names))
     split = np.array([split_of(melody) for melody in melodies])
     if "split" in arrays:
@@ -185,7 +190,7 @@ def from_music21(progress: bool = True) -> Corpus:
         (name, f"{path.name}: {abc.title(tune)}", lambda tune=tune: [abc.read(tune)])
         for name, path in books
         # errors="replace": old books hold Latin-1 in titles, which no note needs
-        for tune in abc.tunes(path.read_text("utf-8", errors="replace"))
+        for tune in abc.tunes(read_bytes(path, abc.MAX_BYTES).decode("utf-8", errors="replace"))
     ]
     return _collect(items, True, f"{len(items)} tunes in {len(books)} files of {', '.join(COLLECTIONS)}", progress)
 
@@ -296,7 +301,8 @@ def _collect(
                 # setdefault: of equal melodies the first keeps its source
                 found.setdefault(melody.tobytes(), (source, melody))
         except (OSError, ValueError) as error:
-            skipped.append((name, str(error)))
+            # the name says which file it is
+            skipped.append((name, error.reason if isinstance(error, FileError) else str(error)))
     if not found:
         reasons = "".join(f"\n  {name}: {reason}" for name, reason in skipped[:MOST_SHOWN])
         more = f"\n  and {len(skipped) - MOST_SHOWN} more" if len(skipped) > MOST_SHOWN else ""
@@ -322,20 +328,20 @@ def _make_corpus(
 
 def _require(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
     if name not in arrays:
-        raise ValueError(f"{path} has no array {name!r}; it has: {', '.join(arrays) or 'none'}.")
+        raise FileError(path, f"has no array {name!r}; it has: {', '.join(arrays)[:400] or 'none'}.")
     return arrays[name]
 
 
-def _integers(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> NDArray[np.int64]:
+def _integers(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> NDArray[np.integer[Any]]:
     array = _require(path, arrays, name)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         found = f"{array.dtype} of shape {list(array.shape)}"
-        raise ValueError(f"{path}: {name!r} must be one row of whole numbers, not {found}.")
-    return array.astype(np.int64)
+        raise FileError(path, f"is wrong: {name!r} must be one row of whole numbers, not {found}.")
+    return array
 
 
 def _labels(path: Path, arrays: dict[str, NDArray[Any]], name: str, length: int, kinds: int) -> NDArray[np.int64]:
     labels = _integers(path, arrays, name)
     if len(labels) != length or labels.min() < 0 or labels.max() >= kinds:
-        raise ValueError(f"{path}: {name!r} must give each of the {length} melodies a number in 0..{kinds - 1}.")
-    return labels
+        raise FileError(path, f"is wrong: {name!r} must give each of the {length} melodies a number in 0..{kinds - 1}.")
+    return labels.astype(np.int64)

@@ -8,17 +8,20 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import mido
 import numpy as np
 import pretty_midi
 from numpy.typing import NDArray
 from scipy.io import wavfile
 
 from seqtutor_envs.checks import Range
-from seqtutor_envs.files import write_atomically
+from seqtutor_envs.files import FileError, read_bytes, reading, write_atomically
 from seqtutor_envs.melody.notes import (
+    MAX_STEPS,
     Note,
     canonical,
     checked,
@@ -45,7 +48,12 @@ ATTACK = 2.0  # periods in which the sound swells to 1 - 1/e: 8 ms at middle C
 RING = 300.0  # periods of the fundamental in which the first partial falls to 1/e; partial k in 1/k of them
 
 
-class MidiError(ValueError):
+MAX_BYTES = 2**20  # of a MIDI file: 1 MiB, 125,000 notes, which take a quarter of a minute; a long song has 100 kB
+MAX_EQUAL_EVENTS = 64  # of one key at one tick: a reader's time grows with their square
+MAX_SECONDS = 3_600.0  # of sound: .6 GB at the default rate
+
+
+class MidiError(FileError):
     """Report a MIDI file that holds no melody; the message says why."""
 
 
@@ -83,6 +91,7 @@ def from_midi(source: str | os.PathLike[str] | pretty_midi.PrettyMIDI) -> list[N
 
     Raises:
         MidiError: no MIDI file, no notes, or no instrument plays a usable line; the message names each with its reason.
+            A melody of more than MAX_STEPS is none.
         OSError: the file cannot be opened.
     """
     midi = source if isinstance(source, pretty_midi.PrettyMIDI) else _read(source)
@@ -94,17 +103,19 @@ def from_midi(source: str | os.PathLike[str] | pretty_midi.PrettyMIDI) -> list[N
         parts = snap_to_grid(line)
         try:
             shift = octaves_into_range([note.pitch for note in line])
+            # at least as long as the last note: another program may have moved the event
+            length = _checked_length(max(parts[-1].end, round_to_step(end)))
         except ValueError as error:
             problems[name] = str(error)
             continue
         moved = [part._replace(pitch=part.pitch + shift) for part in parts if part.pitch is not None]
-        # at least as long as the last note: another program may have moved the event
-        melodies.append(encode_segments(moved, max(parts[-1].end, round_to_step(end))))
-    if not lines and not problems and round_to_step(end) > 0:
-        return [encode_segments([], round_to_step(end))]  # a melody of one long rest, as `to_midi` writes it
-    where = "this MIDI" if isinstance(source, pretty_midi.PrettyMIDI) else str(source)
+        melodies.append(encode_segments(moved, length))
+    where = "this MIDI" if isinstance(source, pretty_midi.PrettyMIDI) else source
     if not melodies:
-        raise MidiError(f"No melody in {where}: {_listed(problems)}.")
+        # a melody of one long rest, as `to_midi` writes it
+        if not problems and 0 < round_to_step(end) <= MAX_STEPS:
+            return [encode_segments([], round_to_step(end))]
+        raise MidiError(where, f"holds no melody: {_listed(problems)}.")
     if problems:
         warnings.warn(f"Left out of {where}: {_listed(problems)}.", stacklevel=2)
     return melodies
@@ -117,7 +128,7 @@ def read_lines(path: str | os.PathLike[str]) -> list[list[Note]]:
     """
     lines, problems = _lines(_read(path))
     if not lines:
-        raise MidiError(_listed(problems))
+        raise MidiError(path, f"holds no melody: {_listed(problems)}")
     return list(lines.values())
 
 
@@ -131,9 +142,14 @@ def write_midi(melody: Any, path: str | os.PathLike[str], qpm: float = 80.0) -> 
 
 
 def to_wav(melody: Any, path: str | os.PathLike[str], sample_rate: int = 22050, qpm: float = 80.0) -> None:
-    """Play tokens [T] or a PrettyMIDI on a plucked string: a WAV file (mono, 16 bit), written whole or not at all."""
+    """Play tokens [T] or a PrettyMIDI on a plucked string: a WAV file (mono, 16 bit), written whole or not at all.
+
+    Raises ValueError where it would sound for more than MAX_SECONDS.
+    """
     midi = melody if isinstance(melody, pretty_midi.PrettyMIDI) else to_midi(melody, qpm)
     sample_rate = Range(1000, 192_000, whole=True).check("sample_rate", sample_rate)
+    if (seconds := midi.get_end_time()) > MAX_SECONDS:
+        raise ValueError(f"A sound lasts at most {MAX_SECONDS:,.0f} s, not {seconds:,.0f}: use a higher qpm.")
     # normalize=False: pretty_midi would go to full scale, without PEAK's headroom
     sound = midi.synthesize(fs=sample_rate, wave=_plucked_string, normalize=False)
     loudest = np.abs(sound).max(initial=0.0)
@@ -145,15 +161,41 @@ def to_wav(melody: Any, path: str | os.PathLike[str], sample_rate: int = 22050, 
 
 
 def _read(path: str | os.PathLike[str]) -> pretty_midi.PrettyMIDI:
-    content = Path(path).read_bytes()
-    if content[:4] == b"MThd" and len(content) > 12 and content[12] & 0x80:  # the sign of the header's division
-        raise MidiError(f"{path} counts time in film frames, not in beats: its notes have no place on a grid")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # tempo events on a wrong track: the grid needs no tempo
-            return pretty_midi.PrettyMIDI(io.BytesIO(content))
-    except Exception as error:  # the parser lets through whatever broken bytes lead to: EOFError, IndexError, ...
-        raise MidiError(f"{path} is not a readable MIDI file ({type(error).__name__}: {error})") from error
+        # the parser lets through whatever broken bytes lead to: EOFError, IndexError, ...
+        with reading(path, "is not a readable MIDI file"):
+            content = read_bytes(path, MAX_BYTES)
+            if content[:4] == b"MThd" and len(content) > 12 and content[12] & 0x80:  # the sign of the header's division
+                raise FileError(path, "counts time in film frames, not in beats: its notes have no place on a grid")
+            midi = mido.MidiFile(file=io.BytesIO(content))
+            _check_events(midi)
+            with warnings.catch_warnings():
+                # tempo events on a wrong track: the grid needs no tempo
+                warnings.simplefilter("ignore", RuntimeWarning)
+                return pretty_midi.PrettyMIDI(mido_object=midi)
+    except FileError as error:
+        raise MidiError(path, error.reason) from error
+
+
+def _check_events(midi: mido.MidiFile) -> None:
+    """Raise ValueError where pretty_midi would compute for minutes, or divide by zero."""
+    if not midi.ticks_per_beat:
+        raise ValueError("it has no ticks in a quarter note")
+    for track in midi.tracks:
+        tick, equal = 0, Counter[tuple[int, int, int]]()
+        for event in track:
+            tick += event.time
+            if event.type in ("note_on", "note_off"):
+                equal[tick, event.channel, event.note] += 1
+        if max(equal.values(), default=0) > MAX_EQUAL_EVENTS:
+            raise ValueError(f"it has more than {MAX_EQUAL_EVENTS} events of one key at one time")
+
+
+def _checked_length(steps: int) -> int:
+    """Return the length of a melody. Raise ValueError if it is too long to be scored."""
+    if steps > MAX_STEPS:
+        raise ValueError(f"it lasts {steps:,} sixteenths, more than {MAX_STEPS:,}")
+    return steps
 
 
 def _lines(midi: pretty_midi.PrettyMIDI) -> tuple[dict[str, list[Note]], dict[str, str]]:
@@ -166,7 +208,7 @@ def _lines(midi: pretty_midi.PrettyMIDI) -> tuple[dict[str, list[Note]], dict[st
         line = sorted(Note(start, end - start, pitch) for start, end, pitch in times if end > start)
         if instrument.is_drum or not line:
             continue
-        plays = instrument.name.strip() or pretty_midi.program_to_instrument_name(instrument.program)
+        plays = " ".join(instrument.name.split()) or pretty_midi.program_to_instrument_name(instrument.program)
         name = f"instrument {number} ({plays})"
         problem = _second_voice(line)
         if problem:

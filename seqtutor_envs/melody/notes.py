@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from seqtutor_envs.melody.vocab import HOLD, MELODY_VOCAB, NOTE_OFF, PITCH_OFFSET, STEPS_PER_QUARTER
 
 LOWEST_PITCH, HIGHEST_PITCH = 48, 83  # C3..B5: what the 36 pitch tokens hold
+MAX_STEPS = 2**14  # of a melody that is read: 1,024 bars; the rules take 2 s for them, and 8 s for twice as many
 CENTRE = (LOWEST_PITCH + HIGHEST_PITCH) / 2
 OFF_GRID = 0.25  # steps: sixteenths played by hand are nearer to the grid, triplets (1/3) and shorter notes (1/2) not
 

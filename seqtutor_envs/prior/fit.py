@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from seqtutor_envs import checks
 from seqtutor_envs.checks import COUNT, SEED, Diverged, Range
-from seqtutor_envs.files import load_arrays, of_prefix, safetensors_path, save_arrays, with_prefix
+from seqtutor_envs.files import load_arrays, of_prefix, reading, safetensors_path, save_arrays, with_prefix
 from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.prior import RecurrentPrior, weights_sha256
 from seqtutor_envs.prior.network import RecurrentNetwork, adam_arrays, load_weights, resolve_precision, restore_adam
@@ -280,9 +280,11 @@ class _Run:
         return RecurrentPrior(self.network.weights(), self.settings.cell, self.vocab, self.length, card)
 
     def restore(self) -> None:
-        """Go on from the checkpoint. Raise ValueError if it is of another run."""
+        """Go on from the checkpoint. Raise ValueError if it is of another run, FileError if it is damaged."""
         arrays, facts = load_arrays(self.checkpoint)
-        made_with = {**facts, **facts["settings"]}
+        with reading(self.checkpoint, problem := "is no checkpoint of `pretrain`"):
+            made_with = {**facts, **facts["settings"]}
+            history = list(facts["progress"]["history"])
         for name, value in {**asdict(self.settings), **self._data()}.items():
             was = made_with.get(name)
             if name == "precision" and was != value:  # of products alone: the same weights go on in the other one
@@ -290,12 +292,10 @@ class _Run:
                 warnings.warn(note, stacklevel=3)
             elif was != value:
                 raise ValueError(f"Cannot resume: {self.checkpoint} was made with {name}={was}, not {value}.")
-        self.history = facts["progress"]["history"]
-        try:
+        self.history = history
+        with reading(self.checkpoint, problem):
             load_weights(self.network, of_prefix("network", arrays))
             restore_adam(self.optimizer, of_prefix("adam", arrays))
-        except ValueError as error:
-            raise ValueError(f"{self.checkpoint} is damaged: {error}.") from None
 
 
 def check_checkpoint(out: Path, resume: bool) -> None:

@@ -19,7 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs.checks import COUNT, SEED, Range, numbers, positive_integer
-from seqtutor_envs.files import load_arrays, safetensors_path, save_arrays, write_atomically
+from seqtutor_envs.files import (
+    FileError,
+    check_whole,
+    load_arrays,
+    reading,
+    safetensors_path,
+    save_arrays,
+    write_atomically,
+)
 from seqtutor_envs.prior.recurrent_step import RecurrentStep, log_softmax, sample_tokens
 from seqtutor_envs.threads import one_thread
 from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
@@ -29,6 +37,7 @@ Rows = TypeVar("Rows")
 DATA = Path(__file__).parents[1] / "data"
 SAMPLING = {"n": Range(0, whole=True), "length": COUNT, "temperature": Range(0.0, 1e6, above=True)}
 COLDEST = 1e-6  # a temperature as good as 0: below it log p over it would leave float32
+MAX_LENGTH = 100_000  # tokens that `sample` makes room for: 100 times the longest sequence of the shipped corpora
 
 
 class Prior(ABC):
@@ -147,6 +156,8 @@ class RecurrentPrior(Prior):
         vocab: the tokens; V must be the weights' own.
         length: how many tokens `sample` generates at most.
         card: what is known of it: data, licences, training, validation nll.
+
+    Raises ValueError where the weights do not fit each other or the vocabulary, or are not finite.
     """
 
     def __init__(
@@ -156,6 +167,8 @@ class RecurrentPrior(Prior):
         # copies: a prior is frozen, whatever the caller does with its arrays
         self.weights = {name: np.array(array, dtype=np.float32) for name, array in weights.items()}
         self._step = RecurrentStep(self.weights, cell)
+        if broken := [name for name, array in self.weights.items() if not np.isfinite(array).all()]:
+            raise ValueError(f"The weights {broken[0]} are not finite.")
         if len(vocab) != (size := len(self.weights["head.bias"])):
             raise ValueError(f"The weights are for {size} tokens, the vocabulary has {len(vocab)}.")
         self.vocab, self.length, self.cell = vocab, positive_integer("length", length), cell
@@ -183,17 +196,18 @@ class RecurrentPrior(Prior):
     def load(cls, name_or_path: str | os.PathLike[str]) -> RecurrentPrior:
         """Load a shipped prior by its name, or a file that `save` wrote. Never execute anything from the file.
 
-        Raises FileNotFoundError or ValueError, each with one line that says what to do.
+        Raises FileNotFoundError or FileError, each with one line that says what to do.
         """
         path = find_prior(name_or_path)
         weights, card = load_arrays(path)
-        try:
-            prior = cls(weights, card["cell"], TokenVocab(tuple(card["vocabulary"]), card["end"]), card["length"], card)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} holds no prior ({type(error).__name__}: {error}).") from None
+        with reading(path, "holds no prior"):
+            if other := [name for name, array in weights.items() if array.dtype != np.float32]:
+                raise TypeError(f"{other[0]} is {weights[other[0]].dtype}, not float32")
+            length = check_whole("length", card["length"], 1, MAX_LENGTH)
+            prior = cls(weights, card["cell"], TokenVocab(tuple(card["vocabulary"]), card["end"]), length, card)
         # checked after the shapes, which give the clearer error
         if card.get("weights_sha256") != weights_sha256(prior.weights):
-            raise ValueError(f"{path} is damaged: its weights do not have the hash that its card names.")
+            raise FileError(path, "is damaged: its weights do not have the hash that its card names.")
         return prior
 
 

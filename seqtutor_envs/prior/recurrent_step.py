@@ -125,7 +125,7 @@ def sample_tokens(log_probs: Array, rng: np.random.Generator) -> NDArray[np.int6
 def check_shapes(weights: Mapping[str, Array], cell: str, num_layers: int) -> None:
     """Raise ValueError naming the first weight that is missing or has a wrong shape."""
     head = weights["head.weight"].shape if "head.weight" in weights else ()
-    if len(head) != 2:
+    if len(head) != 2 or 0 in head:
         raise ValueError("Weights must have a matrix head.weight [V, H].")
     vocab_size, hidden = head
     rows = GATES[cell] * hidden

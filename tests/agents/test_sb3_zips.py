@@ -8,6 +8,7 @@ import os
 import pickle
 import random
 import sys
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 
 from agents import PsiLearning
 from agents.evaluate import evaluate, sb3_zips
+from seqtutor_envs.files import FileError
 from toys.sb3_toys import EXACT, KWARGS, MODELS, algorithm, exact_env, learned
 
 
@@ -207,6 +209,34 @@ def test_a_zip_that_was_cut_short_anywhere_is_named_as_that(share, ppo_zip, tmp_
     (tmp_path / "cut.zip").write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(ValueError, match="cut.zip is a damaged zip, perhaps cut short"):
         sb3_zips.identify_algorithm(tmp_path / "cut.zip")
+
+
+def test_weights_are_searched_and_not_held_and_a_bomb_is_refused_before_trust(ppo_zip, tmp_path):
+    large = rewritten(ppo_zip, tmp_path / "large.zip", lambda name, content: content)
+    with zipfile.ZipFile(large, "w", zipfile.ZIP_DEFLATED) as archive, zipfile.ZipFile(ppo_zip) as whole:
+        archive.writestr("data", whole.read("data"))
+        # the name lies across two pieces
+        archive.writestr("policy.pth", bytes(2**20 - 5) + b"lstm_actor" + bytes(2**26))
+        archive.writestr("_stable_baselines3_version", "2.9.2")
+    tracemalloc.start()
+    assert sb3_zips.identify_algorithm(large) == sb3_zips.RECURRENT
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+    bombs = (("policy.pth", 5_798_205_849, "unpacks to 5,798,"), ("data", 2**27, "bytes of settings"))
+    for member, declared, said in bombs:
+        with zipfile.ZipFile(tmp_path / "bomb.zip", "w") as archive:
+            for name in ("data", "policy.pth", "_stable_baselines3_version"):
+                archive.writestr(name, "{}")
+                archive.filelist[-1].file_size = declared if name == member else 2
+        with pytest.raises(FileError, match=said):
+            sb3_zips.load_zip(tmp_path / "bomb.zip", trust=False)
+
+
+@pytest.mark.parametrize("data", ["[" * 100_000, '{"a": ' + "[" * 100_000, b"\xed\xa0\x80", "3"])
+def test_settings_that_are_no_json_object_are_no_model(data, ppo_zip, tmp_path):
+    path = rewritten(ppo_zip, tmp_path / "odd.zip", lambda name, content: data if name == "data" else content)
+    with pytest.raises(FileError, match="odd.zip is no model of stable-baselines3"):
+        sb3_zips.identify_algorithm(path)
 
 
 def test_paths_mean_zips_or_our_own_files(ppo_zip, tmp_path):

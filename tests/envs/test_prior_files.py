@@ -62,8 +62,8 @@ def broken_files(folder):
     save_arrays(folder / "tampered", {**arrays, "head.bias": arrays["head.bias"] + np.float32(1e-3)}, card)
     save_arrays(folder / "no hash", arrays, {k: v for k, v in card.items() if k != "weights_sha256"})
     return {
-        "damaged": ["garbage", "empty", "truncated", "short", "foreign", "foreign facts"],
-        "holds no prior": ["no card", "list", "no weights", "a weight less", "flat", "cell", "vocabulary"],
+        "damaged": ["garbage", "empty", "truncated", "short", "foreign", "foreign facts", "list"],
+        "holds no prior": ["no card", "no weights", "a weight less", "flat", "cell", "vocabulary"],
         "hash": ["tampered", "no hash"],
     }
 

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from seqtutor_envs.smiles.chem.descriptors import PROPERTIES
-from seqtutor_envs.smiles.chem.molecule import RDKIT_VERSION, canonical, canonical_of, check_strings, parse, properties
+from seqtutor_envs.smiles.chem.molecule import (
+    RDKIT_VERSION,
+    canonical,
+    canonical_of,
+    check_strings,
+    parse,
+    properties,
+    too_large,
+)
 
-__all__ = ["PROPERTIES", "RDKIT_VERSION", "canonical", "canonical_of", "check_strings", "parse", "properties"]
+__all__ = [
+    "PROPERTIES", "RDKIT_VERSION", "canonical", "canonical_of", "check_strings", "parse", "properties", "too_large",
+]

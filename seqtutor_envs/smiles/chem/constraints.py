@@ -12,6 +12,7 @@ from rdkit import Chem, rdBase
 
 from seqtutor_envs.checks import Range
 from seqtutor_envs.smiles.chem.descriptors import DESCRIPTORS
+from seqtutor_envs.smiles.chem.molecule import too_large
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ def _patterns(argument: str, smarts: str | Iterable[str]) -> tuple[str, ...]:
     """Return one SMARTS or several as a tuple. Raise ValueError that names the first that is not one."""
     patterns = (smarts,) if isinstance(smarts, str) else tuple(smarts or ())
     for pattern in patterns:
-        read = _pattern(pattern) if isinstance(pattern, str) else None
+        read = _pattern(pattern) if isinstance(pattern, str) and not too_large(pattern) else None
         if read is None or not read.GetNumAtoms():
-            raise ValueError(f"{argument}: {pattern!r} is no SMARTS; c1ccccc1 or [NX3;H2] are.")
+            raise ValueError(f"{argument}: {pattern!r:.80} is no SMARTS; c1ccccc1 or [NX3;H2] are.")
     return patterns
 
 

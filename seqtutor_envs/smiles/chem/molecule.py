@@ -16,6 +16,10 @@ from rdkit import Chem, rdBase
 from seqtutor_envs.smiles.chem.descriptors import PROPERTIES, values
 
 RDKIT_VERSION: str = rdBase.rdkitVersion
+# What RDKit is given at most: it takes 10 s for the scaffold of a chain of 1,000 atoms, 70 s at 2,000, and it follows
+# atoms and branches by recursion until the stack is full and the process dies (4,000 atoms in 1 MB).
+MAX_CHARACTERS = 1_000  # ten times the longest of ZINC's 250,000 molecules; a peptide of 60 residues
+MAX_DEPTH = 250  # of brackets within brackets
 
 
 def parse(smiles: str) -> Chem.Mol | None:
@@ -23,13 +27,25 @@ def parse(smiles: str) -> Chem.Mol | None:
 
     Stricter than RDKit, which reads "CCO junk", "CCO\\n" and "\\0CCO" as ethanol and "" as a molecule without atoms: a
     SMILES is printable ASCII without white space, and has at least one atom. Whatever is a molecule to RDKit besides
-    (fragments, radicals, wildcards, any element) is one here; chem/checks.py is stricter.
+    (fragments, radicals, wildcards, any element) is one here; chem/checks.py is stricter. What is `too_large` is none.
     """
-    if not smiles or not smiles.isascii() or not smiles.isprintable() or " " in smiles:
+    if not smiles or too_large(smiles) or not smiles.isascii() or not smiles.isprintable() or " " in smiles:
         return None
     with rdBase.BlockLogs():  # 1 us
         molecule = Chem.MolFromSmiles(smiles)
     return molecule if molecule is not None and molecule.GetNumAtoms() else None
+
+
+def too_large(text: str) -> bool:
+    """Return whether a SMILES or SMARTS is too long, or too deeply nested, for RDKit to read it safely."""
+    if len(text) > MAX_CHARACTERS:
+        return True
+    depth = deepest = 0
+    if text.count("(") > MAX_DEPTH:  # rare: few molecules have so many branches at all
+        for character in text:
+            depth += (character == "(") - (character == ")")
+            deepest = max(deepest, depth)
+    return deepest > MAX_DEPTH
 
 
 def canonical(smiles: str) -> str | None:

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.files import hash_bytes, load_arrays, save_arrays
+from seqtutor_envs.files import FileError, check_whole, hash_bytes, load_arrays, reading, save_arrays
 
 SUFFIX = ".bloom"
 SCHEME = "blake2b-128, bit i = h1 + i h2 (mod 2^64) mod m"  # in every file: another one would find nothing in it
+MAX_HASHES = 64  # of each string: an error of 2^-64 at best; memory grows with them
 CHUNK = 2**16  # strings hashed at a time: their bits take 8 MB with 16 hashes
 
 
@@ -36,8 +37,9 @@ class BloomFilter:
     """
 
     def __init__(self, num_bits: int, num_hashes: int, facts: Mapping[str, Any] | None = None) -> None:
-        if num_bits < 1 or num_hashes < 1:
-            raise ValueError(f"A Bloom filter needs bits and hashes, not {num_bits} and {num_hashes}.")
+        if num_bits < 1 or not 1 <= num_hashes <= MAX_HASHES:
+            wanted = f"A Bloom filter needs bits and 1..{MAX_HASHES} hashes"
+            raise ValueError(f"{wanted}, not {num_bits} and {num_hashes}.")
         # whole bytes, rounded up: -(-x // 8)
         self._bytes = np.zeros(-(-num_bits // 8), np.uint8)
         self.num_hashes, self.count, self.facts = num_hashes, 0, dict(facts or {})
@@ -51,7 +53,7 @@ class BloomFilter:
         if capacity < 1:
             raise ValueError(f"A Bloom filter is made for at least one string, not {capacity}.")
         num_bits = min(math.ceil(capacity * bits_per_key), 8 * max_bytes)
-        return cls(num_bits, max(1, round(num_bits / capacity * math.log(2))))
+        return cls(num_bits, min(max(1, round(num_bits / capacity * math.log(2))), MAX_HASHES))
 
     @property
     def num_bits(self) -> int:
@@ -106,12 +108,17 @@ class BloomFilter:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> BloomFilter:
-        """Read what `save` wrote. Raise FileNotFoundError or ValueError with one line."""
+        """Read what `save` wrote. Raise FileNotFoundError or FileError with one line."""
         arrays, told = load_arrays(Path(path))
         if told.get("scheme") != SCHEME or arrays.keys() != {"bloom"}:
-            raise ValueError(f"{os.fspath(path)} holds no Bloom filter that this version can ask; make it anew.")
-        bloom = cls(8 * len(arrays["bloom"]), told["num_hashes"], told["facts"])
-        bloom._bytes, bloom.count = arrays["bloom"].astype(np.uint8), told["count"]
+            raise FileError(path, "holds no Bloom filter that this version can ask; make it anew.")
+        with reading(path, "holds no Bloom filter"):
+            bits = arrays["bloom"]
+            if bits.dtype != np.uint8 or bits.ndim != 1:
+                raise TypeError(f"its bits are {bits.dtype} of shape {list(bits.shape)}, not uint8 [bytes]")
+            hashes = check_whole("num_hashes", told["num_hashes"], 1, MAX_HASHES)
+            bloom = cls(8 * len(bits), hashes, told["facts"])
+            bloom._bytes, bloom.count = bits.copy(), check_whole("count", told["count"], 0, 2**63)
         return bloom
 
     def _places(self, strings: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:

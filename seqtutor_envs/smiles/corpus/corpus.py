@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from seqtutor_envs.checks import positive_integer
 from seqtutor_envs.files import hash64
 from seqtutor_envs.files.progress import make_bar
-from seqtutor_envs.smiles.chem import canonical_of, parse
+from seqtutor_envs.smiles.chem import canonical_of, parse, too_large
 from seqtutor_envs.smiles.chem.standardize import CHANGES, fragments, parent
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 from seqtutor_envs.smiles.corpus.reading import Record
@@ -179,6 +179,8 @@ class _CorpusBuilder:
         self.records += 1
         if not text:
             raise _Skipped(EMPTY)
+        if too_large(text):
+            raise _Skipped(TOO_LONG, f"{len(text):,} characters, or branches too deep for RDKit")
         molecule = parse(text)
         if molecule is None:
             raise _Skipped(NOT_SMILES)

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import csv
 import gzip
+import inspect
 import io
 import os
+import warnings
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
+
+from seqtutor_envs.files import FileError, check_regular, open_zip, read_lines, reading
 
 Record = tuple[int, str]  # line number, from 1, and text; "" where there is none
 
@@ -26,6 +30,9 @@ MOSES_FILE = "moses/dataset/data/{}.csv.gz"  # in the wheel `molsets`, by split
 MOSES_TRAIN = MOSES_FILE.format("train")
 MOSES_SPLIT = "split"  # a column of MOSES' dataset_v1.csv
 GZIP_MAGIC = b"\x1f\x8b"
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # Excel's "Unicode text"
+MAX_RECORD_LINES = 100  # of a quoted field with line breaks; longer is a quote that somebody forgot to close
+QUOTES_SHOWN = 3  # warnings about such quotes in one file
 SHOWN_COLUMNS = 12
 
 
@@ -35,14 +42,17 @@ def read_records(path: str | os.PathLike[str], column: str | None = None) -> Ite
     A table's header names the column; of any other file the first field of a line counts, what follows white space is
     the molecule's name. A first line that begins with "smiles" is a header there too.
 
+    A quote that is not closed within MAX_RECORD_LINES lines costs its own row, with a warning that names the line; the
+    rows behind it are read. That row's text is "".
+
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no such column (the message lists those there are), an empty or damaged file.
+        FileError: no such column (the message lists those there are), an empty or damaged file, an endless line.
     """
     path = Path(path)
     table = is_table(path)
     if column is not None and not table:
-        raise ValueError(f"{path} has no columns: --column is for {', '.join(TABLES)}, also as .gz.")
+        raise FileError(path, f"has no columns: --column is for {', '.join(TABLES)}, also as .gz.")
     with _reading(path) as lines:
         yield from _of_column(path, lines, column) if table else _of_first_field(lines)
 
@@ -53,7 +63,7 @@ def read_moses(path: str | os.PathLike[str], split: str = "train") -> Iterator[R
     Args:
         split: "train", "test" or "test_scaffolds".
 
-    Raises as `records` does; ValueError too for a wheel without it.
+    Raises as `read_records` does; FileError too for a wheel without it.
     """
     path = Path(path)
     with _reading(path, MOSES_FILE.format(split)) as lines:
@@ -88,31 +98,63 @@ def _of_first_field(lines: Iterable[str]) -> Iterator[Record]:
         yield number, fields[0] if fields else ""
 
 
-def _of_column(path: Path, lines: IO[str], column: str | None, only: tuple[str, str] | None = None) -> Iterator[Record]:
+def _of_column(
+    path: Path, lines: Iterator[str], column: str | None, only: tuple[str, str] | None = None
+) -> Iterator[Record]:
     """Read one column of a table; `only` keeps the rows with this text in this column, where there is such a column."""
     header, separator = _header(lines)
     at = _place(header, column or COLUMN)
     if at is None:
         advice = "name one of them with --column" if column is None else "--column takes one of them"
         there = format_columns(header) or "it is empty"
-        raise ValueError(f"{path} has no column {column or COLUMN!r}; {advice}: {there}.")
+        raise FileError(path, f"has no column {column or COLUMN!r}; {advice}: {there}.")
     chosen = None if only is None else _place(header, only[0])
-    rows = csv.reader(lines, delimiter=separator)
-    while True:
-        try:
-            row = next(rows)
-        except StopIteration:
-            # StopIteration inside a generator would become a RuntimeError
-            return
-        except csv.Error:  # a field of more than 128 kB, which an open quote can make; the reader goes on behind it
-            row = [""] * len(header)
+    for number, row in _rows(path, lines, separator):
         if chosen is None or only is None or (chosen < len(row) and row[chosen] == only[1]):
-            yield rows.line_num + 1, row[at].strip() if at < len(row) else ""
+            yield number, row[at].strip() if at < len(row) else ""
 
 
-def _header(lines: IO[str]) -> tuple[list[str], str]:
+def _rows(path: Path, lines: Iterator[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a table behind its header, with the number of each one's last line.
+
+    A row whose quote does not end is empty, and the lines that it would have swallowed are read as rows.
+    """
+    again: deque[str] = deque()  # lines that were read for a row and given back
+    number, unclosed = 1, 0
+    while True:
+        taken: list[str] = []
+
+        def take(taken: list[str] = taken) -> Generator[str, None, None]:
+            while len(taken) < MAX_RECORD_LINES and (line := again.popleft() if again else next(lines, "")):
+                taken.append(line)
+                yield line
+
+        source = take()
+        try:
+            # a reader for each row: its state after an open quote would be that of a text within quotes
+            row = next(csv.reader(source, delimiter=separator), [])
+            # a row ends with a line, so the reader asks for lines that are not there only within quotes
+            closed = inspect.getgeneratorstate(source) != inspect.GEN_CLOSED
+            if len(taken) > 1:  # strict: what closes a field of several lines is not the quote that opens the next
+                next(csv.reader(taken, delimiter=separator, strict=True))
+        except csv.Error:  # that, or a field of more than 128 kB
+            closed = False
+        if not taken:
+            return
+        if not closed:
+            unclosed += 1
+            if unclosed <= QUOTES_SHOWN:
+                what = f"{path}: line {number + 1}: a quote opens a field and does not close"
+                warnings.warn(f"{what}: the row is left out. Close the quote, or remove it.", stacklevel=2)
+            again.extendleft(reversed(taken[1:]))
+            taken, row = taken[:1], []
+        number += len(taken)
+        yield number, row
+
+
+def _header(lines: Iterator[str]) -> tuple[list[str], str]:
     """Return a table's columns and what separates them."""
-    first = lines.readline()
+    first = next(lines, "")
     # the commonest separator of the header: a file's name says little about it
     separator = max(SEPARATORS, key=first.count)
     return [name.strip() for name in next(csv.reader([first], delimiter=separator), [])], separator
@@ -127,25 +169,29 @@ def _place(header: list[str], column: str) -> int | None:
 
 
 @contextmanager
-def _reading(path: Path, member: str | None = None) -> Iterator[IO[str]]:
-    """Open a plain, gzipped or zipped file as text; bytes that are no UTF-8 become a mark that no SMILES holds."""
-    try:
-        with open(path, "rb") as file:
-            content: IO[bytes] = file
-            if member is not None and zipfile.is_zipfile(file):
-                archive = zipfile.ZipFile(file)
-                if member not in archive.namelist():
-                    wheel = "it is not MOSES' wheel (pip download --no-deps molsets)"
-                    raise ValueError(f"{path} has no {member}: {wheel}.")
-                content = archive.open(member)
-            content.seek(0)  # is_zipfile has moved
-            # by the content, not by the name: a wheel's member is gzipped, a renamed file may be
-            zipped = content.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-            content.seek(0)
-            if zipped:
-                content = cast(IO[bytes], gzip.open(content))
-            # utf-8-sig: Excel puts a byte order mark before the first column's name
-            with io.TextIOWrapper(content, "utf-8-sig", errors="replace", newline=None) as lines:
-                yield lines
-    except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+def _reading(path: Path, member: str | None = None) -> Iterator[Iterator[str]]:
+    """Open a plain, gzipped or zipped file as lines; bytes that are no text become a mark that no SMILES holds."""
+    check_regular(path)
+    with reading(path, "is damaged"), open(path, "rb") as file:
+        content: IO[bytes] = file
+        if member is not None and zipfile.is_zipfile(file):
+            archive = open_zip(path, file)
+            if member not in archive.namelist():
+                wheel = "it is not MOSES' wheel (pip download --no-deps molsets)"
+                raise FileError(path, f"has no {member}: {wheel}.")
+            content = archive.open(member)
+        content.seek(0)  # is_zipfile has moved
+        # by the content, not by the name: a wheel's member is gzipped, a renamed file may be
+        if _begins(content, (GZIP_MAGIC,)):
+            content = cast(IO[bytes], gzip.open(content))
+        # utf-8-sig: Excel puts a byte order mark before the first column's name
+        encoding = "utf-16" if _begins(content, UTF_16_MARKS) else "utf-8-sig"
+        with io.TextIOWrapper(content, encoding, errors="replace", newline=None) as lines:
+            yield read_lines(path, lines)
+
+
+def _begins(content: IO[bytes], marks: tuple[bytes, ...]) -> bool:
+    """Return whether a stream at its start begins with one of the marks, and leave it there."""
+    start = content.read(max(map(len, marks)))
+    content.seek(0)
+    return start.startswith(marks)

@@ -88,6 +88,24 @@ def test_abc_a_length_that_is_no_fraction_is_an_error():
         heard("C", "L:fast\nK:C")
 
 
+@pytest.mark.parametrize(
+    "music, header",
+    [
+        ("C1/0", "K:C"),  # a ZeroDivisionError
+        ("C", "M:4/0\nK:C"),
+        ("C99999999", "K:C"),  # what its sum with others takes grows with the digits
+        ("C" + "/" * 100_0, "K:C"),  # 1 / 2^1000
+        ("C" + ">" * 1_000 + "D", "K:C"),
+        ("(3:9999:C", "K:C"),
+        ("{" * 5_000, "K:C"),  # brackets that do not close: time with the square of the line
+        ("C|\n" * 50_000, "K:C"),
+    ],
+)
+def test_abc_that_would_take_long_or_cannot_be_read_is_an_error(music, header):
+    with pytest.raises(ValueError, match="^it "):
+        heard(music, header)
+
+
 def test_abc_file_header_belongs_to_every_tune_and_titles_are_told():
     first, second = abc.tunes("L:1/4\n\nX: 1\nT: One\nK:C\nC\n\nX:2\nK:C\nL:1/8\nC\n")
     assert (abc.title(first), abc.title(second)) == ("1 One", "2")

@@ -192,7 +192,7 @@ def test_a_folder_without_use_is_an_error_with_counts_and_reasons(tmp_path):
         (tmp_path / f"{i:02}.mid").write_bytes(b"garbage")
     with pytest.raises(ValueError, match="25 MIDI files in .*, 25 skipped") as error:
         from_midi_folder(tmp_path, progress=False)
-    assert "19.mid is not a readable" in str(error.value) and "and 5 more" in str(error.value)
+    assert "19.mid: is not a readable" in str(error.value) and "and 5 more" in str(error.value)
 
 
 def npz(path, **changes):
@@ -246,6 +246,11 @@ def test_npz_without_source_and_split(tmp_path):
         ({"offsets": np.array([0, 3, 5, 8])}, "'offsets' must rise from 0 to the 7 tokens"),
         ({"source": np.array([0, 2, 0])}, "'source' must give each of the 3 melodies a number in 0..1"),
         ({"split": np.array([0, 1])}, "'split' must give each of the 3 melodies a number in 0..2"),
+        ({"offsets": np.array([0, 2**62, 2**63 - 1, -(2**63), 7])}, "'offsets' must rise"),  # np.diff overflows here
+        ({"tokens": np.ones(20_000, np.uint8), "offsets": np.array([0, 1, 2, 20_000])}, "of 16,384 tokens each"),
+        ({"source_names": np.array("ours")}, "'source_names' must be a row of 1..256 names"),
+        ({"source_names": np.array([1, 2])}, "'source_names' must be a row of 1..256 names"),
+        ({"source_names": np.array([str(i) for i in range(300)])}, "'source_names' must be a row of 1..256 names"),
     ],
 )
 def test_a_wrong_npz_is_an_error_that_names_the_array(tmp_path, changes, said):

@@ -1,5 +1,9 @@
 """MIDI: the round trip keeps every onset, pitch and length; foreign files by hand-built examples."""
 
+import os
+import time
+from contextlib import nullcontext
+
 import mido
 import numpy as np
 import pretty_midi
@@ -132,6 +136,14 @@ def test_two_voices_are_an_error_with_the_reason(notes, reason):
     assert reason in str(error.value) and "instrument 1 (Acoustic Grand Piano)" in str(error.value)
 
 
+def test_a_name_of_several_lines_is_told_in_one(tmp_path):
+    midi = built([(0, 1, 60), (0.5, 1.5, 64)])
+    midi.instruments[0].name = "my\n\nstrings"
+    with pytest.raises(MidiError, match=r"instrument 1 \(my strings\): polyphonic") as error:
+        from_midi(written(midi, tmp_path / "a.mid"))
+    assert "\n" not in str(error.value)
+
+
 def test_each_single_line_is_a_melody_and_the_others_are_named():
     midi = built([(0, 0.125, 60)], [(0, 1, 60), (0.5, 1.5, 64)], [(0, 0.25, 62)])
     midi.instruments[1].name = "strings"
@@ -174,6 +186,63 @@ def test_a_file_timed_in_film_frames_is_an_error(tmp_path):
     (tmp_path / "film.mid").write_bytes(content)
     with pytest.raises(MidiError, match="film frames"):
         from_midi(tmp_path / "film.mid")
+
+
+def track(*events, ticks=1):
+    """A MIDI file of one track, byte by byte: (ticks before it, message) and the end of the track."""
+    content = b""
+    for delta, message in (*events, (0, b"\xff\x2f\x00")):
+        septets = [delta >> shift & 127 for shift in (21, 14, 7, 0)]
+        content += bytes([*(septet | 128 for septet in septets[:-1]), septets[-1]]) + message
+    header = b"MThd" + (6).to_bytes(4, "big") + b"\0\0\0\1" + ticks.to_bytes(2, "big")
+    return header + b"MTrk" + len(content).to_bytes(4, "big") + content
+
+
+ON, OFF = b"\x90\x3c\x40", b"\x80\x3c\x40"
+
+
+def test_a_few_bytes_that_last_for_years_are_no_melody(tmp_path):
+    """Nine million quarters, as 36 million tokens: the rules would compute for hours."""
+    (tmp_path / "long.mid").write_bytes(track((0, ON), (9_000_000, OFF)))
+    begun = time.perf_counter()
+    with pytest.raises(MidiError, match="long.mid holds no melody: .*it lasts 36,000,000 sixteenths, more than 16,384"):
+        from_midi(tmp_path / "long.mid")
+    (tmp_path / "rest.mid").write_bytes(track((9_000_000, b"\xff\x01\x0dend of melody")))
+    with pytest.raises(MidiError):
+        from_midi(tmp_path / "rest.mid")
+    assert time.perf_counter() - begun < 10
+    (tmp_path / "longest.mid").write_bytes(track((0, ON), (4_096, OFF)))
+    assert from_midi(tmp_path / "longest.mid")[0].tolist() == [14, *[1] * 16_383]
+
+
+def test_a_thousand_events_of_one_key_at_once_are_refused(tmp_path):
+    """pretty_midi's time grows with their square: a megabyte would take hours."""
+    for n, is_read in ((31, True), (500, False)):
+        (tmp_path / "equal.mid").write_bytes(track((0, ON), (4, OFF), *[(0, ON), (0, OFF)] * n))
+        with nullcontext() if is_read else pytest.raises(MidiError, match="more than 64 events of one key at one time"):
+            assert from_midi(tmp_path / "equal.mid")[0].tolist() == [14, *[1] * 15]
+
+
+@pytest.mark.parametrize("content", [track((0, ON), (4, OFF), ticks=0), bytes(2**20 + 1), b"MThd" + bytes(2**21)])
+def test_no_ticks_and_too_many_bytes_are_midi_errors(tmp_path, content):
+    (tmp_path / "odd.mid").write_bytes(content)
+    with pytest.raises(MidiError, match="odd.mid"):
+        from_midi(tmp_path / "odd.mid")
+
+
+def test_a_pipe_is_a_midi_error_and_a_folder_an_error_of_the_disk(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mid")
+    with pytest.raises(MidiError, match="pipe or a device"):
+        from_midi(tmp_path / "pipe.mid")
+    with pytest.raises(IsADirectoryError):
+        from_midi(tmp_path)
+
+
+def test_a_sound_of_years_is_refused(tmp_path):
+    (tmp_path / "long.mid").write_bytes(track((0, ON), (9_000_000, OFF)))
+    with pytest.raises(ValueError, match="lasts at most 3,600 s, not 4,500,000"):
+        to_wav(pretty_midi.PrettyMIDI(str(tmp_path / "long.mid")), tmp_path / "long.wav")
+    assert not (tmp_path / "long.wav").exists()
 
 
 def test_a_missing_file_is_no_midi_error(tmp_path):

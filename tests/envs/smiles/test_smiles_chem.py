@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from rdkit.Chem import QED
 
 from seqtutor_envs.smiles import chem
 from seqtutor_envs.smiles.chem import checks, descriptors
+from seqtutor_envs.smiles.chem.constraints import Constraints
 from toys.smiles_toys import by_rdkit
 
 DRUGS = [
@@ -152,3 +154,32 @@ def test_unknown_checks_and_elements_name_the_choices() -> None:
     with pytest.raises(ValueError, match="several names"):
         checks.check_names("carbon", ["C"])
     assert checks.check_names(["carbon"], ["C", "Se"]) == (("carbon",), ("C", "Se"))
+
+
+# -- what RDKit does not survive --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "smiles, is_read",
+    [
+        ("C" + "(C" * 20_000 + ")" * 20_000, False),  # RDKit's recursion fills the stack
+        ("C" * 60_000, False),  # 40 s
+        ("C" * 1_001, False),
+        ("C" * 1_000, True),
+        ("C" + "(C" * 251 + ")" * 251, False),
+        ("C" + "(C" * 250 + ")" * 250, True),
+        ("C(C)(C)" * 142 + "C", True),  # 284 branches, none within another
+    ],
+)
+def test_a_string_that_is_too_large_is_no_molecule(smiles: str, is_read: bool) -> None:
+    begun = time.perf_counter()
+    assert chem.properties([smiles])["valid"].tolist() == [is_read]
+    assert (chem.canonical(smiles) is not None) == is_read
+    assert time.perf_counter() - begun < 10
+
+
+def test_a_smarts_that_is_too_large_is_none() -> None:
+    for smarts in ("[$(" * 20_000 + "C" + ")]" * 20_000, "C" * 60_000):
+        with pytest.raises(ValueError, match="is no SMARTS") as raised:
+            Constraints(forbid=smarts)
+        assert len(str(raised.value)) < 200

