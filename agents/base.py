@@ -151,7 +151,7 @@ class SequenceAgent(SB3Model, ABC):
                     # no callback, no hook: nobody is told of the single steps, which would take time
                     statistics, goes_on = self._learn_from_rollout(None if callback is None else hook)
                     bar.update(self.num_timesteps - begun - bar.n)
-                    is_last = not goes_on or interrupted.is_set() or self.num_timesteps >= total_timesteps
+                    is_last = not goes_on or interrupted.handle is not None or self.num_timesteps >= total_timesteps
                     # the last one too, so that a short run is in the log
                     if self.rounds % log_interval == 0 or is_last or self._is_spent():
                         self._log(statistics, bar)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,15 +26,14 @@ from seqtutor_envs.checks import COUNT, SEED, Diverged, Range
 from seqtutor_envs.files import load_arrays, of_prefix, reading, safetensors_path, save_arrays, with_prefix
 from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.prior import RecurrentPrior, weights_sha256
+from seqtutor_envs.prior.batches import Sequences, carry_state, chunks, deal_epoch, shuffled_batches
 from seqtutor_envs.prior.network import RecurrentNetwork, adam_arrays, load_weights, resolve_precision, restore_adam
 from seqtutor_envs.threads import one_thread
 from seqtutor_envs.vocab import TokenVocab
 
-Sequences = Sequence[NDArray[Any]]
 Watch = Callable[[RecurrentPrior], dict[str, float]]  # a domain's own metrics after an epoch
 
 WARMUP_SHARE = 0.1  # of all batches: a small corpus would else never leave a warm-up made for a large one
-
 
 RANGES = {
     "hidden_size": Range(1, 2**14, whole=True),
@@ -205,7 +204,7 @@ class _Run:
             self.optimizer.param_groups[0]["lr"] = settings.learning_rate * cosine * rise
             state: Any = None
             for inputs, targets, live in chunks([train[j] for j in batch], len(self.vocab), settings.chunk):
-                state = _carry_state(state, live)  # truncated backpropagation: no gradient into the last piece
+                state = carry_state(state, live)  # truncated backpropagation: no gradient into the last piece
                 # autocast, not .bfloat16(): weights, gradients and Adam's moments stay float32
                 with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
                     hidden, state = self.network.hidden(inputs, state)
@@ -313,46 +312,6 @@ def check_checkpoint(out: Path, resume: bool) -> None:
         raise ValueError(f"{found}: add --resume to go on with it, or delete it to start again.")
 
 
-def deal_epoch(sequences: Sequences, size: int, seed: int, epoch: int) -> Sequences:
-    """Choose the sequences of one epoch.
-
-    That is all (size 0), or about `size` of them, none twice before every one had its turn.
-    """
-    epochs = -(-len(sequences) // size) if size else 1  # a pass
-    if epochs == 1:
-        return sequences
-    # another permutation for every pass over the data, the same one within a pass
-    order = np.random.default_rng((seed, epoch // epochs, 1)).permutation(len(sequences))
-    return [sequences[i] for i in order[epoch % epochs :: epochs]]
-
-
-def shuffled_batches(sequences: Sequences, batch_size: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-    """Deal the indices of all sequences into batches of similar length, in random order."""
-    lengths = np.array([len(tokens) for tokens in sequences])
-    order = np.argsort(lengths * rng.uniform(0.8, 1.25, len(lengths)))  # noise: not the same neighbours in every epoch
-    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    return [batches[i] for i in rng.permutation(len(batches))]
-
-
-def chunks(sequences: Sequences, start: int, chunk: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Cut a batch into pieces of `chunk` steps: inputs [B, C], targets [B, C] (-1 = none), and which rows stay.
-
-    B shrinks from piece to piece as sequences end: the last array says which rows of the piece before are in this one.
-    """
-    lengths = np.array([len(tokens) for tokens in sequences])
-    targets = np.full((len(sequences), lengths.max()), -1)
-    # -1 marks what is no target; cross entropy ignores it
-    for row, tokens in zip(targets, sequences):
-        row[: len(tokens)] = tokens
-    inputs = np.concatenate([np.full((len(sequences), 1), start), np.maximum(targets[:, :-1], 0)], axis=1)
-    live = np.ones(len(sequences), bool)
-    for begin in range(0, targets.shape[1], chunk):
-        going = lengths[live] > begin
-        live = lengths > begin
-        piece = slice(begin, begin + chunk)
-        yield torch.from_numpy(inputs[live, piece]), torch.from_numpy(targets[live, piece]), torch.from_numpy(going)
-
-
 @one_thread()
 def token_nll(network: RecurrentNetwork, sequences: Sequences, batch_size: int = 256) -> list[NDArray[np.float64]]:
     """Compute the nll in nats of every token of every sequence, each with its whole context."""
@@ -396,12 +355,3 @@ def _hash_sequences(*splits: Sequences) -> str:
 def _losses(logits: Tensor, targets: Tensor) -> Tensor:
     """Compute -log p of each target [B, T], 0 where there is none."""
     return nn.functional.cross_entropy(logits.transpose(1, 2), targets, ignore_index=-1, reduction="none")
-
-
-def _carry_state(state: Any, live: Tensor) -> Any:
-    """Take the rows of a state (None at the start) that go on, cut off from the gradient of the piece before."""
-    # an LSTM's state is a pair, a GRU's one tensor; None or () go through as they are
-    if state is None or isinstance(state, tuple):
-        return state and tuple(_carry_state(part, live) for part in state)
-    # [:, live]: torch's states are [layers, B, H]
-    return state.detach()[:, live].contiguous()

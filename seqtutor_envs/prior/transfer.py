@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from seqtutor_envs.files import safetensors_path
 from seqtutor_envs.prior import RecurrentPrior, find_prior, weights_sha256
-from seqtutor_envs.prior.fit import Sequences, Settings, token_nll
+from seqtutor_envs.prior.batches import Sequences
+from seqtutor_envs.prior.fit import Settings, token_nll
 from seqtutor_envs.prior.network import RecurrentNetwork
 from seqtutor_envs.vocab import TokenVocab
 

@@ -10,7 +10,8 @@ import torch
 
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.prior import fit as fitting
-from seqtutor_envs.prior.fit import Settings, fit, mean_nll, shuffled_batches, token_nll
+from seqtutor_envs.prior.batches import shuffled_batches
+from seqtutor_envs.prior.fit import Settings, fit, mean_nll, token_nll
 from seqtutor_envs.prior.network import RecurrentNetwork
 from seqtutor_envs.vocab import TokenVocab
 from toys.recurrent_toys import CASES, assert_same_weights, plain_nll, random_weights, uneven

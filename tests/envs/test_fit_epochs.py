@@ -10,7 +10,8 @@ import torch
 
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.prior import fit as fitting
-from seqtutor_envs.prior.fit import Settings, deal_epoch, fit, options
+from seqtutor_envs.prior.batches import deal_epoch
+from seqtutor_envs.prior.fit import Settings, fit, options
 from seqtutor_envs.vocab import TokenVocab
 from toys.interruptions import InterruptingBar
 from toys.recurrent_toys import assert_same_weights, needs_bfloat16, plain_nll, uneven
