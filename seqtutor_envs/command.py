@@ -160,7 +160,7 @@ def explain_error(error: Exception) -> str | None:
         reason = str(error)
     else:
         return None
-    return printable(reason)
+    return printable(" ".join(reason.splitlines()))
 
 
 @contextmanager

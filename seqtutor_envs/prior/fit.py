@@ -50,6 +50,8 @@ RANGES = {
     "seed": SEED,
 }
 
+SIZES = ("hidden_size", "num_layers")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -72,7 +74,9 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, value in checks.numbers(RANGES, vars(self)).items():
+        # 0: a size that another prior will give; `fit` does not take it
+        given = {name: value for name, value in vars(self).items() if name not in SIZES or value != 0}
+        for name, value in checks.numbers(RANGES, given).items():
             object.__setattr__(self, name, value)
 
 
@@ -122,6 +126,7 @@ def fit(
     _check_sequences(train, validation, vocab)
     if patience < 0:
         raise ValueError(f"patience must be a number of epochs, or 0 for never, not {patience}.")
+    checks.numbers(RANGES, vars(settings))
     settings = replace(settings, precision=resolve_precision(settings.precision))
     # the user's card last: a domain may name its data by a hash of its own
     card = {"data_sha256": _hash_sequences(train, validation), **(card or {})}

@@ -89,7 +89,7 @@ def test_a_variable_shows_the_traceback_of_a_mistake(monkeypatch):
 
 def test_what_a_file_says_moves_no_cursor(capsys):
     assert status_of(raising(ValueError("a\x1b[2Jb\nc"))) == 2
-    assert capsys.readouterr().err == "program: a [2Jb c\n"
+    assert capsys.readouterr().err == "program: a\\x1b[2Jb c\n"
 
 
 def test_values_of_a_wrong_type_are_blamed_on_their_option():

@@ -114,7 +114,7 @@ def test_an_epoch_equals_a_plain_loop(tmp_path, monkeypatch, cell, batches):
             optimizer.step()
     assert True in clipped and False in clipped
     for epoch in range(2):
-        run.epoch(sequences, epoch, fitting.tqdm(disable=True))
+        run.epoch(sequences, epoch, fitting.make_bar(disable=True))
     for name, expected in network.weights().items():
         np.testing.assert_allclose(run.network.weights()[name], expected, rtol=1e-4, atol=2e-5, err_msg=name)
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.prior import fit as fitting
@@ -78,7 +79,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, bat
     whole = fit(*arguments, tmp_path / "whole", settings, watch=watch)
     for part, count in enumerate(batches):
         with monkeypatch.context() as patch:
-            patch.setattr(fitting, "tqdm", InterruptingBar)
+            patch.setattr(fitting, "make_bar", InterruptingBar)
             InterruptingBar.left = count
             with pytest.raises(KeyboardInterrupt, match="--resume"):
                 fit(*arguments, tmp_path / "parts", settings, resume=part > 0, watch=watch)
@@ -138,11 +139,11 @@ def test_half_precision_is_of_products_alone(tmp_path, cell):
 def test_watched_figures_stand_beside_the_losses_of_their_epoch(tmp_path, monkeypatch):
     shown = []
 
-    class Bar(fitting.tqdm):
+    class Bar(tqdm):
         def set_postfix(self, figures):
             shown.append(figures)
 
-    monkeypatch.setattr(fitting, "tqdm", Bar)
+    monkeypatch.setattr(fitting, "make_bar", Bar)
     validation = uneven(5, seed=1)
     own = []
 

@@ -23,7 +23,7 @@ QUICK = Settings(hidden_size=6, epochs=5, batch_size=4, chunk=5, learning_rate=1
 
 def interrupted_fit(monkeypatch, batches, *args, **kwargs):
     with monkeypatch.context() as patch:
-        patch.setattr(fitting, "tqdm", InterruptingBar)
+        patch.setattr(fitting, "make_bar", InterruptingBar)
         InterruptingBar.left = batches
         with pytest.raises(KeyboardInterrupt, match="--resume"):
             fit(*args, **kwargs)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from seqtutor_envs.prior import fit as fitting
+from tqdm import tqdm
 
 
-class InterruptingBar(fitting.tqdm):
+class InterruptingBar(tqdm):
     """Ctrl-C after so many batches of the training."""
 
     left = 0

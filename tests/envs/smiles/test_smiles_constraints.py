@@ -66,7 +66,7 @@ def test_constraints_survive_json() -> None:
         ({"ranges": {"mw": ("a", 2)}}, r"mw takes two numbers"),
         ({"ranges": {"mw": (None, None)}}, r"mw has no bound"),
         ({"ranges": {"mw": (500, 200)}}, r"mw has the lowest value 500.0 and the highest 200.0; no value lies between"),
-        ({"ranges": {"mw": (float("nan"), 2)}}, r"no value lies between"),
+        ({"ranges": {"mw": (float("nan"), 2)}}, r"mw takes two numbers.* not \(nan, 2\)"),
         ({"require": ["N", "N"]}, r"The constraint 'require N' is given twice"),
     ],
 )

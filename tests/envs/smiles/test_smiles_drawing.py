@@ -92,9 +92,9 @@ def test_sd_files_take_what_rdkit_reads_only_once() -> None:
 
 
 def test_large_molecules_are_v3000() -> None:
-    text = drawing.sdf([{"smiles": ".".join(["C"] * 1100)}, {"smiles": "CC"}])
+    text = drawing.sdf([{"smiles": "C" * 1000}, {"smiles": "CC"}])
     assert text.count("V3000") == 1 and text.count("V2000") == 1
-    assert [mol.GetNumAtoms() for mol in read_back(text)] == [1100, 2]
+    assert [mol.GetNumAtoms() for mol in read_back(text)] == [1000, 2]
 
 
 def test_no_records_are_an_empty_file() -> None:

@@ -200,7 +200,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, chains, monkeypatch
     args = ["--file", chains, "--epoch-size", epoch_size, "--batch-size", 8]
     train(*args, "--out", tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(fitting, "tqdm", InterruptingBar)
+        patch.setattr(fitting, "make_bar", InterruptingBar)
         InterruptingBar.left = 5 if epoch_size else 7  # in the second epoch
         said = interrupted(capsys, *args, "--out", tmp_path / "parts")
     assert "parts.safetensors holds the best weights so far; --resume goes on" in said

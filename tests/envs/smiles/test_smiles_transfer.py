@@ -95,7 +95,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, home, monkeypatch, 
     args = ["--epochs", 4, "--batch-size", 8]
     train(home, *args, "--out", tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(fitting, "tqdm", InterruptingBar)
+        patch.setattr(fitting, "make_bar", InterruptingBar)
         InterruptingBar.left = 6  # in the second epoch of four batches each
         with pytest.raises(SystemExit) as exit_:
             train(home, *args, "--out", tmp_path / "parts")
