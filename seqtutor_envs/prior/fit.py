@@ -42,7 +42,7 @@ RANGES = {
     "epoch_size": Range(0, whole=True),
     "batch_size": COUNT,
     "chunk": COUNT,
-    "learning_rate": Range(0.0, 1.0),  # Adam moves each weight by about so much an update
+    "learning_rate": Range(0.0, 100.0),  # Adam moves each weight by about so much an update
     "warmup": Range(0, whole=True),
     "weight_decay": Range(0.0, 1.0),
     "dropout": Range(0.0, 0.99),

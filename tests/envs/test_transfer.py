@@ -90,7 +90,7 @@ def test_training_starts_from_the_given_weights(tmp_path):
 
 def test_a_start_that_no_epoch_betters_is_kept(tmp_path):
     start = start_of()
-    wild = Settings(**{**vars(SETTINGS), "learning_rate": 1.0})
+    wild = Settings(**{**vars(SETTINGS), "learning_rate": 30.0})
     prior = fit(uneven(), uneven(5, seed=1), start.vocab, tmp_path / "p", wild, start=start)
     assert_same_weights(prior.weights, start.weights)
     assert prior.card["training"]["best_epoch"] == 0 and len(prior.card["training"]["history"]) == 3

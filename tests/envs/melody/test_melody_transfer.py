@@ -56,7 +56,7 @@ def test_a_prior_goes_on_with_other_melodies(home, capsys):
 
 
 def test_epochs_that_make_it_worse_leave_the_prior_that_it_started_from(home):
-    train("--from", "base", "--out", "p", "--learning-rate", 1, "--patience", 2)
+    train("--from", "base", "--out", "p", "--learning-rate", 30, "--patience", 2)
     prior = RecurrentPrior.load("p")
     assert_same_weights(prior.weights, RecurrentPrior.load("base").weights)
     assert len(prior.card["training"]["history"]) == 2
