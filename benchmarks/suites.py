@@ -315,7 +315,7 @@ def save_suite(suite: Suite, path: Path) -> None:
 def load_suite(path: Path) -> Suite:
     """Read what `save_suite` wrote. Raises FileNotFoundError, and FileError in one line for another file."""
     with reading(path, "is not a suite that `run` saved"):
-        content = load_json(path.read_bytes())
+        content = load_json(path)
         CHECK_SUITE(content, "it")
         experiments = [Experiment.of(one) for one in content["experiments"]]
         return Suite(content["name"], content["question"], check_distinct(experiments), path)

@@ -11,6 +11,7 @@ from benchmarks.experiment import Experiment
 from benchmarks.report.data import Results, domain_of
 from benchmarks.runner import results as files
 from benchmarks.suites import Suite
+from seqtutor_envs.files import FileError
 from seqtutor_envs.melody.notes import checked
 
 MOST_NAMED = 20  # damaged files; more are counted
@@ -34,7 +35,7 @@ def load_results(suite: Suite, folder: Path, source: str = "", damaged: Mapping[
                 break
             except FileNotFoundError:
                 continue
-            except files.Damaged as error:
+            except FileError as error:
                 broken[path] = str(error)
         else:
             missing.append(one)
@@ -63,7 +64,7 @@ def load_folder(folder: Path) -> Results:
     for path in sorted(folder.glob("*.json")):
         try:
             content = files.read(path)
-        except files.Damaged as error:
+        except FileError as error:
             if path.name != files.SUITE_FILE:
                 damaged[path] = str(error)
             continue

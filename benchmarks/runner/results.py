@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.experiment import Experiment
 from benchmarks.runner.shapes import entries, list_of, load_json, mapping_of, of_type
-from seqtutor_envs.files import finite, one_line, write_atomically
+from seqtutor_envs.files import finite, reading, write_atomically
 
 FAILED = ".failed.json"
 LOGS = "logs"
@@ -44,11 +44,6 @@ CHECK_RESULT = entries(
 CHECK_FAILURE = entries(
     {"id": TEXT, "experiment": OBJECT, "reason": TEXT}, {"log": TEXT, "seconds": NUMBER, **PROVENANCE}
 )
-MOST_LETTERS = 200  # of what is wrong with a file
-
-
-class Damaged(ValueError):
-    """Say that a file is not what the runner wrote."""
 
 
 def result_path(folder: Path, experiment: Experiment) -> Path:
@@ -77,19 +72,14 @@ def write(path: Path, experiment: Experiment, facts: Mapping[str, Any]) -> None:
 def read(path: Path, experiment: Experiment | None = None) -> dict[str, Any]:
     """Read what `write` wrote, with the types that readers rely on.
 
-    Raises FileNotFoundError, and Damaged in one line if the file holds something else.
+    Raises FileNotFoundError, and FileError if the file holds something else.
     """
-    try:
-        found = load_json(path.read_bytes())
+    with reading(path, "is damaged"):
+        found = load_json(path)
         (CHECK_FAILURE if path.name.endswith(FAILED) else CHECK_RESULT)(found, "it")
         # a renamed or edited file must not count as the result of another experiment
         if found["id"] != Experiment.of(found["experiment"]).id or experiment and experiment.id != found["id"]:
             raise ValueError("its id is not that of its experiment")
-    # no damage: callers look for files that may not exist
-    except FileNotFoundError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise Damaged(f"{path} is damaged ({one_line(error)[:MOST_LETTERS]})") from None
     return dict(found)
 
 

@@ -21,7 +21,7 @@ from benchmarks.runner.local_engine import Engine, LocalEngine, count_jobs
 from benchmarks.runner.progress import SweepProgress, describe
 from benchmarks.runner.provenance import collect_provenance, read_git_state
 from benchmarks.suites import AGENTS, RESULTS, SUITES, Suite, find_suite, save_suite, total_budget
-from seqtutor_envs.files import one_line
+from seqtutor_envs.files import FileError, one_line
 from seqtutor_envs.files.locks import lock_folder
 from seqtutor_envs.files.text import printable
 
@@ -167,7 +167,7 @@ def plan(folder: Path, experiments: Sequence[Experiment], retry_failed: bool, se
                     results.read(path, one)
                     kind.append(one)
                     break
-            except results.Damaged as error:
+            except FileError as error:
                 kept = results.set_aside(path).name if set_aside else f"{path.name}{results.DAMAGED}"
                 notes.append(f"{error}: kept as {kept}, and run again.")
         else:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import NoneType
 from typing import Any
+
+from seqtutor_envs.files import read_bytes
 
 Check = Callable[[Any, str], None]
 DEEPEST = 20  # lists and mappings within each other
@@ -19,10 +22,9 @@ NAMES: dict[type, str] = {str: "a text", int: "a whole number", float: "a number
 NAMES |= {dict: "a JSON object", NoneType: "null"}
 
 
-def load_json(content: bytes) -> Any:
-    """Read JSON of finite numbers and of texts that UTF-8 can hold. Raise ValueError, in one line, for all else."""
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"it has {len(content):,} bytes, and a file may have {MOST_BYTES:,}")
+def load_json(path: Path) -> Any:
+    """Read JSON of finite numbers and of texts that UTF-8 can hold. Raise ValueError or OSError for all else."""
+    content = read_bytes(path, MOST_BYTES)
     try:
         found = json.loads(content)
     except RecursionError:

@@ -16,7 +16,6 @@ from seqtutor_envs.files.reading import (
     open_zip,
     read_bytes,
     read_chunks,
-    read_json,
     read_lines,
     reading,
 )
@@ -25,6 +24,6 @@ from seqtutor_envs.files.writing import replacing, write_atomically
 
 __all__ = [
     "FileError", "check_regular", "check_whole", "finite", "hash64", "hash_bytes", "import_by_name", "load_arrays",
-    "load_npz", "of_prefix", "one_line", "open_zip", "read_bytes", "read_chunks", "read_json", "read_lines", "reading",
+    "load_npz", "of_prefix", "one_line", "open_zip", "read_bytes", "read_chunks", "read_lines", "reading",
     "redirect", "replacing", "safetensors_path", "save_arrays", "with_prefix", "write_atomically",
 ]

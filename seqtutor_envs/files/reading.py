@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 import zipfile
@@ -14,7 +13,6 @@ from typing import IO, Any
 from seqtutor_envs.files.text import one_line
 
 MAX_LINE = 2**20  # characters: a table with a column for each of 100,000 descriptors still fits
-MAX_JSON = 2**26  # bytes: 64 MiB, ten times the largest file that a run of ours writes
 MAX_UNPACKED = 2**30  # bytes of all members of a zip: a policy of 90 million weights with Adam's moments
 MAX_REASON = 400  # characters: what a parser says may quote the file
 CHUNK = 2**20  # bytes of a stream at a time
@@ -75,12 +73,6 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
         raise FileError(path, f"has {size:,} bytes, and at most {most:,} are read.")
     with open(path, "rb") as file:
         return file.read(most)
-
-
-def read_json(path: str | os.PathLike[str], problem: str = "is no JSON") -> Any:
-    """Read a JSON file of at most MAX_JSON bytes. Raise FileError, or OSError."""
-    with reading(path, problem):
-        return json.loads(read_bytes(path, MAX_JSON))
 
 
 def read_lines(path: str | os.PathLike[str], file: IO[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.experiment import Experiment
 from benchmarks.runner import results
+from seqtutor_envs.files import FileError
 
 ONE = Experiment("SeqTutor-Melody-v0", "agents:PsiLearning", {"c": 0.5}, {"gamma": 0.5}, steps=1000, seed=3, label="Ψ")
 OTHER = replace(ONE, seed=4)
@@ -96,7 +97,7 @@ DAMAGES = {
 def test_a_damaged_file_is_one_line_and_is_kept(path, damage):
     content = damage(path.read_bytes())
     path.write_bytes(content)
-    with pytest.raises(results.Damaged) as error:
+    with pytest.raises(FileError) as error:
         results.read(path, ONE)
     assert str(error.value).startswith(f"{path} is damaged (") and "\n" not in str(error.value)
     kept = results.set_aside(path)
@@ -140,7 +141,7 @@ WRONG = [
 @pytest.mark.parametrize("change, says", WRONG, ids=[says for _, says in WRONG])
 def test_an_entry_of_the_wrong_shape_is_named(path, change, says):
     path.write_bytes(edited(path.read_bytes(), **change))
-    with pytest.raises(results.Damaged, match=re.escape(says)) as error:
+    with pytest.raises(FileError, match=re.escape(says)) as error:
         results.read(path, ONE)
     assert str(error.value).startswith(f"{path} is damaged (ValueError: ") and "\n" not in str(error.value)
 
@@ -148,13 +149,13 @@ def test_an_entry_of_the_wrong_shape_is_named(path, change, says):
 @pytest.mark.parametrize("name", ["env_kwargs", "agent_kwargs", "label", "group", "env"])
 def test_an_experiment_of_the_wrong_types_is_damage(path, name):
     path.write_bytes(edited(path.read_bytes(), experiment={**asdict(ONE), name: 3}))
-    with pytest.raises(results.Damaged, match=f"{name} must be a (text|mapping), not 3"):
+    with pytest.raises(FileError, match=f"{name} must be a (text|mapping), not 3"):
         results.read(path)
 
 
 def test_nesting_that_no_parser_follows_is_damage(path):
     path.write_bytes(b"[" * 100_000)
-    with pytest.raises(results.Damaged, match="more than 20 levels"):
+    with pytest.raises(FileError, match="more than 20 levels"):
         results.read(path)
 
 
@@ -162,7 +163,7 @@ def test_a_failure_needs_a_reason_and_a_result_its_metrics(tmp_path):
     for path_of, facts in ((results.result_path, {"reason": "x"}), (results.failure_path, FACTS)):
         path = path_of(tmp_path, ONE)
         results.write(path, ONE, facts)
-        with pytest.raises(results.Damaged, match="it has no '(metrics|reason)'"):
+        with pytest.raises(FileError, match="it has no '(metrics|reason)'"):
             results.read(path)
 
 

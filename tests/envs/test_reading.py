@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from toys.recurrent_toys import TEXTS, random_prior
 
-from seqtutor_envs.files import FileError, load_arrays, load_npz, read_bytes, read_json, reading, save_arrays
+from seqtutor_envs.files import FileError, load_arrays, load_npz, read_bytes, reading, save_arrays
 from seqtutor_envs.files.arrays import MAX_HEADER
 from seqtutor_envs.prior import RecurrentPrior, weights_sha256
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
@@ -171,17 +171,6 @@ def test_an_npz_is_read_as_numpy_reads_it(tmp_path: Path) -> None:
 # -- what is shared ---------------------------------------------------------------------------------------------------
 
 
-def test_json_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    for content in (b"[" * 100_000, b"{", b"\xff\xfe\x00", b"", b"1" * 10_000):
-        path.write_bytes(content)
-        with pytest.raises(FileError, match=r"a\.json is no JSON"):
-            read_json(path)
-    for mark in (b"", b"\xef\xbb\xbf"):  # as Windows' editors write it
-        path.write_bytes(mark + b'{"a": 1}')
-        assert read_json(path) == {"a": 1}
-
-
 def test_pipes_devices_folders_and_missing_files_are_one_line_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
@@ -189,7 +178,7 @@ def test_pipes_devices_folders_and_missing_files_are_one_line_at_once(tmp_path: 
             read_bytes(path, 10)
         with pytest.raises(FileError, match="pipe or a device"):
             load_arrays(path)
-    for read in (load_arrays, load_npz, read_json):
+    for read in (load_arrays, load_npz):
         with pytest.raises(IsADirectoryError):
             read(tmp_path)
         with pytest.raises(FileNotFoundError):

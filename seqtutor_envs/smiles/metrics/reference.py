@@ -15,7 +15,7 @@ import tyro
 from numpy.typing import NDArray
 
 from seqtutor_envs.command import run
-from seqtutor_envs.files import read_json, write_atomically
+from seqtutor_envs.files import write_atomically
 
 FILE = Path(__file__).parents[2] / "data" / "smiles_reference.json"
 # Edges of equal bins: first, last, number; they hold all but the strangest molecules
@@ -65,7 +65,7 @@ def edges(name: str) -> NDArray[np.float64]:
 
 def load() -> dict[str, Any]:
     """Read what `make` wrote of the shipped prior's training data."""
-    facts: dict[str, Any] = read_json(FILE)
+    facts: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
     return facts
 
 
