@@ -5,6 +5,7 @@ B sequences, T steps, V tokens, H cells.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,6 +20,7 @@ from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, MaskedPrior
 from seqtutor_envs.prior.network import RecurrentNetwork, shifted
 from seqtutor_envs.prior.recurrent_step import RecurrentStep, log_softmax
 
+WITHOUT_NUMBERS = ("meta",)  # devices whose tensors have a shape alone
 FRESH_CELLS = 64  # LSTM cells where the prior has no weights to start from (tables, foreign priors)
 VALUE_CELLS = 128  # hidden units of v
 # logit of a token that the task forbids (its log p is at the floor): no policy chooses it, no number overflows
@@ -126,8 +128,8 @@ def start_at_mean(networks: Iterable[ValueNetwork], error: Tensor, mask: Tensor)
         mask: 1 within the sequences, 0 after them, [B, T].
     """
     distance = (error * mask).sum() / mask.sum()
-    if not torch.isfinite(distance):
-        raise Diverged(f"the mean target before the first update is {float(distance)}; raise c.")
+    if not math.isfinite(mean := float(distance)):
+        raise Diverged(f"the mean target before the first update is {mean}; raise c.")
     with torch.no_grad():  # in place: a CUDA graph reads the bias where it lay when it was recorded
         for network in networks:
             network.state_value[-1].bias += distance  # type: ignore[operator]
@@ -145,7 +147,7 @@ def find_device(name: str) -> torch.device:
     try:
         # torch.device accepts devices that do not exist; making a tensor fails, and turns "cuda" into "cuda:0"
         device = torch.empty(0, device=name).device
-        if str(device) == "meta":
+        if str(device) in WITHOUT_NUMBERS:
             raise RuntimeError("its tensors hold no numbers")
         return device
     # a torch without CUDA; no driver, no such GPU, an unknown name; a backend that is not built in

@@ -590,7 +590,7 @@ def made(tmp_path_factory):
     molecules = ["--workers", "0", "--env-kwargs", kwargs, "--out", folder / "molecules"]
     assert run_module("agents", "train", SMILES, *small, *molecules) == 0
     assert run_module("agents", "evaluate", folder / "exact", "-n", "50") == 0
-    sample = ["-n", "5", "--format", "csv", "--out", folder / "sample.csv"]
+    sample = ["-n", "5", "--format", "csv", "--out", folder / "sample.csv", "--trust"]  # its prior is a file
     assert run_module("agents", "sample", folder / "molecules", *sample) == 0
 
     tiny = ["--hidden-size", "4", "--epochs", "1"]

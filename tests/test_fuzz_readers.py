@@ -35,7 +35,7 @@ def read(path):
     if case == 3: raise FileError(path, "is damaged")
     if case == 4: time.sleep(60)
     if case == 5: b"x" * 2**26
-    if case == 6: raise FileError(path, "has\\ntwo lines")
+    if case == 6: raise FileError("two\\nlines", "is damaged")
 
 fuzzing.SECONDS, fuzzing.MEGABYTES = 4.0, 20
 name, seed, start, stop, place = sys.argv[1:]

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from agents import GLearning, PsiLearning, QLearning
+from agents import GLearning, PsiLearning, QLearning, networks
 from agents.baselines import PolicyGradient
 from agents.networks import find_device
 from toys.agent_toys import AGENTS, EXACT, made, sung_batch, toy_batch
@@ -44,6 +44,7 @@ def gpu():
         warnings.filterwarnings("ignore", ".*copying from a non-meta parameter")
         warnings.filterwarnings("error", "RNN module weights are not part of single contiguous chunk")
         patch.setattr(torch, "autocast", noted)
+        patch.setattr(networks, "WITHOUT_NUMBERS", ())
         with OneDevice(), nullcontext() if HAS_GPU else Numbers():
             yield asked
 

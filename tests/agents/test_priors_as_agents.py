@@ -128,7 +128,7 @@ def test_molecules_are_exported_as_an_agents_are(home, capsys):
     tokens, lengths = load_prior("prior").sample(6, 0, 100)
     vocab = load_prior("prior").vocab
     texts = ["".join(vocab.decode(row[:n])).removesuffix("<end>") for row, n in zip(tokens, lengths)]
-    assert header.startswith("smiles,canonical,valid") and [row.split(",")[0] for row in rows] == texts
+    assert header.startswith("smiles,canonical,valid") and [row.split(",")[0].lstrip("'") for row in rows] == texts
     log_probs = np.array([[float(value) for value in row.split(",")[-2:]] for row in rows])
     np.testing.assert_allclose(log_probs[:, 0], log_probs[:, 1], atol=1e-5)  # log p and log pi
 
