@@ -50,8 +50,8 @@ def test_a_full_table_is_one_line_and_the_run_goes_on_when_there_is_room(home, m
 
     with monkeypatch.context() as full:
         full.setattr(molecule_log, "connect", small)
-        more = ["train", SMILES, "--resume", "--trust", "--steps", "20000", "--out", str(home / "out"), "--workers", "0"]
-        says = last_line(capsys, more)
+        more = ["--resume", "--trust", "--steps", "20000", "--out", str(home / "out"), "--workers", "0"]
+        says = last_line(capsys, ["train", SMILES, *more])
     assert "molecules.sqlite cannot be written (database or disk is full)" in says and "--resume goes on" in says
     kept = PsiLearning.load(home / "out" / "agent", trust=True)
     assert committed(home / "out") == kept.num_timesteps >= before
