@@ -36,7 +36,7 @@ EXAMPLE = ROOT / "examples" / "cleanrl_ppo.py"
 COMMAND = "python -m pytest tests/test_compatibility.py --rewrite-compatibility"
 VERSIONS = ("gymnasium", "stable-baselines3", "sb3-contrib", "torchrl", "torch", "numpy")
 IDS = ("SeqTutor-Melody-v0", "SeqTutor-SMILES-v0", "SeqTutor-Exact-v0")
-COLUMNS = [f"{env_id} {obs_mode}" for env_id in IDS for obs_mode in ("token", "prefix", "dict")]
+COLUMNS = [f"{env_id} {obs_mode}" for env_id in IDS for obs_mode in ("token", "prefix", "one_hot", "dict")]
 SLOW = [column for column in COLUMNS if "Exact" not in column and "dict" not in column]  # half a minute of one core
 WORKS = ("trains", "steps")
 
@@ -113,7 +113,8 @@ def train_torchrl(batched, env_id, obs_mode):
     else:
         env = GymEnv(env_id, obs_mode=obs_mode)
     keys = ["token", "step"] if obs_mode == "dict" else ["observation"]
-    env = TransformedEnv(env, DTypeCastTransform(torch.int64, torch.float32, in_keys=keys))
+    if obs_mode != "one_hot":  # which has floats
+        env = TransformedEnv(env, DTypeCastTransform(torch.int64, torch.float32, in_keys=keys))
     logits = TensorDictModule(MLP(out_features=env.action_spec.shape[-1], num_cells=[]), keys, ["logits"])
     actor = ProbabilisticActor(logits, ["logits"], distribution_class=OneHotCategorical, return_log_prob=True)
     critic = ValueOperator(MLP(out_features=1, num_cells=[]), keys)
@@ -275,7 +276,7 @@ def test_what_should_train_trains():
     example = "PPO with an LSTM (examples/cleanrl_ppo.py)"
     expected = {(name, column) for name in ("SAC", "TD3") for column in COLUMNS}
     expected |= {(name, f"{env_id} dict") for name in ("ARS", "vector.NormalizeObservation") for env_id in IDS}
-    expected |= {(example, f"{env_id} {obs_mode}") for env_id in IDS for obs_mode in ("token", "prefix")}
+    expected |= {(example, f"{env_id} {obs_mode}") for env_id in IDS for obs_mode in ("token", "prefix", "one_hot")}
     assert fails == expected
 
 
