@@ -8,7 +8,7 @@ import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO
 
 from seqtutor_envs.files.text import one_line
 
@@ -114,10 +114,3 @@ def read_chunks(file: IO[bytes]) -> Iterator[bytes]:
     """Yield a stream's bytes in pieces of at most CHUNK."""
     while chunk := file.read(CHUNK):
         yield chunk
-
-
-def check_whole(name: str, value: Any, low: int, high: int) -> int:
-    """Return a number of a file's facts. Raise ValueError unless it is a whole one in low..high."""
-    if type(value) is not int or not low <= value <= high:  # not isinstance: True is an int
-        raise ValueError(f"{name} must be a whole number in {low:,}..{high:,}, not {value!r}")
-    return value

@@ -19,15 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs.checks import COUNT, SEED, Range, numbers, positive_integer
-from seqtutor_envs.files import (
-    FileError,
-    check_whole,
-    load_arrays,
-    reading,
-    safetensors_path,
-    save_arrays,
-    write_atomically,
-)
+from seqtutor_envs.files import FileError, load_arrays, reading, safetensors_path, save_arrays, write_atomically
 from seqtutor_envs.prior.recurrent_step import RecurrentStep, log_softmax, sample_tokens
 from seqtutor_envs.threads import one_thread
 from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
@@ -37,7 +29,8 @@ Rows = TypeVar("Rows")
 DATA = Path(__file__).parents[1] / "data"
 SAMPLING = {"n": Range(0, whole=True), "length": COUNT, "temperature": Range(0.0, 1e6, above=True)}
 COLDEST = 1e-6  # a temperature as good as 0: below it log p over it would leave float32
-MAX_LENGTH = 100_000  # tokens that `sample` makes room for: 100 times the longest sequence of the shipped corpora
+# tokens that `sample` makes room for: at most 100 times the longest sequence of the shipped corpora
+LENGTH = Range(1, 100_000, whole=True)
 
 
 class Prior(ABC):
@@ -203,7 +196,7 @@ class RecurrentPrior(Prior):
         with reading(path, "holds no prior"):
             if other := [name for name, array in weights.items() if array.dtype != np.float32]:
                 raise TypeError(f"{other[0]} is {weights[other[0]].dtype}, not float32")
-            length = check_whole("length", card["length"], 1, MAX_LENGTH)
+            length = LENGTH.check("length", card["length"])
             prior = cls(weights, card["cell"], TokenVocab(tuple(card["vocabulary"]), card["end"]), length, card)
         # checked after the shapes, which give the clearer error
         if card.get("weights_sha256") != weights_sha256(prior.weights):

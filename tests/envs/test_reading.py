@@ -76,10 +76,10 @@ def changed_prior(tmp_path: Path, arrays: dict[str, Any] | None = None, **facts:
         ({"end": 1.5}, "end must be None or one of its ids"),
         ({"end": "x"}, "end must be None or one of its ids"),
         ({"cell": ["lstm"]}, "unhashable"),
-        ({"length": 10**12}, "length must be a whole number in 1..100,000"),
-        ({"length": 0}, "length must be a whole number"),
-        ({"length": True}, "length must be a whole number"),
-        ({"length": "32"}, "length must be a whole number"),
+        ({"length": 10**12}, "length must be an integer from 1 to 100,000"),
+        ({"length": 0}, "length must be an integer from 1 to 100,000"),
+        ({"length": True}, "length must be an integer from 1 to 100,000"),
+        ({"length": "32"}, "length must be an integer from 1 to 100,000"),
     ],
 )
 def test_a_prior_with_impossible_facts_is_refused(tmp_path: Path, facts: dict[str, Any], said: str) -> None:

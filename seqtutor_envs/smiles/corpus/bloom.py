@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.files import FileError, check_whole, hash_bytes, load_arrays, reading, save_arrays
+from seqtutor_envs.checks import Range
+from seqtutor_envs.files import FileError, hash_bytes, load_arrays, reading, save_arrays
 
 SUFFIX = ".bloom"
 SCHEME = "blake2b-128, bit i = h1 + i h2 (mod 2^64) mod m"  # in every file: another one would find nothing in it
@@ -116,9 +117,9 @@ class BloomFilter:
             bits = arrays["bloom"]
             if bits.dtype != np.uint8 or bits.ndim != 1:
                 raise TypeError(f"its bits are {bits.dtype} of shape {list(bits.shape)}, not uint8 [bytes]")
-            hashes = check_whole("num_hashes", told["num_hashes"], 1, MAX_HASHES)
+            hashes = Range(1, MAX_HASHES, whole=True).check("num_hashes", told["num_hashes"])
             bloom = cls(8 * len(bits), hashes, told["facts"])
-            bloom._bytes, bloom.count = bits.copy(), check_whole("count", told["count"], 0, 2**63)
+            bloom._bytes, bloom.count = bits.copy(), Range(0, 2**63, whole=True).check("count", told["count"])
         return bloom
 
     def _places(self, strings: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
