@@ -8,8 +8,6 @@ import zlib
 import numpy as np
 import pytest
 from rdkit import Chem
-from toys.interruptions import InterruptingBar
-from toys.recurrent_toys import assert_same_weights, plain_nll, random_prior
 
 from seqtutor_envs.pretrain import main
 from seqtutor_envs.prior import RecurrentPrior
@@ -19,6 +17,8 @@ from seqtutor_envs.smiles import pretraining
 from seqtutor_envs.smiles.pretraining import TRANSFER
 from seqtutor_envs.smiles.vocab import END, decode, encode, find_relative
 from seqtutor_envs.vocab import TokenVocab
+from toys.interruptions import InterruptingBar
+from toys.recurrent_toys import assert_same_weights, plain_nll, random_prior
 
 CHAINS = [f"{'C' * i}{group}" for i in range(1, 13) for group in ("O", "N", "")]  # 36 molecules
 SALTS = [f"{'C' * i}{group}" for i in range(1, 11) for group in ("[O-]", "[NH3+]", "S")]  # 30, with new tokens
