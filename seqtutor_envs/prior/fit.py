@@ -32,6 +32,7 @@ from seqtutor_envs.threads import one_thread
 from seqtutor_envs.vocab import TokenVocab
 
 Watch = Callable[[RecurrentPrior], dict[str, float]]  # a domain's own metrics after an epoch
+Vary = Callable[[Sequences, int], Sequences]  # other forms of the same data, drawn for this epoch
 
 WARMUP_SHARE = 0.1  # of all batches: a small corpus would else never leave a warm-up made for a large one
 
@@ -99,6 +100,8 @@ def fit(
     watch: Watch | None = None,
     start: RecurrentPrior | None = None,
     patience: int = 0,
+    vary: Vary | None = None,
+    varied: int = 0,
 ) -> RecurrentPrior:
     """Train, keep the best weights by validation nll in `out` (.safetensors and card) and return them.
 
@@ -112,7 +115,9 @@ def fit(
         card: facts to be written beside the training's own; its "data_sha256", if there, names the data for `resume`.
         watch: its metrics of the present prior go beside the losses of every epoch.
         start: weights to begin with, of this vocabulary; random ones if None. If no epoch is better, they are the best.
-        patience: epochs without a better validation nll after which training ends; 0: never.
+        patience: epochs without a better validation nll after which training ends; 0: never. Varied epochs do not
+            count.
+        vary: what the first `varied` epochs train on in place of the epoch's own sequences; a pure function.
 
     Raises:
         Diverged: a loss or gradient is not finite. The best weights so far stay in `out`.
@@ -131,7 +136,7 @@ def fit(
     # the user's card last: a domain may name its data by a hash of its own
     card = {"data_sha256": _hash_sequences(train, validation), **(card or {})}
     check_checkpoint(out, resume)
-    run = _Run(vocab, settings, safetensors_path(out), length, card, start)
+    run = _Run(vocab, settings, safetensors_path(out), length, card, start, varied)
     if start is not None:
         run.start_nll = mean_nll(run.network, validation)
     if resume:
@@ -143,9 +148,9 @@ def fit(
     bar = make_bar(total=settings.epochs, initial=len(run.history), unit="epoch", disable=not progress_bar)
     try:
         for epoch in range(len(run.history), settings.epochs):
-            if patience and epoch - run.best()[0] >= patience:
+            if patience and epoch - max(run.best()[0], varied) >= patience:
                 break
-            train_nll = run.epoch(train, epoch, bar)
+            train_nll = run.epoch(train, epoch, bar, vary if epoch < varied else None)
             run.record_epoch(train_nll, mean_nll(run.network, validation), watch)
             bar.set_postfix({name: f"{value:.4f}" for name, value in run.history[-1].items() if name != "epoch"})
             bar.update()
@@ -173,11 +178,11 @@ class _Run:
 
     def __init__(
         self, vocab: TokenVocab, settings: Settings, out: Path, length: int, card: dict[str, Any],
-        start: RecurrentPrior | None = None,
+        start: RecurrentPrior | None = None, varied: int = 0,
     ) -> None:
         self.vocab, self.settings, self.out, self.length, self.card = vocab, settings, out, length, card
         self.start_sha256 = None if start is None else weights_sha256(start.weights)
-        self.start_nll = math.inf
+        self.start_nll, self.varied = math.inf, varied
         with torch.random.fork_rng():  # layers draw their first weights from the global generator: leave that as it was
             torch.manual_seed(settings.seed)
             self.network = RecurrentNetwork(len(vocab), settings.hidden_size, settings.num_layers, settings.cell)
@@ -192,7 +197,7 @@ class _Run:
         return self.out.with_suffix(".checkpoint")
 
     @one_thread()
-    def epoch(self, train: Sequences, epoch: int, bar: Any) -> float:
+    def epoch(self, train: Sequences, epoch: int, bar: Any, vary: Vary | None = None) -> float:
         """Train for one epoch; return the mean nll under the moving weights, in nats per token."""
         settings = self.settings
         # a generator of this epoch alone, so that a resumed run draws what an uninterrupted one does
@@ -200,6 +205,7 @@ class _Run:
         # a second generator, torch's: dropout must not take draws from the order of the batches
         noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
         train = deal_epoch(train, settings.epoch_size, settings.seed, epoch)
+        train = train if vary is None else vary(train, epoch)
         batches = shuffled_batches(train, settings.batch_size, rng)
         warmup = min(settings.warmup, int(WARMUP_SHARE * settings.epochs * len(batches)))
         total, count, done = 0.0, 0, 0
@@ -269,9 +275,10 @@ class _Run:
         progress = {"epoch": len(self.history), "best_nll": best_nll, "best_epoch": best_epoch, "history": self.history}
         save_arrays(self.checkpoint, arrays, {"settings": asdict(self.settings), "progress": progress, **self._data()})
 
-    def _data(self) -> dict[str, str | None]:
-        """Return the hashes that a resumed run must share."""
-        return {"data_sha256": self.card["data_sha256"], "start_sha256": self.start_sha256}
+    def _data(self) -> dict[str, Any]:
+        """Return the hashes, and the number of varied epochs, that a resumed run must share."""
+        hashes = {"data_sha256": self.card["data_sha256"], "start_sha256": self.start_sha256}
+        return {**hashes, "varied": self.varied or None}  # None: checkpoints of before have none
 
     def save_weights(self, validation_nll: float) -> None:
         """Write the present weights to `out`."""

@@ -132,6 +132,29 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, bat
     assert whole.card == resumed.card
 
 
+def test_varied_epochs_come_first_and_patience_does_not_count_them(tmp_path, monkeypatch):
+    nlls = iter([3.0, 3.1, 3.2, 3.3, 3.4, 3.5, 3.6])
+    monkeypatch.setattr(fitting, "mean_nll", lambda *_: next(nlls))
+    seen = []
+    vary = lambda sequences, epoch: seen.append((len(sequences), epoch)) or sequences  # noqa: E731
+    prior = fit(uneven(), uneven(5), VOCAB, tmp_path / "p", Settings(7, epochs=7), patience=2, vary=vary, varied=4)
+    assert len(prior.card["training"]["history"]) == 6 and seen == [(len(uneven()), epoch) for epoch in range(4)]
+
+
+def test_a_varied_epoch_is_trained_on_what_vary_returns(tmp_path, monkeypatch):
+    """Against a run whose data these are; and a resumed run must vary as many epochs."""
+    other, settings = uneven(seed=2), Settings(7, epochs=2, batch_size=4)
+    whole = fit(other, uneven(5), VOCAB, tmp_path / "p", settings)
+    varied = fit(uneven(), uneven(5), VOCAB, tmp_path / "q", settings, vary=lambda *_: other, varied=2)
+    assert_same_weights(whole.weights, varied.weights)
+    monkeypatch.setattr(fitting, "make_bar", InterruptingBar)
+    InterruptingBar.left = 3
+    with pytest.raises(KeyboardInterrupt):
+        fit(uneven(), uneven(5), VOCAB, tmp_path / "r", settings, vary=lambda *_: other, varied=2)
+    with pytest.raises(ValueError, match="varied=2, not None"):
+        fit(uneven(), uneven(5), VOCAB, tmp_path / "r", settings, resume=True)
+
+
 def test_patience_below_zero_is_refused(tmp_path):
     with pytest.raises(ValueError, match="patience must be .* not -1"):
         fit(uneven(), uneven(5), VOCAB, tmp_path / "p", SETTINGS, patience=-1)

@@ -10,9 +10,11 @@ from seqtutor_envs.smiles.chem.molecule import (
     check_strings,
     parse,
     properties,
+    respelled,
     too_large,
 )
 
 __all__ = [
-    "PROPERTIES", "RDKIT_VERSION", "canonical", "canonical_of", "check_strings", "parse", "properties", "too_large",
+    "PROPERTIES", "RDKIT_VERSION", "canonical", "canonical_of", "check_strings", "parse", "properties", "respelled",
+    "too_large",
 ]

@@ -59,6 +59,12 @@ def canonical_of(mol: Chem.Mol) -> str:
     return Chem.MolToSmiles(mol)
 
 
+def respelled(smiles: str, rng: np.random.Generator) -> str:
+    """Return a SMILES of the same molecule that begins at a random atom."""
+    mol = parse(smiles)
+    return smiles if mol is None else Chem.MolToSmiles(mol, rootedAtAtom=int(rng.integers(mol.GetNumAtoms())))
+
+
 def properties(smiles: Iterable[str]) -> dict[str, NDArray[Any]]:
     """Compute validity and properties of N strings, each [N]; an invalid one has NaN, and None as its canonical SMILES.
 

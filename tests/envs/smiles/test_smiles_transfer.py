@@ -15,7 +15,8 @@ from seqtutor_envs.prior import fit as fitting
 from seqtutor_envs.prior.transfer import extend_prior
 from seqtutor_envs.smiles import pretraining
 from seqtutor_envs.smiles.pretraining import TRANSFER
-from seqtutor_envs.smiles.vocab import END, find_relative
+from seqtutor_envs.smiles.vocab import END, decode, encode, find_relative
+from seqtutor_envs.vocab import TokenVocab
 from toys.interruptions import InterruptingBar
 from toys.recurrent_toys import assert_same_weights, plain_nll, random_prior
 
@@ -120,6 +121,7 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path, home, capsys):
         ([*salts, *base, "--cell", "gru"], "--cell gru cannot be had: the network is that of base, lstm."),
         ([*salts, *base, "--hidden-size", "256"], "--hidden-size 256 cannot be had: the network is that of base, 8."),
         ([*salts, *base, "--patience", "-1"], "patience must be a number of epochs, or 0 for never, not -1."),
+        ([*salts, *base, "--respell", "-1"], "respell must be a number of epochs, or 0 for none, not -1."),
         ([*salts, *base, "--out", home / "base"], "--out would overwrite"),
         ([*salts, *base, "--vocabulary", "smiles", "--out", home / "base.safetensors"], "--out would overwrite"),
         (["--file", home / "junk.smi", *base], "junk.smi: no molecule in 2 records: 2 not SMILES."),
@@ -154,6 +156,31 @@ def test_a_prior_that_writes_molecules_is_not_warned_of(tmp_path, home, monkeypa
     main(["smiles", "--file", str(home / "chains.smi"), "--out", str(tmp_path / "p"), *fast])
     assert RecurrentPrior.load(tmp_path / "p").card["samples"]["valid"] > 0.8
     assert "warning: " not in capsys.readouterr().err
+
+
+def test_the_first_epochs_write_the_same_molecules_from_other_atoms():
+    written = ["CCO", "C[NH2+]CC(=O)[O-]", "OCCN"]
+    vocab = TokenVocab(("C", "N", "O", "(", ")", "=", "[NH2+]", "[O-]", END), 8)
+    rows, rng = [encode(vocab, smiles) for smiles in written], np.random.default_rng(0)
+    drawn = [[decode(vocab, row) for row in pretraining.spell_anew(rows, vocab, 100, rng)] for _ in range(40)]
+    for smiles, spellings in zip(written, zip(*drawn)):
+        assert {Chem.CanonSmiles(spelling) for spelling in spellings} == {Chem.CanonSmiles(smiles)}
+    assert {spellings[0] for spellings in drawn} == {"CCO", "C(C)O", "OCC"}
+    # "C(C)O" has no token for its branch, or is too long: the molecule stays as it was
+    short = TokenVocab(("C", "N", "O", END), 3)
+    for vocab, most in ((short, 100), (vocab, 4)):
+        row = [encode(vocab, "CCO")]
+        assert {decode(vocab, pretraining.spell_anew(row, vocab, most, rng)[0]) for _ in range(40)} == {"CCO", "OCC"}
+
+
+@pytest.mark.parametrize("args, epochs", [([], 3), (["--respell", "1"], 1), (["--respell", "0"], 0)])
+def test_half_of_the_epochs_are_respelled_unless_told(tmp_path, home, monkeypatch, args, epochs):
+    spell_anew, calls = pretraining.spell_anew, []
+    monkeypatch.setattr(pretraining, "spell_anew", lambda *a: calls.append(0) or spell_anew(*a))
+    train(home, "--epochs", 6, *args, "--out", tmp_path / "p")
+    card = RecurrentPrior.load(tmp_path / "p").card
+    assert len(calls) == epochs == card.get("respelled_epochs", 0)
+    assert card["command"].endswith(" ".join(["--from base", *args, "--epochs 6"]))
 
 
 def test_with_a_fixed_vocabulary_no_token_is_added(tmp_path, home):
