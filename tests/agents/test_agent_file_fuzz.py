@@ -146,6 +146,7 @@ def fuzz(home, monkeypatch, cases, seed):
     originals = {name: read_agent_file(FIXTURES / f"{name}.safetensors") for name in FILES}
     with warnings.catch_warnings(), watch("planted") as seen:
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".* learned with bfloat16 products", UserWarning)  # not every CPU trains so
         for case in range(cases):
             name = FILES[case % len(FILES)]
             # the fixtures' priors are paths, which the user of this test trusts
