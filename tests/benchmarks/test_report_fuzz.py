@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from toys.result_mutations import EVIL, FILES, write_mutated
+from toys.result_mutations import EVIL, FILES, POOL, write_mutated
 
 from benchmarks.report import load
 from benchmarks.report.command import export
@@ -47,6 +47,13 @@ def check_folder(name, seed, folder, every=1):
 def test_damaged_files_are_named_and_the_rest_is_reported(name, tmp_path, monkeypatch):
     monkeypatch.setattr(load, "MOST_NAMED", 1_000)
     check_folder(name, 1, tmp_path)
+
+
+def test_a_case_does_not_change_the_next(tmp_path):
+    before = repr(POOL)
+    for seed in range(10):
+        write_mutated("exact", seed, tmp_path, COPIES)
+    assert repr(POOL) == before  # values within each other made later cases fail
 
 
 @pytest.mark.slow

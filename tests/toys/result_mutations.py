@@ -64,7 +64,8 @@ def mutate(rng, content):
     number = isinstance(was, (int, float)) and not isinstance(was, bool)
     if kind < 3:
         new = POOL[rng.integers(len(POOL))]
-        holder[key] = nested(int(rng.choice([5, 19, 25, 90, 400]))) if new is NESTED else new
+        # a copy: what is changed in it later must not change the pool, or other cases
+        holder[key] = nested(int(rng.choice([5, 19, 25, 90, 400]))) if new is NESTED else copy.deepcopy(new)
     elif kind == 3:
         del holder[key]
     elif kind == 4 and number:  # another unit, another sign
