@@ -118,7 +118,6 @@ def read_file(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     with name_file(file):
         arrays, facts = load_arrays(file)
-    facts = facts if isinstance(facts, dict) else {}
     name = facts.get("agent")
     return arrays, {**facts, "agent": name if isinstance(name, str) and name.isidentifier() else ""}
 
