@@ -155,6 +155,8 @@ def _compare_with_optimum(exact: Sequence[TaskResults], bounded: Sequence[TaskRe
         said.append(answers.what_is_left(bounded))
         blocks.append(Block([log_z_table(bounded)]))
         remarks.append("log_z")
+        # such as that an estimate is doubtful
+        remarks += [f"{one.name}: {' '.join(one.bounds.notes)}" for one in bounded if one.bounds and one.bounds.notes]
     question = "How far from the optimum do they stay?"
     return Section("gap", "Gap", question, "\n".join(said), blocks, remarks, "pairs")
 

@@ -266,8 +266,9 @@ def aggregate_table(tasks: Sequence[TaskResults]) -> Table | None:
 
 def log_z_table(tasks: Sequence[TaskResults]) -> Table:
     """Make a table of what is known of log Z in each task, and of what the agent with the highest J leaves of it."""
-    heads = [Cell("Task"), Cell("log Z", "the greatest J; an estimate"), Cell("At least"), Cell("At most")]
-    heads += [Cell("Highest J"), Cell("J"), Cell("Nats left", "log Z − J"), Cell("Of the way", "from the prior’s J")]
+    heads = [Cell("Task"), Cell("log Z", "the greatest J, estimated"), Cell("At least"), Cell("At most")]
+    heads += [Cell("Nearest agent"), Cell("Its J"), Cell("Nats left", "log Z − J")]
+    heads.append(Cell("Of the way", "from the prior’s J"))
     rows = [row for task in tasks if (row := _log_z_row(task))]
     return Table("log Z, and the agent that comes nearest", heads, rows)
 
@@ -278,9 +279,10 @@ def _log_z_row(task: TaskResults) -> list[Cell]:
     if arm is None or arm.gap is None or bounds is None:
         return []
     j, within = arm.interval("j"), metrics.J.format_bounds(Interval(bounds.estimate, *bounds.interval, 0))
+    estimate = Cell(write(bounds.estimate), within) if math.isfinite(arm.gap.estimate) else Cell("not known")
     return [
         Cell(task.name),
-        Cell(write(bounds.estimate), within),
+        estimate,
         _bound_cell(bounds.lower, bounds.lower_method, bounds.lower_probability),
         _bound_cell(bounds.upper, bounds.upper_method, bounds.upper_probability),
         Cell(arm.label, arm=arm.label),
@@ -291,8 +293,7 @@ def _log_z_row(task: TaskResults) -> list[Cell]:
 
 
 def _bound_cell(value: float, method: str, probability: float) -> Cell:
-    certain = probability == 1 or not method
-    under = method if certain else f"{method}; holds with probability {probability:g}"
+    under = method if probability == 1 else f"{method}, p = {probability:g}"
     return Cell(metrics.J.format(value), under) if math.isfinite(value) else Cell("not known")
 
 

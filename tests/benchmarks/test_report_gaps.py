@@ -14,16 +14,17 @@ from benchmarks.experiment import Experiment
 from benchmarks.report import answers, load
 from benchmarks.report.command import export
 from benchmarks.report.data import Arm, Results
+from benchmarks.report.demo_page import render_demo, summary_table
 from benchmarks.report.drawing import assign_styles
 from benchmarks.report.metrics import J
 from benchmarks.report.render import render_markdown, render_page
 from benchmarks.report.sections import make_sections
 from benchmarks.report.statistics import Interval
-from benchmarks.report.tables import best_of, improvement_table, log_z_table, main_tables
+from benchmarks.report.tables import best_of, format_text, improvement_table, log_z_table, main_tables
 from benchmarks.runner import results as files
 from seqtutor_envs.bounds import Bounds
 from seqtutor_envs.bounds.known import describe_task, write_entries
-from toys.result_toys import LABELS, MELODY, exact, result
+from toys.result_toys import LABELS, MELODY, demo_results, exact, result
 
 INF = math.inf
 BRACKET = Bounds(1.27, "sequential Monte Carlo", 0.995, 1.36, "importance sampling", 0.995, 1.30, "SMC", (1.28, 1.32))
@@ -73,16 +74,16 @@ def test_where_only_a_lower_bound_is_known_that_much_is_left_at_least():
     row = cells(log_z_table(found.tasks), found.tasks[0].name)
     # (61.7 + 42.2) / (89.45 + 42.2) = 78.9%
     assert row["Of the way"] == ("at most 78.9%", "") and row["Nats left"] == ("≥ 27.8", "≤ ∞")
-    assert row["At least"] == ("89.5", "certified sum") and row["At most"] == ("not known", "")
+    assert row["log Z"] == row["At most"] == ("not known", "") and row["At least"] == ("89.5", "certified sum")
     assert answers.what_is_left(found.tasks) == "Nats that the agent with the highest J leaves: Ψ ≥ 27.8."
 
 
 def test_the_table_of_log_z_names_methods_probabilities_and_the_nearest_agent():
     found = suite(BRACKET)
     row = cells(log_z_table(found.tasks), found.tasks[0].name)
-    assert row["log Z"] == ("1.30", "[1.28, 1.32]") and row["Highest J"][0] == "G" and row["J"][0] == "0.81"
-    assert row["At least"] == ("1.27", "sequential Monte Carlo; holds with probability 0.995")
-    assert row["At most"] == ("1.36", "importance sampling; holds with probability 0.995")
+    assert row["log Z"] == ("1.30", "[1.28, 1.32]") and row["Nearest agent"][0] == "G" and row["Its J"][0] == "0.81"
+    assert row["At least"] == ("1.27", "sequential Monte Carlo, p = 0.995")
+    assert row["At most"] == ("1.36", "importance sampling, p = 0.995")
     # (.81 + 4.22) / (1.30 + 4.22) = 91.1%
     assert row["Nats left"] == ("≈ 0.49", "≥ 0.46, ≤ 0.55") and row["Of the way"] == ("≈ 91.1%", "")
     alone = suite(BRACKET, {"G": [0.81]})
@@ -113,7 +114,7 @@ def test_a_lower_bound_of_j_is_written_as_one():
     assert cells(table, "G")["J"][0] == "0.81" and row["Return R"][0] == "82.0"
     nearest = cells(log_z_table(found.tasks), found.tasks[0].name)
     # (1.2 + 4.22) / (1.3 + 4.22) = 98.2%, and more if J is higher
-    assert nearest["J"][0] == "≥ 1.20" and nearest["Of the way"][0] == "≳ 98.2%"
+    assert nearest["Its J"][0] == "≥ 1.20" and nearest["Of the way"][0] == "≳ 98.2%"
     assert "SMC has the highest J, ≥ 1.20" in answers.who_wins(found.tasks)
     for text in (render_markdown(found), render_page(found)):
         assert "this J is a lower bound" in text and "≲ 0.10" in text and "≥ 0.46, ≤ 0.55" in text
@@ -205,6 +206,19 @@ def test_a_damaged_file_of_bounds_is_named_once_and_left_out(folder, capsys):
     main(["report", "--out", str(folder), "--markdown"])
     (told,) = capsys.readouterr().err.splitlines()
     assert "bounds.json" in told and told.endswith("left out.")
+
+
+def test_the_demonstration_says_what_each_tutor_leaves():
+    part = demo_results()["melodies"]
+    assert "Nats left" not in format_text(summary_table("melodies", part))
+    known = {20.0: (1.27, None, 1.30), 10.0: (4.9, None, None), 2.0: (89.45, None, 89.45)}
+    for one in part["tutors"].values():
+        low, high, estimate = known[one["c"]]
+        log_z = {"log_z_lower": low, "log_z_upper": high, "log_z_estimate": estimate}
+        one["metrics"] = {**one["metrics"], "j": 0.81, **log_z}
+    text = next(line for line in format_text(summary_table("melodies", part)).splitlines() if "Nats left" in line)
+    assert "≈ 0.49 ≥ 0.46, ≤ ∞" in text and "≥ 4.09 ≤ ∞" in text and "≥ 88.6 ≤ ∞" in text
+    assert "≥ 88.6" in render_demo({**demo_results(), "melodies": part})
 
 
 def test_the_best_of_bounds():
