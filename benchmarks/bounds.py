@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
+import numpy as np
 import tyro
+from numpy.typing import NDArray
 from tabulate import tabulate
 
 from benchmarks.domains import CLOCKS, MELODY, SCORED_BY_PROCESSES, SMILES, build_env_kwargs, choose_clock
@@ -19,6 +21,7 @@ from benchmarks.suites import SUITES
 from seqtutor_envs import __version__
 from seqtutor_envs.checks import temperature
 from seqtutor_envs.command import blame, scoring_processes, set_threads
+from seqtutor_envs.files import hash_bytes
 from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.files.text import printable
 
@@ -46,7 +49,7 @@ class Settings(NamedTuple):
     seconds: float | None
     seed: int
     twist: Twist | None
-    twist_name: str | None  # of its file
+    twist_name: str | None
     stored: Stored | None
 
 
@@ -99,8 +102,8 @@ def bounds(
     stored = read_stored(results) if results else None
     if stored is not None:
         say_damaged(stored)
-    guide = None if twist is None else load_twist(twist)
-    settings = Settings(samples, seconds, seed, guide, None if twist is None else twist.name, stored)
+    guide = (None, None) if twist is None else load_twist(twist)
+    settings = Settings(samples, seconds, seed, *guide, stored)
     done: list[Entry] = []
     total = sum(len(one.temperatures) for one in questions)
     try:
@@ -172,7 +175,7 @@ def compute_entries(question: Question, settings: Settings, out: Path) -> Iterat
             sequences = select_sequences(settings.stored, question.env, batch.task)
         made: dict[str, Any] = {
             "samples": settings.samples, "limit": settings.seconds, "seed": settings.seed, "twist": settings.twist_name,
-            "sequences": 0 if sequences is None else len(sequences[0]), "seqtutor": __version__,
+            "sequences": describe_sequences(sequences), "seqtutor": __version__,
         }
         for c in question.temperatures:
             task = describe_task(question.env, {**question.env_kwargs, "c": c})
@@ -180,7 +183,7 @@ def compute_entries(question: Question, settings: Settings, out: Path) -> Iterat
                 raise ValueError(f"{question.env}: its keywords or its prior cannot be kept in a file.")
             before = {make_key(entry): entry for entry in (read_entries(out) if out.exists() else [])}
             known = before.get(make_key(task))
-            if known is not None and made.items() <= known["made"].items():
+            if known is not None and made.items() <= known.get("made", {}).items():
                 yield known
                 continue
             # one environment for all c: its scorer remembers molecules, which are the same at each
@@ -189,30 +192,42 @@ def compute_entries(question: Question, settings: Settings, out: Path) -> Iterat
             begin = clock()
             found = log_z(
                 batch, samples=settings.samples, seconds=settings.seconds, seed=settings.seed, twist=settings.twist,
-                sequences=sequences,
+                sequences=sequences, progress_bar=True,
             ).to_json()
             found["diagnostics"] = round_numbers(found["diagnostics"])
-            entry = {**task, "bounds": found, "made": {**made, "cpu_seconds": round(clock() - begin, 1)}}
+            entry = {**task, "bounds": found, "made": {**made, "seconds": round(clock() - begin, 1)}}
             before[make_key(task)] = entry
             write_entries(out, list(before.values()))
             yield entry
 
 
-def load_twist(path: Path) -> Twist:
-    """Load an agent of ours and return its twist. Raise ValueError or FileNotFoundError, in one line, for another."""
+def load_twist(path: Path) -> tuple[Twist, str]:
+    """Load an agent of ours and return its twist, and a text that says which it is.
+
+    Raises ValueError or FileNotFoundError, in one line, for another agent.
+    """
     from agents.evaluate.load import load
+    from benchmarks.runner.perform import weights_hash
 
     agent = load(path)
     if not hasattr(agent, "twist"):
         raise ValueError(f"{path} has no values to guide by: give an agent of psi, g, q or pg.")
     agent.env.close()
-    return agent.twist()
+    # two agents may have one name
+    return agent.twist(), f"{path.name} {weights_hash(agent) or ''}"[:50]
+
+
+def describe_sequences(sequences: tuple[NDArray[np.int64], NDArray[np.int64]] | None) -> str:
+    """Say how many sequences there are, and in a hash which: two folders may hold as many."""
+    return "" if sequences is None else f"{len(sequences[0])} {hash_bytes(sequences[0].tobytes().hex()).hex()}"
 
 
 def remember_scores(task: Any, samples: int) -> None:
     """Let a scorer of molecules keep the scores of all samples, which each temperature asks for."""
-    if (scorer := getattr(task, "scorer", None)) is not None and samples > scorer.cache_size:
-        task.scorer = type(scorer)(scorer.spec, scorer.workers, scorer.score_timeout, samples)
+    # those of both methods and the given ones: a cache that is too small by one forgets each before its turn
+    size = 3 * samples
+    if (scorer := getattr(task, "scorer", None)) is not None and size > scorer.cache_size:
+        task.scorer = type(scorer)(scorer.spec, scorer.workers, scorer.score_timeout, size)
 
 
 def round_numbers(value: Any, digits: int = 5) -> Any:
@@ -251,7 +266,7 @@ def format_table(entries: Sequence[Entry]) -> str:
             f"{one.estimate:.3f}", one.estimate_method, "{:.3f} .. {:.3f}".format(*one.interval),
             f"{importance['effective']:,.0f}" if importance else "",
             f"{smc['distinct']:.0%}" if smc else "",
-            f"{entry['made']['cpu_seconds']:.1f}",
+            f"{entry['made']['seconds']:.1f}",
         ))
         notes += [f"c = {entry['c']:g}: {note}" for note in one.notes]
     table = tabulate(rows, headers=heads, tablefmt="plain", disable_numparse=True)

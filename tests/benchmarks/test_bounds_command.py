@@ -118,7 +118,7 @@ def test_the_sequences_of_result_files_are_summed_up(tmp_path, capsys):
     assert read == f"{MELODY}: 2 distinct sequences of --results; 2 others do not fit."
     found = find_bounds(MELODY, {"c": 0.5}, tmp_path / "b.json")
     assert 461.0 < found.lower < 461.5 and found.lower_method == "certified sum" and found.lower_probability == 1
-    assert one_hot.exists() and read_entries(tmp_path / "b.json")[0]["made"]["sequences"] == 2
+    assert one_hot.exists() and read_entries(tmp_path / "b.json")[0]["made"]["sequences"].startswith("2 ")
 
 
 def test_molecules_fit_if_they_end_once_or_at_the_horizon(tmp_path):
@@ -170,7 +170,7 @@ def test_a_twist_serves_every_temperature_and_says_where_it_was_learned(tmp_path
     shown = run(capsys, MELODY, *FEW, "--c", 50, 10, "--twist", "runs/psi", "--out", tmp_path / "b.json")
     (note,) = [line for line in shown.splitlines() if "The twist" in line]
     assert note.startswith("c = 50: ") and "c = 10" in note
-    assert [one["made"]["twist"] for one in read_entries(tmp_path / "b.json")] == ["psi", "psi"]
+    assert [one["made"]["twist"] for one in read_entries(tmp_path / "b.json")] == ["psi ", "psi "]
 
 
 def test_a_twist_of_other_tokens_is_refused(tmp_path, capsys, twist):
@@ -253,10 +253,10 @@ def test_every_task_of_the_suites_has_shipped_bounds(env_id):
 def test_a_scorer_remembers_the_samples_of_every_temperature():
     task = SmilesTask(max_length=20)
     before = task.scorer
-    remember_scores(task, before.cache_size)
+    remember_scores(task, 1_000)
     assert task.scorer is before
-    remember_scores(task, before.cache_size + 1)
-    assert task.scorer.cache_size == before.cache_size + 1 and task.scorer.spec == before.spec
+    remember_scores(task, before.cache_size)
+    assert task.scorer.cache_size > 2 * before.cache_size and task.scorer.spec == before.spec
 
 
 def test_numbers_are_rounded_wherever_they_stand():
@@ -271,7 +271,7 @@ def test_a_table_has_the_methods_the_notes_and_the_weights():
         {"importance_sampling": {"effective": 1234.5}, "smc": {"distinct": 0.875}}, ("Too few.",),
     )
     entry = {"env": MELODY, "c": 2.0, "env_kwargs": {"length": 16}, "bounds": known.to_json()}
-    shown = format_entries([{**entry, "made": {"cpu_seconds": 3.21}}])
+    shown = format_entries([{**entry, "made": {"seconds": 3.21}}])
     head, names, row, note = shown.splitlines()
     assert head == f"{MELODY}, length=16" and note == "c = 2: Too few."
     assert row.split("  ") and [part for part in row.split("  ") if part.strip()] and "1.250 .. 1.750" in row

@@ -22,7 +22,7 @@ def bounds(lower):
 
 
 def entry(env_id, env_kwargs, lower):
-    return {**describe_task(env_id, env_kwargs), "bounds": bounds(lower).to_json(), "made": {}}
+    return {**describe_task(env_id, env_kwargs), "bounds": bounds(lower).to_json(), "made": {"seconds": 1.0}}
 
 
 @pytest.fixture
