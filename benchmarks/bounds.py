@@ -102,8 +102,8 @@ def bounds(
     stored = read_stored(results) if results else None
     if stored is not None:
         say_damaged(stored)
-    guide = (None, None) if twist is None else load_twist(twist)
-    settings = Settings(samples, seconds, seed, *guide, stored)
+    guide, guide_name = (None, None) if twist is None else load_twist(twist)
+    settings = Settings(samples, seconds, seed, guide, guide_name, stored)
     done: list[Entry] = []
     total = sum(len(one.temperatures) for one in questions)
     try:
