@@ -295,13 +295,13 @@ class SequenceAgent(SB3Model, ABC):
     def twist(self) -> ValueTwist:
         """Return the present policy and values as a guide of sequential Monte Carlo: for SMCSampler, bounds.log_z.
 
-        Its `note` says where v is no soft value: Z_hat is unbiased then, too, but varies more.
+        Its `notes` say where v is no soft value: Z_hat is unbiased then, too, but varies more.
         """
         gamma, share = self.settings.get("gamma", 1.0), self.settings.get("prior_weight", 1.0)
         usual = self.has_soft_values and gamma == share == 1.0
         what = f"v of {type(self).__name__} with gamma={gamma:g} and prior_weight={share:g}"
-        note = "" if usual else f"{what} is no soft value: Z_hat stays unbiased, but varies more."
-        return ValueTwist(self.network, self.prior, self.horizon, self.c, note)
+        notes = () if usual else (f"{what} is no soft value: Z_hat stays unbiased, but varies more.",)
+        return ValueTwist(self.network, self.prior, self.horizon, self.c, notes)
 
     def log_prob(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """Compute log pi [n] of whole sequences [n, T] in nats, the end token's included."""

@@ -223,12 +223,12 @@ class ValueTwist:
     Args:
         network, prior, length: as for Policy.
         c: temperature at which v was learned.
-        note: why v is no soft value, if it is none; "".
+        notes: lines that say why v is no soft value, if it is none; `bounds.log_z` repeats them.
     """
 
-    def __init__(self, network: ValueNetwork, prior: Prior, length: int, c: float, note: str = "") -> None:
+    def __init__(self, network: ValueNetwork, prior: Prior, length: int, c: float, notes: Iterable[str] = ()) -> None:
         self.policy, self.vocab = Policy(network, prior, length), prior.vocab
-        self.c, self.note = c, note
+        self.c, self.notes = c, tuple(notes)
         # of the arrays of the core's state, the one that is its output: h of the last layer, before an LSTM's c
         self._output = self.policy.parts - (2 if network.core.cell == "lstm" else 1)
         linear = [network.state_value[0], network.state_value[2]]

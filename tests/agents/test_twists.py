@@ -96,7 +96,7 @@ def test_every_agent_has_a_twist_that_samples_its_task(kind, make):
     agent = made(kind, make()).learn(200)
     twist = agent.twist()
     assert isinstance(twist, Twist) and twist.c == agent.c and twist.vocab == agent.prior.vocab
-    assert bool(twist.note) == (kind is QLearning)
+    assert bool(twist.notes) == (kind is QLearning)
     tokens, lengths = agent.sample(20, seed=0, particles=4)
     np.testing.assert_array_equal(tokens, agent.sample(20, seed=0, particles=4)[0])
     mask = [agent.task.action_mask(tokens[:, :], np.full(20, t)) for t in range(2)]
@@ -105,8 +105,9 @@ def test_every_agent_has_a_twist_that_samples_its_task(kind, make):
 
 def test_a_twist_says_where_its_v_is_no_soft_value():
     for settings, said in ({"gamma": 0.5}, "gamma=0.5"), ({"prior_weight": 0.2}, "prior_weight=0.2"):
-        assert said in made(PsiLearning, **settings).twist().note
-    assert made(PsiLearning).twist().note == ""
+        (note,) = made(PsiLearning, **settings).twist().notes
+        assert said in note
+    assert made(PsiLearning).twist().notes == ()
 
 
 def test_particles_correct_a_half_trained_agent():
