@@ -97,8 +97,7 @@ PSI, G, Q = AGENTS["psi"], AGENTS["g"], AGENTS["q"]
 SMC = {**AGENTS["smc"], "label": "SMC, 256 particles", "n": 2_000}
 LARGE_SMC = {**AGENTS["smc"], "label": "SMC, 16,384 particles", "n": 200, "agent_kwargs.particles": 16_384}
 BEST_OF_64 = {**AGENTS["best_of_n"], "label": "best of 64", "n": 2_000}
-# of molecules, whose scores take time; they are paid at the end, so that SMC is importance sampling
-SMC_OF_MOLECULES = {**SMC, "n": 200}
+# of molecules, whose scores take time
 BEST_OF_16 = {**AGENTS["best_of_n"], "label": "best of 16", "n": 500, "agent_kwargs.n": 16}
 REJECTION = {**AGENTS["rejection"], "n": 500}
 
@@ -162,7 +161,7 @@ FRONTIER_MELODY = expand(
     PRIOR,
     *variants("psi", "g", "pg"),
     SMC,
-    LARGE_SMC,
+    {**LARGE_SMC, "env_kwargs.c": [2.0, 5.0, 10.0, 20.0]},
     BEST_OF_64,
 )
 
@@ -171,10 +170,10 @@ FRONTIER_SMILES = expand(
     | {"steps": 400_000},
     PRIOR,
     *variants("psi", "g", "pg"),
-    SMC_OF_MOLECULES,
     BEST_OF_16,
-    # at c = .005 one of 360 samples of the prior is accepted
+    # at c = .005 one of 360 samples of the prior is accepted, from .05 on one of 3 or more
     {**REJECTION, "env_kwargs.c": [0.01, 0.02, 0.05, 0.1, 0.2, 0.5]},
+    {**SMC, "n": 200, "env_kwargs.c": [0.005, 0.01, 0.02]},
 )
 
 THIRD_PARTY = expand(
