@@ -39,7 +39,7 @@ def max_desirability(name: str) -> float:
     low, high = find_mode(p)
     if name in COUNTS:
         # counts further from the mode are worth less than these
-        return max(QED.ads(max(count, 0), p) for count in range(math.floor(low), math.ceil(high) + 1))
+        return max(QED.ads(count, p) for count in range(math.floor(low), math.ceil(high) + 1))
     # within the interval no factor exceeds its value at one of the ends; outside, all are less than at an end
     return (p.A + p.B * _logistic(_rise(high, p)) * _logistic(_fall(low, p))) / p.DMAX
 

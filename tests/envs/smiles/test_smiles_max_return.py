@@ -141,6 +141,7 @@ def dense(horizon=10, tokens=("C", "O", "1"), **weights):
         ({"sa": 1.0}, 0),  # invalid strings
         ({"sa": -1.0}, 2 * 10 * (9 + 10)),  # ten times for the finished one
         ({"prefix": 1.0, "sa": 1.0}, 9 * (5 - 2)),  # a valid prefix has an SA of 1 at least
+        ({"prefix": 1.0, "sa": 10.0}, 0),  # any prefix loses 5 at least: best is to end at once
         ({"ring": 1.0}, 0),
         ({"ring": -1.0}, 5 * (1 + 2 + 3 + 10 * 4)),  # rings of seven to ten atoms
         ({"qed": 1.0}, 50 * 0.9484491 * (9 + 10)),
