@@ -296,13 +296,6 @@ class Task(ABC):
         # a loop over terms, not a product: the sum has the same order of rounding as the environment's
         return sum((self.weights[name] * term for name, term in terms.items()), np.zeros(np.shape(tokens)))
 
-    def max_return(self) -> float:
-        """Return a proved upper bound on the return R, before division by c.
-
-        Infinity (the default) where none is known.
-        """
-        return float("inf")
-
     def announce(self, tokens: Tokens, lengths: Tokens) -> None:
         """Prepare to score finished sequences [N, T], which `terms` will be asked about before long.
 
