@@ -18,7 +18,7 @@ import numpy as np
 from agents.envs import AnyEnv, is_batched, make_batch
 from agents.rollouts import has_own_dynamics
 from seqtutor_envs import checks
-from seqtutor_envs.bounds.smc import Twist, check_twist, run_smc
+from seqtutor_envs.bounds.smc import Twist, check_budget, check_twist, run_smc
 from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.metrics import sequence_log_probs
 from seqtutor_envs.prior import Prior, padded
@@ -250,7 +250,8 @@ class RejectionSampler(Sampler):
 class BestOfN(Sampler):
     """Draw n sequences of the prior for each sample, and keep the one with the greatest return.
 
-    KL(pi || p) <= log n - (n - 1) / n whatever the task, so that J >= E[R / c] minus that; `evaluate` reports this bound.
+    KL(pi || p) <= log n - (n - 1) / n whatever the task (Beirami et al. 2024), so that J is at least E[R / c] minus that:
+    what `evaluate` reports.
 
     Args:
         env, seed, env_kwargs: see Sampler.
@@ -305,7 +306,6 @@ def run_in_parts(
     for begin in range(0, runs, at_once):
         count = min(at_once, runs - begin)
         found = run_smc(task, prior, c, runs=count, particles=particles, rng=rng, twist=twist)
-        check_budget(task)
         which = (np.repeat(np.arange(count), per_run), choose_particles(found.log_weights, per_run, rng).reshape(-1))
         log_pi = found.log_p[which] + scaled(found.returns[which], c) - found.log_z[which[0]]
         yield Weighted(found.tokens[which], found.lengths[which], log_pi), found.lengths
@@ -320,9 +320,3 @@ def choose_particles(log_weights: Floats, k: int, rng: np.random.Generator) -> T
         found[run] = np.searchsorted(reached, points[run] * reached[-1], side="right")
     # rounding may carry the last point over the end
     return rng.permuted(np.minimum(found, log_weights.shape[1] - 1), axis=1)
-
-
-def check_budget(task: Task) -> None:
-    """Raise ValueError if the task has stopped scoring: some returns are then none."""
-    if task.spent:
-        raise ValueError("The objective's budget of calls is spent before all is sampled: give a greater one.")

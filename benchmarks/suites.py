@@ -72,7 +72,8 @@ AGENTS: dict[str, dict[str, Any]] = {
     "best_of_prior": {"agent": f"{OTHERS}:best_of_prior", "label": "best of the prior's samples", **DOES_NOT_LEARN},
     "smc": {"agent": "agents.samplers:SMCSampler", "label": "SMC", **DOES_NOT_LEARN},
     "rejection": {"agent": "agents.samplers:RejectionSampler", "label": "rejection", **DOES_NOT_LEARN},
-    "best_of_n": {"agent": "agents.samplers:BestOfN", "label": "best of n", **DOES_NOT_LEARN, "agent_kwargs": {"n": 64}},
+    "best_of_n": {"agent": "agents.samplers:BestOfN", "label": "best of n", **DOES_NOT_LEARN}
+    | {"agent_kwargs": {"n": 64}},
     "psi": {"agent": "agents:PsiLearning", "label": "Ψ"},
     "g": {"agent": "agents:GLearning", "label": "G"},
     "q": {"agent": "agents:QLearning", "label": "Q"},

@@ -205,7 +205,8 @@ REFUSED = {
     "max_return must be": lambda: RejectionSampler(EXACT, max_return=float("inf")),
     "A sequence returns .* above max_return=0.1: give a bound":
         lambda: RejectionSampler(EXACT, max_return=0.1).sample(5, 0),
-    "Rejection accepts .* of the prior's samples at c=1, too few": lambda: RejectionSampler(EXACT, max_return=50).sample(5),
+    "Rejection accepts .* of the prior's samples at c=1, too few":
+        lambda: RejectionSampler(EXACT, max_return=50).sample(5),
     "knows no log pi": lambda: SMCSampler(EXACT).log_prob(np.zeros((1, 4), int)),
     "chooses whole sequences": lambda: BestOfN(EXACT, n=2).predict(0),
     "SyncVectorEnv may change": lambda: SMCSampler(synced_toys()),
@@ -225,5 +226,5 @@ def test_a_spent_budget_of_scores_is_one_line():
     for settings in ({"n": 4}, {"particles": 4}):
         sampler = (BestOfN if "n" in settings else SMCSampler)(toy_batch(), **settings)
         sampler.task.spent = True
-        with pytest.raises(ValueError, match="budget of calls is spent"):
+        with pytest.raises(ValueError, match="budget of calls is spent: give a greater one"):
             sampler.sample(3, 0)
