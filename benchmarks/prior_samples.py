@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
+from agents.samplers import Weighted
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.files import hash_bytes
 from seqtutor_envs.metrics import sequence_log_probs
@@ -114,10 +115,13 @@ class BestOfPrior:
 
     def __init__(self, env: SequenceTutorVectorEnv, calls: int) -> None:
         self.env, self.calls = env, calls
-        self.log_share = 0.0  # log(drawn / n) of the last call of `sample`
 
     def sample(self, n: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the n best: tokens [n, T] and lengths [n]. Raises ValueError if there are too few distinct samples."""
+        return self.sample_with_log_prob(n, seed)[:2]
+
+    def sample_with_log_prob(self, n: int, seed: int) -> Weighted:
+        """Return the n best with log pi [n] of each."""
         parts: list[PriorSamples] = []
         names: set[int] = set()
         before = -1
@@ -128,12 +132,9 @@ class BestOfPrior:
             names.update(parts[-1].names.tolist())
         samples = PriorSamples(*(np.concatenate(column) for column in zip(*parts)))
         rows, drawn = choose_best(samples, self.calls, n)
-        self.log_share = float(np.log(drawn / n))
-        return samples.tokens[rows], samples.lengths[rows]
-
-    def log_prob(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """Return log pi [n] of sequences that `sample` returned last."""
-        return sequence_log_probs(mask_prior(self.env.prior, self.env.task), tokens, lengths) + self.log_share
+        tokens, lengths = samples.tokens[rows], samples.lengths[rows]
+        log_p = sequence_log_probs(mask_prior(self.env.prior, self.env.task), tokens, lengths)
+        return Weighted(tokens, lengths, log_p + np.log(drawn / n))
 
 
 def draw_part(env: SequenceTutorVectorEnv, seed: int, part: int) -> PriorSamples:
