@@ -40,9 +40,8 @@ PROVENANCE = {
 }
 CHECK_RESULT = entries(
     {"id": TEXT, "experiment": OBJECT, "metrics": NUMBERS},
-    {"c": NUMBER, "timesteps": NUMBER, "peak_memory_mib": NUMBER, "curve": list_of(NUMBERS), "time": NUMBERS}
-    | {"j_kind": TEXT}
-    | {"samples": list_of(SAMPLE), "warnings": TEXTS, **PROVENANCE},
+    {"c": NUMBER, "j_kind": TEXT, "timesteps": NUMBER, "peak_memory_mib": NUMBER, "curve": list_of(NUMBERS)}
+    | {"time": NUMBERS, "samples": list_of(SAMPLE), "warnings": TEXTS, **PROVENANCE},
 )
 CHECK_FAILURE = entries(
     {"id": TEXT, "experiment": OBJECT, "reason": TEXT}, {"log": TEXT, "seconds": NUMBER, **PROVENANCE}

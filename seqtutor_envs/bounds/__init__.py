@@ -1,4 +1,4 @@
-"""Bounds and estimates of log Z, the greatest J that any policy can have; samplers' particles; twists."""
+"""Bounds and estimates of log Z, the greatest J that any policy can have; samplers' particles; twists; known bounds."""
 
 from seqtutor_envs.bounds.estimate import log_z
 from seqtutor_envs.bounds.known import find_bounds

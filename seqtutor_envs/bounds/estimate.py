@@ -35,6 +35,7 @@ BLOCK = 4_096  # sequences of importance sampling at a time
 RUNS = 128  # of sequential Monte Carlo: their mean log Z_hat less log(1 / delta) / RUNS is a lower bound
 FEWEST_PARTICLES = 16
 BATCH = 2**15  # particles of several runs at a time
+MOST_IN_RUNS = 2**20  # particles of all runs: more of them say little more
 # that a bound fails: of the upper one, and of both lower ones together; a bracket holds with probability .99
 DELTA = 0.005
 ROUNDING = 1e-3  # nats by which a weight may exceed its bound: sums of float32 log-probabilities err
@@ -65,7 +66,8 @@ def log_z(
 
     Args:
         env: an id, or an environment or native batch of ours; its task, prior and c.
-        samples: sequences drawn by each of both methods, 256 at least. This and the seed decide the result.
+        samples: sequences drawn by importance sampling, 256 at least, and by sequential Monte Carlo, there 1,048,576 at
+            most. This and the seed decide the result.
         seconds: stop early after so long (wall-clock time); what was drawn until then counts. None: never.
         seed: of all draws.
         twist: an agent's policy and values, which propose sequences (`agent.twist()`). Whatever it is, Z_hat stays
@@ -161,7 +163,7 @@ class _Sampling:
             pays_at_end &= draws.pays_at_end
             return n
 
-        self._repeat("importance sampling", -(-self.samples // BLOCK), draw)
+        self._repeat("importance sampling", self.samples, -(-self.samples // BLOCK), draw)
         rest = np.concatenate(found)
         weights = np.logaddexp(rest, self.base)
         self.diagnostics["importance_sampling"] = {
@@ -171,8 +173,9 @@ class _Sampling:
 
     def _run_smc(self) -> Floats:
         """Return log Z_hat of independent runs."""
-        runs = min(RUNS, self.samples // FEWEST_PARTICLES)
-        particles = self.samples // runs
+        total = min(self.samples, MOST_IN_RUNS)
+        runs = min(RUNS, total // FEWEST_PARTICLES)
+        particles = total // runs
         together = max(1, BATCH // particles)
         clouds: list[tuple[Floats, Floats, Tokens]] = []
         one_each: set[bytes] = set()
@@ -192,7 +195,7 @@ class _Sampling:
             one_each.update(cloud.tokens[run, which].tobytes() for run, which in enumerate(chosen))
             return count * particles
 
-        self._repeat("sequential Monte Carlo", -(-runs // together), draw)
+        self._repeat("sequential Monte Carlo", runs * particles, -(-runs // together), draw)
         log_z, effective, ancestors = (np.concatenate(part) for part in zip(*clouds))
         self.diagnostics["smc"] = {
             "log_z": float(log_mean_exp(log_z)), "spread": float(log_z.std(ddof=1)) if len(log_z) > 1 else math.inf,
@@ -201,9 +204,9 @@ class _Sampling:
         }
         return log_z
 
-    def _repeat(self, what: str, times: int, draw: Callable[[int], int]) -> None:
-        """Call `draw` so many times, once at least, until the seconds are over."""
-        with make_bar(desc=what, total=self.samples, unit="", disable=not self.progress_bar) as bar:
+    def _repeat(self, what: str, total: int, times: int, draw: Callable[[int], int]) -> None:
+        """Call `draw` so many times, once at least, until `total` is drawn or the seconds are over."""
+        with make_bar(desc=what, total=total, unit="", leave=False, disable=not self.progress_bar) as bar:
             for number in range(times):
                 if number and time.perf_counter() - self.began > self.seconds:
                     self.notes.append(f"Stopped early: {number} of {times} parts of {what} after {self.seconds:g} s.")

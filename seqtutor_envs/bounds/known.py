@@ -1,7 +1,8 @@
 """Files of known bounds, and the shipped one: which bounds of log Z are known for an environment and its keywords.
 
 A file is JSON, {"bounds": [entry, ...]}. An entry holds what log Z depends on, as `describe_task` returns it; `bounds`,
-as `Bounds.to_json` returns them; and `made`, how they were computed. Reading a file imports nothing that it names.
+as `Bounds.to_json` returns them; and `made`, how they were computed and in how many `seconds`. Reading a file imports
+nothing that it names.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ def read_entries(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         entries = json.loads(read_bytes(path, MOST_BYTES))["bounds"]
         for entry in entries:
             make_key(entry)
+            float(entry["made"]["seconds"])
             Bounds.from_json(entry["bounds"])
     return list(entries)
 
@@ -128,7 +130,7 @@ def _defaults(env_id: str) -> dict[str, Any]:
     spec = gymnasium.registry.get(env_id)
     if spec is None or not str(spec.vector_entry_point).startswith(OURS):
         return {}
-    parameters = inspect.signature(load_env_creator(spec.vector_entry_point)).parameters
+    parameters = inspect.signature(load_env_creator(str(spec.vector_entry_point))).parameters
     return {
         name: json.loads(json.dumps(one.default)) for name, one in parameters.items() if name not in INDIFFERENT
     }
