@@ -180,7 +180,7 @@ def folder(tmp_path):
 
 
 def entry(kwargs, bounds):
-    return {**describe_task(MELODY, kwargs), "bounds": bounds.to_json(), "made": {}}
+    return {**describe_task(MELODY, kwargs), "bounds": bounds.to_json(), "made": {"seconds": 1.0}}
 
 
 def gaps_of(found):
