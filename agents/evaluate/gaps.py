@@ -14,6 +14,7 @@ from seqtutor_envs.bounds import find_bounds
 from seqtutor_envs.prior import Prior
 
 LOWER_BOUND = "lower bound"  # the kind of J of samplers that cannot say how probable their sequences are
+NEAR = 0.005  # nats, the last digit that tables show; an estimate so near to a lower bound is that bound
 LOG_Z = ("log_z_lower", "log_z_upper", "log_z_estimate")  # keys of the metrics that `evaluate` returns
 
 
@@ -60,9 +61,13 @@ def read_log_z(metrics: Mapping[str, float | None]) -> Known | None:
 
 
 def make_log_z(low: float, high: float, estimate: float | None) -> Known:
-    """Hold what is known of log Z. An estimate that is no more than a bound is none, unless log Z itself is known."""
-    is_exact = low == high
-    return Known(low, high, estimate if estimate is not None and (is_exact or low < estimate <= high) else math.nan)
+    """Hold what is known of log Z. An estimate that says no more than the lower bound is none.
+
+    That is one of a few heavy weights, or the mass of the sequences that are known, which is both.
+    """
+    estimate = math.nan if estimate is None else estimate
+    says_more = low + NEAR < estimate <= high or high - low <= 2 * NEAR
+    return Known(low, high, estimate if says_more else math.nan)
 
 
 def compute_gap(j: float, log_z: Known, is_bound: bool = False) -> Known:

@@ -31,6 +31,8 @@ def write(value):
         ((15.87, INF, 16.4), 11.43, False, "≈ 4.97", "≥ 4.44, ≤ ∞"),
         ((89.45, INF, None), 61.7, False, "≥ 27.75", "≤ ∞"),
         ((89.45, INF, 89.45), 61.7, False, "≥ 27.75", "≤ ∞"),  # an estimate that is the bound says no more
+        ((89.45, INF, 89.453), 61.7, False, "≥ 27.75", "≤ ∞"),
+        ((1.27, 1.279, 1.273), 0.81, False, "≈ 0.46", "≥ 0.46, ≤ 0.47"),  # but both bounds are as near
         ((15.87, INF, 14.4), 11.43, False, "≥ 4.44", "≤ ∞"),  # heavy tails: less than is certain
         ((1.27, 1.36, 1.50), 0.81, False, "≥ 0.46", "≤ 0.55"),
         ((-INF, INF, 1.30), 0.81, False, "≈ 0.49", "≤ ∞"),
