@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from seqtutor_envs.bounds import find_bounds
 from seqtutor_envs.prior import Prior
 
-LOWER_BOUND = "lower bound"  # the kind of J of samplers that cannot say how probable their sequences are
+# kinds of J, as samplers name them: they cannot say how probable their sequences are, or their J is log Z itself
+LOWER_BOUND, EXACT = "lower bound", "exact"
 NEAR = 0.005  # nats, the last digit that tables show; an estimate so near to a lower bound is that bound
 LOG_Z = ("log_z_lower", "log_z_upper", "log_z_estimate")  # keys of the metrics that `evaluate` returns
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from agents.evaluate.gaps import LOG_Z, LOWER_BOUND, Known, compute_gap, make_log_z
+from agents.evaluate.gaps import EXACT, LOG_Z, LOWER_BOUND, Known, compute_gap, make_log_z
 from benchmarks.experiment import Experiment
 from benchmarks.report.metrics import RETURN, SCORE, Metric
 from benchmarks.report.names import describe_differences, short_task_names
@@ -160,7 +160,14 @@ class Arm:
     def gap(self) -> Known | None:
         """Return what its mean J leaves of log Z, by the bounds of its task; None without bounds or without J."""
         j, log_z = self.interval("j"), _known_log_z(self.bounds)
+        if self.samples_optimum:
+            return Known(0.0, 0.0, 0.0)
         return None if log_z is None or not j.n else compute_gap(j.value, log_z, self.j_is_bound)
+
+    @cached_property
+    def samples_optimum(self) -> bool:
+        """Check whether its sequences are the optimum's own: its J is log Z, as its draws estimate it."""
+        return bool((self.runs["j_kind"] == EXACT).all())
 
     @cached_property
     def j_is_bound(self) -> bool:

@@ -48,8 +48,8 @@ def gaps_over_tasks(tasks: Sequence[TaskResults]) -> tuple[list[Gaps], list[str]
 
 
 def best_arm(task: TaskResults) -> Arm | None:
-    """Return the arm with the highest mean J; None if no arm has a J."""
-    known = [arm for arm in task.arms if len(arm.values("j"))]
+    """Return the arm with the highest mean J, samplers of the optimum left out; None if no arm has a J."""
+    known = [arm for arm in task.arms if len(arm.values("j")) and not arm.samples_optimum]
     return max(known, key=lambda arm: arm.interval("j").value, default=None)
 
 

@@ -135,6 +135,8 @@ def _compare_agents(results: Results) -> Section:
         remarks.append("marked")
         if any(arm.j_is_bound for arm in results.arms):
             remarks.append("bound")
+        if any(arm.samples_optimum for arm in results.arms):
+            remarks.append("exact")
         partial = "Of those that have finished: " if results.failures or results.missing else ""
     if paired:
         blocks += [Block([table], title=table.caption if folded else "") for table in paired]

@@ -114,7 +114,9 @@ def _gap_cells(arms: Sequence[Arm]) -> list[Cell]:
     """Make the cells of the gap: exact where the optimum is known, else by an estimate and by bounds of log Z."""
     cells, write = _arm_cells(metrics.GAP, arms), metrics.J.format
     for k, arm in enumerate(arms):
-        if arm.gap is not None and not len(arm.values("gap")):
+        if arm.samples_optimum:
+            cells[k] = Cell("0", "samples the optimum", 0.0)
+        elif arm.gap is not None and not len(arm.values("gap")):
             # nothing is marked: J orders the agents of a task alike
             order = next(filter(math.isfinite, (arm.gap.estimate, arm.gap.low)), None)
             cells[k] = Cell(arm.gap.describe(write), arm.gap.describe_bounds(write), order)

@@ -120,6 +120,16 @@ def test_a_lower_bound_of_j_is_written_as_one():
         assert "this J is a lower bound" in text and "≲ 0.10" in text and "≥ 0.46, ≤ 0.55" in text
 
 
+def test_a_sampler_of_the_optimum_leaves_nothing():
+    found = suite(BRACKET, sampler=True)
+    exactly = replace(found, results=[*found.results[:-1], found.results[-1] | {"j_kind": "exact"}])
+    (table,) = main_tables(exactly.tasks)
+    assert cells(table, "SMC")["Gap"] == ("0", "samples the optimum") and cells(table, "SMC")["J"][0] == "1.20"
+    assert cells(log_z_table(exactly.tasks), exactly.tasks[0].name)["Nearest agent"][0] == "G"
+    assert "its J is log Z, as its own draws estimate it" in render_markdown(exactly)
+    assert "lower bound of the agent" not in render_markdown(exactly)
+
+
 def test_kinds_of_j_are_not_mixed():
     """A lower bound can be the best, but nothing is marked above it, and pairs are compared without it."""
     (table,) = main_tables(suite(BRACKET, sampler=True).tasks)
