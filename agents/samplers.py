@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agents.envs import AnyEnv, is_batched, make_batch
 from agents.rollouts import has_own_dynamics
@@ -199,7 +200,7 @@ class RejectionSampler(Sampler):
     def _sample(self, n: int, rng: np.random.Generator, bar: Any) -> Weighted:
         kept: list[tuple[Tokens, Tokens, Floats]] = []
         rates: list[Floats] = []  # probability of acceptance of each draw
-        accepted: list[Tokens] = []  # 1 for each draw that was accepted
+        accepted: list[NDArray[np.bool_]] = []  # which draws were
         draws = found = 0
         while found < n:
             # as many as will do at the present rate, and a fifth more
@@ -250,7 +251,7 @@ class RejectionSampler(Sampler):
 class BestOfN(Sampler):
     """Draw n sequences of the prior for each sample, and keep the one with the greatest return.
 
-    KL(pi || p) <= log n - (n - 1) / n whatever the task (Beirami et al. 2024), so that J is at least E[R / c] minus that:
+    KL(pi || p) <= log n - (n - 1) / n whatever the task (Beirami et al. 2024), so J is at least E[R / c] minus that:
     what `evaluate` reports.
 
     Args:
