@@ -58,6 +58,7 @@ def bounds(
     every: Annotated[bool, tyro.conf.arg(name="all")] = False,
     c: tuple[float, ...] = (),
     twist: Path | None = None,
+    trust: bool = False,
     results: tuple[Path, ...] = (),
     samples: int = 65_536,
     seconds: float | None = None,
@@ -78,6 +79,7 @@ def bounds(
         every: instead of an id: melodies and molecules at every temperature of the shipped suites.
         c: temperatures. Default: the environment's own.
         twist: a trained agent of ours, file or folder, whose values guide the sampling.
+        trust: use the programs, modules and paths that the agent's file names.
         results: folders whose result files hold sequences: their sum is a lower bound.
         samples: how many are drawn for each temperature.
         seconds: the most that one temperature may take.
@@ -102,7 +104,7 @@ def bounds(
     stored = read_stored(results) if results else None
     if stored is not None:
         say_damaged(stored)
-    guide, guide_name = (None, None) if twist is None else load_twist(twist)
+    guide, guide_name = (None, None) if twist is None else load_twist(twist, trust)
     settings = Settings(samples, seconds, seed, guide, guide_name, stored)
     done: list[Entry] = []
     total = sum(len(one.temperatures) for one in questions)
@@ -201,20 +203,22 @@ def compute_entries(question: Question, settings: Settings, out: Path) -> Iterat
             yield entry
 
 
-def load_twist(path: Path) -> tuple[Twist, str]:
+def load_twist(path: Path, trust: bool) -> tuple[Twist, str]:
     """Load an agent of ours and return its twist, and a text that says which it is.
 
-    Raises ValueError or FileNotFoundError, in one line, for another agent.
+    Raises ValueError or FileNotFoundError, in one line, for anything else.
     """
-    from agents.evaluate.load import load
+    from agents.evaluate.load import find_agent_file, load_ours
     from benchmarks.runner.perform import weights_hash
+    from seqtutor_envs.registry import Untrusted
 
-    agent = load(path)
-    if not hasattr(agent, "twist"):
-        raise ValueError(f"{path} has no values to guide by: give an agent of psi, g, q or pg.")
+    try:
+        agent = load_ours(find_agent_file(path), trust=trust)
+    except Untrusted as error:
+        raise ValueError(f"{error.reason}: add --trust if you trust where it comes from.") from None
     agent.env.close()
     # two agents may have one name
-    return agent.twist(), f"{path.name} {weights_hash(agent) or ''}"[:50]
+    return agent.twist(), f"{path.name} {str(weights_hash(agent))[:12]}"
 
 
 def describe_sequences(sequences: tuple[NDArray[np.int64], NDArray[np.int64]] | None) -> str:
@@ -254,7 +258,7 @@ def format_table(entries: Sequence[Entry]) -> str:
     """Format a line for each entry of one task: bounds with their methods, estimate, interval, diagnostics, seconds."""
     from seqtutor_envs.bounds import Bounds
 
-    heads = ("c", "log Z >=", "by", "log Z <=", "by", "estimate", "by", "95% interval", "effective", "distinct", "s")
+    heads = ("c", "log Z >=", "by", "log Z <=", "by", "estimate", "by", "95% interval", "effective", "distinct")
     rows, notes = [], []
     for entry in entries:
         one = Bounds.from_json(entry["bounds"])
@@ -266,10 +270,11 @@ def format_table(entries: Sequence[Entry]) -> str:
             f"{one.estimate:.3f}", one.estimate_method, "{:.3f} .. {:.3f}".format(*one.interval),
             f"{importance['effective']:,.0f}" if importance else "",
             f"{smc['distinct']:.0%}" if smc else "",
+            f"{one.diagnostics['value_at_start']:.3f}" if "value_at_start" in one.diagnostics else "",
             f"{entry['made']['seconds']:.1f}",
         ))
         notes += [f"c = {entry['c']:g}: {note}" for note in one.notes]
-    table = tabulate(rows, headers=heads, tablefmt="plain", disable_numparse=True)
+    table = tabulate(rows, headers=(*heads, "v(s_0)", "s"), tablefmt="plain", disable_numparse=True)
     return "\n".join((table, *notes))
 
 

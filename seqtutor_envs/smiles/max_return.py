@@ -1,7 +1,7 @@
 """Prove upper bounds on the return R of a molecule task, before division by c.
 
-Each term is bounded by itself, as if one molecule could have the best of all. For the mean of terms that loses little:
-a molecule is known that lacks 1e-5 of it.
+Each term is bounded by itself, as if one molecule could have the best of all. For QED and for the mean of the five
+terms that is close: molecules are known whose return is less than 5e-5 below the bound.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from seqtutor_envs.smiles import rewards
+from seqtutor_envs.smiles.chem.descriptors import UNPENALISED_RING
 from seqtutor_envs.smiles.chem.max_qed import max_qed
 from seqtutor_envs.smiles.vocab import tokenize
 from seqtutor_envs.vocab import Floats
@@ -32,7 +33,7 @@ def bound_mean_return(weights: Mapping[str, float], max_score: float = 0.0, inva
         invalid_score: its score of an invalid one.
     """
     best = {"qed": max_qed(), "objective": max_score}  # the other terms are at most 1
-    # summed in the order of `Task.reward`: no term is larger, so no sum is, rounded or not
+    # summed in the order of `Task.reward`: as no term can be larger, the sum is a bound after rounding as well
     mean = sum((weight * best.get(name, 1.0) for name, weight in weights.items()), 0.0)
     return max(mean, weights.get("objective", 0.0) * invalid_score)
 
@@ -54,7 +55,7 @@ def bound_dense_return(weights: Mapping[str, float], tokens: Sequence[str], leng
     written = np.arange(length + 1)  # tokens other than the end token, [length + 1]
     most = atoms * written
     ends = [most * low + hydrogens * written * of_h for low, of_h in zip(LOGP_OF_ATOM, LOGP_OF_HYDROGEN)]
-    largest_ring = np.maximum(most - 6, 0)
+    largest_ring = np.maximum(most - UNPENALISED_RING, 0)
     quality = (
         _times(weights["logp"] * rewards.LOGP_WEIGHT, *ends)
         + _times(weights["sa"] * rewards.SA_WEIGHT, *SA_RANGE)

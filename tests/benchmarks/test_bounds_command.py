@@ -20,6 +20,8 @@ from benchmarks.runner import results
 from benchmarks.suites import SUITES
 from seqtutor_envs.bounds import Bounds, find_bounds
 from seqtutor_envs.bounds.known import describe_task, make_key, read_entries
+from seqtutor_envs.prior import find_prior
+from seqtutor_envs.registry import Untrusted
 from seqtutor_envs.smiles.task import SmilesTask
 from toys.commands import refuse
 
@@ -162,7 +164,7 @@ class SaidToBeAnAgent:
 @pytest.fixture
 def twist(monkeypatch):
     agent = SaidToBeAnAgent(gym.make(MELODY).unwrapped.task.vocab)
-    monkeypatch.setattr("agents.evaluate.load.load", lambda path: agent)
+    monkeypatch.setattr("agents.evaluate.load.load_ours", lambda file, trust: agent)
     return agent
 
 
@@ -170,13 +172,22 @@ def test_a_twist_serves_every_temperature_and_says_where_it_was_learned(tmp_path
     shown = run(capsys, MELODY, *FEW, "--c", 50, 10, "--twist", "runs/psi", "--out", tmp_path / "b.json")
     (note,) = [line for line in shown.splitlines() if "The twist" in line]
     assert note.startswith("c = 50: ") and "c = 10" in note
-    assert [one["made"]["twist"] for one in read_entries(tmp_path / "b.json")] == ["psi ", "psi "]
+    assert [one["made"]["twist"] for one in read_entries(tmp_path / "b.json")] == ["psi None", "psi None"]
 
 
 def test_a_twist_of_other_tokens_is_refused(tmp_path, capsys, twist):
     twist.vocab = gym.make(EXACT).unwrapped.task.vocab
     said = refuse(capsys, main, "bounds", MELODY, *FEW, "--twist", "psi", "--out", tmp_path / "b.json")
     assert "vocabulary" in said
+
+
+def test_an_agent_that_names_a_program_needs_its_users_word(tmp_path, capsys, monkeypatch):
+    def refused(file, trust):
+        raise Untrusted(file, {"objective": "somebodys:score"})
+
+    monkeypatch.setattr("agents.evaluate.load.load_ours", refused)
+    said = refuse(capsys, main, "bounds", MELODY, "--twist", "psi", "--out", tmp_path / "b.json")
+    assert "objective='somebodys:score'" in said and said.endswith("add --trust if you trust where it comes from.\n")
 
 
 # ---------------------------------------------------------------- what is refused
@@ -195,8 +206,8 @@ def test_a_twist_of_other_tokens_is_refused(tmp_path, capsys, twist):
         ([MELODY, "--c", "2", "--env-kwargs", '{"lenght": 8}'], "--env-kwargs: TypeError"),
         ([MELODY, "--workers", "2"], "no scoring processes"),
         ([MELODY, "--results", "missing"], "No such folder of results: missing"),
-        ([MELODY, "--twist", "missing"], "missing"),
-        ([MELODY, "--twist", "melody"], "melody has no values to guide by"),
+        ([MELODY, "--twist", "missing"], "No agent in missing"),
+        ([MELODY, "--twist", find_prior("melody")], "holds no agent of this library"),
         (["--all", "--c", "2"], "--all has its own environments"),
         (["--all", MELODY], "--all has its own environments"),
     ],
