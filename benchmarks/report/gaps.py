@@ -56,14 +56,16 @@ def best_arm(task: TaskResults) -> Arm | None:
 def describe_share(arm: Arm, prior: Arm | None) -> str:
     """Say which share of log Z - J(prior) an arm has closed: "≈ 91%", "at most 78%" if only a lower bound is known.
 
-    "" without the prior, or if nothing is known.
+    "none" where it has gained nothing; "" without the prior, or if nothing is known.
     """
     if arm.gap is None or prior is None or prior is arm:
         return ""
     # log Z - J(prior) is what the arm has gained and what it leaves
     gained = arm.interval("j").value - prior.interval("j").value
+    if gained <= 0:
+        return "none"
     # where J is a lower bound more may have been gained
     for left, words in ((arm.gap.estimate, "≳" if arm.j_is_bound else "≈"), (arm.gap.low, "at most")):
-        if math.isfinite(left) and gained + left > 0:
+        if math.isfinite(left):
             return f"{words} {metrics.CLOSED.format(gained / (gained + left))}"
     return ""

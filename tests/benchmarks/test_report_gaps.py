@@ -16,6 +16,7 @@ from benchmarks.report.command import export
 from benchmarks.report.data import Arm, Results
 from benchmarks.report.demo_page import render_demo, summary_table
 from benchmarks.report.drawing import assign_styles
+from benchmarks.report.gaps import describe_share
 from benchmarks.report.metrics import J
 from benchmarks.report.render import render_markdown, render_page
 from benchmarks.report.sections import make_sections
@@ -86,6 +87,8 @@ def test_the_table_of_log_z_names_methods_probabilities_and_the_nearest_agent():
     assert row["At most"] == ("1.36", "importance sampling, p = 0.995")
     # (.81 + 4.22) / (1.30 + 4.22) = 91.1%
     assert row["Nats left"] == ("≈ 0.49", "≥ 0.46, ≤ 0.55") and row["Of the way"] == ("≈ 91.1%", "")
+    worse = suite(BRACKET, {"prior": [-4.22], "G": [-5.0]})
+    assert {arm.label: describe_share(arm, worse.tasks[0].prior) for arm in worse.arms} == {"prior": "", "G": "none"}
     alone = suite(BRACKET, {"G": [0.81]})
     assert cells(log_z_table(alone.tasks), alone.tasks[0].name)["Of the way"] == ("–", "")  # from which J is not known
 
