@@ -66,7 +66,7 @@ def evaluate(
     sequences, and with log pi KL(pi || p) and J = E[R / c] - KL in nats; standard errors as `<name>_se`. If an agent
     gives actions only, a warning says so and what would help. If the environment can be solved by enumeration, as
     SeqTutor-Exact-v0 can, also `log_z`, the greatest J, and `gap` = log_z - J. Where only bounds of log Z are known, as
-    for the shipped environments, `log_z_lower` and `log_z_upper`, which may be infinite, and `log_z_estimate`.
+    for the shipped environments, `log_z_lower` and `log_z_upper`, which may be infinite, and `log_z_estimate`, or NaN.
 
     Args:
         agent: see above; it acts stochastically.

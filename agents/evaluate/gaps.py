@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from seqtutor_envs.bounds import find_bounds
+from seqtutor_envs.bounds import Bounds, find_bounds
 from seqtutor_envs.prior import Prior
 
 # kinds of J, as samplers name them: they cannot say how probable their sequences are, or their J is log Z itself
@@ -23,8 +23,8 @@ def find_log_z(agent: Any, env_id: str, env_kwargs: Mapping[str, Any]) -> dict[s
     """Return what is known of log Z where `evaluate` evaluates this agent, by the keys LOG_Z; {} if nothing is."""
     # a prior is the prior of its environment, too
     own = {"prior": agent} if isinstance(agent, Prior) else {}
-    bounds = find_bounds(env_id, own | dict(env_kwargs))
-    return {} if bounds is None else dict(zip(LOG_Z, (bounds.lower, bounds.upper, bounds.estimate)))
+    known = read_bounds(find_bounds(env_id, own | dict(env_kwargs)))
+    return {} if known is None else dict(zip(LOG_Z, known))
 
 
 class Known(NamedTuple):
@@ -32,7 +32,7 @@ class Known(NamedTuple):
 
     Attributes:
         low, high: its bounds; infinite where nothing is known.
-        estimate: NaN without one.
+        estimate: NaN without one that can be believed.
         at_most: whether there may be less than `estimate`: J is a lower bound itself.
     """
 
@@ -53,22 +53,25 @@ class Known(NamedTuple):
         return f"{low}≤ {write(self.high) if math.isfinite(self.high) else '∞'}"
 
 
+def read_bounds(bounds: Bounds | None) -> Known | None:
+    """Read what is known of log Z; None for None.
+
+    Left out are estimates without an upper end, made by a few heavy weights, and those that say no more than a bound.
+    """
+    if bounds is None:
+        return None
+    low, high, estimate = bounds.lower, bounds.upper, bounds.estimate
+    says_more = math.isfinite(bounds.interval[1]) and low + NEAR < estimate <= high
+    return Known(low, high, estimate if says_more or high - low <= 2 * NEAR else math.nan)
+
+
 def read_log_z(metrics: Mapping[str, float | None]) -> Known | None:
-    """Read what metrics say of log Z, also from JSON, which has no infinity; None if they say nothing."""
+    """Read what metrics say of log Z, also from JSON, where null is infinite or NaN; None if they say nothing."""
     if LOG_Z[0] not in metrics:
         return None
-    low, high, estimate = (metrics.get(key) for key in LOG_Z)
-    return make_log_z(-math.inf if low is None else low, math.inf if high is None else high, estimate)
-
-
-def make_log_z(low: float, high: float, estimate: float | None) -> Known:
-    """Hold what is known of log Z. An estimate that says no more than the lower bound is none.
-
-    That is one of a few heavy weights, or the mass of the sequences that are known, which is both.
-    """
-    estimate = math.nan if estimate is None else estimate
-    says_more = low + NEAR < estimate <= high or high - low <= 2 * NEAR
-    return Known(low, high, estimate if says_more else math.nan)
+    unknown = (-math.inf, math.inf, math.nan)
+    low, high, estimate = (end if (one := metrics[key]) is None else one for key, end in zip(LOG_Z, unknown))
+    return Known(low, high, estimate)
 
 
 def compute_gap(j: float, log_z: Known, is_bound: bool = False) -> Known:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from agents.evaluate.gaps import EXACT, LOG_Z, LOWER_BOUND, Known, compute_gap, make_log_z
+from agents.evaluate.gaps import EXACT, LOG_Z, LOWER_BOUND, Known, compute_gap, read_bounds
 from benchmarks.experiment import Experiment
 from benchmarks.report.metrics import RETURN, SCORE, Metric
 from benchmarks.report.names import describe_differences, short_task_names
@@ -159,7 +159,7 @@ class Arm:
     @cached_property
     def gap(self) -> Known | None:
         """Return what its mean J leaves of log Z, by the bounds of its task; None without bounds or without J."""
-        j, log_z = self.interval("j"), _known_log_z(self.bounds)
+        j, log_z = self.interval("j"), read_bounds(self.bounds)
         if self.samples_optimum:
             return Known(0.0, 0.0, 0.0)
         return None if log_z is None or not j.n else compute_gap(j.value, log_z, self.j_is_bound)
@@ -338,12 +338,8 @@ def run_row(one: Experiment, result: Mapping[str, Any], bounds: Bounds | None = 
 
 def _log_z_columns(metrics: Mapping[str, Any], bounds: Bounds | None) -> dict[str, float | None]:
     """Return what is known of log Z, and the gap; on exact tasks all of them are known."""
-    exact, j, log_z = metrics.get("log_z"), metrics.get("j"), _known_log_z(bounds)
+    exact, j, log_z = metrics.get("log_z"), metrics.get("j"), read_bounds(bounds)
     if exact is not None or log_z is None:
         return {**dict.fromkeys(LOG_Z, exact), "gap": metrics.get("gap")}
     gap = math.nan if j is None else compute_gap(j, log_z).estimate
     return {**dict(zip(LOG_Z, log_z)), "gap": gap if math.isfinite(gap) else None}
-
-
-def _known_log_z(bounds: Bounds | None) -> Known | None:
-    return None if bounds is None else make_log_z(bounds.lower, bounds.upper, bounds.estimate)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
 from agents.__main__ import main
 from agents.baselines import FixedPolicy
 from agents.evaluate import evaluate, gaps
-from agents.evaluate.gaps import Known, compute_gap, describe_gap, make_log_z, read_log_z
+from agents.evaluate.gaps import Known, compute_gap, describe_gap, read_bounds, read_log_z
 from seqtutor_envs.bounds import Bounds
 from seqtutor_envs.prior import load_prior
 from toys.agent_toys import EXACT
@@ -29,7 +30,6 @@ def write(value):
     [
         ((1.27, 1.36, 1.30), 0.81, False, "≈ 0.49", "≥ 0.46, ≤ 0.55"),
         ((15.87, INF, 16.4), 11.43, False, "≈ 4.97", "≥ 4.44, ≤ ∞"),
-        ((89.45, INF, None), 61.7, False, "≥ 27.75", "≤ ∞"),
         ((89.45, INF, 89.45), 61.7, False, "≥ 27.75", "≤ ∞"),  # an estimate that is the bound says no more
         ((89.45, INF, 89.453), 61.7, False, "≥ 27.75", "≤ ∞"),
         ((1.27, 1.279, 1.273), 0.81, False, "≈ 0.46", "≥ 0.46, ≤ 0.47"),  # but both bounds are as near
@@ -42,12 +42,20 @@ def write(value):
         ((1.27, 1.36, 1.30), 1.4, False, "≈ -0.10", "≥ 0.00, ≤ 0.00"),
         # the agent's own J may be higher
         ((1.27, 1.36, 1.30), 0.81, True, "≲ 0.49", "≤ 0.55"),
-        ((89.45, INF, None), 61.7, True, "not known", "≤ ∞"),
+        ((89.45, INF, 89.45), 61.7, True, "not known", "≤ ∞"),
     ],
 )
 def test_what_is_left_of_log_z(log_z, j, is_bound, text, bounds):
-    gap = compute_gap(j, make_log_z(*log_z), is_bound)
+    low, high, estimate = log_z
+    bounds_of = replace(BOUNDS, lower=low, upper=high, estimate=estimate, interval=(estimate - 1, estimate + 1))
+    gap = compute_gap(j, read_bounds(bounds_of), is_bound)
     assert (gap.describe(write), gap.describe_bounds(write)) == (text, bounds)
+
+
+def test_an_estimate_without_an_upper_end_is_none():
+    doubtful = replace(BOUNDS, interval=(16.1, INF))
+    assert read_bounds(BOUNDS).estimate == 16.4 and math.isnan(read_bounds(doubtful).estimate)
+    assert read_bounds(None) is None
 
 
 def test_null_of_a_file_is_infinite():
