@@ -71,19 +71,16 @@ def _temperature_table(caption: str, part: Part) -> Table:
     """Compare the tutors of all temperatures with the prior; the first row says what each leaves of its own log Z."""
     tutors = _tutors(part)
     table = _compare(caption, TEMPERATURES, part, tutors)
-    left = [_gap_cell(values) for values in tutors.values()]
-    if not any(cell.text for cell in left):
+    left = [_say_left(values) for values in tutors.values()]
+    if not any(left):
         return table
-    row = [Cell("Nats left", "log Z − J, each at its own c", better="lower"), Cell(""), *left]
+    row = [Cell("Nats left", "log Z − J, each at its own c", better="lower"), Cell(""), *map(Cell, left)]
     return replace(table, rows=[row, *table.rows])
 
 
-def _gap_cell(metrics_of: Values) -> Cell:
-    log_z, j = read_log_z(metrics_of), metrics_of.get("j")
-    if log_z is None or j is None:
-        return Cell("")
-    gap = compute_gap(j, log_z)
-    return Cell(gap.describe(metrics.J.format), gap.describe_bounds(metrics.J.format))
+def _say_left(values: Values) -> str:
+    log_z, j = read_log_z(values), values.get("j")
+    return "" if log_z is None or j is None else compute_gap(j, log_z).describe(metrics.J.format)
 
 
 def _tutors(part: Part) -> dict[str, Values]:

@@ -230,7 +230,7 @@ def test_the_demonstration_says_what_each_tutor_leaves():
         log_z = {"log_z_lower": low, "log_z_upper": high, "log_z_estimate": estimate}
         one["metrics"] = {**one["metrics"], "j": 0.81, **log_z}
     text = next(line for line in format_text(summary_table("melodies", part)).splitlines() if "Nats left" in line)
-    assert "≈ 0.49 ≥ 0.46, ≤ ∞" in text and "≥ 4.09 ≤ ∞" in text and "≥ 88.6 ≤ ∞" in text
+    assert " ".join(text.split()) == "Nats left lower ≈ 0.49 ≥ 4.09 ≥ 88.6"
     assert "≥ 88.6" in render_demo({**demo_results(), "melodies": part})
 
 
