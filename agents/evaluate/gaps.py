@@ -85,10 +85,10 @@ def compute_gap(j: float, log_z: Known, is_bound: bool = False) -> Known:
     return Known(low, max(log_z.high - j, 0.0), log_z.estimate - j, is_bound)
 
 
-def describe_gap(metrics: Mapping[str, float | None], is_bound: bool = False) -> dict[str, str]:
+def describe_gap(metrics: Mapping[str, float | None]) -> dict[str, str]:
     """Say in two lines what is known of log Z and how many nats are left; {} if nothing is known."""
     log_z, j, write = read_log_z(metrics), metrics.get("j"), "{:.4f}".format
-    found = {"log Z": log_z, "nats left": None if log_z is None or j is None else compute_gap(j, log_z, is_bound)}
+    found = {"log Z": log_z, "nats left": None if log_z is None or j is None else compute_gap(j, log_z)}
     return {
         name: f"{one.describe(write)}, {one.describe_bounds(write)}" for name, one in found.items() if one is not None
     }

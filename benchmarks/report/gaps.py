@@ -29,14 +29,18 @@ class Gaps:
 
 
 def gaps_over_tasks(tasks: Sequence[TaskResults]) -> tuple[list[Gaps], list[str]]:
-    """Collect the gaps of every label that has one in every exact task, and name the labels that have not."""
+    """Collect the gaps of every label that has one in every exact task, and name the labels that have not.
+
+    An upper bound of a gap, that of a sampler, is none.
+    """
     exact = [task for task in tasks if task.is_exact]
     zeros = {task.name: float(task.prior.values("gap").mean()) for task in exact if task.prior is not None}
     # a share of the prior's gap needs the prior in every task, and a gap that is not 0
     known = len(zeros) == len(exact) and all(zeros.values())
     made, absent = [], []
     for label in dict.fromkeys(arm.label for task in exact for arm in task.arms):
-        own = [arm for task in exact for arm in task.arms if arm.label == label and len(arm.values("gap"))]
+        same = [arm for task in exact for arm in task.arms if arm.label == label]
+        own = [arm for arm in same if len(arm.values("gap")) and not arm.j_is_bound]
         gaps = [np.asarray(arm.values("gap"), np.float64) for arm in own]
         closed = [1 - gap / zeros[arm.task] for gap, arm in zip(gaps, own)] if known else None
         # a mean over other tasks cannot be compared

@@ -152,7 +152,7 @@ def _compare_with_optimum(exact: Sequence[TaskResults], bounded: Sequence[TaskRe
         blocks.append(Block(plots=gap_plots(exact, looks)))
         remarks.append("gaps")
         if absent := gaps_over_tasks(exact)[1]:
-            remarks.append(f"Not in every exact task, so not compared: {', '.join(absent)}.")
+            remarks.append(f"Without an exact gap in every exact task, so not compared: {', '.join(absent)}.")
     if bounded:
         said.append(answers.what_is_left(bounded))
         blocks.append(Block([log_z_table(bounded)]))

@@ -16,7 +16,7 @@ from benchmarks.report.command import export
 from benchmarks.report.data import Arm, Results
 from benchmarks.report.demo_page import render_demo, summary_table
 from benchmarks.report.drawing import assign_styles
-from benchmarks.report.gaps import describe_share
+from benchmarks.report.gaps import describe_share, gaps_over_tasks
 from benchmarks.report.metrics import J
 from benchmarks.report.render import render_markdown, render_page
 from benchmarks.report.sections import make_sections
@@ -157,6 +157,7 @@ def test_a_gap_that_is_an_upper_bound_is_beaten_by_none():
     found = exact(tasks=1)
     bound = [one | {"j_kind": "lower bound"} if one["experiment"]["label"] == "PG" else one for one in found.results]
     arms = {arm.label: arm for arm in replace(found, results=bound).arms}
+    assert gaps_over_tasks(replace(found, results=bound).tasks)[1] == ["PG"]
     assert arms["PG"].sign("gap") == "≤ " and arms["PG"].compared_interval("gap").low == -INF
     assert isinstance(arms["Ψ"], Arm) and arms["Ψ"].compared_interval("gap") == arms["Ψ"].interval("gap")
 
