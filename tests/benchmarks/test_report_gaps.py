@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
-import os
 from dataclasses import replace
 
 import pytest
@@ -23,8 +23,11 @@ from benchmarks.report.sections import make_sections
 from benchmarks.report.statistics import Interval
 from benchmarks.report.tables import best_of, format_text, improvement_table, log_z_table, main_tables
 from benchmarks.runner import results as files
+from benchmarks.suites import Suite
 from seqtutor_envs.bounds import Bounds
 from seqtutor_envs.bounds.known import describe_task, write_entries
+from seqtutor_envs.melody.vocab import MELODY_VOCAB
+from toys.demo_toys import small_prior
 from toys.result_toys import LABELS, MELODY, demo_results, exact, result
 
 INF = math.inf
@@ -185,11 +188,11 @@ def test_tables_for_analysis_have_log_z_and_the_gap(tmp_path):
 @pytest.fixture
 def folder(tmp_path):
     """Results of melodies at two temperatures, and of a prior that they name."""
-    kwargs = [{"c": 20.0}, {"c": 5.0}, {"c": 20.0, "prior": str(tmp_path / "mine")}]
+    mine = str(small_prior(tmp_path / "mine", MELODY_VOCAB, 32))
+    kwargs = [{"c": 20.0}, {"c": 5.0}, {"c": 20.0, "prior": mine}]
     made = [Experiment(MELODY, "agents:PsiLearning", env_kwargs=one, steps=9) for one in kwargs]
     for one in made:
         files.write(files.result_path(tmp_path, one), one, {"metrics": {"j": 0.81, "kl": 1.0, "task_return": 20.0}})
-    os.mkfifo(tmp_path / "mine")  # whoever opens it waits for ever
     return tmp_path
 
 
@@ -213,6 +216,15 @@ def test_bounds_in_the_folder_win_over_the_shipped_ones(folder, monkeypatch, tmp
     assert not found.notes and len(found.results) == 3
     assert gaps_of(found)['{"c": 20.0}'] == pytest.approx(1.27 - 0.81)
     assert gaps_of(found)['{"c": 5.0}'] == pytest.approx(16.0 - 0.81)
+
+
+def test_a_prior_that_results_name_is_opened_only_if_their_suite_is_named(folder):
+    (kwargs,) = [key for key in gaps_of(load.load_folder(folder)) if "prior" in key]
+    write_entries(folder / "bounds.json", [entry(json.loads(kwargs), BRACKET)])
+    stranger = load.load_folder(folder)
+    assert gaps_of(stranger)[kwargs] is None
+    named = load.load_results(Suite("mine", "", stranger.experiments), folder, "mine.py")
+    assert gaps_of(named)[kwargs] == pytest.approx(1.27 - 0.81)
 
 
 def test_a_damaged_file_of_bounds_is_named_once_and_left_out(folder, capsys):
