@@ -186,9 +186,9 @@ def test_tables_for_analysis_have_log_z_and_the_gap(tmp_path):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, tmp_path_factory):
     """Results of melodies at two temperatures, and of a prior that they name."""
-    mine = str(small_prior(tmp_path / "mine", MELODY_VOCAB, 32))
+    mine = str(small_prior(tmp_path_factory.mktemp("prior") / "mine", MELODY_VOCAB, 32))
     kwargs = [{"c": 20.0}, {"c": 5.0}, {"c": 20.0, "prior": mine}]
     made = [Experiment(MELODY, "agents:PsiLearning", env_kwargs=one, steps=9) for one in kwargs]
     for one in made:
