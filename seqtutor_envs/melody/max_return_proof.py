@@ -1,0 +1,270 @@
+"""Prove that no melody of 32 steps returns more than MAX_RETURN at weights 1.
+
+`search_all(MAX_RETURN)` finds none, in some 20 seconds: `python -m seqtutor_envs.melody prove`.
+
+R = (what motif and repeated_motif pay) + (the other rules).
+
+1. Shapes. The two motif rules pay at most 25 * 4.5 + 17 * 9 = 265.5. A step from 15 on without a repeated motif loses 9
+   of it, and k different tokens among the 8 of a repeated motif lose 8 - k. The other rules, less .3 for each hold or
+   off and motif, add at most 81.75 (`bound_moves`, and 6 for extremes). So a melody that returns as much as BEST_MELODY
+   loses less than 40. `find_shapes` follows at each step from 15 on which earlier 8 tokens are repeated, if any, and
+   keeps which positions must hold the same token. What loses less than 40 is periodic: at most four tokens at the two
+   ends are free or added to a period of 8. That leaves 35 shapes.
+2. Words. `search` lists all melodies of a shape that return as much as asked, by branch and bound over the tokens of
+   the beginning and of the first period. What they pay counts as often as they occur; autocorrelation counts exactly
+   for the first tokens and as 0 later. The tokens to come are bounded by dynamic programming over the last pitch and
+   the pending leap (`_best_rest`).
+
+Bounds and returns are doubles, compared with a margin of ROUNDING.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from seqtutor_envs.files.progress import make_bar
+from seqtutor_envs.melody.max_return import (
+    LEAP_PAYS, NEVER, PROVED_LENGTH, ROUNDING, TOKENS, bound_moves, follow_leap, tables
+)
+from seqtutor_envs.melody.rules import MOTIF, SLOW_RETURN, autocorrelation, melody_rules
+from seqtutor_envs.melody.vocab import HOLD, LOWEST_TOKEN
+from seqtutor_envs.vocab import Tokens
+
+N = PROVED_LENGTH
+FIRST_REPEAT = 2 * MOTIF - 1  # the first step at which 8 tokens can be a repeated motif
+REPEATED_MOST, MOTIF_MOST = 9.0, 4.5  # of 8 different pitches
+PER_PITCH = 0.3  # that a motif loses for each pitch fewer
+EXTREME = 3.0  # for a unique extreme
+HOLD_MOST = 1.5  # the interval rule's most, of a hold
+PITCH_MOST = 0.75  # and of a pitch
+TONIC = 3.0
+KERNEL = {"error_model": "numpy"}  # not cached: the cache would not see a change in another file's rules
+
+
+class Shape(NamedTuple):
+    """Describe melodies with x[i] = x[i - period] for i from start + period on, up to the last `ending` tokens.
+
+    A letter is a token that is free: `start` before the word, `period` in it. The ending is free as well.
+    """
+
+    start: int
+    period: int
+    ending: int
+
+    @property
+    def letters(self) -> Tokens:
+        """The letter at each step before the ending: [32 - ending]."""
+        steps = np.arange(N - self.ending)
+        return np.where(steps < self.start, steps, self.start + (steps - self.start) % self.period)
+
+
+def search_all(above: float) -> Tokens:
+    """Return all melodies of 32 steps that return at least `above` at weights 1, [n, 32]. Show progress."""
+    motifs = MOTIF_MOST * (N - MOTIF + 1) + REPEATED_MOST * (N - FIRST_REPEAT)
+    rest = bound_moves(N, (1.0,) * 9, PER_PITCH * (np.arange(N) >= MOTIF - 1)) + 2 * EXTREME
+    shapes = find_shapes(motifs + rest - above + ROUNDING)
+    found = [search(shape, above) for shape in make_bar(shapes, desc="shapes")]
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def find_shapes(loss: float) -> list[Shape]:
+    """Return the shapes of all melodies of 32 steps that lose at most `loss` of what the motif rules can pay.
+
+    Raise ValueError where a melody that loses so little need not have such a shape.
+    """
+    # for each step the first that holds the same token, as far as repeated motifs tell
+    known: dict[tuple[int, ...], Shape] = {}
+    for start, added, ending in product(range(MOTIF), repeat=3):
+        shape = Shape(start, MOTIF + added, ending)
+        letters = (*shape.letters.tolist(), *range(N - ending, N))
+        known.setdefault(tuple(letters.index(letter) for letter in letters), shape)
+    shapes = set()
+    branches: list[tuple[tuple[int, ...], tuple[int, ...]]] = [(tuple(range(N)), ())]
+    while branches:
+        # each step from 15 on is the end of a repeated motif (True) or not
+        same, repeated = branches.pop()
+        step = FIRST_REPEAT + len(repeated)
+        if step == N:
+            if same not in known:
+                raise ValueError("A melody that loses so much need not be periodic: ask for a higher return.")
+            shapes.add(known[same])
+            continue
+        choices = {(same, (*repeated, False))}
+        for earlier in range(step - FIRST_REPEAT + 1):
+            merged = list(same)
+            for i in range(MOTIF):
+                low, high = sorted((merged[earlier + i], merged[step - MOTIF + 1 + i]))
+                merged = [low if first == high else first for first in merged]
+            choices.add((tuple(merged), (*repeated, True)))
+        branches += [choice for choice in choices if _loss(*choice) <= loss]
+    return sorted(shapes)
+
+
+def _loss(same: tuple[int, ...], repeated: tuple[bool, ...]) -> float:
+    """Return what repeated_motif loses at least: 9 where it does not pay, else 1 for each token that recurs in it."""
+    lost = 0.0
+    for step, is_repeated in enumerate(repeated, start=FIRST_REPEAT):
+        lost += MOTIF - len(set(same[step - MOTIF + 1 : step + 1])) if is_repeated else REPEATED_MOST
+    return lost
+
+
+def search(shape: Shape, above: float) -> Tokens:
+    """Return all melodies of a shape that return at least `above`, [n, 32].
+
+    A melody with a repeated motif more than the shape demands has another shape too, and may be missing here.
+    """
+    letters, word_end = shape.letters, shape.start + shape.period
+    count = np.bincount(letters).astype(float)
+    place, move = tables(N)
+    move[0] = move[LOWEST_TOKEN:].max(axis=0)  # after an unknown pitch
+    terms = np.zeros((word_end, TOKENS))  # key and tonic of each letter, summed over the steps that hold it
+    np.add.at(terms, letters, place.sum(axis=0)[: len(letters)])
+    # what all windows of 8 tokens that hold one letter, or two, lose if they have a pitch fewer
+    share = np.zeros((word_end, word_end))
+    paid = np.zeros(N, bool)
+    paid[word_end + MOTIF - 1 : N - shape.ending] = True
+    for step in range(MOTIF - 1, N):
+        window = np.unique(letters[step - MOTIF + 1 : step + 1])
+        share[np.ix_(window, window)] += PER_PITCH + paid[step]
+    terms[:, :LOWEST_TOKEN] -= np.diag(share)[:, None]
+    most = MOTIF_MOST * (N - MOTIF + 1) + REPEATED_MOST * paid.sum() + _ending_most(shape)
+    melodies = []
+    for first in range(TOKENS):
+        rest = _best_rest(first, shape.start, terms, count, move)
+        words = _search_words(first, shape.start, terms, count, move, share, rest, most, above - ROUNDING)
+        if len(words):
+            melodies.append(_with_endings(words[:, letters], shape, above))
+    return np.concatenate(melodies) if melodies else np.empty((0, N), np.int64)
+
+
+def _ending_most(shape: Shape) -> float:
+    """Bound what the ending pays beyond its motifs, and what unique extremes pay: no letter of the word is unique."""
+    # a leap and its resolution are two steps apart at least, and the leap before them one more
+    resolved = -(-shape.ending // 3)
+    held = HOLD_MOST + TONIC - PER_PITCH  # a pitch pays PITCH_MOST, which is less, if it resolves no leap
+    tonic = TONIC if shape.ending >= 4 else 0.0  # middle C at step 28, where a hold has none
+    extremes = EXTREME * min(2, shape.start + shape.ending)
+    return shape.ending * held + resolved * (LEAP_PAYS + PITCH_MOST - held) + tonic + extremes
+
+
+def _with_endings(begun: Tokens, shape: Shape, above: float) -> Tokens:
+    """Return the melodies [n, 32] that return at least `above` and begin with one of [m, 32 - ending]."""
+    so_far = melody_rules(begun, N).sum(axis=(1, 2))
+    hopeful = begun[so_far + _ending_most(shape) + MOTIF_MOST * shape.ending >= above - ROUNDING]
+    melodies = [np.empty((0, N), np.int64)]
+    for row in hopeful:
+        endings = np.array(list(product(range(TOKENS), repeat=shape.ending)), np.int64)
+        whole = np.concatenate([np.broadcast_to(row, (len(endings), len(row))), endings], axis=1)
+        melodies.append(whole[melody_rules(whole, N).sum(axis=(1, 2)) >= above - ROUNDING])
+    return np.concatenate(melodies)
+
+
+@njit(**KERNEL)
+def _best_rest(first, start, terms, count, move):  # type: ignore[no-untyped-def]
+    """Bound what the letters from `letter` on pay, for a word that begins with `first`: [letter, p, pending, since].
+
+    p is the last pitch, 0 if it is unknown: then a token pays its most after any pitch. `pending` is shifted by 37.
+    What the repetitions of the first letter pay is added at the end of the word, where the pitch before them is known.
+    """
+    letters = len(terms)
+    rest = np.full((letters + 1, TOKENS, 2 * TOKENS - 1, SLOW_RETURN + 2), NEVER)
+    repetitions = count[start] - 1.0
+    for letter in range(letters, start, -1):
+        for p in range(TOKENS):
+            if p == HOLD:
+                continue
+            for left in range(1 - TOKENS, TOKENS):
+                if 0 < abs(left) < LOWEST_TOKEN or (p == 0 and left != 0):
+                    continue
+                # the first leap of a word leads to its second letter
+                for since in range(min(SLOW_RETURN + 2, letter - start - 1) if left != 0 else 1):
+                    most = NEVER
+                    if letter == letters:
+                        most = _end_of_word(p, first, left, since, repetitions, move)
+                    else:
+                        for a in range(TOKENS):
+                            paid, q, leap, later = _step(p, a, left, since, count[letter], move)
+                            value = terms[letter, a] + paid + rest[letter + 1, q, leap + TOKENS - 1, later]
+                            most = max(most, value)
+                    rest[letter, p, left + TOKENS - 1, since] = most
+    return rest
+
+
+@njit(**KERNEL)
+def _end_of_word(p, first, pending, since, repetitions, move):  # type: ignore[no-untyped-def]
+    """Bound what the first letter pays when the word is repeated, and the leaps that are pending then."""
+    if first < LOWEST_TOKEN or p == 0:
+        # one leap may be resolved by the next pitch, and that may be a leap
+        return 2.0 * LEAP_PAYS * repetitions
+    left, _, resolved = follow_leap(p, first, pending, since)
+    # a pending leap is taken for one that is resolved
+    return repetitions * (move[p, first] + LEAP_PAYS * resolved + LEAP_PAYS * (left != 0))
+
+
+@njit(**KERNEL)
+def _step(p, a, pending, since, times, move):  # type: ignore[no-untyped-def]
+    """Return what token a after pitch p pays for its interval and leap, `times` times; next p, pending and since."""
+    paid = times * move[p, a]
+    if a < LOWEST_TOKEN:
+        return paid, p, pending, min(since + 1, SLOW_RETURN + 1) if pending != 0 else 0
+    if p == 0:
+        return paid, a, 0, 0
+    left, later, resolved = follow_leap(p, a, pending, since)
+    return paid + times * LEAP_PAYS * resolved, a, left, later
+
+
+@njit(**KERNEL)
+def _search_words(first, start, terms, count, move, share, rest, most, above):  # type: ignore[no-untyped-def]
+    """Return all letters [n, letters], the word beginning with `first`, whose bound is at least `above`.
+
+    Depth first, one token of `x` a level. The bound is what x pays so far and `rest`.
+    """
+    letters = len(terms)
+    found = [np.zeros(letters, np.int64) for _ in range(0)]
+    x = np.full(letters, -1)
+    value = np.full(letters + 1, most)
+    pitch, pending, since = np.zeros((3, letters + 1), np.int64)
+    # the first letter of the word at its best, whatever stands before
+    entry = terms[start, first] + move[0, first] * (count[start] if first < LOWEST_TOKEN else 1.0) + LEAP_PAYS
+    entry += rest[start + 1, first if first >= LOWEST_TOKEN else 0, TOKENS - 1, 0]
+    n = 0
+    while n >= 0:
+        x[n] = first if n == start and x[n] < 0 else x[n] + 1
+        if x[n] == TOKENS or (n == start and x[n] > first):
+            x[n] = -1
+            n -= 1
+            continue
+        a, p = x[n], pitch[n]
+        paid, q, left, later = _step(p, a, pending[n], since[n], count[n] if n > start else 1.0, move)
+        if n <= start and p == 0:
+            paid = 0.0  # nothing was unknown: no pitch came before
+        if n == start:
+            # what is pending here occurs once; taken as resolved, for no other leap depends on it
+            paid, left, later = paid + LEAP_PAYS * (left != 0), 0, 0
+            if a < LOWEST_TOKEN:
+                paid, q = paid + move[0, a] * count[n], 0
+        for twin in range(n - 1, -1, -1):
+            if a >= LOWEST_TOKEN and x[twin] == a:
+                paid -= share[n, twin]
+                break
+        now = value[n] + terms[n, a] + paid + autocorrelation(x, n, N)
+        if n < start:
+            before = start - 1 - n
+            bound = now + before * HOLD_MOST + LEAP_PAYS * ((before + 3) // 3) + entry
+        else:
+            bound = now + rest[n + 1, q, left + TOKENS - 1, later]
+        if bound < above:
+            continue
+        if n + 1 == letters:
+            found.append(x.copy())
+            continue
+        n += 1
+        value[n], pitch[n], pending[n], since[n] = now, q, left, later
+    words = np.empty((len(found), letters), np.int64)
+    for i in range(len(found)):
+        words[i] = found[i]
+    return words
