@@ -62,14 +62,14 @@ def bound_moves(length: int, w: tuple[float, ...], share: Floats) -> float:
 
     A hold or an off costs `share[t]` for each step t whose last 8 tokens hold it.
     """
-    place, move = tables(length)
+    place, move = make_term_tables(length)
     place = w[0] * place[0] + w[1] * place[1]
     for step in range(length):
         place[step, :LOWEST_TOKEN] -= share[step : step + MOTIF].sum()
     return float(_best_moves(place, w[6] * move, max(w[7], 0.0) * LEAP_PAYS))
 
 
-def tables(length: int) -> tuple[Floats, Floats]:
+def make_term_tables(length: int) -> tuple[Floats, Floats]:
     """Return what the rules pay for single tokens and for moves.
 
     `place` [2, length, 38]: key and tonic of a token at a step. `move` [38, 38]: interval of a token after a last

@@ -28,11 +28,11 @@ from numba import njit
 
 from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.melody.max_return import (
-    LEAP_PAYS, NEVER, PROVED_LENGTH, ROUNDING, TOKENS, bound_moves, follow_leap, tables
+    LEAP_PAYS, NEVER, PROVED_LENGTH, ROUNDING, TOKENS, bound_moves, follow_leap, make_term_tables
 )
 from seqtutor_envs.melody.rules import MOTIF, SLOW_RETURN, autocorrelation, melody_rules
 from seqtutor_envs.melody.vocab import HOLD, LOWEST_TOKEN
-from seqtutor_envs.vocab import Tokens
+from seqtutor_envs.vocab import Floats, Tokens
 
 N = PROVED_LENGTH
 FIRST_REPEAT = 2 * MOTIF - 1  # the first step at which 8 tokens can be a repeated motif
@@ -117,38 +117,50 @@ def search(shape: Shape, above: float) -> Tokens:
 
     A melody with a repeated motif more than the shape demands has another shape too, and may be missing here.
     """
-    letters, word_end = shape.letters, shape.start + shape.period
-    count = np.bincount(letters).astype(float)
-    place, move = tables(N)
-    move[0] = move[LOWEST_TOKEN:].max(axis=0)  # after an unknown pitch
-    terms = np.zeros((word_end, TOKENS))  # key and tonic of each letter, summed over the steps that hold it
+    tables = make_tables(shape)
+    melodies = [np.empty((0, N), np.int64)]
+    for first in range(TOKENS):
+        words = search_words(first, tables, best_rest(first, tables), above - ROUNDING)
+        melodies.append(_with_endings(words[:, shape.letters], shape, above))
+    return np.concatenate(melodies)
+
+
+class Tables(NamedTuple):
+    """Hold what the tokens of a shape's letters can pay. L letters are free, `start` of them before the word."""
+
+    start: int
+    count: Floats  # [L], of the steps that hold a letter
+    terms: Floats  # [L, 38], what a token pays at all these steps: key, tonic, less what a hold or an off costs
+    move: Floats  # [38, 38], what a token pays after a last pitch: interval; in row 0 the most after any
+    share: Floats  # [L, L], what the motif rules lose if the pitch of one letter is the other's too
+    most: float  # of all that these tables leave out
+
+
+def make_tables(shape: Shape) -> Tables:
+    """Compute the tables of a shape."""
+    letters, length = shape.letters, shape.start + shape.period
+    place, move = make_term_tables(N)
+    move[0] = move[LOWEST_TOKEN:].max(axis=0)
+    terms, share = np.zeros((length, TOKENS)), np.zeros((length, length))
     np.add.at(terms, letters, place.sum(axis=0)[: len(letters)])
-    # what all windows of 8 tokens that hold one letter, or two, lose if they have a pitch fewer
-    share = np.zeros((word_end, word_end))
-    paid = np.zeros(N, bool)
-    paid[word_end + MOTIF - 1 : N - shape.ending] = True
+    paid = np.zeros(N, bool)  # repeated_motif, at these steps
+    paid[length + MOTIF - 1 : N - shape.ending] = True
     for step in range(MOTIF - 1, N):
-        window = np.unique(letters[step - MOTIF + 1 : step + 1])
+        window = letters[step - MOTIF + 1 : step + 1]
         share[np.ix_(window, window)] += PER_PITCH + paid[step]
     terms[:, :LOWEST_TOKEN] -= np.diag(share)[:, None]
     most = MOTIF_MOST * (N - MOTIF + 1) + REPEATED_MOST * paid.sum() + _ending_most(shape)
-    melodies = []
-    for first in range(TOKENS):
-        rest = _best_rest(first, shape.start, terms, count, move)
-        words = _search_words(first, shape.start, terms, count, move, share, rest, most, above - ROUNDING)
-        if len(words):
-            melodies.append(_with_endings(words[:, letters], shape, above))
-    return np.concatenate(melodies) if melodies else np.empty((0, N), np.int64)
+    return Tables(shape.start, np.bincount(letters).astype(float), terms, move, share, most)
 
 
 def _ending_most(shape: Shape) -> float:
-    """Bound what the ending pays beyond its motifs, and what unique extremes pay: no letter of the word is unique."""
+    """Bound what the ending pays beyond its motifs, and what unique extremes pay."""
     # a leap and its resolution are two steps apart at least, and the leap before them one more
     resolved = -(-shape.ending // 3)
     held = HOLD_MOST + TONIC - PER_PITCH  # a pitch pays PITCH_MOST, which is less, if it resolves no leap
     tonic = TONIC if shape.ending >= 4 else 0.0  # middle C at step 28, where a hold has none
-    extremes = EXTREME * min(2, shape.start + shape.ending)
-    return shape.ending * held + resolved * (LEAP_PAYS + PITCH_MOST - held) + tonic + extremes
+    once = (np.bincount(shape.letters) == 1).sum() + shape.ending  # steps whose token can be unique
+    return float(shape.ending * held + resolved * (LEAP_PAYS + PITCH_MOST - held) + tonic + EXTREME * min(2, once))
 
 
 def _with_endings(begun: Tokens, shape: Shape, above: float) -> Tokens:
@@ -164,16 +176,17 @@ def _with_endings(begun: Tokens, shape: Shape, above: float) -> Tokens:
 
 
 @njit(**KERNEL)
-def _best_rest(first, start, terms, count, move):  # type: ignore[no-untyped-def]
+def best_rest(first, tables):  # type: ignore[no-untyped-def]
     """Bound what the letters from `letter` on pay, for a word that begins with `first`: [letter, p, pending, since].
 
     p is the last pitch, 0 if it is unknown: then a token pays its most after any pitch. `pending` is shifted by 37.
     What the repetitions of the first letter pay is added at the end of the word, where the pitch before them is known.
     """
-    letters = len(terms)
-    rest = np.full((letters + 1, TOKENS, 2 * TOKENS - 1, SLOW_RETURN + 2), NEVER)
-    repetitions = count[start] - 1.0
-    for letter in range(letters, start, -1):
+    length, start = len(tables.count), tables.start
+    # read once: in the loops a field costs as much as the sum
+    count, terms, move = tables.count, tables.terms, tables.move
+    rest = np.full((length + 1, TOKENS, 2 * TOKENS - 1, SLOW_RETURN + 2), NEVER)
+    for letter in range(length, start, -1):
         for p in range(TOKENS):
             if p == HOLD:
                 continue
@@ -183,8 +196,8 @@ def _best_rest(first, start, terms, count, move):  # type: ignore[no-untyped-def
                 # the first leap of a word leads to its second letter
                 for since in range(min(SLOW_RETURN + 2, letter - start - 1) if left != 0 else 1):
                     most = NEVER
-                    if letter == letters:
-                        most = _end_of_word(p, first, left, since, repetitions, move)
+                    if letter == length:
+                        most = _end_of_word(p, first, left, since, tables)
                     else:
                         for a in range(TOKENS):
                             paid, q, leap, later = _step(p, a, left, since, count[letter], move)
@@ -195,14 +208,15 @@ def _best_rest(first, start, terms, count, move):  # type: ignore[no-untyped-def
 
 
 @njit(**KERNEL)
-def _end_of_word(p, first, pending, since, repetitions, move):  # type: ignore[no-untyped-def]
+def _end_of_word(p, first, pending, since, tables):  # type: ignore[no-untyped-def]
     """Bound what the first letter pays when the word is repeated, and the leaps that are pending then."""
+    repetitions = tables.count[tables.start] - 1.0
     if first < LOWEST_TOKEN or p == 0:
-        # one leap may be resolved by the next pitch, and that may be a leap
+        # the next pitch may resolve a leap, and be one that is resolved
         return 2.0 * LEAP_PAYS * repetitions
     left, _, resolved = follow_leap(p, first, pending, since)
-    # a pending leap is taken for one that is resolved
-    return repetitions * (move[p, first] + LEAP_PAYS * resolved + LEAP_PAYS * (left != 0))
+    # a leap that is still pending is taken for resolved
+    return repetitions * (tables.move[p, first] + LEAP_PAYS * resolved + LEAP_PAYS * (left != 0))
 
 
 @njit(**KERNEL)
@@ -218,19 +232,35 @@ def _step(p, a, pending, since, times, move):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def _search_words(first, start, terms, count, move, share, rest, most, above):  # type: ignore[no-untyped-def]
-    """Return all letters [n, letters], the word beginning with `first`, whose bound is at least `above`.
+def _first_step(p, a, pending, since, tables):  # type: ignore[no-untyped-def]
+    """Return what token a pays as the first of the word, but for its repetitions, and the next p: 0 if unknown.
 
-    Depth first, one token of `x` a level. The bound is what x pays so far and `rest`.
+    A leap from before the word or to its first letter occurs once. It is taken for resolved: no other depends on it.
     """
-    letters = len(terms)
-    found = [np.zeros(letters, np.int64) for _ in range(0)]
-    x = np.full(letters, -1)
-    value = np.full(letters + 1, most)
-    pitch, pending, since = np.zeros((3, letters + 1), np.int64)
-    # the first letter of the word at its best, whatever stands before
-    entry = terms[start, first] + move[0, first] * (count[start] if first < LOWEST_TOKEN else 1.0) + LEAP_PAYS
-    entry += rest[start + 1, first if first >= LOWEST_TOKEN else 0, TOKENS - 1, 0]
+    if a < LOWEST_TOKEN:
+        # the next pitch may resolve a leap, and be one that is resolved
+        return tables.count[tables.start] * tables.move[0, a] + (2.0 * LEAP_PAYS if p != 0 else 0.0), 0
+    if p == 0:
+        return 0.0, a
+    paid, _, left, _ = _step(p, a, pending, since, 1.0, tables.move)
+    return paid + LEAP_PAYS * (left != 0), a
+
+
+@njit(**KERNEL)
+def search_words(first, tables, rest, above):  # type: ignore[no-untyped-def]
+    """Return all letters [n, L], the word beginning with `first`, whose bound is at least `above`.
+
+    Depth first. The bound is what the letters x pay so far and `rest`, which is `best_rest(first, tables)`.
+    """
+    length, start = len(tables.count), tables.start
+    found = [np.zeros(length, np.int64) for _ in range(0)]  # numba needs the type of what will be in it
+    x = np.full(length, -1)
+    value = np.full(length + 1, tables.most)
+    pitch, pending, since = np.zeros((3, length + 1), np.int64)
+    q = first if first >= LOWEST_TOKEN else 0
+    # the word from its first letter on, whatever stands before
+    entry = tables.terms[start, first] + rest[start + 1, q, TOKENS - 1, 0] + 2.0 * LEAP_PAYS
+    entry += tables.move[0, first] * (1.0 if q else tables.count[start])
     n = 0
     while n >= 0:
         x[n] = first if n == start and x[n] < 0 else x[n] + 1
@@ -238,33 +268,31 @@ def _search_words(first, start, terms, count, move, share, rest, most, above):  
             x[n] = -1
             n -= 1
             continue
-        a, p = x[n], pitch[n]
-        paid, q, left, later = _step(p, a, pending[n], since[n], count[n] if n > start else 1.0, move)
-        if n <= start and p == 0:
-            paid = 0.0  # nothing was unknown: no pitch came before
+        a, p, left, later = x[n], pitch[n], 0, 0
         if n == start:
-            # what is pending here occurs once; taken as resolved, for no other leap depends on it
-            paid, left, later = paid + LEAP_PAYS * (left != 0), 0, 0
-            if a < LOWEST_TOKEN:
-                paid, q = paid + move[0, a] * count[n], 0
+            paid, q = _first_step(p, a, pending[n], since[n], tables)
+        else:
+            paid, q, left, later = _step(p, a, pending[n], since[n], tables.count[n], tables.move)
+            if n < start and p == 0:
+                paid = 0.0  # before the word nothing is unknown: no pitch came before
         for twin in range(n - 1, -1, -1):
             if a >= LOWEST_TOKEN and x[twin] == a:
-                paid -= share[n, twin]
+                paid -= tables.share[n, twin]
                 break
-        now = value[n] + terms[n, a] + paid + autocorrelation(x, n, N)
+        now = value[n] + tables.terms[n, a] + paid + autocorrelation(x, n, N)
         if n < start:
-            before = start - 1 - n
+            before = start - 1 - n  # letters to come before the word
             bound = now + before * HOLD_MOST + LEAP_PAYS * ((before + 3) // 3) + entry
         else:
             bound = now + rest[n + 1, q, left + TOKENS - 1, later]
         if bound < above:
             continue
-        if n + 1 == letters:
+        if n + 1 == length:
             found.append(x.copy())
             continue
         n += 1
         value[n], pitch[n], pending[n], since[n] = now, q, left, later
-    words = np.empty((len(found), letters), np.int64)
+    words = np.empty((len(found), length), np.int64)
     for i in range(len(found)):
         words[i] = found[i]
     return words
