@@ -1,6 +1,6 @@
 """Prove that no melody of 32 steps returns more than MAX_RETURN at weights 1.
 
-`search_all(MAX_RETURN)` finds none, in some 20 seconds: `python -m seqtutor_envs.melody prove`.
+`search_all(MAX_RETURN)` finds none, in some 15 seconds: `python -m seqtutor_envs.melody prove`.
 
 R = (what motif and repeated_motif pay) + (the other rules).
 
@@ -21,7 +21,7 @@ Bounds and returns are doubles, compared with a margin of ROUNDING.
 from __future__ import annotations
 
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -42,7 +42,7 @@ EXTREME = 3.0  # for a unique extreme
 HOLD_MOST = 1.5  # the interval rule's most, of a hold
 PITCH_MOST = 0.75  # and of a pitch
 TONIC = 3.0
-KERNEL = {"error_model": "numpy"}  # not cached: the cache would not see a change in another file's rules
+KERNEL: dict[str, Any] = {"error_model": "numpy"}  # no cache: it would not see a change in rules.py
 
 
 class Shape(NamedTuple):
@@ -65,7 +65,7 @@ class Shape(NamedTuple):
 def search_all(above: float) -> Tokens:
     """Return all melodies of 32 steps that return at least `above` at weights 1, [n, 32]. Show progress."""
     motifs = MOTIF_MOST * (N - MOTIF + 1) + REPEATED_MOST * (N - FIRST_REPEAT)
-    rest = bound_moves(N, (1.0,) * 9, PER_PITCH * (np.arange(N) >= MOTIF - 1)) + 2 * EXTREME
+    rest = bound_moves(N, (1.0,) * 9, np.where(np.arange(N) >= MOTIF - 1, PER_PITCH, 0.0)) + 2 * EXTREME
     shapes = find_shapes(motifs + rest - above + ROUNDING)
     found = [search(shape, above) for shape in make_bar(shapes, desc="shapes")]
     return np.unique(np.concatenate(found), axis=0)
@@ -83,7 +83,7 @@ def find_shapes(loss: float) -> list[Shape]:
         letters = (*shape.letters.tolist(), *range(N - ending, N))
         known.setdefault(tuple(letters.index(letter) for letter in letters), shape)
     shapes = set()
-    branches: list[tuple[tuple[int, ...], tuple[int, ...]]] = [(tuple(range(N)), ())]
+    branches: list[tuple[tuple[int, ...], tuple[bool, ...]]] = [(tuple(range(N)), ())]
     while branches:
         # each step from 15 on is the end of a repeated motif (True) or not
         same, repeated = branches.pop()
@@ -129,7 +129,7 @@ class Tables(NamedTuple):
     """Hold what the tokens of a shape's letters can pay. L letters are free, `start` of them before the word."""
 
     start: int
-    count: Floats  # [L], of the steps that hold a letter
+    times: Floats  # [L], how often a letter occurs
     terms: Floats  # [L, 38], what a token pays at all these steps: key, tonic, less what a hold or an off costs
     move: Floats  # [38, 38], what a token pays after a last pitch: interval; in row 0 the most after any
     share: Floats  # [L, L], what the motif rules lose if the pitch of one letter is the other's too
@@ -182,9 +182,9 @@ def best_rest(first, tables):  # type: ignore[no-untyped-def]
     p is the last pitch, 0 if it is unknown: then a token pays its most after any pitch. `pending` is shifted by 37.
     What the repetitions of the first letter pay is added at the end of the word, where the pitch before them is known.
     """
-    length, start = len(tables.count), tables.start
+    length, start = len(tables.times), tables.start
     # read once: in the loops a field costs as much as the sum
-    count, terms, move = tables.count, tables.terms, tables.move
+    times, terms, move = tables.times, tables.terms, tables.move
     rest = np.full((length + 1, TOKENS, 2 * TOKENS - 1, SLOW_RETURN + 2), NEVER)
     for letter in range(length, start, -1):
         for p in range(TOKENS):
@@ -200,7 +200,7 @@ def best_rest(first, tables):  # type: ignore[no-untyped-def]
                         most = _end_of_word(p, first, left, since, tables)
                     else:
                         for a in range(TOKENS):
-                            paid, q, leap, later = _step(p, a, left, since, count[letter], move)
+                            paid, q, leap, later = _step(p, a, left, since, times[letter], times[letter], move)
                             value = terms[letter, a] + paid + rest[letter + 1, q, leap + TOKENS - 1, later]
                             most = max(most, value)
                     rest[letter, p, left + TOKENS - 1, since] = most
@@ -210,40 +210,39 @@ def best_rest(first, tables):  # type: ignore[no-untyped-def]
 @njit(**KERNEL)
 def _end_of_word(p, first, pending, since, tables):  # type: ignore[no-untyped-def]
     """Bound what the first letter pays when the word is repeated, and the leaps that are pending then."""
-    repetitions = tables.count[tables.start] - 1.0
+    repetitions = tables.times[tables.start] - 1.0
     if first < LOWEST_TOKEN or p == 0:
-        # the next pitch may resolve a leap, and be one that is resolved
-        return 2.0 * LEAP_PAYS * repetitions
+        # the next pitch may resolve a leap, or be one that is resolved. Both only 8 steps after the last leap or later:
+        # in a period of 8 that is the same leap again
+        both = pending != 0 and len(tables.times) - tables.start > MOTIF
+        return (2.0 if both else 1.0) * LEAP_PAYS * repetitions
     left, _, resolved = follow_leap(p, first, pending, since)
     # a leap that is still pending is taken for resolved
     return repetitions * (tables.move[p, first] + LEAP_PAYS * resolved + LEAP_PAYS * (left != 0))
 
 
 @njit(**KERNEL)
-def _step(p, a, pending, since, times, move):  # type: ignore[no-untyped-def]
-    """Return what token a after pitch p pays for its interval and leap, `times` times; next p, pending and since."""
-    paid = times * move[p, a]
+def _step(p, a, pending, since, moves, resolutions, move):  # type: ignore[no-untyped-def]
+    """Return what token a pays for its interval, `moves` times, and for its leap, `resolutions` times.
+
+    And the next p, pending and since.
+    """
+    paid = moves * move[p, a]
     if a < LOWEST_TOKEN:
         return paid, p, pending, min(since + 1, SLOW_RETURN + 1) if pending != 0 else 0
     if p == 0:
         return paid, a, 0, 0
     left, later, resolved = follow_leap(p, a, pending, since)
-    return paid + times * LEAP_PAYS * resolved, a, left, later
+    return paid + resolutions * LEAP_PAYS * resolved, a, left, later
 
 
 @njit(**KERNEL)
 def _first_step(p, a, pending, since, tables):  # type: ignore[no-untyped-def]
-    """Return what token a pays as the first of the word, but for its repetitions, and the next p: 0 if unknown.
-
-    A leap from before the word or to its first letter occurs once. It is taken for resolved: no other depends on it.
-    """
-    if a < LOWEST_TOKEN:
-        # the next pitch may resolve a leap, and be one that is resolved
-        return tables.count[tables.start] * tables.move[0, a] + (2.0 * LEAP_PAYS if p != 0 else 0.0), 0
-    if p == 0:
-        return 0.0, a
-    paid, _, left, _ = _step(p, a, pending, since, 1.0, tables.move)
-    return paid + LEAP_PAYS * (left != 0), a
+    """Return what token a pays as the first of the word, but for its repetitions, and the next p, pending and since."""
+    if a >= LOWEST_TOKEN:
+        return _step(p, a, pending, since, 1.0 if p != 0 else 0.0, 1.0, tables.move)
+    # the pitch before is another one in each repetition; the next may resolve a leap, and be one that is resolved
+    return tables.times[tables.start] * tables.move[0, a] + (2.0 * LEAP_PAYS if p != 0 else 0.0), 0, 0, 0
 
 
 @njit(**KERNEL)
@@ -252,15 +251,17 @@ def search_words(first, tables, rest, above):  # type: ignore[no-untyped-def]
 
     Depth first. The bound is what the letters x pay so far and `rest`, which is `best_rest(first, tables)`.
     """
-    length, start = len(tables.count), tables.start
+    length, start = len(tables.times), tables.start
     found = [np.zeros(length, np.int64) for _ in range(0)]  # numba needs the type of what will be in it
     x = np.full(length, -1)
     value = np.full(length + 1, tables.most)
     pitch, pending, since = np.zeros((3, length + 1), np.int64)
+    # the pending leap comes from before the word or leads to its first letter, so that it occurs once
+    once = np.zeros(length + 1, np.bool_)
     q = first if first >= LOWEST_TOKEN else 0
     # the word from its first letter on, whatever stands before
-    entry = tables.terms[start, first] + rest[start + 1, q, TOKENS - 1, 0] + 2.0 * LEAP_PAYS
-    entry += tables.move[0, first] * (1.0 if q else tables.count[start])
+    entry = tables.terms[start, first] + rest[start + 1, q, TOKENS - 1, 0]
+    entry += tables.move[0, first] + LEAP_PAYS if q else tables.times[start] * tables.move[0, first] + 2.0 * LEAP_PAYS
     n = 0
     while n >= 0:
         x[n] = first if n == start and x[n] < 0 else x[n] + 1
@@ -268,11 +269,11 @@ def search_words(first, tables, rest, above):  # type: ignore[no-untyped-def]
             x[n] = -1
             n -= 1
             continue
-        a, p, left, later = x[n], pitch[n], 0, 0
+        a, p, times = x[n], pitch[n], tables.times[n]
         if n == start:
-            paid, q = _first_step(p, a, pending[n], since[n], tables)
+            paid, q, left, later = _first_step(p, a, pending[n], since[n], tables)
         else:
-            paid, q, left, later = _step(p, a, pending[n], since[n], tables.count[n], tables.move)
+            paid, q, left, later = _step(p, a, pending[n], since[n], times, 1.0 if once[n] else times, tables.move)
             if n < start and p == 0:
                 paid = 0.0  # before the word nothing is unknown: no pitch came before
         for twin in range(n - 1, -1, -1):
@@ -280,18 +281,25 @@ def search_words(first, tables, rest, above):  # type: ignore[no-untyped-def]
                 paid -= tables.share[n, twin]
                 break
         now = value[n] + tables.terms[n, a] + paid + autocorrelation(x, n, N)
+        is_once = False
         if n < start:
             before = start - 1 - n  # letters to come before the word
             bound = now + before * HOLD_MOST + LEAP_PAYS * ((before + 3) // 3) + entry
         else:
-            bound = now + rest[n + 1, q, left + TOKENS - 1, later]
+            # after a leap `later` is 0
+            is_once = left != 0 if n == start else once[n] and later > 0
+            if is_once:
+                # taken for resolved, once: no other leap depends on it
+                bound = now + LEAP_PAYS + rest[n + 1, q, TOKENS - 1, 0]
+            else:
+                bound = now + rest[n + 1, q, left + TOKENS - 1, later]
         if bound < above:
             continue
         if n + 1 == length:
             found.append(x.copy())
             continue
         n += 1
-        value[n], pitch[n], pending[n], since[n] = now, q, left, later
+        value[n], pitch[n], pending[n], since[n], once[n] = now, q, left, later, is_once
     words = np.empty((len(found), length), np.int64)
     for i in range(len(found)):
         words[i] = found[i]
