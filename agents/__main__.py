@@ -289,7 +289,8 @@ def saved_kwargs(file: Path) -> dict[str, Any]:
     return kwargs if isinstance(kwargs, dict) else {}
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"train": train, "sample": sample, "evaluate": evaluate}  # with a task's options
+# to whose options a task adds its own
+COMMANDS: dict[str, Callable[..., None]] = {"train": train, "sample": sample, "evaluate": evaluate}
 
 
 def main(args: list[str] | None = None) -> None:

@@ -182,7 +182,7 @@ class PlantedTask(Task):
     def _pay_all(self, tokens: Tokens) -> tuple[Floats, State, Floats]:
         """Pay for every step of tokens [N, T], [N, T]; 0 after an end token.
 
-        Return besides the state before the last token is fed and the unpaid sum of the sequences that have no end token.
+        Return besides the state before the last token is fed and the unpaid sum, of sequences without an end token.
         """
         n, horizon = tokens.shape
         paid, live, last = np.zeros((n, horizon)), np.arange(n), np.full(n, self.vocab.start)
@@ -259,9 +259,9 @@ class PlantedEnv(SequenceTutorEnv):
     """Generate a sequence of a task whose optimum is a given policy, at any length.
 
     ## Description
-    The optimum of KL-controlled fine-tuning is known exactly only for toys that can be enumerated (`SeqTutor-Exact-v0`).
-    Here it is put in: pi* is given, and the reward is what makes it the optimum. For every temperature c, log Z = 0, and
-    J(pi) = -KL(pi || pi*) for every policy, at 16 tokens or 512. So an agent's gap is -J.
+    The optimum of KL-controlled fine-tuning is known exactly only for toys that can be enumerated, such as those of
+    `SeqTutor-Exact-v0`. Here it is put in: pi* is given, and the reward is what makes it the optimum. For every
+    temperature c, log Z = 0, and J(pi) = -KL(pi || pi*) for every policy, at 16 tokens or 512. An agent's gap is -J.
 
     How hard that is depends on `every`. Paid at each token, every soft value is 0: each reward alone says what to do,
     which is a check that an agent works. Paid in blocks or at the end, the agent must find out which token earned it.
@@ -289,10 +289,10 @@ class PlantedEnv(SequenceTutorEnv):
     modes and the infos are those of every environment: see `help(seqtutor_envs.env.SequenceTutorEnv)`.
 
     ## Rewards
-    log p(a | s) + r_T(s, a) / c, in nats. r_T is one term, `planted`: the sum of c (log pi* - log p) over the tokens that
-    are not yet paid, at the end of every block of `every` tokens and at the end of the sequence; else 0. Tokens that
-    pi* holds impossible have log pi* = -87.3, the floor of log p, and each row of pi* is normalised. A pi* that allows
-    what the prior forbids is an error.
+    log p(a | s) + r_T(s, a) / c, in nats. r_T is one term, `planted`: the sum of c (log pi* - log p) over the tokens
+    that are not yet paid, at the end of every block of `every` tokens and at the end of the sequence; else 0. Tokens
+    that pi* holds impossible have log pi* = -87.3, the floor of log p, and each row of pi* is normalised. A pi* that
+    allows what the prior forbids is an error.
 
     ## Starting State
     The start token, no token chosen. Deterministic, as is everything after it.
