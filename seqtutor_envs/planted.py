@@ -27,7 +27,7 @@ from seqtutor_envs.vocab import Floats, Tokens
 
 LENGTH = 32
 SHIPPED = ("planted-melody", "planted-smiles")  # policies, found by the prior's tokens
-NEGLIGIBLE = 1e-6  # probability in a row that pi* may lose to the prior's impossible tokens: float32 sees no more
+NEGLIGIBLE = 1e-6  # probability in a row that pi* may give to tokens that the prior forbids: float32 sees no more
 TRIED = 16  # sequences of pi* whose prefixes are checked when a task is made
 EVERY = checks.Range(1, whole=True, optional=True)
 
@@ -35,8 +35,8 @@ EVERY = checks.Range(1, whole=True, optional=True)
 class PlantedPolicy(Prior):
     """Compute pi* as a planted task scores it.
 
-    Tokens that pi* or the prior holds impossible get LOG_PROB_FLOOR, then each row is normalised in float64: log Z is
-    0 to the accuracy of that. A state is the prior's, followed by that of the policy given.
+    Tokens that pi* holds impossible get LOG_PROB_FLOOR, then each row is normalised in float64: log Z is 0 to the
+    accuracy of that. A state is the prior's, followed by that of the policy given.
 
     Args:
         policy: pi*.
@@ -74,7 +74,6 @@ class PlantedPolicy(Prior):
                     f"The policy allows what the prior forbids: token {token!r} has probability {lost.max():.3g} where "
                     "the prior's is 0; give a policy that is 0 there too, or another prior."
                 )
-            log_pi[forbidden] = LOG_PROB_FLOOR
         # no row is near -inf throughout, so exp needs no shift
         log_pi -= np.log(np.exp(log_pi).sum(axis=1, keepdims=True))
         return log_p, log_pi, (*prior_state, *policy_state)
