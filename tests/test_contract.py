@@ -43,6 +43,7 @@ REQUIRED = inspect.Parameter.empty  # a parameter without a default
 
 NAMES = {
     "seqtutor_envs": "__version__",
+    "seqtutor_envs.bounds": "Bounds Twist log_z",
     "seqtutor_envs.prior": "Prior RecurrentPrior TablePrior State find_prior load_prior padded token_log_probs"
     " weights_sha256",
     "seqtutor_envs.task": "Task",
@@ -149,6 +150,7 @@ seqtutor_envs.melody.midi:from_midi()
 seqtutor_envs.smiles.chem:properties(smiles)
 seqtutor_envs.smiles.metrics:table(smiles, reference=None, prior=None, log_probs=None, novelty=None,
     prior_smiles=None, n_unique=(1_000, 10_000), max_compared=10_000)
+seqtutor_envs.bounds:log_z(env, samples=65_536, seconds=None, seed=0, twist=None, sequences=None)
 seqtutor_envs.sb3:make_vec_env(id, n_envs=1, seed=None, infos="end", env_kwargs=None)
 agents.evaluate:evaluate(agent, env_id, n=10_000, seed=0, env_kwargs=None, trust=False)
 agents.sb3.prior_guide:KLPenaltyCallback(weight=1.0)
@@ -173,6 +175,7 @@ seqtutor_envs.task:Task.identities(tokens, lengths=None)
 seqtutor_envs.task:Task.announce(tokens, lengths)
 seqtutor_envs.task:Task.action_mask(tokens, steps)
 seqtutor_envs.task:Task.checked(tokens)
+seqtutor_envs.task:Task.max_return()
 seqtutor_envs.task:Task.sequence(tokens)
 seqtutor_envs.task:Task.sequences(tokens, lengths)
 seqtutor_envs.task:Task.render_ansi(tokens)
