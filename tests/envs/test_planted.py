@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from agents.evaluate import evaluate
+from seqtutor_envs.bounds import log_z
 from seqtutor_envs.exact import kl_policy_optimum, solve
 from seqtutor_envs.planted import PlantedTask
 from seqtutor_envs.prior import RecurrentPrior, TablePrior, load_prior, token_log_probs
@@ -80,6 +81,13 @@ def test_evaluate_finds_the_gap():
     expected = kl_policy_optimum(best, best["prior_log_probs"])
     assert abs(of_prior["gap"] - expected) < 4 * of_prior["gap_se"]
     assert of_prior["gap"] == pytest.approx(-of_prior["j"]) and of_prior["kl"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_bounds_know_log_z_unless_a_weight_changes_it():
+    """With weight 2, log Z is that of p (pi* / p)^2, above 0 by Jensen's inequality."""
+    found = log_z(gym.make(PLANTED, length=300, c=7.0))
+    assert (found.lower, found.upper, found.estimate, found.upper_method) == (0.0, 0.0, 0.0, "construction")
+    assert log_z(gym.make(PLANTED, length=4, term_weights={"planted": 2.0}), samples=512).estimate > 0.01
 
 
 def test_another_weight_has_no_known_optimum():
