@@ -299,7 +299,8 @@ def main(args: list[str] | None = None) -> None:
 
     set_threads(1)
     argv = sys.argv[1:] if args is None else args
-    commands, names = {**COMMANDS, "export": export}, set[str]()
+    commands: dict[str, Callable[..., None]] = {**COMMANDS, "export": export}
+    names = set[str]()
     if argv and argv[0] in COMMANDS:
         # tyro shows the fields of the default's own class: with --help too, only those of this task
         own = inspect.signature(COMMANDS[argv[0]]).parameters
