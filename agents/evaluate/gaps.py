@@ -48,7 +48,9 @@ class Known(NamedTuple):
         return f"≥ {write(self.low)}" if math.isfinite(self.low) else "not known"
 
     def describe_bounds(self, write: Callable[[float], str]) -> str:
-        """Say what `describe` leaves out: "≥ 0.46, ≤ 0.55"."""
+        """Say what `describe` leaves out: "≥ 0.46, ≤ 0.55"; "" if nothing is known."""
+        if not any(map(math.isfinite, (self.low, self.high, self.estimate))):
+            return ""
         low = f"≥ {write(self.low)}, " if math.isfinite(self.low) and math.isfinite(self.estimate) else ""
         return f"{low}≤ {write(self.high) if math.isfinite(self.high) else '∞'}"
 
@@ -90,5 +92,7 @@ def describe_gap(metrics: Mapping[str, float | None]) -> dict[str, str]:
     log_z, j, write = read_log_z(metrics), metrics.get("j"), "{:.4f}".format
     found = {"log Z": log_z, "nats left": None if log_z is None or j is None else compute_gap(j, log_z)}
     return {
-        name: f"{one.describe(write)}, {one.describe_bounds(write)}" for name, one in found.items() if one is not None
+        name: ", ".join(filter(None, (one.describe(write), one.describe_bounds(write))))
+        for name, one in found.items()
+        if one is not None
     }
