@@ -67,7 +67,8 @@ def describe_share(arm: Arm, prior: Arm | None) -> str:
     # log Z - J(prior) is what the arm has gained and what it leaves
     gained = arm.interval("j").value - prior.interval("j").value
     if gained <= 0:
-        return "none"
+        # a bound may lie below what was gained
+        return "" if arm.j_is_bound else "none"
     # where J is a lower bound more may have been gained
     for left, words in ((arm.gap.estimate, "≳" if arm.j_is_bound else "≈"), (arm.gap.low, "at most")):
         if math.isfinite(left):

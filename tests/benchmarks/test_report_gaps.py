@@ -92,6 +92,8 @@ def test_the_table_of_log_z_names_methods_probabilities_and_the_nearest_agent():
     assert row["Nats left"] == ("≈ 0.49", "≥ 0.46, ≤ 0.55") and row["Of the way"] == ("≈ 91.1%", "")
     worse = suite(BRACKET, {"prior": [-4.22], "G": [-5.0]})
     assert {arm.label: describe_share(arm, worse.tasks[0].prior) for arm in worse.arms} == {"prior": "", "G": "none"}
+    bound = replace(worse, results=[worse.results[0], worse.results[1] | {"j_kind": "lower bound"}])
+    assert describe_share(bound.arms[1], bound.tasks[0].prior) == ""
     alone = suite(BRACKET, {"G": [0.81]})
     assert cells(log_z_table(alone.tasks), alone.tasks[0].name)["Of the way"] == ("–", "")  # from which J is not known
 
