@@ -172,7 +172,9 @@ def _compare_temperatures(
     answer = " ".join(answers.what_return_costs(some, metric) for _, some, metric in found)
     plots = [front_plot(f"frontier-{k}", where, some, metric, looks) for k, (where, some, metric) in enumerate(found)]
     question, blocks = "What does return cost in KL?", [Block(plots=plots)]
-    return Section("frontier", "Return against KL", question, answer, blocks, ["fronts"], "wide")
+    is_bound = any(arm.j_is_bound for _, some, _ in found for arms in some.values() for arm in arms)
+    remarks = ["fronts"] + ["front_bounds"] * is_bound
+    return Section("frontier", "Return against KL", question, answer, blocks, remarks, "wide")
 
 
 def _known_terms(task: TaskResults) -> list[Metric]:

@@ -269,8 +269,7 @@ def aggregate_table(tasks: Sequence[TaskResults]) -> Table | None:
 def log_z_table(tasks: Sequence[TaskResults]) -> Table:
     """Make a table of what is known of log Z in each task, and of what the agent with the highest J leaves of it."""
     heads = [Cell("Task"), Cell("log Z", "the greatest J, estimated"), Cell("At least"), Cell("At most")]
-    heads += [Cell("Nearest agent"), Cell("Its J"), Cell("Nats left", "log Z − J")]
-    heads.append(Cell("Of the way", "from the prior’s J"))
+    heads += [Cell("Nearest agent"), Cell("Nats left", "log Z − J"), Cell("Of the way", "from the prior’s J")]
     rows = [row for task in tasks if (row := _log_z_row(task))]
     return Table("log Z, and the agent that comes nearest", heads, rows)
 
@@ -280,15 +279,14 @@ def _log_z_row(task: TaskResults) -> list[Cell]:
     arm, bounds, write = best_arm(task), task.bounds, metrics.J.format
     if arm is None or arm.gap is None or bounds is None:
         return []
-    j, within = arm.interval("j"), metrics.J.format_bounds(Interval(bounds.estimate, *bounds.interval, 0))
+    within = metrics.J.format_bounds(Interval(bounds.estimate, *bounds.interval, 0))
     estimate = Cell(write(bounds.estimate), within) if math.isfinite(arm.gap.estimate) else Cell("not known")
     return [
         Cell(task.name),
         estimate,
         _bound_cell(bounds.lower, bounds.lower_method, bounds.lower_probability),
         _bound_cell(bounds.upper, bounds.upper_method, bounds.upper_probability),
-        Cell(arm.label, arm=arm.label),
-        Cell(arm.sign("j") + write(j.value), metrics.J.format_bounds(j)),
+        Cell(arm.label, f"J {arm.sign('j')}{write(arm.interval('j').value)}"),
         Cell(arm.gap.describe(write), arm.gap.describe_bounds(write)),
         Cell(describe_share(arm, task.prior) or "–"),
     ]

@@ -85,7 +85,7 @@ def test_where_only_a_lower_bound_is_known_that_much_is_left_at_least():
 def test_the_table_of_log_z_names_methods_probabilities_and_the_nearest_agent():
     found = suite(BRACKET)
     row = cells(log_z_table(found.tasks), found.tasks[0].name)
-    assert row["log Z"] == ("1.30", "[1.28, 1.32]") and row["Nearest agent"][0] == "G" and row["Its J"][0] == "0.81"
+    assert row["log Z"] == ("1.30", "[1.28, 1.32]") and row["Nearest agent"] == ("G", "J 0.81")
     assert row["At least"] == ("1.27", "sequential Monte Carlo, p = 0.995")
     assert row["At most"] == ("1.36", "importance sampling, p = 0.995")
     # (.81 + 4.22) / (1.30 + 4.22) = 91.1%
@@ -122,7 +122,7 @@ def test_a_lower_bound_of_j_is_written_as_one():
     assert cells(table, "G")["J"][0] == "0.81" and row["Return R"][0] == "82.0"
     nearest = cells(log_z_table(found.tasks), found.tasks[0].name)
     # (1.2 + 4.22) / (1.3 + 4.22) = 98.2%, and more if J is higher
-    assert nearest["Its J"][0] == "≥ 1.20" and nearest["Of the way"][0] == "≳ 98.2%"
+    assert nearest["Nearest agent"] == ("SMC", "J ≥ 1.20") and nearest["Of the way"][0] == "≳ 98.2%"
     assert "SMC has the highest J, ≥ 1.20" in answers.who_wins(found.tasks)
     for text in (render_markdown(found), render_page(found)):
         assert "this J is a lower bound" in text and "≲ 0.10" in text and "≥ 0.46, ≤ 0.55" in text
