@@ -57,9 +57,12 @@ def _rank(task: TaskResults) -> tuple[str | None, str]:
     texts = {arm.label: arm.describe(metric) for arm in known}
     unknown = [arm.label for arm in task.arms if arm.label not in texts]
     rest = f" Unknown for {', '.join(unknown)}." if unknown else ""
-    # by the mean; whether that is a win is for the intervals to say
-    first, *others = sorted(known, key=lambda arm: -arm.interval(metric.key).value)
+    # by the mean; whether that is a win is for the intervals to say; the optimum needs none
+    first, *others = sorted(known, key=lambda arm: (not arm.samples_optimum, -arm.interval(metric.key).value))
     rivals = [f"{arm.label} {texts[arm.label]}" for arm in others]
+    if first.samples_optimum and others:
+        optimum = f"{first.label} samples the optimum: no J is higher than its own, {texts[first.label]}"
+        return first.label, f"{optimum}; next {rivals[0]}.{rest}"
     if not others:
         return None, f"Only one agent has a {metric.title}: {first.label} {texts[first.label]}.{rest}"
     value = f"{first.label} has the highest {metric.title}, {texts[first.label]}"

@@ -136,6 +136,8 @@ def test_a_sampler_of_the_optimum_leaves_nothing():
     assert cells(log_z_table(exactly.tasks), exactly.tasks[0].name)["Nearest agent"][0] == "G"
     assert "its J is log Z, as its own draws estimate it" in render_markdown(exactly)
     assert "lower bound of the agent" not in render_markdown(exactly)
+    said = "SMC samples the optimum: no J is higher than its own, 1.20 (one run); next G 0.81 [0.79, 0.83]."
+    assert answers.who_wins(exactly.tasks) == said
 
 
 def test_kinds_of_j_are_not_mixed():
