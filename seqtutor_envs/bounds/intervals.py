@@ -46,16 +46,16 @@ def bound_mean_below(values: Floats, delta: float) -> float:
     candidates = pilot.mean() * 2.0 ** np.arange(0, 40)
     cut = float(max(candidates, key=lambda cut: _expect_bound(np.minimum(pilot, cut), cut, len(rest), delta)))
     pilot, rest = np.minimum(pilot, cut) / cut, np.minimum(rest, cut) / cut
-    mean = float(rest.mean())
-    # stake * m stays below 1 for every m up to the mean
-    stake = min(MOST_STAKE / max(mean, pilot.mean(), 1e-300), _best_stake(pilot, len(rest), delta))
+    # the pilot alone decides, else the bet would know its outcome; factors stay above 0 for every m up to `most`
+    stake = min(MOST_STAKE / max(float(pilot.mean()), 1e-300), _best_stake(pilot, len(rest), delta))
+    most = min(float(rest.mean()), MOST_STAKE / stake)
 
     def growth(m: float) -> float:
         return float(np.log1p(stake * (rest - m)).sum())
 
     if growth(0.0) < -math.log(delta):
         return 0.0
-    return cut * _solve(growth, 0.0, mean, -math.log(delta))
+    return cut * (most if growth(most) >= -math.log(delta) else _solve(growth, 0.0, most, -math.log(delta)))
 
 
 def interval_of_runs(log_z: Floats) -> tuple[float, float]:
