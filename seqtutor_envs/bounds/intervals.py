@@ -59,15 +59,18 @@ def bound_mean_below(values: Floats, delta: float) -> float:
 
 
 def interval_of_runs(log_z: Floats) -> tuple[float, float]:
-    """Compute a 95% interval for log Z from log Z_hat [M] of independent runs: that of a log-normal mean (Cox).
+    """Compute a 95% interval for log Z from log Z_hat [M] of independent runs: it spans two intervals.
 
-    log Z_hat of many particles is normal with mean log Z - variance / 2 (Berard, Del Moral and Doucet 2014).
+    log Z_hat of many particles is normal with mean log Z - variance / 2 (Berard, Del Moral and Doucet 2014), which gives
+    Cox's interval for a log-normal mean. The other is that of the mean of Z_hat. On enumerated tasks each alone covers
+    log Z too seldom, in 0 to 80% of cases, where runs are uneven: few particles break the one, few runs the other.
     """
     runs, variance = len(log_z), float(log_z.var(ddof=1))
     middle = float(log_z.mean()) + variance / 2
     error = math.sqrt(variance / runs + variance**2 / (2 * (runs - 1)))
     half = float(stats.t.ppf((1 + COVERAGE) / 2, runs - 1)) * error
-    return middle - half, middle + half
+    low, high = interval_of_weights(log_z)
+    return min(middle - half, low), max(middle + half, high)
 
 
 def interval_of_weights(log_weights: Floats) -> tuple[float, float]:
