@@ -76,10 +76,12 @@ def add_known(known: CertifiedSum, task: Task, prior: Prior, tokens: Tokens, len
 
     Raises ValueError where they are no tokens of the task.
     """
-    lengths = np.asarray(lengths, dtype=np.int64)
+    lengths, shape = np.asarray(lengths, dtype=np.int64), np.shape(tokens)
+    # before padding, which would repeat a single row for many lengths
+    if len(shape) != 2 or lengths.shape != shape[:1] or (lengths < 1).any() or (lengths > shape[1]).any():
+        found = f"{list(shape)} with lengths {list(lengths.shape)} in {lengths.min(initial=0)}..{lengths.max(initial=0)}"
+        raise ValueError(f"Sequences are tokens [n, T] with lengths [n] in 1..T, not {found}.")
     tokens = task.checked(padded(tokens, lengths))
-    if lengths.shape != (len(tokens),) or (lengths < 1).any() or (lengths > tokens.shape[1]).any():
-        raise ValueError(f"Sequences are tokens [n, T] with lengths [n] in 1..T, not lengths {list(lengths.shape)}.")
     after = padding(tokens, lengths)
     ends = (tokens == (-1 if task.vocab.end is None else task.vocab.end)) & ~after
     last = ends[np.arange(len(tokens)), lengths - 1]

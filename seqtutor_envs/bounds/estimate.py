@@ -100,7 +100,7 @@ def read_problem(env: Any) -> tuple[Task, Prior, float]:
     Raises ValueError for another one.
     """
     if isinstance(env, str):
-        with closing(gym.make_vec(env, num_envs=1, infos="end")) as made:  # a closed task can still be used
+        with closing(gym.make_vec(env, num_envs=1)) as made:  # a closed task can still be used
             return read_problem(made)
     core = env.unwrapped
     if not isinstance(core, (SequenceTutorEnv, SequenceTutorVectorEnv)):

@@ -179,6 +179,7 @@ def run_smc(
         before = walk.log_p - walk.log_pi
         walk.extend(sample_tokens(walk.proposal, rng))
         terms = task.step_terms(walk.tokens[live], np.full(len(live), walk.step - 1))
+        check_budget(task)
         paid = terms @ weights_of_terms
         checks.check_rewards(task, scaled(paid, c), terms, c)
         returns[live] += paid
@@ -226,6 +227,7 @@ def draw_weighted(
         walk.extend(sample_tokens(rows, rng))
     # all at once, and outside the loop: scoring processes work best on many
     terms = np.stack(list(task.terms(padded(walk.tokens, walk.lengths), walk.lengths).values()), axis=2)  # [n, T, K]
+    check_budget(task)
     rewards = terms @ np.array(list(task.weights.values()))
     checks.check_rewards(task, scaled(rewards, c).reshape(-1), terms.reshape(-1, terms.shape[2]), c)
     returns = rewards.sum(axis=1)
@@ -253,6 +255,12 @@ def check_twist(task: Task, twist: Any) -> None:
     if twist.vocab != task.vocab:
         ours, theirs = len(task.vocab), len(twist.vocab)
         raise ValueError(f"The twist is of another vocabulary ({theirs} tokens) than the task's ({ours} tokens).")
+
+
+def check_budget(task: Task) -> None:
+    """Raise ValueError once a task's budget of scores is spent: what it says from then on is no score."""
+    if task.spent:
+        raise ValueError("The objective's budget of calls is spent: give a greater one, or draw fewer samples.")
 
 
 def effective_size(log_weights: Floats) -> Floats:
