@@ -70,6 +70,10 @@ AGENTS: dict[str, dict[str, Any]] = {
     "prior": {"agent": f"{OTHERS}:prior", "label": "prior", **DOES_NOT_LEARN},
     "uniform": {"agent": f"{OTHERS}:uniform", "label": "uniform", **DOES_NOT_LEARN},
     "best_of_prior": {"agent": f"{OTHERS}:best_of_prior", "label": "best of the prior's samples", **DOES_NOT_LEARN},
+    "smc": {"agent": "agents.samplers:SMCSampler", "label": "SMC", **DOES_NOT_LEARN},
+    "rejection": {"agent": "agents.samplers:RejectionSampler", "label": "rejection", **DOES_NOT_LEARN},
+    "best_of_n": {"agent": "agents.samplers:BestOfN", "label": "best of n", **DOES_NOT_LEARN}
+    | {"agent_kwargs": {"n": 64}},
     "psi": {"agent": "agents:PsiLearning", "label": "Ψ"},
     "g": {"agent": "agents:GLearning", "label": "G"},
     "q": {"agent": "agents:QLearning", "label": "Q"},
@@ -90,6 +94,13 @@ def variants(*names: str, **settings: Any) -> tuple[dict[str, Any], ...]:
 
 PRIOR, UNIFORM = AGENTS["prior"], AGENTS["uniform"]
 PSI, G, Q = AGENTS["psi"], AGENTS["g"], AGENTS["q"]
+# Samplers draw many sequences for each that they return, so fewer are evaluated than of an agent
+SMC = {**AGENTS["smc"], "label": "SMC, 256 particles", "n": 2_000}
+LARGE_SMC = {**AGENTS["smc"], "label": "SMC, 16,384 particles", "n": 200, "agent_kwargs.particles": 16_384}
+BEST_OF_64 = {**AGENTS["best_of_n"], "label": "best of 64", "n": 2_000}
+# of molecules, whose scores take time
+BEST_OF_16 = {**AGENTS["best_of_n"], "label": "best of 16", "n": 500, "agent_kwargs.n": 16}
+REJECTION = {**AGENTS["rejection"], "n": 500}
 
 SMOKE = (
     *expand(
@@ -137,16 +148,22 @@ PAPER_MELODY = expand(
         "steps": 1_000_000,
     },
     *variants("psi", "g", "q", "rl"),
-) + expand({"env": MELODY, "env_kwargs.c": 0.5}, PRIOR)
+) + expand({"env": MELODY, "env_kwargs.c": 0.5}, PRIOR, SMC, BEST_OF_64)
 
 PAPER_SMILES = expand(
-    {"env": SMILES, "seed": range(5), "steps": 400_000, "n": 2_000}, *variants("prior", "psi", "g", "q", "rl", "pg")
+    {"env": SMILES, "seed": range(5), "steps": 400_000, "n": 2_000},
+    *variants("prior", "psi", "g", "q", "rl", "pg"),
+    REJECTION,
+    BEST_OF_16,
 )
 
 FRONTIER_MELODY = expand(
     {"env": MELODY, "env_kwargs.c": [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0], "seed": range(3), "steps": 2_000_000},
     PRIOR,
     *variants("psi", "g", "pg"),
+    SMC,
+    {**LARGE_SMC, "env_kwargs.c": [2.0, 5.0, 10.0, 20.0]},
+    BEST_OF_64,
 )
 
 FRONTIER_SMILES = expand(
@@ -154,12 +171,18 @@ FRONTIER_SMILES = expand(
     | {"steps": 400_000},
     PRIOR,
     *variants("psi", "g", "pg"),
+    BEST_OF_16,
+    # at c = .005 one of 360 samples of the prior is accepted, from .05 on one of 3 or more
+    {**REJECTION, "env_kwargs.c": [0.01, 0.02, 0.05, 0.1, 0.2, 0.5]},
+    {**SMC, "n": 200, "env_kwargs.c": [0.005, 0.01, 0.02]},
 )
 
 THIRD_PARTY = expand(
     {"env": MELODY, "seed": range(5), "seconds": 60.0},
     PRIOR,
     *variants("psi", "g", "pg", "ppo", "maskable_ppo", "recurrent_ppo", "recurrent_ppo_prior"),
+    SMC,
+    LARGE_SMC,
 )
 
 ABLATIONS = expand(

@@ -22,7 +22,6 @@ from agents.sb3.prior_guide import KLPenaltyCallback
 from agents.train.checkpoints import Checkpoints
 from benchmarks.__main__ import main as benchmarks_main
 from benchmarks.experiment import Experiment
-from benchmarks.log_z import estimate_log_z
 from benchmarks.runner.local_engine import LocalEngine
 from seqtutor_envs import exact, prior
 from seqtutor_envs.melody import MelodyTask
@@ -139,7 +138,6 @@ TABLE = {
     "Experiment n": (call(experiment, "n"), {WHOLE}),
     "Experiment seed": (call(experiment, "seed"), {WHOLE}),
     "LocalEngine time-limit": (lambda value: LocalEngine(1, None, value), set()),
-    "estimate_log_z c": (lambda value: estimate_log_z(np.zeros(3), value), set()),
 }
 
 
@@ -182,8 +180,10 @@ COMMANDS = [
     (benchmarks_main, ["run", "--env", EXACT, "--seconds", "nan"], "seconds must be"),
     (benchmarks_main, ["run", "--env", EXACT, "--seeds", "-1"], "seed must be"),
     (benchmarks_main, ["run", "--env", EXACT, "--agents", "psi", "--time-limit", "nan"], "--time-limit must be"),
-    (benchmarks_main, ["log-z", "--n", "0"], "--n must be"),
-    (benchmarks_main, ["log-z", "--env", EXACT, "--j", "nan", "1"], "--j must be"),
+    (benchmarks_main, ["bounds", EXACT, "--samples", "0"], "samples must be"),
+    (benchmarks_main, ["bounds", EXACT, "--seconds", "nan"], "seconds must be"),
+    (benchmarks_main, ["bounds", EXACT, "--seed", "-1"], "seed must be"),
+    (benchmarks_main, ["bounds", EXACT, "--c", "2", "nan"], "c must be"),
     (benchmarks_main, ["speed", "--seconds", "nan"], "--seconds must be"),
 ]
 

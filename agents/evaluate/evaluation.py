@@ -1,6 +1,8 @@
 """Evaluate any agent: sample sequences from it and compute metrics.
 
 An agent is one of these, tried in this order:
+- `sample_with_log_prob(n, seed) -> tokens, lengths, log_probs [n]`: samplers (agents/samplers.py), which know log pi of
+  their own samples alone, or a number in its place; their `j_kind` says what J is then;
 - `sample(n, seed) -> tokens, lengths` and `log_prob(tokens, lengths) -> [n]`: ours, or any like them;
 - a model of stable-baselines3 or sb3-contrib, or its policy (agents/evaluate/policies.py);
 - `predict(observation, state, episode_start, deterministic)`: no KL and no J, unless it has `log_prob` as well;
@@ -131,6 +133,9 @@ def sample_sequences(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int)
     seed = checks.SEED.check("seed", seed)
     if isinstance(agent, Prior):
         agent = FixedPolicy(mask_prior(agent, env.task), env.task.length)
+    if hasattr(agent, "sample_with_log_prob"):
+        with one_thread():
+            return Samples(*agent.sample_with_log_prob(n, seed))
     if hasattr(agent, "sample"):
         with one_thread():
             tokens, lengths = agent.sample(n, seed)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from agents.evaluate import evaluate, evaluate_in_env, make_env
+from agents.samplers import Sampler
 from agents.sb3.budget import NO_LIMIT
 from benchmarks.contestants import Contestant, make_agent
 from benchmarks.domains import CLOCKS, SEED_APART, Clock, choose_clock
@@ -120,6 +121,8 @@ def perform(experiment: Experiment, on_progress: OnProgress = lambda progress: N
         # separates learning from evaluation in the times of the result
         learned_at = time.perf_counter()
         evaluated = evaluate_agent(experiment, model, kwargs)
+        if isinstance(model, Sampler):
+            learned |= {"sequences": model.scored, "scored": model.scored}
     end = time.perf_counter()
     learning: dict[str, float] = learned.pop("seconds", {})
     seconds = learning | {"judging_wall": end - learned_at, "total_wall": end - begin}
@@ -181,7 +184,8 @@ def evaluate_agent(experiment: Experiment, model: Any, env_kwargs: Mapping[str, 
             for i, (row, length) in enumerate(zip(tokens, lengths))
         ]
         metrics = {name: float(value) for name, value in metrics.items()}
-        return {"c": float(env.c), "metrics": metrics, "samples": samples}
+        kind = getattr(model, "j_kind", "estimate")
+        return {"c": float(env.c), "metrics": metrics, "j_kind": kind, "samples": samples}
 
 
 def weights_hash(model: Any) -> str | None:

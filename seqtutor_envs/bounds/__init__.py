@@ -1,7 +1,8 @@
-"""Bounds and estimates of log Z, the greatest J that any policy can have; samplers' particles; twists."""
+"""Bounds and estimates of log Z, the greatest J that any policy can have; samplers' particles; twists; known bounds."""
 
 from seqtutor_envs.bounds.estimate import log_z
+from seqtutor_envs.bounds.known import find_bounds
 from seqtutor_envs.bounds.result import Bounds
 from seqtutor_envs.bounds.smc import Particles, Twist, run_smc
 
-__all__ = ["Bounds", "Particles", "Twist", "log_z", "run_smc"]
+__all__ = ["Bounds", "Particles", "Twist", "find_bounds", "log_z", "run_smc"]

@@ -206,7 +206,7 @@ class _Sampling:
 
     def _repeat(self, what: str, total: int, times: int, draw: Callable[[int], int]) -> None:
         """Call `draw` so many times, once at least, until `total` is drawn or the seconds are over."""
-        with make_bar(desc=what, total=total, unit="", disable=not self.progress_bar) as bar:
+        with make_bar(desc=what, total=total, unit="", leave=False, disable=not self.progress_bar) as bar:
             for number in range(times):
                 if number and time.perf_counter() - self.began > self.seconds:
                     self.notes.append(f"Stopped early: {number} of {times} parts of {what} after {self.seconds:g} s.")

@@ -169,4 +169,4 @@ def test_help_lists_no_removed_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     commands = capsys.readouterr().out.partition("{")[2].partition("}")[0].split(",")
-    assert {"run", "report", "log-z"} <= set(commands) and not set(REMOVED) & set(commands)
+    assert {"run", "report", "bounds"} <= set(commands) and not set(REMOVED) & set(commands)
