@@ -210,17 +210,19 @@ def _estimate(
     if known is None:
         share = float(weights @ np.exp(_log_g(log_masses - log_z)))
         return Variety(c, share if effective >= FEW else math.nan, method=method, effective=effective)
-    known_masses = known.log_p + known.returns / c
-    log_z = max(log_z, float(logsumexp(known_masses)))
-    held = np.exp(known_masses - log_z)  # probabilities of the known ones; all other sequences share the rest
-    share = float(held @ np.exp(_log_g(known_masses - log_z)))
+    # what the known ones hold is certain: only the rest of Z is left to the samples
     names = _name(found.tokens.reshape(-1, task.length), found.lengths.reshape(-1))
     others = weights * [name not in known.names for name in names]
+    known_masses = known.log_p + known.returns / c
+    with np.errstate(divide="ignore"):
+        log_z = float(np.logaddexp(logsumexp(known_masses), log_z + np.log(others.sum())))
+    share = float(np.exp(known_masses - log_z) @ np.exp(_log_g(known_masses - log_z)))
     if others.sum() > 0:
-        share += (1.0 - held.sum()) * float(others @ np.exp(_log_g(log_masses - log_z)) / others.sum())
-    enough = effective >= FEW or held.sum() >= 0.5
+        rest = -math.expm1(float(logsumexp(known_masses)) - log_z)
+        share += rest * float(others @ np.exp(_log_g(log_masses - log_z)) / others.sum())
     method = f"{method}, {len(known_masses):,} known sequences"
-    return Variety(c, share if enough else math.nan, method=method, effective=effective)
+    held = math.exp(float(logsumexp(known_masses)) - log_z)
+    return Variety(c, share if effective >= FEW or held >= 0.5 else math.nan, method=method, effective=effective)
 
 
 def _bound(estimated: Variety, draws: Draws, max_return: float, thresholds: Floats) -> Variety:

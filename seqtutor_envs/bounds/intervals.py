@@ -64,18 +64,25 @@ def interval_of_runs(log_z: Floats) -> tuple[float, float]:
     log Z_hat of many particles is normal with mean log Z - variance / 2 (Berard, Del Moral and Doucet 2014), which gives
     Cox's interval for a log-normal mean. The other is that of the mean of Z_hat. On enumerated tasks each alone covers
     log Z too seldom, in 0 to 80% of cases, where runs are uneven: few particles break the one, few runs the other.
+    The upper end is infinite if a run found nothing.
     """
+    low, high = interval_of_weights(log_z)
+    if not np.isfinite(log_z).all():
+        return low, math.inf
     runs, variance = len(log_z), float(log_z.var(ddof=1))
     middle = float(log_z.mean()) + variance / 2
     error = math.sqrt(variance / runs + variance**2 / (2 * (runs - 1)))
     half = float(stats.t.ppf((1 + COVERAGE) / 2, runs - 1)) * error
-    low, high = interval_of_weights(log_z)
     return min(middle - half, low), max(middle + half, high)
 
 
 def interval_of_weights(log_weights: Floats) -> tuple[float, float]:
-    """Compute a 95% interval for the log of the mean of independent weights, by the delta method."""
-    top = log_weights.max()
+    """Compute a 95% interval for the log of the mean of independent weights, by the delta method.
+
+    It is infinite if all weights are 0.
+    """
+    if (top := log_weights.max()) == -np.inf:
+        return -math.inf, math.inf
     weights = np.exp(log_weights - top)
     mean = weights.mean()
     half = float(stats.norm.ppf((1 + COVERAGE) / 2)) * float(weights.std(ddof=1) / (mean * math.sqrt(len(weights))))

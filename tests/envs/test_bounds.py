@@ -183,6 +183,18 @@ def test_given_sequences_only_help(sampled):
     assert abs(given.estimate - solution["log_z"]) < abs(without.estimate - solution["log_z"])
 
 
+@pytest.mark.parametrize("c", [1.0, 0.25, 0.15])
+def test_intervals_cover_beside_given_sequences(c, sampled):
+    """Given: one in three of the best. What is left of Z is as uneven as before, however much the given ones hold."""
+    env, seeds = random_env(c), 60
+    solution = solve(env.task, env.prior, env.c)
+    given = np.argsort(-solution["log_probs"])[1:60:3]
+    known = solution["sequences"][given], solution["lengths"][given]
+    found = [log_z(env, samples=256, seed=seed, sequences=known) for seed in range(seeds)]
+    outside = sum(not one.interval[0] - ROUNDING <= solution["log_z"] <= one.interval[1] + ROUNDING for one in found)
+    assert binom.sf(outside - 1, seeds, 0.05) > 0.001, outside
+
+
 # -- twists -----------------------------------------------------------------------------------------------------------
 
 
