@@ -1,8 +1,8 @@
 """The collapse temperature: below it, samples of the optimum mostly repeat each other.
 
-n = 1,000 independent samples of the optimum pi* hold n E[g(pi*(x))] distinct sequences on average, over x from pi*, with
-g(q) = (1 - (1 - q)^n) / (n q). As log pi*(x) = log p + R / c - log Z, a few samples of pi* and log Z give that share, and
-bounds of log Z bound it. Natural logs; N sequences, T tokens, K temperatures.
+Of n = 1,000 independent samples of the optimum pi*, n E[g(pi*(x))] are distinct on average, over x from pi*, with
+g(q) = (1 - (1 - q)^n) / (n q). As log pi*(x) = log p + R / c - log Z, a few samples of pi* and log Z give that share,
+and bounds of log Z bound it. Natural logs; n sequences, T tokens, K known ones.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import beta
 
+from seqtutor_envs.bounds.certified import fill, score_known
 from seqtutor_envs.bounds.estimate import read_problem
-from seqtutor_envs.bounds.smc import Draws, Particles, draw_weighted, effective_size, log_mean_exp, run_smc
+from seqtutor_envs.bounds.smc import (Draws, Particles, draw_weighted,
+                                      effective_size, log_mean_exp, run_smc)
 from seqtutor_envs.checks import COUNT, SEED, numbers, temperature
 from seqtutor_envs.exact import TooManySequences, enumerable, solve
 from seqtutor_envs.files.progress import make_bar
-from seqtutor_envs.metrics import sequence_log_probs
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.task import Task
@@ -176,17 +177,16 @@ class _Known(NamedTuple):
 
 
 def _score(task: Task, prior: Prior, tokens: Tokens, lengths: Tokens) -> _Known:
-    """Compute log p and R of the distinct ones of known sequences."""
-    names = _name(tokens, lengths)
-    firsts = list({name: i for i, name in enumerate(names)}.values())
-    tokens, lengths = tokens[firsts], lengths[firsts]
-    log_p, returns = sequence_log_probs(prior, tokens, lengths), task.reward(tokens, lengths).sum(axis=1)
-    return _Known(log_p, returns, frozenset(names))
+    """Compute log p and R of the distinct ones of known sequences; leave out what cannot be generated."""
+    scored = score_known(task, prior, tokens, lengths)
+    firsts = {name: i for i, name in enumerate(_name(task, scored.tokens, scored.lengths))}
+    rows = list(firsts.values())
+    return _Known(scored.log_p[rows], scored.returns[rows], frozenset(firsts))
 
 
-def _name(tokens: Tokens, lengths: Tokens) -> list[bytes]:
-    """Name sequences [N, T] by their tokens, whatever the filler is."""
-    return [row[:length].astype(np.int64).tobytes() for row, length in zip(tokens, lengths.tolist())]
+def _name(task: Task, tokens: Tokens, lengths: Tokens) -> list[bytes]:
+    """Name sequences [n, T] by their tokens, whatever the filler is."""
+    return [row.tobytes() for row in fill(tokens, lengths, task.length)]
 
 
 def _estimate(
@@ -211,17 +211,17 @@ def _estimate(
         share = float(weights @ np.exp(_log_g(log_masses - log_z)))
         return Variety(c, share if effective >= FEW else math.nan, method=method, effective=effective)
     # what the known ones hold is certain: only the rest of Z is left to the samples
-    names = _name(found.tokens.reshape(-1, task.length), found.lengths.reshape(-1))
+    names = _name(task, found.tokens.reshape(-1, task.length), found.lengths.reshape(-1))
     others = weights * [name not in known.names for name in names]
     known_masses = known.log_p + known.returns / c
+    log_known = float(logsumexp(known_masses))
     with np.errstate(divide="ignore"):
-        log_z = float(np.logaddexp(logsumexp(known_masses), log_z + np.log(others.sum())))
-    share = float(np.exp(known_masses - log_z) @ np.exp(_log_g(known_masses - log_z)))
-    if others.sum() > 0:
-        rest = -math.expm1(float(logsumexp(known_masses)) - log_z)
-        share += rest * float(others @ np.exp(_log_g(log_masses - log_z)) / others.sum())
+        log_z = float(np.logaddexp(log_known, log_z + np.log(others.sum())))
+    held = math.exp(log_known - log_z)
+    share = float(np.exp(known_masses - log_z + _log_g(known_masses - log_z)).sum())
+    if others.any():
+        share += (1.0 - held) * float(others @ np.exp(_log_g(log_masses - log_z)) / others.sum())
     method = f"{method}, {len(known_masses):,} known sequences"
-    held = math.exp(float(logsumexp(known_masses)) - log_z)
     return Variety(c, share if effective >= FEW or held >= 0.5 else math.nan, method=method, effective=effective)
 
 

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 import seqtutor_envs  # noqa: F401  (registers the ids)
 from seqtutor_envs import checks
 from seqtutor_envs.bounds import intervals
-from seqtutor_envs.bounds.certified import CertifiedSum, add_known, fill
+from seqtutor_envs.bounds.certified import CertifiedSum, fill, score_known
 from seqtutor_envs.bounds.result import Bounds
-from seqtutor_envs.bounds.smc import Twist, check_twist, draw_weighted, effective_size, log_mean_exp, run_smc
+from seqtutor_envs.bounds.smc import (Twist, check_twist, draw_weighted,
+                                      effective_size, log_mean_exp, run_smc)
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.exact import TooManySequences, enumerable, solve
 from seqtutor_envs.files.progress import make_bar
@@ -124,9 +125,10 @@ class _Sampling:
 
     def bound(self, sequences: tuple[Tokens, Tokens] | None) -> Bounds:
         if sequences is not None and len(sequences[0]):
-            refused = add_known(self.known, self.task, self.prior, *sequences)
-            if refused:
-                self.notes.append(f"{refused:,} of the given sequences cannot be generated and do not count.")
+            scored = score_known(self.task, self.prior, *sequences)
+            self.known.add(scored.tokens, scored.lengths, scored.log_p, scored.returns)
+            if scored.refused:
+                self.notes.append(f"{scored.refused:,} of the given sequences cannot be generated and do not count.")
         # what is given counts for certain, so only the rest of Z is left to the draws
         self.base, self.given = self.known.log_sum(), self.known.rows()
         rest, pays_at_end = self._sample_importance()

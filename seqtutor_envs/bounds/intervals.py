@@ -61,9 +61,10 @@ def bound_mean_below(values: Floats, delta: float) -> float:
 def interval_of_runs(log_z: Floats) -> tuple[float, float]:
     """Compute a 95% interval for log Z from log Z_hat [M] of independent runs: it spans two intervals.
 
-    log Z_hat of many particles is normal with mean log Z - variance / 2 (Berard, Del Moral and Doucet 2014), which gives
-    Cox's interval for a log-normal mean. The other is that of the mean of Z_hat. On enumerated tasks each alone covers
-    log Z too seldom, in 0 to 80% of cases, where runs are uneven: few particles break the one, few runs the other.
+    log Z_hat of many particles is normal with mean log Z - variance / 2 (Berard, Del Moral and Doucet 2014), which
+    gives Cox's interval for a log-normal mean. The other is that of the mean of Z_hat. On enumerated tasks each alone
+    covers log Z too seldom, in 0 to 80% of cases, where runs are uneven: few particles break the one, few runs the
+    other.
     The upper end is infinite if a run found nothing.
     """
     low, high = interval_of_weights(log_z)

@@ -14,7 +14,7 @@ import pytest
 from scipy.stats import binom
 
 from seqtutor_envs.bounds import Bounds, estimate, intervals, log_z, run_smc
-from seqtutor_envs.bounds.certified import CertifiedSum
+from seqtutor_envs.bounds.certified import CertifiedSum, score_known
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.exact import make_random_task, solve
 from toys.bounds_toys import exact_twist, toy, wrong_twist
@@ -149,7 +149,8 @@ def test_the_certified_sum_counts_each_sequence_once(sampled):
 
     known = CertifiedSum(env.c, 6)
     assert known.log_sum() == -math.inf and len(known) == 0
-    estimate.add_known(known, env.task, estimate.mask_prior(env.prior, env.task), given[:13], np.r_[lengths, lengths[:4]])
+    scored = score_known(env.task, estimate.mask_prior(env.prior, env.task), given[:13], np.r_[lengths, lengths[:4]])
+    known.add(scored.tokens, scored.lengths, scored.log_p, scored.returns)
     mass = solution["prior_log_probs"][:9] + solution["task_returns"][:9] / env.c
     assert known.log_sum() == pytest.approx(np.log(np.exp(mass).sum()), abs=ROUNDING)
 

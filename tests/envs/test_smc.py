@@ -275,7 +275,9 @@ def test_weighted_draws_are_unbiased(masked, twisted):
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("numbers", [{"runs": 0}, {"particles": 0}, {"particles": 1.5}, {"runs": 2**20, "particles": 99}])
+@pytest.mark.parametrize(
+    "numbers", [{"runs": 0}, {"particles": 0}, {"particles": 1.5}, {"runs": 2**20, "particles": 99}]
+)
 def test_bad_numbers_are_one_line(numbers):
     with pytest.raises(ValueError) as error:
         smc_of(*toy(), **numbers)
