@@ -19,8 +19,7 @@ from scipy.stats import beta
 
 from seqtutor_envs.bounds.certified import fill, score_known
 from seqtutor_envs.bounds.estimate import read_problem
-from seqtutor_envs.bounds.smc import (Draws, Particles, draw_weighted,
-                                      effective_size, log_mean_exp, run_smc)
+from seqtutor_envs.bounds.smc import Draws, Particles, draw_weighted, effective_size, log_mean_exp, run_smc
 from seqtutor_envs.checks import COUNT, SEED, numbers, temperature
 from seqtutor_envs.exact import TooManySequences, enumerable, solve
 from seqtutor_envs.files.progress import make_bar

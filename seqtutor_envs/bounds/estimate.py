@@ -21,8 +21,7 @@ from seqtutor_envs import checks
 from seqtutor_envs.bounds import intervals
 from seqtutor_envs.bounds.certified import CertifiedSum, fill, score_known
 from seqtutor_envs.bounds.result import Bounds
-from seqtutor_envs.bounds.smc import (Twist, check_twist, draw_weighted,
-                                      effective_size, log_mean_exp, run_smc)
+from seqtutor_envs.bounds.smc import Twist, check_twist, draw_weighted, effective_size, log_mean_exp, run_smc
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.exact import TooManySequences, enumerable, solve
 from seqtutor_envs.files.progress import make_bar

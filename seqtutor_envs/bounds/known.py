@@ -21,8 +21,7 @@ from gymnasium.envs.registration import load_env_creator
 import seqtutor_envs  # noqa: F401  (registers the ids)
 from seqtutor_envs.bounds.result import Bounds
 from seqtutor_envs.files import read_bytes, reading, write_atomically
-from seqtutor_envs.prior import (Prior, RecurrentPrior, load_prior,
-                                 weights_sha256)
+from seqtutor_envs.prior import Prior, RecurrentPrior, load_prior, weights_sha256
 
 SHIPPED = Path(__file__).parents[1] / "data" / "bounds.json"
 MOST_BYTES = 2**24  # of a file; an entry has 2 kB

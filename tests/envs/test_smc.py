@@ -264,12 +264,13 @@ def test_resampling_is_systematic():
 @pytest.mark.parametrize("twisted", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
 def test_weighted_draws_are_unbiased(masked, twisted):
-    task, prior = toy(masked)
-    twist = wrong_twist(task, seed=6, spread=2.0) if twisted else None
-    found = draw_weighted(task, prior, C, n=RUNS, rng=np.random.default_rng(0), twist=twist)
-    assert_mean_is_one(np.exp(found.log_weights - solve(task, prior, C)["log_z"]))
+    """At a mild temperature, so that an error of 3% shows."""
+    (task, prior), c = toy(masked), 2.0
+    twist = wrong_twist(task, seed=6, spread=0.7) if twisted else None
+    found = draw_weighted(task, prior, c, n=RUNS, rng=np.random.default_rng(0), twist=twist)
+    assert_mean_is_one(np.exp(found.log_weights - solve(task, prior, c)["log_z"]), most_error=0.007)
     if twisted:  # half of them from the prior keep every weight below twice its own
-        assert (found.log_weights <= found.returns / C + math.log(2.0) + 1e-6).all()
+        assert (found.log_weights <= found.returns / c + math.log(2.0) + 1e-6).all()
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
