@@ -80,6 +80,19 @@ class Collapse:
     prior_share: float
     varieties: tuple[Variety, ...]
 
+    def describe(self) -> str:
+        """Return what is known in one line."""
+        found = f"no collapse found from c = {self.varieties[0].c:g} to {self.varieties[-1].c:g}"
+        if math.isfinite(self.estimate):
+            found = f"collapses at about c = {self.estimate:.2g}"
+        proved = min(one.probability for one in self.varieties)
+        sure = "certain" if proved == 1.0 else f"with probability {proved:g} each"
+        if self.varied_above < math.inf:
+            found += f"; varied at c >= {self.varied_above:.3g} ({sure})"
+        if self.collapsed_below > 0:
+            found += f"; collapsed at c <= {self.collapsed_below:.3g} ({sure})"
+        return found
+
 
 def collapse_temperature(
     env: Any, *, temperatures: Sequence[float] | None = None,

@@ -131,6 +131,16 @@ def test_the_temperature_lies_where_the_share_is_half():
     assert found.prior_share == pytest.approx(drawn_share(env.unwrapped.task, env.unwrapped.prior, 1e6)[0], abs=0.001)
 
 
+def test_one_line_says_what_is_known(monkeypatch):
+    env = gym.make("SeqTutor-Exact-v0")
+    said = collapse_temperature(env).describe()
+    assert said == "collapses at about c = 0.72; varied at c >= 1 (certain); collapsed at c <= 0.707 (certain)"
+    assert collapse_temperature(env, temperatures=[8, 4]).describe().startswith("no collapse found from c = 8 to 4")
+    sampled(monkeypatch)
+    found = collapse_temperature(random_env(), temperatures=[1e6, 8.0], samples=1_000)
+    assert found.describe().endswith("varied at c >= 8 (with probability 0.99 each)")
+
+
 def test_what_was_not_looked_at_is_not_claimed():
     found = collapse_temperature(gym.make("SeqTutor-Exact-v0"), temperatures=[4.0, 2.0])
     assert math.isnan(found.estimate)
