@@ -290,7 +290,9 @@ class SequenceAgent(SB3Model, ABC):
             raise ValueError(f"particles={particles} samples at temperature 1 only, not {temperature}.")
         if self.task is None:
             raise ValueError("particles are weighted by rewards: this environment has no `task` to ask for them.")
-        return sample_by_smc(self.task, self.prior, self.c, n, seed, particles, self.twist())[:2]
+        rng = np.random.default_rng(checks.SEED.check("seed", seed))
+        found, _ = sample_by_smc(self.task, self.prior, self.c, n, rng, particles, self.twist())
+        return found.tokens, found.lengths
 
     def twist(self) -> ValueTwist:
         """Return the present policy and values as a guide of sequential Monte Carlo: for SMCSampler, bounds.log_z.

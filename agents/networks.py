@@ -19,6 +19,7 @@ from seqtutor_envs.prior import Prior, RecurrentPrior, State
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, MaskedPrior
 from seqtutor_envs.prior.network import RecurrentNetwork, shifted
 from seqtutor_envs.prior.recurrent_step import RecurrentStep, log_softmax
+from seqtutor_envs.vocab import Floats
 
 WITHOUT_NUMBERS = ("meta",)  # devices whose tensors have a shape alone
 FRESH_CELLS = 64  # LSTM cells where the prior has no weights to start from (tables, foreign priors)
@@ -228,23 +229,21 @@ class ValueTwist:
 
     def __init__(self, network: ValueNetwork, prior: Prior, length: int, c: float, notes: Iterable[str] = ()) -> None:
         self.policy, self.vocab = Policy(network, prior, length), prior.vocab
-        self.c, self.notes = c, tuple(notes)
+        self.c: float | None = c
+        self.notes = tuple(notes)
         # of the arrays of the core's state, the one that is its output: h of the last layer, before an LSTM's c
         self._output = self.policy.parts - (2 if network.core.cell == "lstm" else 1)
-        linear = [network.state_value[0], network.state_value[2]]
-        self._layers = [
-            tuple(part.detach().cpu().numpy().T.copy() for part in (layer.weight, layer.bias)) for layer in linear
-        ]
+        # copies: of a network on the CPU these arrays are its own memory
+        learned = {name: part.cpu().numpy().T.copy() for name, part in network.state_value.state_dict().items()}
+        self._layers = [(learned[f"{i}.weight"], learned[f"{i}.bias"]) for i in (0, 2)]  # 1 is the tanh
 
     def initial_state(self, n: int) -> State:
         """Return the state of n sequences that have not consumed the start token."""
         return self.policy.initial_state(n)
 
-    def step(
-        self, tokens: NDArray[np.int64], state: State
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:
+    def step(self, tokens: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], Floats, State]:
         """Feed tokens [N]; return log pi of the next one [N, V], v of what was read [N], and the state."""
         rows, state = self.policy.step(tokens, state)
         (inner, bias), (outer, last) = self._layers
         values = np.tanh(state[self._output] @ inner + bias) @ outer + last
-        return rows, values[:, 0], state
+        return rows, values[:, 0].astype(np.float64), state

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agents.envs import AnyEnv, is_batched, make_batch
 from agents.rollouts import has_own_dynamics
@@ -28,8 +28,8 @@ from seqtutor_envs.task import Task
 from seqtutor_envs.threads import one_thread
 from seqtutor_envs.vocab import Floats, Tokens
 
-AT_ONCE = 2**14  # sequences in a batch: more are no faster, and fit no cache
-LEAST_RATE = 1e-4  # of acceptance: below it rejection is given up after AT_ONCE draws
+AT_ONCE = 2**12  # sequences in a batch: four times as many take 1.15 times as long each
+LEAST_RATE, PATIENCE = 1e-4, 2**14  # rejection is given up where fewer are accepted after so many draws
 QUIET = 5.0  # seconds before a progress bar appears
 PARTICLES = checks.Range(1, 2**20, whole=True)
 DRAWS = checks.Range(1, 2**20, whole=True)
@@ -79,28 +79,25 @@ class Sampler(ABC):
     @one_thread()
     def sample_with_log_prob(self, n: int, seed: int | None = None) -> Weighted:
         """Sample n independent sequences, with a number each in place of log pi: see above."""
-        n, rng = checks.positive_integer("n", n), self._generator(seed)
-        with self._show_progress(n) as bar:
-            return self._sample(n, rng, bar)
+        return self._sample(checks.positive_integer("n", n), self._generator(seed))
 
     @abstractmethod
-    def _sample(self, n: int, rng: np.random.Generator, bar: Any) -> Weighted:
-        """Sample n sequences; tell the progress bar of them."""
+    def _sample(self, n: int, rng: np.random.Generator) -> Weighted:
+        """Sample n independent sequences."""
 
     def log_prob(self, tokens: Tokens, lengths: Tokens | None = None) -> NoReturn:
         """Raise ValueError: log pi of a given sequence is a sum over all that could have been drawn beside it."""
         name = type(self).__name__
         raise ValueError(f"{name} knows no log pi of given sequences: sample_with_log_prob is what evaluate asks.")
 
-    def predict(self, *arguments: Any, **keywords: Any) -> NoReturn:
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> NoReturn:
         """Raise ValueError: sequences are chosen as a whole."""
         raise ValueError(f"{type(self).__name__} chooses whole sequences, not the next token: call sample(n, seed).")
 
     def _generator(self, seed: int | None) -> np.random.Generator:
         return self.rng if checks.SEED_OR_NONE.check("seed", seed) is None else np.random.default_rng(seed)
-
-    def _show_progress(self, n: int) -> Any:
-        return make_bar(desc=type(self).__name__, total=n, unit="sample", delay=QUIET, leave=False)
 
     def _draw_from_prior(self, n: int, rng: np.random.Generator) -> tuple[Tokens, Tokens, Floats]:
         """Draw n sequences of the prior: tokens [n, T], lengths [n] and returns R [n]."""
@@ -108,14 +105,11 @@ class Sampler(ABC):
         returns = self.task.reward(padded(drawn, lengths), lengths).sum(axis=1)
         tokens = np.full((n, self.task.length), self.task.vocab.start)
         tokens[:, : drawn.shape[1]] = drawn
-        self._count(lengths)
+        self.num_timesteps += int(lengths.sum())
+        self.scored += n
         check_budget(self.task)
         checks.check_paid(scaled(returns, self.c))
         return tokens, lengths, returns
-
-    def _count(self, lengths: Tokens) -> None:
-        self.num_timesteps += int(lengths.sum())
-        self.scored += lengths.size
 
 
 class SMCSampler(Sampler):
@@ -154,18 +148,13 @@ class SMCSampler(Sampler):
                 other, and repeat each other where few particles have most of the weight.
         """
         n, per_run = checks.positive_integer("n", n), PARTICLES.check("per_run", per_run)
-        with self._show_progress(n) as bar:
-            return self._sample(n, self._generator(seed), bar, per_run)[:2]
+        return self._sample(n, self._generator(seed), per_run)[:2]
 
-    def _sample(self, n: int, rng: np.random.Generator, bar: Any, per_run: int = 1) -> Weighted:
-        parts, runs = [], -(-n // per_run)
-        for part, lengths in run_in_parts(
-            self.task, self.prior, self.c, runs, self.particles, rng, self.twist, per_run
-        ):
-            self._count(lengths)
-            parts.append(part)
-            bar.update(len(part.lengths))
-        return Weighted(*(np.concatenate(arrays)[:n] for arrays in zip(*parts)))
+    def _sample(self, n: int, rng: np.random.Generator, per_run: int = 1) -> Weighted:
+        found, steps = sample_by_smc(self.task, self.prior, self.c, n, rng, self.particles, self.twist, per_run)
+        self.num_timesteps += steps
+        self.scored += -(-n // per_run) * self.particles
+        return found
 
 
 class RejectionSampler(Sampler):
@@ -196,23 +185,24 @@ class RejectionSampler(Sampler):
             name = f"no bound for rejection: {type(self.task).__name__} has proved no greatest return"
             raise ValueError(f"There is {name}; pass max_return=, or use SMCSampler.")
 
-    def _sample(self, n: int, rng: np.random.Generator, bar: Any) -> Weighted:
+    def _sample(self, n: int, rng: np.random.Generator) -> Weighted:
         kept: list[tuple[Tokens, Tokens, Floats]] = []
         rates: list[Floats] = []  # probability of acceptance of each draw
-        accepted: list[Tokens] = []  # 1 for each draw that was accepted
+        accepted: list[NDArray[np.bool_]] = []  # which draws were
         draws = found = 0
-        while found < n:
-            # as many as will do at the present rate, and a fifth more
-            size = int(min(AT_ONCE, max(64, 1.2 * (n - found) * (draws + 1) / (found + 1))))
-            tokens, lengths, returns = self._draw_from_prior(size, rng)
-            self._check_bound(returns)
-            rates.append(np.exp(np.minimum(scaled(returns - self.max_return, self.c), 0.0)))
-            accepted.append(rng.random(size) < rates[-1])
-            rows = np.flatnonzero(accepted[-1])
-            kept.append((tokens[rows], lengths[rows], returns[rows]))
-            draws, found = draws + size, found + len(rows)
-            bar.update(min(n, found) - bar.n)
-            self._check_rate(sum(float(rate.sum()) for rate in rates), draws)
+        with show_progress(n, "rejection") as bar:
+            while found < n:
+                # as many as will do at the present rate, and a fifth more
+                size = int(min(AT_ONCE, max(64, 1.2 * (n - found) * (draws + 1) / (found + 1))))
+                tokens, lengths, returns = self._draw_from_prior(size, rng)
+                self._check_bound(returns)
+                rates.append(np.exp(np.minimum(scaled(returns - self.max_return, self.c), 0.0)))
+                accepted.append(rng.random(size) < rates[-1])
+                rows = np.flatnonzero(accepted[-1])
+                kept.append((tokens[rows], lengths[rows], returns[rows]))
+                draws, found = draws + size, found + len(rows)
+                bar.update(min(n, found) - bar.n)
+                self._check_rate(sum(float(rate.sum()) for rate in rates), draws)
         tokens, lengths, returns = (np.concatenate(parts)[:n] for parts in zip(*kept))
         values = self._estimate_log_z(np.concatenate(rates), np.flatnonzero(np.concatenate(accepted))[:n])
         log_p = sequence_log_probs(self.prior, tokens, lengths)
@@ -242,7 +232,7 @@ class RejectionSampler(Sampler):
 
     def _check_rate(self, expected: float, draws: int) -> None:
         """Raise ValueError once it is clear that almost nothing is accepted; `expected` is the sum of the rates."""
-        if draws >= AT_ONCE and expected < LEAST_RATE * draws:
+        if draws >= PATIENCE and expected < LEAST_RATE * draws:
             found = f"Rejection accepts {expected / draws:.1g} of the prior's samples at c={self.c:g}"
             raise ValueError(f"{found}, too few: raise c, give a smaller max_return, or use SMCSampler.")
 
@@ -250,7 +240,7 @@ class RejectionSampler(Sampler):
 class BestOfN(Sampler):
     """Draw n sequences of the prior for each sample, and keep the one with the greatest return.
 
-    KL(pi || p) <= log n - (n - 1) / n whatever the task (Beirami et al. 2024), so that J is at least E[R / c] minus that:
+    KL(pi || p) <= log n - (n - 1) / n whatever the task (Beirami et al. 2024), so J is at least E[R / c] minus that:
     what `evaluate` reports.
 
     Args:
@@ -265,50 +255,49 @@ class BestOfN(Sampler):
         self.n = DRAWS.check("n", n)
         self.most_kl = math.log(self.n) - (self.n - 1) / self.n
 
-    def _sample(self, n: int, rng: np.random.Generator, bar: Any) -> Weighted:
+    def _sample(self, n: int, rng: np.random.Generator) -> Weighted:
         parts = []
         at_once = max(1, AT_ONCE // self.n)
-        for begin in range(0, n, at_once):
-            count = min(at_once, n - begin)
-            tokens, lengths, returns = self._draw_from_prior(count * self.n, rng)
-            best = returns.reshape(count, self.n).argmax(axis=1) + self.n * np.arange(count)
-            parts.append((tokens[best], lengths[best]))
-            bar.update(count)
+        with show_progress(n, f"best of {self.n}") as bar:
+            for begin in range(0, n, at_once):
+                count = min(at_once, n - begin)
+                tokens, lengths, returns = self._draw_from_prior(count * self.n, rng)
+                best = returns.reshape(count, self.n).argmax(axis=1) + self.n * np.arange(count)
+                parts.append((tokens[best], lengths[best]))
+                bar.update(count)
         tokens, lengths = (np.concatenate(part) for part in zip(*parts))
         return Weighted(tokens, lengths, sequence_log_probs(self.prior, tokens, lengths) + self.most_kl)
 
 
 def sample_by_smc(
-    task: Task, prior: Prior, c: float, n: int, seed: int, particles: int, twist: Twist | None
-) -> Weighted:
-    """Sample n sequences as SMCSampler does, of a task, prior and c."""
-    n, particles = checks.positive_integer("n", n), PARTICLES.check("particles", particles)
-    rng = np.random.default_rng(checks.SEED.check("seed", seed))
-    parts = [part for part, _ in run_in_parts(task, prior, c, n, particles, rng, twist)]
-    return Weighted(*map(np.concatenate, zip(*parts)))
-
-
-def run_in_parts(
     task: Task,
     prior: Prior,
     c: float,
-    runs: int,
-    particles: int,
+    n: int,
     rng: np.random.Generator,
+    particles: int,
     twist: Twist | None,
     per_run: int = 1,
-) -> Iterator[tuple[Weighted, Tokens]]:
-    """Run sequential Monte Carlo in batches; yield `per_run` samples of each run, and the lengths of all particles.
+) -> tuple[Weighted, int]:
+    """Sample by sequential Monte Carlo, `per_run` sequences of each run; return them and the tokens of all particles.
 
     In place of log pi stands log p + R / c - log Z_hat of the run, so that the mean of J is that of log Z_hat.
     """
-    at_once = max(1, AT_ONCE // particles)
-    for begin in range(0, runs, at_once):
-        count = min(at_once, runs - begin)
-        found = run_smc(task, prior, c, runs=count, particles=particles, rng=rng, twist=twist)
-        which = (np.repeat(np.arange(count), per_run), choose_particles(found.log_weights, per_run, rng).reshape(-1))
-        log_pi = found.log_p[which] + scaled(found.returns[which], c) - found.log_z[which[0]]
-        yield Weighted(found.tokens[which], found.lengths[which], log_pi), found.lengths
+    n, particles = checks.positive_integer("n", n), PARTICLES.check("particles", particles)
+    parts, steps = [], 0
+    runs, at_once = -(-n // per_run), max(1, AT_ONCE // particles)
+    with show_progress(n, "SMC") as bar:
+        for begin in range(0, runs, at_once):
+            count = min(at_once, runs - begin)
+            found = run_smc(task, prior, c, runs=count, particles=particles, rng=rng, twist=twist)
+            run, chosen = np.repeat(np.arange(count), per_run), choose_particles(found.log_weights, per_run, rng)
+            which = (run, chosen.reshape(-1))
+            log_pi = found.log_p[which] + scaled(found.returns[which], c) - found.log_z[run]
+            parts.append((found.tokens[which], found.lengths[which], log_pi))
+            steps += int(found.lengths.sum())
+            bar.update(count * per_run)
+    tokens, lengths, log_pi = (np.concatenate(arrays)[:n] for arrays in zip(*parts))
+    return Weighted(tokens, lengths, log_pi), steps
 
 
 def choose_particles(log_weights: Floats, k: int, rng: np.random.Generator) -> Tokens:
@@ -320,3 +309,8 @@ def choose_particles(log_weights: Floats, k: int, rng: np.random.Generator) -> T
         found[run] = np.searchsorted(reached, points[run] * reached[-1], side="right")
     # rounding may carry the last point over the end
     return rng.permuted(np.minimum(found, log_weights.shape[1] - 1), axis=1)
+
+
+def show_progress(n: int, name: str) -> Any:
+    """Make a progress bar of n samples, which appears if they take long."""
+    return make_bar(desc=name, total=n, unit="sample", delay=QUIET, leave=False)

@@ -22,6 +22,7 @@ from seqtutor_envs import __version__
 from seqtutor_envs.checks import temperature
 from seqtutor_envs.command import blame, scoring_processes, set_threads
 from seqtutor_envs.files import hash_bytes
+from seqtutor_envs.files.locks import exclusive, lock_file
 from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.files.text import printable
 
@@ -53,6 +54,7 @@ class Settings(NamedTuple):
     stored: Stored | None
 
 
+@exclusive(lock_file)
 def bounds(
     env: Annotated[str | None, tyro.conf.Positional] = None,
     every: Annotated[bool, tyro.conf.arg(name="all")] = False,

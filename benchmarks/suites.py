@@ -95,9 +95,9 @@ def variants(*names: str, **settings: Any) -> tuple[dict[str, Any], ...]:
 PRIOR, UNIFORM = AGENTS["prior"], AGENTS["uniform"]
 PSI, G, Q = AGENTS["psi"], AGENTS["g"], AGENTS["q"]
 # Samplers draw many sequences for each that they return, so fewer are evaluated than of an agent
-SMC = {**AGENTS["smc"], "label": "SMC, 256 particles", "n": 2_000}
+SMC = {**AGENTS["smc"], "label": "SMC, 256 particles", "n": 1_000}
 LARGE_SMC = {**AGENTS["smc"], "label": "SMC, 16,384 particles", "n": 200, "agent_kwargs.particles": 16_384}
-BEST_OF_64 = {**AGENTS["best_of_n"], "label": "best of 64", "n": 2_000}
+BEST_OF_64 = {**AGENTS["best_of_n"], "label": "best of 64", "n": 1_000}
 # of molecules, whose scores take time
 BEST_OF_16 = {**AGENTS["best_of_n"], "label": "best of 16", "n": 500, "agent_kwargs.n": 16}
 REJECTION = {**AGENTS["rejection"], "n": 500}

@@ -42,6 +42,7 @@ REQUIRED = inspect.Parameter.empty  # a parameter without a default
 
 NAMES = {
     "seqtutor_envs": "__version__",
+    "seqtutor_envs.bounds": "Bounds Twist log_z",
     "seqtutor_envs.prior": "Prior RecurrentPrior TablePrior State find_prior load_prior padded token_log_probs"
     " weights_sha256",
     "seqtutor_envs.task": "Task",
@@ -52,7 +53,7 @@ NAMES = {
     "seqtutor_envs.smiles.chem": "properties",
     "seqtutor_envs.smiles.metrics": "table",
     "seqtutor_envs.sb3": "make_vec_env",
-    "agents": "GLearning PsiLearning QLearning RLOnly",
+    "agents": "BestOfN GLearning PsiLearning QLearning RejectionSampler RLOnly SMCSampler",
     "agents.baselines": "PolicyGradient",
     "agents.evaluate": "evaluate",
     "agents.targets": "discounts g_target psi_target q_target shifted_left soft_return taken within OBJECTIVES"
@@ -148,8 +149,15 @@ seqtutor_envs.melody.midi:from_midi()
 seqtutor_envs.smiles.chem:properties(smiles)
 seqtutor_envs.smiles.metrics:table(smiles, reference=None, prior=None, log_probs=None, novelty=None,
     prior_smiles=None, n_unique=(1_000, 10_000), max_compared=10_000)
+seqtutor_envs.bounds:log_z(env, samples=65_536, seconds=None, seed=0, twist=None, sequences=None)
 seqtutor_envs.sb3:make_vec_env(id, n_envs=1, seed=None, infos="end", env_kwargs=None)
 agents.evaluate:evaluate(agent, env_id, n=10_000, seed=0, env_kwargs=None, trust=False)
+agents:SMCSampler(env, particles=256, twist=None, seed=0, env_kwargs=None)
+agents:SMCSampler.sample(n, seed=None, per_run=1)
+agents:RejectionSampler(env, max_return=None, seed=0, env_kwargs=None)
+agents:RejectionSampler.sample(n, seed=None)
+agents:BestOfN(env, n, seed=0, env_kwargs=None)
+agents:BestOfN.sample(n, seed=None)
 agents.sb3.prior_guide:KLPenaltyCallback(weight=1.0)
 agents.sb3.prior_guide:recurrent_policy_kwargs(prior)
 agents.sb3.prior_guide:start_as_prior(model, prior=None)
@@ -172,6 +180,7 @@ seqtutor_envs.task:Task.identities(tokens, lengths=None)
 seqtutor_envs.task:Task.announce(tokens, lengths)
 seqtutor_envs.task:Task.action_mask(tokens, steps)
 seqtutor_envs.task:Task.checked(tokens)
+seqtutor_envs.task:Task.max_return()
 seqtutor_envs.task:Task.sequence(tokens)
 seqtutor_envs.task:Task.sequences(tokens, lengths)
 seqtutor_envs.task:Task.render_ansi(tokens)
@@ -185,7 +194,8 @@ SIGNATURES |= {f"agents.targets:{name}_target": TARGET for name in ("q", "psi", 
 OF_AGENTS = """
 CLASS.learn(total_timesteps, callback=None, log_interval=10, reset_num_timesteps=True, progress_bar=False)
 CLASS.predict(observation, state=None, episode_start=None, deterministic=False)
-CLASS.sample(n, seed, temperature=1.0)
+CLASS.sample(n, seed, temperature=1.0, particles=None)
+CLASS.twist()
 CLASS.log_prob(tokens, lengths=None)
 CLASS.save(path)
 CLASS.load(path, env=None, prior=None, env_kwargs=None, trust=False)
@@ -543,7 +553,7 @@ CARD += "data_sha256 description sources split skipped command note training val
 OF_MOLECULES = ["changes", "vocabulary_note", "rdkit", "samples"]  # a SMILES prior's card besides
 BLOOM_FACTS = ["scheme", "num_hashes", "count", "false_positive_rate", "facts"]
 RESULT = """
-    id experiment c metrics samples curve timesteps sequences scored counts time peak_memory_mib weights warnings
+    id experiment c metrics j_kind samples curve timesteps sequences scored counts time peak_memory_mib weights warnings
     seeds versions machine finished git
 """.split()
 OF_A_RESULT = {

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from agents import PsiLearning
+from agents import BestOfN, PsiLearning, RejectionSampler, SMCSampler
 from agents.__main__ import main as agents_main
 from agents.baselines import PolicyGradient
 from agents.diversity import RANGES as DIVERSITY
@@ -128,6 +128,14 @@ TABLE = {
     "agent.sample n": (lambda value: made(PsiLearning).sample(value, 0), {WHOLE}),
     "agent.sample seed": (lambda value: made(PsiLearning).sample(1, value), {WHOLE}),
     "agent.sample temperature": (lambda value: made(PsiLearning).sample(1, 0, value), set()),
+    "agent.sample particles": (lambda value: made(PsiLearning).sample(1, 0, particles=value), {WHOLE}),
+    "SMCSampler particles": (call(SMCSampler, "particles", EXACT), {WHOLE}),
+    "SMCSampler seed": (call(SMCSampler, "seed", EXACT), {WHOLE}),
+    "SMCSampler.sample n": (lambda value: SMCSampler(EXACT).sample(value, 0), {WHOLE}),
+    "SMCSampler.sample seed": (lambda value: SMCSampler(EXACT).sample(1, value), {WHOLE}),
+    "SMCSampler.sample per_run": (lambda value: SMCSampler(EXACT).sample(1, 0, value), {WHOLE}),
+    "RejectionSampler max_return": (call(RejectionSampler, "max_return", EXACT), {SIGNED}),
+    "BestOfN n": (call(BestOfN, "n", EXACT), {WHOLE}),
     "agent.set_random_seed seed": (lambda value: made(PsiLearning).set_random_seed(value), {WHOLE}),
     "evaluate n": (lambda value: evaluate(made(PsiLearning, EXACT), EXACT, value), {WHOLE}),
     "evaluate seed": (lambda value: evaluate(made(PsiLearning, EXACT), EXACT, 2, value), {WHOLE}),

@@ -20,6 +20,7 @@ from benchmarks.runner import results
 from benchmarks.suites import SUITES
 from seqtutor_envs.bounds import Bounds, find_bounds
 from seqtutor_envs.bounds.known import describe_task, make_key, read_entries
+from seqtutor_envs.files.locks import lock_file
 from seqtutor_envs.prior import find_prior
 from seqtutor_envs.registry import Untrusted
 from seqtutor_envs.smiles.task import SmilesTask
@@ -230,6 +231,12 @@ def test_another_file_is_not_written_over(tmp_path, capsys):
     out.write_text('{"mine": 1}')
     assert "holds no bounds" in refuse(capsys, main, "bounds", EXACT, "--out", out)
     assert out.read_text() == '{"mine": 1}'
+
+
+def test_a_second_command_does_not_write_the_same_file(tmp_path, capsys):
+    with lock_file(tmp_path / "b.json"):
+        said = refuse(capsys, main, "bounds", EXACT, "--out", tmp_path / "b.json")
+    assert "Another run is writing" in said
 
 
 # ---------------------------------------------------------------- what is shipped

@@ -61,6 +61,13 @@ def test_settings_are_all_agents_or_one_s_and_never_the_prior_s():
     }
 
 
+def test_samplers_have_short_names_and_run_once():
+    found = Inline(EXACT, ("smc", "rejection", "best_of_n"), seeds=(0, 1), settings='{"best_of_n": {"n": 8}}').suite()
+    made = (Experiment(EXACT, f"agents.samplers:{name}") for name in ("SMCSampler", "RejectionSampler"))
+    best = Experiment(EXACT, "agents.samplers:BestOfN", agent_kwargs={"n": 8})
+    assert ids(found.experiments) == ids([PRIOR, *made, best])
+
+
 def test_a_prior_s_file_is_an_agent_that_does_not_learn(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.safetensors").touch()

@@ -10,7 +10,7 @@ from seqtutor_envs.bounds import Bounds, find_bounds, known
 from seqtutor_envs.bounds.known import describe_task, make_key, read_entries, write_entries
 from seqtutor_envs.files import FileError
 from seqtutor_envs.melody.task import MelodyTask
-from seqtutor_envs.prior import TablePrior, load_prior
+from seqtutor_envs.prior import RecurrentPrior, TablePrior, load_prior
 from seqtutor_envs.smiles.env import PREFIX_TEMPERATURE
 
 MELODY, SMILES, EXACT = "SeqTutor-Melody-v0", "SeqTutor-SMILES-v0", "SeqTutor-Exact-v0"
@@ -97,9 +97,15 @@ def test_another_task_has_none(path, env_id, env_kwargs):
     assert find_bounds(env_id, env_kwargs, path) is None
 
 
-def test_a_prior_without_weights_has_none(path):
-    table = TablePrior(load_prior("melody").vocab, np.zeros((1, 38)), 1)
-    assert find_bounds(MELODY, {"prior": table}, path) is None
+class Louder(RecurrentPrior):
+    """Steps otherwise than its weights say."""
+
+
+def test_a_prior_that_weights_do_not_describe_has_none(path):
+    shipped = load_prior("melody")
+    table = TablePrior(shipped.vocab, np.zeros((1, 38)), 1)
+    for own in (table, Louder(shipped.weights, shipped.cell, shipped.vocab, shipped.length)):
+        assert find_bounds(MELODY, {"prior": own}, path) is None
 
 
 def test_molecules_are_found_however_they_are_scored(path):
