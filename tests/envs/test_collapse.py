@@ -7,10 +7,12 @@ import math
 import gymnasium as gym
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 from scipy.stats import binom
 
 from seqtutor_envs.bounds import collapse
 from seqtutor_envs.bounds.collapse import collapse_temperature
+from seqtutor_envs.bounds.smc import Draws
 from seqtutor_envs.env import SequenceTutorEnv
 from seqtutor_envs.exact import make_random_task, solve
 from seqtutor_envs.prior import TablePrior
@@ -81,6 +83,27 @@ def test_bounds_fail_as_seldom_as_they_say(monkeypatch):
     assert {one.probability for one in found} == {0.99}
     for misses in (sum(one.lower > truth for one in found), sum(one.upper < truth for one in found)):
         assert binom.sf(misses - 1, 300, 0.01) > 0.001
+
+
+def test_bounds_by_hand():
+    """50 of 200 samples are accepted, all with log p = -8 and the greatest return.
+
+    The acceptance rate is bounded by binomial tests at risk .0025, the mean of g by Hoeffding's inequality at the same.
+    """
+    returns = np.r_[np.full(50, 3.0), np.full(150, -9.0)]
+    draws = Draws(None, None, None, returns, np.full(200, -8.0), True)
+    found = collapse._bound(collapse.Variety(1.0, 0.5), draws, 3.0, np.full(200, 1.0))
+    least = brentq(lambda rate: binom.sf(49, 200, rate) - 0.0025, 0.01, 0.5)
+    most = brentq(lambda rate: binom.cdf(50, 200, rate) - 0.0025, 0.01, 0.9)
+
+    def g(z):  # a sequence's probability is exp(-8 + 3) / Z, Z = rate exp(3)
+        q = math.exp(-8.0) / z
+        return (1 - (1 - q) ** 1000) / (1000 * q)
+
+    error = math.sqrt(math.log(400.0) / 100)
+    assert found.lower == pytest.approx(g(least) - error, rel=1e-6)
+    assert found.upper == pytest.approx(min(g(most) + error, 1.0), rel=1e-6)
+    assert found.method.endswith("50 exact samples")
 
 
 def test_without_a_bound_on_the_return_nothing_is_proved(monkeypatch):
