@@ -260,6 +260,18 @@ QED = (
     ),
 )
 
+# The optimum is the shipped policy "planted-melody": log Z is 0, and the gap of an agent is -J, at any length
+PLANTED = tuple(
+    experiment
+    for length in (16, 32, 128, 512)
+    for every, paid in ((1, "each token is paid"), (8, "paid every 8 tokens"), (None, "paid at the end"))
+    for experiment in expand(
+        {"env": "SeqTutor-Planted-v0", "env_kwargs.length": length, "env_kwargs.every": every, "seed": range(3)}
+        | {"seconds": 60.0, "n": 2_000, "group": f"{length} tokens, {paid}"},
+        *variants("prior", "psi", "g", "pg", "ppo", "recurrent_ppo_prior"),
+    )
+)
+
 # The paper's molecules as its authors set them up; benchmarks/authors_smiles.py trains the prior
 AUTHORS = "benchmarks.authors_smiles"
 AUTHORS_PRIOR = "authors-prior.safetensors"
@@ -296,6 +308,7 @@ SUITES = {
         Suite("table-1", "Which rows of the paper's Table 1 does Ψ-learning beat?", TABLE_1),
         Suite("times", "Who is ahead after 15 seconds, and who after four minutes?", TIMES),
         Suite("qed", "How far does QED alone rise for each nat of KL?", QED),
+        Suite("planted", "How far from a planted optimum does each agent end, at any length?", PLANTED),
         Suite("authors-smiles", "What do the paper's molecules look like in its authors' own set-up?", AUTHORS_SMILES),
     )
 }

@@ -81,6 +81,7 @@ TABLE = {
        for id in IDS for name, kind in {"c": set(), "num_envs": {WHOLE}}.items()},
     **{f"gym.make {id} c": (call(gym.make, "c", id), set()) for id in IDS},
     **{f"Exact {name}": (call(gym.make_vec, name, EXACT), {WHOLE}) for name in ("vocab_size", "length", "seed")},
+    **{f"Planted {name}": (call(gym.make_vec, name, "SeqTutor-Planted-v0"), {WHOLE}) for name in ("length", "every")},
     **{f"reset {id} seed": (partial(reset, partial(gym.make, id)), {WHOLE}) for id in IDS},
     **{f"reset of a batch of {id} seed": (partial(reset, partial(gym.make_vec, id)), {WHOLE}) for id in IDS},
     "reset of a batch, one of a list: seed": (lambda value: gym.make_vec(EXACT, 2).reset(seed=[0, value]), {WHOLE}),
