@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -102,10 +103,22 @@ def read_entries(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     with reading(path, "holds no bounds"):
         entries = json.loads(read_bytes(path, MOST_BYTES))["bounds"]
         for entry in entries:
-            make_key(entry)
-            float(entry["made"]["seconds"])
-            Bounds.from_json(entry["bounds"])
+            _check_entry(entry)
     return list(entries)
+
+
+def _check_entry(entry: Mapping[str, Any]) -> None:
+    """Raise KeyError, TypeError or ValueError unless an entry has what readers rely on."""
+    make_key(entry)
+    found = Bounds.from_json(entry["bounds"])
+    probabilities = found.lower_probability, found.upper_probability
+    if any(math.isnan(number) for number in (*found.interval, *probabilities, entry["made"]["seconds"], entry["c"])):
+        raise ValueError("it has a NaN")
+    if not (found.lower < math.inf and found.upper > -math.inf and found.estimate < math.inf):
+        raise ValueError("a bound or an estimate is infinite in the wrong direction")
+    texts = (found.lower_method, found.upper_method, found.estimate_method, *found.notes, entry["env"])
+    if not all(isinstance(text, str) for text in texts) or not isinstance(found.diagnostics, dict):
+        raise TypeError("a method or a note is no text, or the diagnostics are no JSON object")
 
 
 def write_entries(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:

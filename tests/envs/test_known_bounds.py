@@ -154,3 +154,23 @@ def test_another_file_is_an_error_of_one_line_that_names_it(path, content):
     with pytest.raises(FileError) as error:
         find_bounds(MELODY, {}, path)
     assert str(error.value).startswith(f"{path} holds no bounds (") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"lower": 89.0', '"lower": NaN'),
+        ('"lower": 89.0', '"lower": 1e999'),
+        ('"lower_probability": 1.0', '"lower_probability": NaN'),
+        ('"lower_method": "certified sum"', '"lower_method": 7'),
+        ('"notes": []', '"notes": [7]'),
+        ('"diagnostics": {}', '"diagnostics": []'),
+        ('"seconds": 1.0', '"seconds": null'),
+    ],
+)
+def test_a_damaged_entry_is_one_too(path, old, new):
+    content = path.read_text()
+    assert old in content
+    path.write_text(content.replace(old, new))
+    with pytest.raises(FileError, match="holds no bounds"):
+        find_bounds(MELODY, {}, path)
