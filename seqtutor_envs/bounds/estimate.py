@@ -264,8 +264,9 @@ class _Sampling:
         return (found, "importance sampling", 1 - DELTA) if found < most else (most, "greatest return", 1.0)
 
     def _estimate(self, rest: Floats, runs: Floats | None) -> tuple[float, str, tuple[float, float]]:
-        """Return the estimate, its method and its interval: the one of both methods with the shorter interval.
+        """Return the estimate and its method, the one of both with the shorter interval, and an interval.
 
+        The interval spans those of both methods if both are believed: one of them may have missed what the other met.
         What is drawn estimates the rest of Z. Its errors are judged alone: known mass beside it makes them no smaller.
         """
         ends = intervals.interval_of_weights(rest)
@@ -276,6 +277,7 @@ class _Sampling:
         # one that is believed first; sequential Monte Carlo where none is
         believed = [one for one in found if one[3]] or found[-1:]
         of_rest, method, ends, sure = min(believed, key=lambda one: one[2][1] - one[2][0])
+        ends = min(one[2][0] for one in believed), max(one[2][1] for one in believed)
         estimate, low, high = (float(np.logaddexp(self.base, end)) for end in (of_rest, *ends))
         if not sure:
             self.notes.append(f"The estimate of {method} is doubtful and probably too low: its weights are uneven.")
