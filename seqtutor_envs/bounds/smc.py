@@ -212,18 +212,18 @@ class Draws(NamedTuple):
 def draw_weighted(
     task: Task, prior: Prior, c: float, *, n: int, rng: np.random.Generator, twist: Twist | None = None
 ) -> Draws:
-    """Draw n sequences for importance sampling: from the prior, or every other one from the twist's policy.
+    """Draw n sequences for importance sampling: from the prior, or each from it or the twist's policy by a coin.
 
-    Of both halves the weight is p exp(R / c) / q with q = (p + pi) / 2, at most 2 exp(R / c): defensive importance
+    The weight is p exp(R / c) / q with q = (p + pi) / 2, at most 2 exp(R / c): defensive importance
     sampling (Hesterberg 1995). Arguments are those of `run_smc`.
     """
     check_twist(task, twist)
     walk = Walk(task, prior, c, n, twist)
+    # a coin for each, not every other one: the bounds on means ask for weights of one distribution
+    proposed = rng.random(n) < 0.5 if twist is not None else np.zeros(n, np.bool_)
     while len(walk.live):
         walk.feed()
-        rows = walk.rows
-        if twist is not None:
-            rows = np.where((walk.live % 2 == 1)[:, None], walk.proposal, rows)
+        rows = np.where(proposed[walk.live, None], walk.proposal, walk.rows) if twist is not None else walk.rows
         walk.extend(sample_tokens(rows, rng))
     # all at once, and outside the loop: scoring processes work best on many
     terms = np.stack(list(task.terms(padded(walk.tokens, walk.lengths), walk.lengths).values()), axis=2)  # [n, T, K]
