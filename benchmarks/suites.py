@@ -162,7 +162,6 @@ FRONTIER_MELODY = expand(
     PRIOR,
     *variants("psi", "g", "pg"),
     SMC,
-    {**LARGE_SMC, "env_kwargs.c": [2.0, 5.0, 10.0, 20.0]},
     BEST_OF_64,
 )
 
