@@ -45,11 +45,13 @@ class Known(NamedTuple):
         """Say how much it is: "≈ 0.48", "≥ 27.7" where only a lower bound is known, "≲ 0.48" where it may be less."""
         if math.isfinite(self.estimate):
             return f"{'≲' if self.at_most else '≈'} {write(self.estimate)}"
-        return f"≥ {write(self.low)}" if math.isfinite(self.low) else "not known"
+        if math.isfinite(self.low):
+            return f"≥ {write(self.low)}"
+        return f"≤ {write(self.high)}" if math.isfinite(self.high) else "not known"
 
     def describe_bounds(self, write: Callable[[float], str]) -> str:
-        """Say what `describe` leaves out: "≥ 0.46, ≤ 0.55"; "" if nothing is known."""
-        if not any(map(math.isfinite, (self.low, self.high, self.estimate))):
+        """Say what `describe` leaves out: "≥ 0.46, ≤ 0.55"; "" if there is nothing else."""
+        if not any(map(math.isfinite, (self.low, self.estimate))):
             return ""
         low = f"≥ {write(self.low)}, " if math.isfinite(self.low) and math.isfinite(self.estimate) else ""
         return f"{low}≤ {write(self.high) if math.isfinite(self.high) else '∞'}"

@@ -43,6 +43,8 @@ def write(value):
         # the agent's own J may be higher
         ((1.27, 1.36, 1.30), 0.81, True, "≲ 0.49", "≤ 0.55"),
         ((89.45, INF, 89.45), 61.7, True, "not known", ""),
+        ((89.45, 144.4, 89.45), 61.7, True, "≤ 82.70", ""),
+        ((89.45, 144.4, 89.45), 61.7, False, "≥ 27.75", "≤ 82.70"),
     ],
 )
 def test_what_is_left_of_log_z(log_z, j, is_bound, text, bounds):
