@@ -71,6 +71,9 @@ def _rank(task: TaskResults) -> tuple[str | None, str]:
         return known[best].label, f"{value}, and its interval overlaps no other; next {rivals[0]}.{rest}"
     own = first.compared_interval(metric.key)
     near = [text for text, arm in zip(rivals, others) if not apart(own, arm.compared_interval(metric.key))]
+    if not near:
+        # a point above all intervals: nothing says how well another run would do
+        return None, f"{value}, and next {rivals[0]}.{rest}"
     return None, f"No clear winner: {value}, but not clearly above {_name_some(near)}.{rest}"
 
 

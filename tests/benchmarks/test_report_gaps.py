@@ -156,6 +156,12 @@ def test_kinds_of_j_are_not_mixed():
     assert [head.text for head in pairs.heads] == ["Agent", "prior", "Ψ"]
 
 
+def test_a_single_run_above_all_others_is_named_without_a_rival():
+    found = suite(BRACKET, sampler=True)
+    said = "SMC has the highest J, ≥ 1.20 (one run), and next G 0.81 [0.79, 0.83]."
+    assert answers.who_wins(found.tasks) == said
+
+
 def is_psi(one):
     return one["experiment"]["label"] == "Ψ"
 
