@@ -304,6 +304,9 @@ class ExactEnv(SequenceTutorEnv):
     ## Rewards
     log p(a | s) + r_T(s, a) / c, in nats. r_T is one term, `prefix`: the table's number of the prefix that ends with a.
 
+    Recommended are c = 1 to 5. By enumeration of the default task: below c = .72 samples of the optimum hold fewer
+    than half as many distinct sequences as samples of the prior; at c = 10 the prior is .03 nats from the optimum.
+
     ## Starting State
     The start token, no token chosen. Deterministic, as is everything after it.
 
