@@ -15,7 +15,6 @@ from seqtutor_envs.prior import Prior
 
 # kinds of J, as samplers name them: they cannot say how probable their sequences are, or their J is log Z itself
 LOWER_BOUND, EXACT = "lower bound", "exact"
-NEAR = 0.005  # nats, the last digit that tables show; an estimate so near to a lower bound is that bound
 LOG_Z = ("log_z_lower", "log_z_upper", "log_z_estimate")  # keys of the metrics that `evaluate` returns
 
 
@@ -65,8 +64,8 @@ def read_bounds(bounds: Bounds | None) -> Known | None:
     if bounds is None:
         return None
     low, high, estimate = bounds.lower, bounds.upper, bounds.estimate
-    says_more = math.isfinite(bounds.interval[1]) and low + NEAR < estimate <= high
-    return Known(low, high, estimate if says_more or high - low <= 2 * NEAR else math.nan)
+    says_more = math.isfinite(bounds.interval[1]) and low < estimate <= high
+    return Known(low, high, estimate if says_more or bounds.exact else math.nan)
 
 
 def read_log_z(metrics: Mapping[str, float | None]) -> Known | None:
