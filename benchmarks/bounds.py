@@ -192,6 +192,8 @@ def compute_entries(question: Question, settings: Settings, out: Path) -> Iterat
                 continue
             # one environment for all c: its scorer remembers molecules, which are the same at each
             batch.c = c
+            if getattr(batch.task, "c", c) != c:  # a task whose rewards depend on c themselves, as planted ones do
+                batch.task = make_batch(question.env, {**question.env_kwargs, "c": c}).task
             clock = CLOCKS[choose_clock(question.env)]
             begin = clock()
             found = log_z(
