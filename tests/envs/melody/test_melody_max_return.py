@@ -10,7 +10,7 @@ import pytest
 
 from seqtutor_envs.melody import MelodyTask, max_return_proof
 from seqtutor_envs.melody.__main__ import main
-from seqtutor_envs.melody.max_return import BEST_MELODY, MAX_RETURN, bound_return
+from seqtutor_envs.melody.max_return import BEST_MELODY, MAX_RETURN, bound_moves, bound_return, follow_leap
 from seqtutor_envs.melody.max_return_proof import Shape, best_rest, find_shapes, make_tables, search, search_words
 from seqtutor_envs.melody.rules import RULE_NAMES
 
@@ -101,6 +101,34 @@ def test_a_leap_a_tonic_and_a_motif_are_bounded_by_what_they_pay() -> None:
     scale = np.array([[14, 16, 18, 19, 21, 23, 25, 26] * 2])
     motifs = only | {"motif": 1.0, "repeated_motif": 1.0}
     assert returns(scale, 16, motifs)[0] == pytest.approx(9 * 4.5 + 9) == pytest.approx(bound_return(16, motifs))
+
+
+def test_a_hold_costs_its_share_of_each_window_that_holds_it() -> None:
+    # C4, a hold (1.5), then thirds between E4 and C4 (.75 each): the window of the last step begins at the third
+    share = np.array([0.0] * 9 + [10.0])
+    intervals = tuple(float(name == "interval") for name in RULE_NAMES)
+    assert bound_moves(10, intervals, share) == pytest.approx(1.5 + 8 * 0.75)
+
+
+def test_leaps_that_begin_anew_resolve_no_fewer() -> None:
+    rows = random_melodies(np.random.default_rng(4), 3000, 40)
+    # C4 G4, 7 holds, C4: an opposite leap late enough; and one hold fewer
+    rows[0, :10], rows[0, 10:] = [14, 21, *[1] * 7, 14], 1
+    rows[1, :9], rows[1, 9:] = [14, 21, *[1] * 6, 14], 1
+    resolved = np.zeros(len(rows))
+    for i, row in enumerate(rows.tolist()):
+        p, pending, since = 0, 0, 0
+        for a in row:
+            if a < 2:
+                since = min(since + 1, 7)
+            elif p == 0:
+                p = a
+            else:
+                pending, since, is_resolved = follow_leap(p, a, pending, since)
+                p, resolved[i] = a, resolved[i] + is_resolved
+    paid = MelodyTask(40).terms(rows)["leap"].sum(axis=1)
+    assert (5.0 * resolved >= paid).all() and paid.max() > 20.0
+    assert paid[:2].tolist() == [5.0, 0.0] == (5.0 * resolved[:2]).tolist()
 
 
 def test_no_melody_of_few_pitches_returns_more() -> None:
