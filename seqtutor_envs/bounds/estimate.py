@@ -145,9 +145,9 @@ class _Sampling:
         lower = self._bound_below(certified, rest, runs)
         upper = self._bound_above(rest)
         estimate, method, interval = self._estimate(rest, runs)
-        if certified > estimate:
-            self.notes.append(f"{method.capitalize()} gives {estimate:.4g}, less than is certain: too few samples.")
-            estimate, method, interval = certified, "certified sum", (certified, math.inf)
+        if lower[0] > estimate:
+            self.notes.append(f"{method.capitalize()} gives {estimate:.4g}, below the lower bound: too few samples.")
+            estimate, method, interval = lower[0], lower[1], (lower[0], math.inf)
         self.diagnostics["seconds"] = round(time.perf_counter() - self.began, 3)
         return Bounds(*lower, *upper, estimate, method, interval, self.diagnostics, tuple(self.notes))
 
