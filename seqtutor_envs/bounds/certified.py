@@ -44,11 +44,6 @@ class CertifiedSum:
         self._merge()
         return {row.tobytes() for row in self._rows}
 
-    def greatest(self) -> float:
-        """Return the log mass of the sequence that has most; -inf of none."""
-        self._merge()
-        return float(self._masses.max(initial=float("-inf")))
-
     def best(self, n: int) -> NDArray[np.int32]:
         """Return the n sequences of the greatest mass, or all if there are fewer, as `fill` makes them, best first."""
         self._merge()
