@@ -310,7 +310,7 @@ def _suite() -> bytes:
 
 
 def _use_suite(path: Path) -> None:
-    from benchmarks.suites import load_suite
+    from benchmarks.suite_files import load_suite
 
     load_suite(path)
 

@@ -35,6 +35,7 @@ from toys.sweep_toys import write_suite
 FIXTURES = Path("tests/fixtures")  # relative, as the agents' files name their priors
 RESULTS = sorted((ROOT / "docs/results").glob("*/*.json"))
 EXACT, MELODY, SMILES = "SeqTutor-Exact-v0", "SeqTutor-Melody-v0", "SeqTutor-SMILES-v0"
+PLANTED = "SeqTutor-Planted-v0"
 ONE_HOT = {"SeqTutor-MelodyOneHot-v0": MELODY, "SeqTutor-SMILESOneHot-v0": SMILES}  # ids of another default obs_mode
 REQUIRED = inspect.Parameter.empty  # a parameter without a default
 
@@ -246,6 +247,8 @@ EVERY = {"obs_mode": "token", "render_mode": None, "flat_infos": False, "term_we
 KEYWORDS = {  # of gym.make and gym.make_vec alike, with their defaults
     EXACT: {**EVERY, "vocab_size": 3, "length": 4, "seed": 0, "c": 1.0, "prior": None},
     MELODY: {**EVERY, "c": 2.0, "prior": "melody", "length": 32},
+    PLANTED: {name: default for name, default in EVERY.items() if name != "task"}
+    | {"c": 1.0, "prior": "melody", "policy": None, "length": 32, "every": None},
     SMILES: {
         **EVERY,
         "c": None,
@@ -260,13 +263,14 @@ KEYWORDS = {  # of gym.make and gym.make_vec alike, with their defaults
 FLAT = {"obs_mode": "one_hot", "flat_infos": True}
 KEYWORDS |= {one: KEYWORDS[other] | FLAT for one, other in ONE_HOT.items()}
 OF_BATCHES = {"num_envs": 1, "autoreset_mode": AutoresetMode.NEXT_STEP, "infos": "full"}
-TEMPERATURE = {EXACT: 1.0, MELODY: 2.0, SMILES: 0.05}
-HORIZON = {EXACT: 4, MELODY: 32, SMILES: 100}
-TOKENS = {EXACT: 3, MELODY: 38, SMILES: 25}
+TEMPERATURE = {EXACT: 1.0, MELODY: 2.0, SMILES: 0.05, PLANTED: 1.0}
+HORIZON = {EXACT: 4, MELODY: 32, SMILES: 100, PLANTED: 32}
+TOKENS = {EXACT: 3, MELODY: 38, SMILES: 25, PLANTED: 38}
 TERMS = {
     EXACT: "prefix".split(),
     MELODY: "key tonic repetition autocorrelation motif repeated_motif interval leap unique_extremes".split(),
     SMILES: "valid qed logp sa ring".split(),
+    PLANTED: "planted".split(),
 }
 for table in (TEMPERATURE, HORIZON, TOKENS, TERMS):
     table |= {one: table[other] for one, other in ONE_HOT.items()}
@@ -398,6 +402,11 @@ def test_infos_of_a_batch(env_id, mode, infos):
     batch.close()
 
 
+def test_the_planted_solution():
+    best = gym.make(PLANTED, length=4).unwrapped.solution()
+    assert best["log_z"] == 0.0 and best["policy"].sample(2, 0)[0].shape == (2, 4)
+
+
 def test_the_exact_solution():
     best = gym.make(EXACT, vocab_size=2, length=3, seed=1, c=0.5).unwrapped.solution(gamma=1.0)
     assert best.keys() >= {"sequences", "log_probs", "log_z"}
@@ -431,6 +440,7 @@ WITH_REFERENCE = {"snn", "frag", "scaf", *(f"wasserstein_{name}" for name in PRO
 NOVELTY = {"novelty", "novelty_false_positive_rate"}
 METRICS = {
     EXACT: EVERY_METRIC | {"log_z", "gap", "gap_se"},
+    PLANTED: EVERY_METRIC | {"log_z", "gap", "gap_se"},
     MELODY: EVERY_METRIC | TABLE_1 | RHYTHM,
     SMILES: EVERY_METRIC | MOLECULES | NOVELTY,
 }
@@ -498,6 +508,7 @@ COMMANDS = {  # options; an argument without a name is left out
     """,
     ("agents", "sample"): "-n --n --seed --temperature --format --out --midi --env --trust",
     ("agents", "evaluate"): "-n --n --seed --env --env-kwargs --trust --algorithm --reference --objective",
+    ("agents", "export"): "--out --note --trust",
     ("benchmarks", "demo"): "--out --seconds --paper --seed --n --prior --min-distinct --only --molecule-seconds"
     " --n-molecules --molecule-prior --workers",
     ("benchmarks", "run"): "--out --jobs --only --retry-failed --dry-run --engine --address --time-limit --trust",

@@ -24,6 +24,7 @@ from benchmarks.__main__ import main as benchmarks_main
 from benchmarks.experiment import Experiment
 from benchmarks.runner.local_engine import LocalEngine
 from seqtutor_envs import exact, prior
+from seqtutor_envs.bounds import collapse_temperature, log_z
 from seqtutor_envs.melody import MelodyTask
 from seqtutor_envs.melody.midi import to_midi, to_wav
 from seqtutor_envs.metrics import evaluate_samples
@@ -80,6 +81,7 @@ TABLE = {
        for id in IDS for name, kind in {"c": set(), "num_envs": {WHOLE}}.items()},
     **{f"gym.make {id} c": (call(gym.make, "c", id), set()) for id in IDS},
     **{f"Exact {name}": (call(gym.make_vec, name, EXACT), {WHOLE}) for name in ("vocab_size", "length", "seed")},
+    **{f"Planted {name}": (call(gym.make_vec, name, "SeqTutor-Planted-v0"), {WHOLE}) for name in ("length", "every")},
     **{f"reset {id} seed": (partial(reset, partial(gym.make, id)), {WHOLE}) for id in IDS},
     **{f"reset of a batch of {id} seed": (partial(reset, partial(gym.make_vec, id)), {WHOLE}) for id in IDS},
     "reset of a batch, one of a list: seed": (lambda value: gym.make_vec(EXACT, 2).reset(seed=[0, value]), {WHOLE}),
@@ -129,6 +131,12 @@ TABLE = {
     "agent.sample seed": (lambda value: made(PsiLearning).sample(1, value), {WHOLE}),
     "agent.sample temperature": (lambda value: made(PsiLearning).sample(1, 0, value), set()),
     "agent.sample particles": (lambda value: made(PsiLearning).sample(1, 0, particles=value), {WHOLE}),
+    "log_z samples": (call(log_z, "samples", EXACT), {WHOLE}),
+    "log_z seconds": (call(log_z, "seconds", EXACT), set()),
+    "log_z seed": (call(log_z, "seed", EXACT), {WHOLE}),
+    "collapse_temperature samples": (call(collapse_temperature, "samples", EXACT), {WHOLE}),
+    "collapse_temperature seed": (call(collapse_temperature, "seed", EXACT), {WHOLE}),
+    "collapse_temperature c": (lambda value: collapse_temperature(EXACT, temperatures=[value]), set()),
     "SMCSampler particles": (call(SMCSampler, "particles", EXACT), {WHOLE}),
     "SMCSampler seed": (call(SMCSampler, "seed", EXACT), {WHOLE}),
     "SMCSampler.sample n": (lambda value: SMCSampler(EXACT).sample(value, 0), {WHOLE}),

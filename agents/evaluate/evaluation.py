@@ -63,8 +63,9 @@ def evaluate(
 
     Metrics are the task's own (for melodies the paper's Table 1), mean return, each term's mean, mean log p, distinct
     sequences, and with log pi KL(pi || p) and J = E[R / c] - KL in nats; standard errors as `<name>_se`. If an agent
-    gives actions only, a warning says so and what would help. If the environment can be solved by enumeration, as
-    SeqTutor-Exact-v0 can, also `log_z`, the greatest J, and `gap` = log_z - J.
+    gives actions only, a warning says so and what would help. If the environment knows its optimum, as
+    SeqTutor-Exact-v0 and SeqTutor-Planted-v0 do, also `log_z`, the greatest J, and `gap` = log_z - J, which is
+    KL(pi || optimum).
 
     Args:
         agent: see above; it acts stochastically.
@@ -196,7 +197,7 @@ def compute_metrics(env: SequenceTutorVectorEnv, samples: Samples) -> dict[str, 
     if hasattr(env, "solution"):
         try:
             row["log_z"] = env.solution()["log_z"]
-        except ValueError:  # a task of the user's own that is too large to enumerate
+        except ValueError:  # a task of the user's own that is too large to enumerate, or another weight than 1
             return row
         if "j" in row:
             row |= {"gap": row["log_z"] - row["j"], "gap_se": row["j_se"]}

@@ -114,15 +114,17 @@ def perform(experiment: Experiment, on_progress: OnProgress = lambda progress: N
         )
         if isinstance(agent, Contestant):
             learned = learn(experiment, agent, on_progress)
-            model, kwargs = agent.model, agent.env_kwargs
+            model, sampled, kwargs = agent.model, agent.evaluated, agent.env_kwargs
         else:
             learned = {"curve": [], "timesteps": 0}
-            model, kwargs = agent, dict(experiment.env_kwargs)
+            model, sampled, kwargs = agent, agent, dict(experiment.env_kwargs)
         # separates learning from evaluation in the times of the result
         learned_at = time.perf_counter()
-        evaluated = evaluate_agent(experiment, model, kwargs)
-        if isinstance(model, Sampler):
-            learned |= {"sequences": model.scored, "scored": model.scored}
+        evaluated = evaluate_agent(experiment, sampled, kwargs)
+        if isinstance(sampled, Sampler):
+            # beside those that a guide has learned from
+            before = learned.get("sequences", 0), learned.get("scored", 0)
+            learned |= {"sequences": before[0] + sampled.scored, "scored": before[1] + sampled.scored}
     end = time.perf_counter()
     learning: dict[str, float] = learned.pop("seconds", {})
     seconds = learning | {"judging_wall": end - learned_at, "total_wall": end - begin}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.bounds.certified import CertifiedSum, add_known
+from seqtutor_envs.bounds.certified import CertifiedSum, score_known
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.task import Task
 from seqtutor_envs.vocab import Tokens
@@ -40,7 +40,8 @@ def add_neighbours(known: CertifiedSum, task: Task, prior: Prior, scores: int) -
             break
         done.update(row.tobytes() for row in parents)
         tokens, lengths = make_neighbours(parents, task)
-        add_known(known, task, prior, tokens, lengths)
+        found = score_known(task, prior, tokens, lengths)
+        known.add(found.tokens, found.lengths, found.log_p, found.returns)
         scored += len(tokens)
     return scored
 

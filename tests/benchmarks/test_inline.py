@@ -11,7 +11,8 @@ from benchmarks.__main__ import REMOVED, main
 from benchmarks.experiment import Experiment
 from benchmarks.inline import Inline
 from benchmarks.runner import results
-from benchmarks.suites import SUITES, Suite, find_suite, load_suite
+from benchmarks.suite_files import find_suite, load_suite
+from benchmarks.suites import SUITES, Suite
 from toys.commands import refuse
 from toys.sweep_toys import EXACT, KWARGS
 
