@@ -146,6 +146,16 @@ def test_random_melodies_return_less_for_any_weights(length: int) -> None:
         assert returns(melodies, length, weights).max() <= bound_return(length, weights)
 
 
+def test_large_weights_are_rounded_up() -> None:
+    """A scale attains what the motif rules can pay, and C4 with holds what the interval rule can."""
+    melodies = np.array([[14, 16, 18, 19, 21, 23, 25, 26] * 4, [14] + [1] * 31])
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        names = rng.choice(["motif", "repeated_motif", "interval"], 2)
+        weights = dict.fromkeys(RULE_NAMES, 0.0) | dict(zip(names, (1e9 * rng.random(2)).tolist()))
+        assert returns(melodies, 32, weights).max() <= bound_return(32, weights)
+
+
 def test_max_return_of_a_task() -> None:
     assert MelodyTask().max_return() == MAX_RETURN
     relaxed = MelodyTask(weights={"key": 1.0 + 1e-12}).max_return()  # near the paper's, but not what was proved
