@@ -172,6 +172,32 @@ def test_shapes_of_small_losses() -> None:
     assert find_shapes(39.9) == ALL_SHAPES and len(ALL_SHAPES) == 35
 
 
+def test_the_shapes_cover_all_melodies_of_ten_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Motifs of 3 tokens; every way in which ten tokens can be equal, repeated at any offset, is enumerated."""
+    for name, value in {"N": 10, "MOTIF": 3, "FIRST_REPEAT": 5, "REPEATED_MOST": 4.0}.items():
+        monkeypatch.setattr(max_return_proof, name, value)
+    rows = np.zeros((1, 1), np.int64)
+    for _ in range(9):
+        # a token is one of those before, or the next new one
+        rows = np.concatenate([np.insert(rows[rows.max(axis=1) >= new - 1], len(rows[0]), new, 1) for new in range(10)])
+    assert len(rows) == 115_975  # the tenth Bell number
+    lost = np.zeros(len(rows))
+    for step in range(5, 10):
+        window = rows[:, step - 2 : step + 1]
+        repeated = np.any([(window == rows[:, i : i + 3]).all(axis=1) for i in range(step - 4)], axis=0)
+        different = 1 + (np.diff(np.sort(window, axis=1), axis=1) > 0).sum(axis=1)
+        lost += np.where(repeated, 3 - different, 4.0)
+    for loss in (0.0, 4.0, 7.0):
+        few = rows[lost <= loss]
+        covered = np.zeros(len(few), bool)
+        for shape in find_shapes(loss):
+            letters = np.concatenate([shape.letters, np.arange(10 - shape.ending, 10)])
+            covered |= (few[:, letters] == few).all(axis=1)
+        assert covered.all() and len(few) == {0.0: 1, 4.0: 8, 7.0: 17}[loss]
+    with pytest.raises(ValueError, match="need not be periodic"):
+        find_shapes(8.0)
+
+
 @pytest.mark.parametrize("shape", ALL_SHAPES)
 def test_no_melody_of_any_shape_returns_more(shape: Shape) -> None:
     """With the test above, this is the proof."""
