@@ -19,7 +19,7 @@ from seqtutor_envs.vocab import Floats
 PROVED_LENGTH = 32
 BEST_MELODY = (14, 21, 16, 11, 15, 7, 13, 18) * 4  # R = 307.35613
 MAX_RETURN = 307.3562  # no melody of 32 steps returns more at weights 1
-ROUNDING = 1e-6  # far more than the sums of doubles here can err
+ROUNDING = 1e-6  # far more than the sums of doubles here can err, at weights of 1
 
 TOKENS = len(MELODY_VOCAB)
 LEAP_PAYS = 5.0
@@ -54,7 +54,7 @@ def _relaxed_bound(length: int, w: tuple[float, ...]) -> float:
     bound += max(-repetition, 0.0) * 100.0 * max(length - 2, 0) + max(-autocorrelation, 0.0) * 9.0 * (length - 1)
     bound += max(-leap, 0.0) * LEAP_PAYS * max(length - 2, 0)
     bound += bound_moves(length, w, 0.3 * motif * in_motif + repeated_motif * in_repeated)
-    return float(bound + ROUNDING)
+    return float(bound + ROUNDING * (1.0 + sum(abs(weight) for weight in w)))
 
 
 def bound_moves(length: int, w: tuple[float, ...], share: Floats) -> float:

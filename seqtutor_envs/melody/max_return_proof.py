@@ -2,18 +2,28 @@
 
 `search_all(MAX_RETURN)` finds none, in some 15 seconds: `python -m seqtutor_envs.melody prove`.
 
-R = (what motif and repeated_motif pay) + (the other rules).
+A window is 8 tokens in a row, k its number of different pitches. Take any melody that returns MAX_RETURN or more.
 
-1. Shapes. The two motif rules pay at most 25 * 4.5 + 17 * 9 = 265.5. A step from 15 on without a repeated motif loses 9
-   of it, and k different tokens among the 8 of a repeated motif lose 8 - k. The other rules, less .3 for each hold or
-   off and motif, add at most 81.75 (`bound_moves`, and 6 for extremes). So a melody that returns as much as BEST_MELODY
-   loses less than 40. `find_shapes` follows at each step from 15 on which earlier 8 tokens are repeated, if any, and
-   keeps which positions must hold the same token. What loses less than 40 is periodic: at most four tokens at the two
-   ends are free or added to a period of 8. That leaves 35 shapes.
-2. Words. `search` lists all melodies of a shape that return as much as asked, by branch and bound over the tokens of
-   the beginning and of the first period. What they pay counts as often as they occur; autocorrelation counts exactly
-   for the first tokens and as 0 later. The tokens to come are bounded by dynamic programming over the last pitch and
-   the pending leap (`_best_rest`).
+1. Loss. motif pays at most 4.5 - .3 (8 - k) at 25 steps, repeated_motif 9 - (8 - k) at 17: 265.5 in all if nothing is
+   lost. Charge each hold or off .3 for every window that holds it, as motif does. The other rules then add at most
+   81.75: 6 for extremes; `bound_moves` for key, tonic, interval and leap; repetition and autocorrelation never pay. So
+   repeated_motif loses at most 265.5 + 81.75 - MAX_RETURN < 40: from step 15 on 9 where it pays nothing, else 8 - k.
+2. Shapes. `find_shapes` tries at each step from 15 on all that can be: no repeated motif, or the window equals an
+   earlier one, at any offset. It keeps which steps have the same token: k is at most the number of different ones that
+   a window has by that. In what loses less than 40 each token equals the one a period before, but for at most four:
+   `start` at the beginning, `ending` at the end, and what the period has more than 8. That leaves 35 shapes.
+   In a window that is repeated each token equals an earlier one, so the window lies in the periodic part: there
+   repeated_motif pays, and nowhere else. A melody that repeats more than one branch demands is met in another branch.
+3. Words. `search` lists all melodies of a shape that return as much as asked, by branch and bound over the letters: the
+   tokens of the beginning and of the first period. From above, it counts
+   - key, tonic and interval as often as a letter occurs; the move to a pitch whose last pitch is unknown at its most;
+   - the motif rules as 4.5 and 9, less what holds, offs and equal pitches cost in each window;
+   - autocorrelation exactly while the letters are new, and as 0 later; repetition as 0;
+   - +5 once for each leap that `follow_leap` resolves. A leap within the word is resolved in every repetition alike.
+     One from before the word, one to its first pitch and one that is pending at its end count as resolved where that
+     is not known;
+   - the ending and the extremes by `_ending_most`.
+   The letters to come are bounded by dynamic programming over the last pitch and the pending leap (`best_rest`).
 
 Bounds and returns are doubles, compared with a margin of ROUNDING.
 """
@@ -159,7 +169,8 @@ def _ending_most(shape: Shape) -> float:
     resolved = -(-shape.ending // 3)
     held = HOLD_MOST + TONIC - PER_PITCH  # a pitch pays PITCH_MOST, which is less, if it resolves no leap
     tonic = TONIC if shape.ending >= 4 else 0.0  # middle C at step 28, where a hold has none
-    once = (np.bincount(shape.letters) == 1).sum() + shape.ending  # steps whose token can be unique
+    # steps whose token can be unique. The same one for both extremes only in a melody of one pitch, which has no motif
+    once = (np.bincount(shape.letters) == 1).sum() + shape.ending
     return float(shape.ending * held + resolved * (LEAP_PAYS + PITCH_MOST - held) + tonic + EXTREME * min(2, once))
 
 
@@ -284,6 +295,7 @@ def search_words(first, tables, rest, above):  # type: ignore[no-untyped-def]
         is_once = False
         if n < start:
             before = start - 1 - n  # letters to come before the word
+            # leaps are resolved three steps apart at least; `entry` holds one or two more at the word's first pitch
             bound = now + before * HOLD_MOST + LEAP_PAYS * ((before + 3) // 3) + entry
         else:
             # after a leap `later` is 0

@@ -4,8 +4,9 @@ QED is the weighted geometric mean of eight desirabilities, each of one property
 
     (A + B s(rise) s(fall)) / DMAX,  rise = (x - C + D/2) / E,  fall = (C + D/2 - x) / F,  s the logistic function.
 
-log s is concave, so log(s(rise) s(fall)) is too: it rises up to its mode and falls after it. The bound takes the
-greatest value of each desirability, as if one molecule could have them all.
+log s is concave and rise and fall are linear in x, so log(s(rise) s(fall)) is concave: it rises up to its mode and
+falls after it. As B and DMAX are above 0, so does the desirability. As all weights are above 0, the mean rises with
+each desirability. The bound takes the greatest value of each, as if one molecule could have them all.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ FAR = 40.0  # s(-40) is 4e-18: that far from both of its inflections a desirabil
 def max_qed() -> float:
     """Return a number, .94845, that the QED of no molecule exceeds (Bickerton et al. 2012, with mean weights)."""
     weights = QED.WEIGHT_MEAN._asdict()
-    # all weights are above 0: the mean rises with each desirability
     logs = [weight * math.log(max_desirability(name)) for name, weight in weights.items()]
     return math.exp(sum(logs) / sum(weights.values())) * (1 + ROUNDING)
 
@@ -38,9 +38,9 @@ def max_desirability(name: str) -> float:
     p = QED.adsParameters[name]
     low, high = find_mode(p)
     if name in COUNTS:
-        # counts further from the mode are worth less than these
+        # further below the mode the desirability still rises, further above it falls: such counts are worth less
         return max(QED.ads(count, p) for count in range(math.floor(low), math.ceil(high) + 1))
-    # within the interval no factor exceeds its value at one of the ends; outside, all are less than at an end
+    # within the interval s(rise) is greatest at its upper end and s(fall) at its lower; outside all is less than there
     return (p.A + p.B * _logistic(_rise(high, p)) * _logistic(_fall(low, p))) / p.DMAX
 
 

@@ -146,6 +146,16 @@ def test_random_melodies_return_less_for_any_weights(length: int) -> None:
         assert returns(melodies, length, weights).max() <= bound_return(length, weights)
 
 
+def test_large_weights_are_rounded_up() -> None:
+    """A scale attains what the motif rules can pay, and C4 with holds what the interval rule can."""
+    melodies = np.array([[14, 16, 18, 19, 21, 23, 25, 26] * 4, [14] + [1] * 31])
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        names = rng.choice(["motif", "repeated_motif", "interval"], 2)
+        weights = dict.fromkeys(RULE_NAMES, 0.0) | dict(zip(names, (1e9 * rng.random(2)).tolist()))
+        assert returns(melodies, 32, weights).max() <= bound_return(32, weights)
+
+
 def test_max_return_of_a_task() -> None:
     assert MelodyTask().max_return() == MAX_RETURN
     relaxed = MelodyTask(weights={"key": 1.0 + 1e-12}).max_return()  # near the paper's, but not what was proved
@@ -160,6 +170,32 @@ def test_shapes_of_small_losses() -> None:
     assert find_shapes(9.0) == [(0, 8, 0), (0, 8, 1), (0, 9, 0), (1, 8, 0)]
     # a melody that returns MAX_RETURN can lose less than 265.5 + 81.75 - 307.3562: four times 9, of four steps
     assert find_shapes(39.9) == ALL_SHAPES and len(ALL_SHAPES) == 35
+
+
+def test_the_shapes_cover_all_melodies_of_ten_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Motifs of 3 tokens; every way in which ten tokens can be equal, repeated at any offset, is enumerated."""
+    for name, value in {"N": 10, "MOTIF": 3, "FIRST_REPEAT": 5, "REPEATED_MOST": 4.0}.items():
+        monkeypatch.setattr(max_return_proof, name, value)
+    rows = np.zeros((1, 1), np.int64)
+    for _ in range(9):
+        # a token is one of those before, or the next new one
+        rows = np.concatenate([np.insert(rows[rows.max(axis=1) >= new - 1], len(rows[0]), new, 1) for new in range(10)])
+    assert len(rows) == 115_975  # the tenth Bell number
+    lost = np.zeros(len(rows))
+    for step in range(5, 10):
+        window = rows[:, step - 2 : step + 1]
+        repeated = np.any([(window == rows[:, i : i + 3]).all(axis=1) for i in range(step - 4)], axis=0)
+        different = 1 + (np.diff(np.sort(window, axis=1), axis=1) > 0).sum(axis=1)
+        lost += np.where(repeated, 3 - different, 4.0)
+    for loss in (0.0, 4.0, 7.0):
+        few = rows[lost <= loss]
+        covered = np.zeros(len(few), bool)
+        for shape in find_shapes(loss):
+            letters = np.concatenate([shape.letters, np.arange(10 - shape.ending, 10)])
+            covered |= (few[:, letters] == few).all(axis=1)
+        assert covered.all() and len(few) == {0.0: 1, 4.0: 8, 7.0: 17}[loss]
+    with pytest.raises(ValueError, match="need not be periodic"):
+        find_shapes(8.0)
 
 
 @pytest.mark.parametrize("shape", ALL_SHAPES)
