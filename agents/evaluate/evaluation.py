@@ -65,10 +65,10 @@ def evaluate(
     sequences, and with log pi KL(pi || p) and J = E[R / c] - KL in nats; standard errors as `<name>_se`. If an agent
     gives actions only, a warning says so and what would help. If the environment knows its optimum, as
     SeqTutor-Exact-v0 and SeqTutor-Planted-v0 do, also `log_z`, the greatest J, and `gap` = log_z - J, which is
-    KL(pi || optimum).
+    KL(pi || optimum). Of a sampler whose `j_kind` is "lower bound", kl and gap are upper bounds in the mean.
 
     Args:
-        agent: see above; it acts stochastically.
+        agent: see above; it acts stochastically. A Prior is also the environment's prior, unless `prior` is given.
         env_id: of a registered environment of this library.
         n: how many sequences.
         seed: of the sampling: same seed, same metrics. No global generator is used here, but an agent that gives
