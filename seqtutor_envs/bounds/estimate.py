@@ -164,7 +164,7 @@ class _Sampling:
         upper = self._bound_above(rest)
         estimate, method, interval = self._estimate(rest, runs)
         if lower[0] > estimate:
-            self.notes.append(f"{method[0].upper()}{method[1:]} gives {estimate:.4g}, below the lower bound: too few samples.")
+            self.notes.append(f"The estimate of {method}, {estimate:.4g}, is below the lower bound: too few samples.")
             estimate, method, interval = lower[0], lower[1], (lower[0], math.inf)
         self.diagnostics["seconds"] = round(time.perf_counter() - self.began, 3)
         return Bounds(*lower, *upper, estimate, method, interval, self.diagnostics, tuple(self.notes))

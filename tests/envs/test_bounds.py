@@ -304,7 +304,7 @@ def test_sequences_that_are_none_are_one_line(sequences, said, sampled):
 
 
 def test_given_sequences_are_not_scored_when_the_budget_is_spent():
-    env = gym.make("SeqTutor-SMILES-v0", objective=lambda smiles: [1.0] * len(smiles), oracle_budget=1, invalid_score=9.0)
+    env = gym.make("SeqTutor-SMILES-v0", objective=lambda smiles: [1.0] * len(smiles), oracle_budget=1)
     task = env.unwrapped.task
     rows = [task.vocab.encode([*text, task.vocab.tokens[task.vocab.end]]) for text in ("CCO", "CCN", "CCF")]
     with pytest.raises(ValueError, match="^The objective's budget of calls is spent[^\n]*$"):
