@@ -145,6 +145,7 @@ def test_it_runs_once_is_saved_and_can_be_reported(tmp_path, capsys, monkeypatch
         (["--env", EXACT, "--seconds", "0"], "seconds must be a finite number above 0 or None, not 0.0"),
         (["--env", EXACT, "--env-kwargs", "{"], "--env-kwargs must be a JSON object"),
         (["--env", EXACT, "--settings", "[]"], "--settings must be a JSON object"),
+        (["--env", EXACT, "--agents", "smc", "--settings", '{"particles": 8}'], 'agent: {"smc": {"particles": ...}}.'),
         (["--env", EXACT, "--weights", "3"], "--weights must be a JSON object"),
     ],
 )
