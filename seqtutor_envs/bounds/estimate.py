@@ -22,9 +22,7 @@ from seqtutor_envs.bounds import intervals
 from seqtutor_envs.bounds.certified import CertifiedSum, fill, score_known
 from seqtutor_envs.bounds.neighbours import add_neighbours, worth_it
 from seqtutor_envs.bounds.result import Bounds
-from seqtutor_envs.bounds.smc import (
-    Twist, check_budget, check_twist, draw_weighted, effective_size, log_mean_exp, run_smc,
-)
+from seqtutor_envs.bounds.smc import Twist, check_twist, draw_weighted, effective_size, log_mean_exp, run_smc
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.exact import TooManySequences, enumerable, solve
 from seqtutor_envs.files.progress import make_bar
@@ -144,7 +142,6 @@ class _Sampling:
     def bound(self, sequences: tuple[Tokens, Tokens] | None) -> Bounds:
         if sequences is not None and len(sequences[0]):
             scored = score_known(self.task, self.prior, *sequences)
-            check_budget(self.task)
             self.known.add(scored.tokens, scored.lengths, scored.log_p, scored.returns)
             if scored.refused:
                 self.notes.append(f"{scored.refused:,} of the given sequences cannot be generated and do not count.")

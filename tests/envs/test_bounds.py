@@ -303,14 +303,6 @@ def test_sequences_that_are_none_are_one_line(sequences, said, sampled):
         log_z(random_env(1.0), samples=256, sequences=sequences)
 
 
-def test_given_sequences_are_not_scored_when_the_budget_is_spent():
-    env = gym.make("SeqTutor-SMILES-v0", objective=lambda smiles: [1.0] * len(smiles), oracle_budget=1)
-    task = env.unwrapped.task
-    rows = [task.vocab.encode([*text, task.vocab.tokens[task.vocab.end]]) for text in ("CCO", "CCN", "CCF")]
-    with pytest.raises(ValueError, match="^The objective's budget of calls is spent[^\n]*$"):
-        log_z(env, samples=256, sequences=(np.array(rows), np.full(3, 4)))
-
-
 def test_a_bound_on_the_return_that_is_none_is_named(sampled, monkeypatch):
     env = random_env(1.0)
     monkeypatch.setattr(type(env.task), "max_return", lambda self: 0.0)
