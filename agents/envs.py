@@ -17,11 +17,10 @@ from stable_baselines3.common.vec_env import VecEnv
 from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.infos import prefixes_of_one_hot
-from seqtutor_envs.registry import native_class
+from seqtutor_envs.registry import PASSIVE, native_class
 
 BatchedEnv = gym.vector.VectorEnv[Any, Any, Any] | VecEnv
 AnyEnv = str | gym.Env[Any, Any] | BatchedEnv
-PASSIVE = ("OrderEnforcing", "PassiveEnvChecker")  # gym.make's own wrappers, which change nothing
 
 
 def is_batched(env: Any) -> TypeGuard[BatchedEnv]:

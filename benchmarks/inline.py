@@ -33,8 +33,8 @@ class Inline:
         seeds: one run for each seed.
         c: temperatures, one run for each. Default: the environment's own.
         n: sequences that each agent is evaluated on.
-        settings: JSON, keywords of the agents' constructors, such as '{"lam": 0.0}', or of one agent by its name, such
-            as '{"psi": {"lam": 0.0}}'.
+        settings: JSON, keywords of the constructors of all agents that learn, such as '{"lam": 0.0}', or of one agent
+            by its name, such as '{"smc": {"particles": 1024}}'.
         weights: JSON, weights of the reward's terms, such as '{"repeated_motif": 0}'.
         env_kwargs: JSON, further keywords of the environment, such as '{"max_length": 60}'.
     """
@@ -77,12 +77,19 @@ class Inline:
         for name in dict.fromkeys(("prior", *self.agents)):
             variant = self._variant(name)
             (learning if _learns(variant) else still).append(variant)
+        common_settings = [name for name, value in self._read_settings().items() if not isinstance(value, dict)]
+        if common_settings and not learning:
+            example = f'{{"{self.agents[0]}": {{"{common_settings[0]}": ...}}}}'
+            raise ValueError(f"--settings are for agents that learn, and none here does; name the agent: {example}.")
         experiments = []
         for budget in budgets if learning else ():
             for one in expand({**common, "seed": self.seeds, **budget}, *learning):
                 # runs that share a label are taken for seeds of one agent
                 experiments.append(one if len(budgets) == 1 else replace(one, label=f"{one.label}, {one.budget}"))
         return [*expand(common, *still), *experiments]
+
+    def _read_settings(self) -> dict[str, Any]:
+        return json_object(self.settings, "--settings")
 
     def _variant(self, name: str) -> dict[str, Any]:
         """Return the factory, label and settings of an agent. Raises ValueError if the name is not known."""
@@ -95,7 +102,7 @@ class Inline:
         else:
             known = f"{', '.join(AGENTS)}, the .safetensors file of a prior, or MODULE:FACTORY for your own"
             raise ValueError(f"No agent is called {name!r}: {known}.")
-        settings = json_object(self.settings, "--settings")
+        settings = self._read_settings()
         # a JSON object under an agent's name is for that agent; all else is for all that learn
         own = {key: settings.pop(key) for key in (*AGENTS, *self.agents) if isinstance(settings.get(key), dict)}
         common = settings if _learns(variant) else {}

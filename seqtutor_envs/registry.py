@@ -18,6 +18,7 @@ from gymnasium.envs.registration import load_env_creator
 from seqtutor_envs.env import SequenceTutorEnv
 from seqtutor_envs.vector_env import SequenceTutorVectorEnv
 
+PASSIVE = ("OrderEnforcing", "PassiveEnvChecker")  # gym.make's own wrappers, which change nothing
 # the largest sizes that a file may ask for without its user's word, so that no memory and no processes are spent first
 MOST = {"length": 65_536, "max_length": 65_536, "vocab_size": 65_536, "workers": 256}
 

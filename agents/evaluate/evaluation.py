@@ -67,10 +67,11 @@ def evaluate(
     gives actions only, a warning says so and what would help. If the environment knows its optimum, as
     SeqTutor-Exact-v0 and SeqTutor-Planted-v0 do, also `log_z`, the greatest J, and `gap` = log_z - J, which is
     KL(pi || optimum). Where only bounds of log Z are known, as for the other shipped environments, `log_z_lower` and
-    `log_z_upper`, which may be infinite, and `log_z_estimate`, or NaN.
+    `log_z_upper`, which may be infinite, and `log_z_estimate`, or NaN. Of a sampler whose `j_kind` is "lower bound", kl
+    and gap are upper bounds in the mean.
 
     Args:
-        agent: see above; it acts stochastically.
+        agent: see above; it acts stochastically. A Prior is also the environment's prior, unless `prior` is given.
         env_id: of a registered environment of this library.
         n: how many sequences.
         seed: of the sampling: same seed, same metrics. No global generator is used here, but an agent that gives

@@ -93,10 +93,14 @@ def score_known(task: Task, prior: Prior, tokens: Tokens, lengths: Tokens) -> Sc
 
     Raises ValueError where they are no tokens of the task.
     """
-    lengths, shape = np.asarray(lengths, dtype=np.int64), np.shape(tokens)
+    tokens, lengths = np.asarray(tokens), np.asarray(lengths)
+    # no dtype before this: asking for int64 would turn 1.7 into 1 without a word
+    if any(array.size and array.dtype.kind not in "iu" for array in (tokens, lengths)):
+        raise ValueError(f"Sequences are integers, not {tokens.dtype} with lengths of {lengths.dtype}.")
+    shape = tokens.shape
     # before padding, which would repeat a single row for many lengths
     if len(shape) != 2 or lengths.shape != shape[:1] or (lengths < 1).any() or (lengths > shape[1]).any():
-        among = f"{lengths.min(initial=0)}..{lengths.max(initial=0)}"
+        among = f"{lengths.min()}..{lengths.max()}" if lengths.size else "no range"
         found = f"{list(shape)} with lengths {list(lengths.shape)} in {among}"
         raise ValueError(f"Sequences are tokens [n, T] with lengths [n] in 1..T, not {found}.")
     tokens = task.checked(padded(tokens, lengths))

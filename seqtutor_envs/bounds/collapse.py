@@ -23,6 +23,7 @@ from seqtutor_envs.bounds.smc import Draws, Particles, draw_weighted, effective_
 from seqtutor_envs.checks import COUNT, SEED, numbers, temperature
 from seqtutor_envs.exact import TooManySequences, enumerable, solve
 from seqtutor_envs.files.progress import make_bar
+from seqtutor_envs.planted import PlantedTask
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.task import Task
@@ -113,10 +114,12 @@ def collapse_temperature(
         sequences: known sequences, tokens [M, T] and lengths [M], that a search may miss at low temperatures.
         progress_bar: whether to show one.
 
-    Raises ValueError where a number is out of its range.
+    Raises ValueError where a number is out of its range, and for a planted task, whose optimum no c changes.
     """
     given = numbers({"samples": COUNT, "seed": SEED}, {"samples": samples, "seed": seed})
     task, prior, own = read_problem(env)
+    if isinstance(task, PlantedTask):
+        raise ValueError("A planted task has no collapse temperature: its optimum is the same policy at every c.")
     asked = own * GRID if temperatures is None else temperatures
     grid = sorted((temperature(c) for c in asked), reverse=True)
     if (solution := _enumerate(task, prior)) is not None:

@@ -29,6 +29,7 @@ from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.planted import PlantedTask
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.prior.masking import mask_prior
+from seqtutor_envs.registry import PASSIVE
 from seqtutor_envs.task import Task
 from seqtutor_envs.vocab import Floats, Tokens
 
@@ -70,8 +71,9 @@ def log_z(
     Args:
         env: an id, or an environment or native batch of ours; its task, prior and c.
         samples: sequences drawn by importance sampling, 256 at least, and by sequential Monte Carlo, there 1,048,576 at
-            most. This and the seed decide the result.
-        seconds: stop early after so long (wall-clock time); what was drawn until then counts. None: never.
+            most; and neighbours scored, where a few sequences have most of Z. This and the seed decide the result.
+        seconds: stop early after so long (wall-clock time); what was drawn until then counts. None: never. The first
+            4,096 samples of importance sampling and 32,768 of sequential Monte Carlo are drawn whatever it is.
         seed: of all draws.
         twist: an agent's policy and values, which propose sequences (`agent.twist()`). Whatever it is, Z_hat stays
             unbiased, as long as the policy gives every token that p allows a probability above 0.
@@ -86,6 +88,8 @@ def log_z(
     seconds = checks.Range(0.0, above=True, optional=True).check("seconds", seconds)
     task, prior, c = read_problem(env)
     check_twist(task, twist)
+    if sequences is not None and len(sequences) != 2:
+        raise ValueError("sequences must be a pair: tokens [n, T] and lengths [n].")
     exact, method = find_exact(task, prior, c)
     if exact is not None:
         return Bounds(exact, method, 1.0, exact, method, 1.0, exact, method, (exact, exact))
@@ -105,14 +109,19 @@ def find_exact(task: Task, prior: Prior, c: float) -> tuple[float | None, str]:
 def read_problem(env: Any) -> tuple[Task, Prior, float]:
     """Return task, prior (without the task's mask) and c of an id, an environment or a native batch of ours.
 
-    Raises ValueError for another one.
+    Raises ValueError for another one, and for one in a wrapper.
     """
     if isinstance(env, str):
         with closing(gym.make_vec(env, num_envs=1)) as made:  # a closed task can still be used
             return read_problem(made)
-    core = env.unwrapped
+    core = getattr(env, "unwrapped", env)
     if not isinstance(core, (SequenceTutorEnv, SequenceTutorVectorEnv)):
         raise ValueError(f"{type(core).__name__} is no environment of this library: it has no prior and no task.")
+    layer = env
+    while layer is not core:  # a wrapper may pay other rewards than the task
+        if type(layer).__name__ not in PASSIVE:
+            raise ValueError(f"{type(layer).__name__} may change rewards or lengths: pass the environment without it.")
+        layer = layer.env
     return core.task, core.prior, core.c
 
 
@@ -143,7 +152,7 @@ class _Sampling:
         certified, near = self.known.log_sum(), 0
         lower = self._bound_below(certified, rest, runs)
         if worth_it(self.known, lower[0]):
-            near = add_neighbours(self.known, self.task, self.prior, self.samples)
+            near = add_neighbours(self.known, self.task, self.prior, self.samples, self._is_late)
             certified = self.known.log_sum()
             lower = self._bound_below(certified, rest, runs)
         numbers = {"sequences": len(self.known), "given": len(self.given), "neighbours": near}
@@ -152,7 +161,7 @@ class _Sampling:
         upper = self._bound_above(rest)
         estimate, method, interval = self._estimate(rest, runs)
         if lower[0] > estimate:
-            self.notes.append(f"{method.capitalize()} gives {estimate:.4g}, below the lower bound: too few samples.")
+            self.notes.append(f"The estimate of {method}, {estimate:.4g}, is below the lower bound: too few samples.")
             estimate, method, interval = lower[0], lower[1], (lower[0], math.inf)
         self.diagnostics["seconds"] = round(time.perf_counter() - self.began, 3)
         return Bounds(*lower, *upper, estimate, method, interval, self.diagnostics, tuple(self.notes))
@@ -223,10 +232,14 @@ class _Sampling:
         """Call `draw` so many times, once at least, until `total` is drawn or the seconds are over."""
         with make_bar(desc=what, total=total, unit="", leave=False, disable=not self.progress_bar) as bar:
             for number in range(times):
-                if number and time.perf_counter() - self.began > self.seconds:
+                if number and self._is_late():
                     self.notes.append(f"Stopped early: {number} of {times} parts of {what} after {self.seconds:g} s.")
                     return
                 bar.update(draw(number))
+
+    def _is_late(self) -> bool:
+        """Return whether the seconds are over."""
+        return time.perf_counter() - self.began > self.seconds
 
     def _tell_of_twist(self) -> None:
         if self.twist is None:

@@ -6,6 +6,8 @@ At c = 5 the melodies that agents and sequential Monte Carlo have met certify lo
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,16 +25,19 @@ def worth_it(known: CertifiedSum, bound: float) -> bool:
     return known.log_sum() > bound - NEAR
 
 
-def add_neighbours(known: CertifiedSum, task: Task, prior: Prior, scores: int) -> int:
+def add_neighbours(
+    known: CertifiedSum, task: Task, prior: Prior, scores: int, is_late: Callable[[], bool] = lambda: False
+) -> int:
     """Score what differs in one token from the best known sequences, the best one's first; return how many were scored.
 
     Args:
         known: holds some sequences; gets the others.
-        scores: sequences to score, about; fewer if all known ones have had their turn.
+        scores: sequences to score, about; fewer if all known ones have had their turn, or a budget of scores is spent.
+        is_late: asked before each turn; True ends.
     """
     done: set[bytes] = set()
     scored = 0
-    while scored < scores:
+    while scored < scores and not is_late():
         # in order of mass: those that came in the last turn may be the best now
         best = known.best(len(done) + PARENTS)
         parents = np.array([row for row in best if row.tobytes() not in done][:PARENTS])
@@ -41,6 +46,8 @@ def add_neighbours(known: CertifiedSum, task: Task, prior: Prior, scores: int) -
         done.update(row.tobytes() for row in parents)
         tokens, lengths = make_neighbours(parents, task)
         found = score_known(task, prior, tokens, lengths)
+        if task.spent:  # then these returns are none
+            break
         known.add(found.tokens, found.lengths, found.log_p, found.returns)
         scored += len(tokens)
     return scored

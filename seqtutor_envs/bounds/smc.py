@@ -23,6 +23,7 @@ from seqtutor_envs.threads import one_thread
 from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
 
 RESAMPLE_BELOW = 0.5  # of N, the effective sample size below which a run is resampled
+CHECKED = 64  # rows of a twist at each step whose sum is checked: logits in place of log pi are so in every row
 MOST_PARTICLES = 2**24  # of all runs together: some 20 GB with the shipped priors
 
 
@@ -93,8 +94,13 @@ class Walk:
         if self.twist is not None:
             proposal, values, state = self.twist.step(self._last, state)
             self.proposal = np.asarray(proposal, np.float32)  # what `sample_tokens` reads
-            self.values[self.live] = np.asarray(values, np.float64) * self.scale
+            values = np.asarray(values, np.float64)
+            for what, array, shape in (("log pi", self.proposal, rows.shape), ("v", values, self._last.shape)):
+                if array.shape != shape:
+                    raise checks.wrong_shape(f"The twist's step, for {what},", array, shape)
+            self.values[self.live] = values * self.scale
             checks.check_log_probs(self.proposal, "The twist's step")
+            checks.check_normalised(self.proposal[:CHECKED], "The twist's step")
             if not np.isfinite(self.values).all():
                 raise ValueError("The twist's values are not finite.")
         self._states = prior_state, state
@@ -258,6 +264,8 @@ def check_twist(task: Task, twist: Any) -> None:
     if twist.vocab != task.vocab:
         ours, theirs = len(task.vocab), len(twist.vocab)
         raise ValueError(f"The twist is of another vocabulary ({theirs} tokens) than the task's ({ours} tokens).")
+    if twist.c is not None:
+        checks.TEMPERATURE.check("The twist's c", twist.c)
 
 
 def check_budget(task: Task) -> None:

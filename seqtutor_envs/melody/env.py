@@ -97,7 +97,8 @@ class MelodyEnv(SequenceTutorEnv):
 
     Recommended are c = 7 to 20. Samples of the optimum are varied melodies above c = 5.6 or so, and below it mostly
     loops of eight steps, which a perfect agent would repeat (docs/bounds.md); above 20 the rules matter little. At the
-    default, 2, agents that stay varied are far from the optimum.
+    default, 2, agents that stay varied are far from the optimum. The greatest return of 32 steps at weights 1, before
+    division by c, is 307.356 (proved: `python -m seqtutor_envs.melody prove`).
 
     ## Starting State
     The start token, no token chosen. Deterministic, as is everything after it.

@@ -237,6 +237,8 @@ class TablePrior(Prior):
         tokens = np.asarray(tokens, dtype=np.int64)
         # the start token leads to node 0 from anywhere; other tokens to a child of the node
         nodes = np.where(tokens == self.vocab.start, 0, state[0] * len(self.vocab) + 1 + tokens)
+        if nodes.max(initial=0) >= len(self._rows):
+            raise ValueError(f"This TablePrior has no row after {self.length} tokens, its length: shorten the task.")
         return self._rows[nodes], (nodes,)
 
 

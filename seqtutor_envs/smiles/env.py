@@ -147,6 +147,7 @@ class SmilesEnv(SequenceTutorEnv):
 
     Recommended are c = .005 to .2 with scores in [0, 1]. At .2 the optimum is close to the prior. At least half
     of 1,000 samples of the optimum are distinct down to c = .0007, of the default task and of QED (docs/bounds.md).
+    No molecule's return exceeds .98969 with the default terms, or .94845 with QED alone (proved).
 
     Molecules are counted by reason ("valid", "syntax", "wildcard", "constraint: ...", ...) in `task.counts`.
 

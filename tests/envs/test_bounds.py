@@ -275,9 +275,32 @@ def test_rewards_that_overflow_are_one_line(sampled):
         log_z(SequenceTutorEnv(task, prior, c=1e-6), samples=256)
 
 
-def test_environments_of_others_are_one_line():
-    with pytest.raises(ValueError, match="^CartPoleVectorEnv is no environment of this library[^\n]*$"):
-        log_z("CartPole-v1")
+@pytest.mark.parametrize("env, name", [("CartPole-v1", "CartPoleVectorEnv"), (None, "NoneType"), (3, "int")])
+def test_environments_of_others_are_one_line(env, name):
+    with pytest.raises(ValueError, match=f"^{name} is no environment of this library[^\n]*$"):
+        log_z(env)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: gym.wrappers.TransformReward(gym.make("SeqTutor-Exact-v0"), lambda reward: 2 * reward),
+    lambda: gym.make("SeqTutor-Exact-v0", max_episode_steps=2),
+    lambda: gym.wrappers.vector.TransformReward(gym.make_vec("SeqTutor-Exact-v0", num_envs=2), lambda rewards: rewards),
+])
+def test_wrappers_which_may_change_log_z_are_refused_in_one_line(make):
+    with pytest.raises(ValueError, match="^(TransformReward|TimeLimit) may change rewards or lengths[^\n]*$"):
+        log_z(make())
+
+
+@pytest.mark.parametrize("sequences, said", [
+    ([[0, 1, 2, 0]], "must be a pair"),
+    (([[0, 0.5, 2, 0, 1, 1]], [6]), "are integers, not float64"),
+    (([[0, 1, 2, 0, 1, 1]] * 2, [6]), r"with lengths \[1\] in 6..6"),
+    (([[0, 1, 2, 0, 1, 1]], [7]), r"with lengths \[1\] in 7..7"),
+    (([[0, 1, 9, 0, 1, 1]], [6]), "must be in 0..3"),
+])
+def test_sequences_that_are_none_are_one_line(sequences, said, sampled):
+    with pytest.raises(ValueError, match=f"^[^\n]*{said}[^\n]*$"):
+        log_z(random_env(1.0), samples=256, sequences=sequences)
 
 
 def test_a_bound_on_the_return_that_is_none_is_named(sampled, monkeypatch):

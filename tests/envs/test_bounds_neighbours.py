@@ -85,3 +85,12 @@ def test_a_known_loop_certifies_more_with_its_neighbours_and_not_at_a_high_tempe
     assert cold.diagnostics["certified"]["neighbours"] >= 512
     warm = log_z(gym.make("SeqTutor-Melody-v0", c=20.0), samples=512, sequences=tokens)
     assert warm.diagnostics["certified"]["neighbours"] == 0
+
+
+def test_late_or_without_scores_nothing_is_added():
+    """A task whose budget of scores is spent returns numbers that are none."""
+    env = exact()
+    known = start(env, [[0, 0, 0, 0, 0]])
+    assert add_neighbours(known, env.task, env.prior, 1_000, is_late=lambda: True) == 0 and len(known) == 1
+    env.task.spent = True
+    assert add_neighbours(known, env.task, env.prior, 1_000) == 0 and len(known) == 1

@@ -181,3 +181,8 @@ def test_same_seed_same_result(monkeypatch):
 def test_bad_numbers_are_one_line(kwargs):
     with pytest.raises(ValueError, match="^[^\n]* must be [^\n]*$"):
         collapse_temperature("SeqTutor-Exact-v0", **kwargs)
+
+
+def test_a_planted_task_has_none():
+    with pytest.raises(ValueError, match="^A planted task has no collapse temperature[^\n]*$"):
+        collapse_temperature("SeqTutor-Planted-v0")

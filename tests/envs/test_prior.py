@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from scipy.stats import chisquare
@@ -178,3 +179,10 @@ def test_a_table_of_the_wrong_size_is_an_error():
 def test_the_weights_and_the_vocabulary_must_fit():
     with pytest.raises(ValueError, match="5 tokens, the vocabulary has 2"):
         RecurrentPrior(random_weights(), "lstm", TokenVocab(("a", "b")), 3)
+
+
+def test_a_table_that_is_too_short_for_its_task_is_one_line():
+    prior = TablePrior(TokenVocab(("a", "b")), np.zeros((3, 2)), length=2)
+    assert prior.log_probs(np.zeros((1, 2), np.int64)).shape == (1, 2, 2)
+    with pytest.raises(ValueError, match="^This TablePrior has no row after 2 tokens[^\n]*$"):
+        gym.make("SeqTutor-Planted-v0", prior=prior, policy=prior, length=3)

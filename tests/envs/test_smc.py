@@ -315,6 +315,33 @@ def test_what_is_no_twist_is_one_line():
         smc_of(*toy(), twist=object())
 
 
+@pytest.mark.parametrize("change, said", [
+    (lambda rows, values: (rows - 1.0, values), "normalised log-probabilities; those of a row sum to 0.367"),
+    (lambda rows, values: (rows[:, :2], values), r"for log pi, must return an array \[10, 4\], not \[10, 2\]"),
+    (lambda rows, values: (rows, values[:, None]), r"for v, must return an array \[10\], not \[10, 1\]"),
+])
+def test_steps_of_a_twist_that_are_wrong_are_one_line(change, said):
+    """Rows that sum to less than 1 would make weights too large, and lower bounds false."""
+    task, prior = toy()
+    twist = wrong_twist(task, seed=0)
+    right = twist.step
+
+    def step(tokens, state):
+        rows, values, state = right(tokens, state)
+        return (*change(rows, values), state)
+
+    twist.step = step
+    with pytest.raises(ValueError, match=f"^The twist's step,? [^\n]*{said}[^\n]*$"):
+        smc_of(task, prior, runs=1, particles=10, twist=twist)
+
+
+@pytest.mark.parametrize("c", [0.0, -1.0, float("nan"), "2"])
+def test_a_temperature_of_a_twist_that_is_none_is_one_line(c):
+    task, prior = toy()
+    with pytest.raises(ValueError, match="^The twist's c must be a positive, finite number[^\n]*$"):
+        smc_of(task, prior, twist=wrong_twist(task, seed=0, c=c))
+
+
 def test_values_that_are_not_finite_are_one_line():
     task, prior = toy()
     twist = wrong_twist(task, seed=0)
