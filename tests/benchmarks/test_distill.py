@@ -1,0 +1,81 @@
+"""Policies fitted to samples of the optimum: they approach the enumerated one, and wider networks begin as the old."""
+
+from __future__ import annotations
+
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from benchmarks import distill
+from benchmarks.distill import draw_systematic, main, sample_optimum, widen
+from benchmarks.prior_samples import make_batch
+from seqtutor_envs.exact import kl_optimum_policy, kl_policy_optimum
+from seqtutor_envs.prior import RecurrentPrior, token_log_probs
+from toys.commands import refuse
+from toys.recurrent_toys import random_prior, random_weights
+
+EXACT = "SeqTutor-Exact-v0"
+KWARGS = {"vocab_size": 3, "length": 4, "seed": 5, "c": 1.0}
+TINY = ("--hidden-size", "32", "--batch-size", "64", "--learning-rate", "0.02", "--env", EXACT, "--c", "1")
+TINY += ("--env-kwargs", '{"vocab_size": 3, "length": 4, "seed": 5}', "-n", "2000")
+
+
+@pytest.fixture
+def solution():
+    return gym.make(EXACT, **KWARGS).unwrapped.solution()
+
+
+def log_probs_of(path, solution):
+    """log pi [M] of every sequence."""
+    policy = RecurrentPrior.load(path)
+    return token_log_probs(policy.log_probs(solution["sequences"]), solution["sequences"]).sum(axis=1)
+
+
+def test_systematic_draws_take_each_index_as_often_as_expected_or_once_more():
+    """By hand: 8 draws by weights 1, 0, 2.5, .5 of 4 expect 2, 0, 5 and 1."""
+    for seed in range(5):
+        drawn = draw_systematic(np.array([1.0, 0.0, 2.5, 0.5]), 8, np.random.default_rng(seed))
+        assert np.bincount(drawn, minlength=4).tolist() == [2, 0, 5, 1]
+
+
+def test_samples_are_those_of_the_enumerated_optimum(monkeypatch, solution):
+    """Shares of all 81 sequences to .01 (16,384 systematic samples err by less), their values and log Z to .02."""
+    batch = make_batch(EXACT, KWARGS)
+    found = sample_optimum(batch, runs=2, seed=0)
+    places = found.tokens.astype(int) @ [27, 9, 3, 1]
+    shares = np.bincount(places, minlength=81) / len(places)
+    np.testing.assert_allclose(shares, np.exp(solution["log_probs"]), atol=0.01)
+    np.testing.assert_allclose(found.log_weights, (solution["log_probs"] + solution["log_z"])[places], atol=1e-4)
+    assert found.log_z == pytest.approx(solution["log_z"], abs=0.02)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_widened_network_computes_the_same(cell):
+    prior = random_prior(cell, hidden_size=7)
+    wide = widen(prior, 12, np.random.default_rng(0))
+    tokens = np.random.default_rng(1).integers(0, len(prior.vocab), (20, 6))
+    np.testing.assert_allclose(wide.log_probs(tokens), prior.log_probs(tokens), atol=1e-5)
+    assert wide.hidden_size == 12
+    # the added cells are not all alike, so that they can learn different things
+    assert len(np.unique(wide.weights["rnn.weight_ih_l0"].round(6), axis=0)) == len(wide.weights["rnn.bias_ih_l0"])
+
+
+def test_a_network_cannot_be_widened_to_fewer_cells_or_with_several_layers():
+    for cells, layers in ((6, 1), (12, 2)):
+        with pytest.raises(ValueError, match=f"{layers} layers of 7 cells cannot be widened to {cells} cells"):
+            widen(random_prior(num_layers=layers), cells, np.random.default_rng(0))
+
+
+def test_a_fitted_policy_is_near_the_enumerated_optimum(tmp_path, solution):
+    """From random weights; its curve says the same as the enumeration: J to 5 standard errors, the other KL to .02."""
+    main(["fit", *TINY, "--epochs", "10", "--epoch-size", "8192", "--runs", "2", "--out", str(tmp_path / "a")])
+    log_pi = log_probs_of(tmp_path / "a.safetensors", solution)
+    to, back = kl_policy_optimum(solution, log_pi), kl_optimum_policy(solution, log_pi)
+    assert to < 0.01 and back < 0.01
+    written = json.loads((tmp_path / "a.curve.json").read_text())
+    last = written["curve"][-1]
+    assert written["log_z"] == pytest.approx(solution["log_z"], abs=0.02) and len(written["curve"]) == 10
+    assert last["kl_to_optimum"] == pytest.approx(to, abs=5 * last["j_se"] + 0.02)
+    assert last["kl_from_optimum"] == pytest.approx(back, abs=0.02)
