@@ -28,6 +28,10 @@ SUM_TOLERANCE = 1e-3  # of a policy's total probability; float32 log-probabiliti
 CELL = 16  # pixels of one token in a picture
 
 
+class TooManySequences(ValueError):
+    """Say that a task has too many sequences to enumerate."""
+
+
 class ExactTask(Task):
     """Pay one term, `prefix`: a number for every prefix that is not empty.
 
@@ -56,6 +60,16 @@ class ExactTask(Task):
         for t in range(int(steps.max(initial=-1)) + 1):
             nodes = np.where(t <= steps, nodes * len(self.vocab) + 1 + tokens[:, t], nodes)
         return self.rewards[nodes][:, None]
+
+    def max_return(self) -> float:
+        paid, size = self.rewards * self.weights["prefix"], len(self.vocab)
+        # backwards, level by level: a prefix's best continuation, then its own reward; the empty prefix is not paid
+        best, end = np.zeros(size**self.length), len(paid)
+        for t in range(self.length, 0, -1):
+            begin = end - size**t
+            best = (paid[begin:end] + best).reshape(-1, size).max(axis=1)
+            end = begin
+        return float(best[0])
 
     def render_rgb(self, tokens: Tokens, episode_return: float) -> NDArray[np.uint8]:
         """Draw a grid, tokens upwards and steps to the right: chosen cells dark, cells still to come white."""
@@ -96,6 +110,12 @@ class _Level(NamedTuple):
     chosen: Tokens  # [m], the child's last token
     ended: NDArray[np.bool_]  # [m]; the others are the next level, in this order
     finished: Tokens  # [number ended, L]
+
+
+def enumerable(task: Task) -> bool:
+    """Return whether `solve` is worth a try: the sequences are few, or a mask may leave few of them."""
+    masked = type(task).action_mask is not Task.action_mask
+    return masked or len(task.vocab) ** task.length <= MAX_SEQUENCES
 
 
 def solve(task: Task, prior: Prior, c: float, gamma: float = 1.0) -> dict[str, Any]:
@@ -189,7 +209,7 @@ def _enumerate_levels(task: Task, prior: Prior) -> list[_Level]:
         parents, chosen = np.nonzero(allowed)
         # checked level by level: a task's mask or end token may keep the tree far below V ** length
         if sequences + len(parents) > MAX_SEQUENCES:
-            raise ValueError(f"Too many sequences to enumerate: over {MAX_SEQUENCES:,} after {step + 1} tokens.")
+            raise TooManySequences(f"Too many sequences to enumerate: over {MAX_SEQUENCES:,} after {step + 1} tokens.")
         children = tokens[parents]
         children[:, step] = chosen
         rewards = np.zeros(rows.shape)

@@ -315,6 +315,10 @@ class Task(ABC):
         until = [len(row) for row in rows] if lengths is None else np.asarray(lengths).tolist()
         return [(" ".join(self.vocab.decode(row[:end])), "") for row, end in zip(rows, until)]
 
+    def max_return(self) -> float:
+        """Return a proved upper bound on the return R, before division by c; infinity (the default): none is known."""
+        return float("inf")
+
     def close(self) -> None:
         """Release what the task holds open, such as processes; it may be asked to score again.
 
