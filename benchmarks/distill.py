@@ -11,22 +11,28 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+import torch
 import tyro
 
+from agents import PsiLearning
 from agents.baselines import FixedPolicy
 from agents.evaluate.evaluation import evaluate_in_env
+from agents.learner import SoftQLearner
+from agents.networks import ValueNetwork
 from benchmarks.domains import MELODY, SEED_APART, build_env_kwargs
 from benchmarks.prior_samples import make_batch
 from seqtutor_envs.bounds import run_smc
-from seqtutor_envs.checks import COUNT
+from seqtutor_envs.checks import COUNT, Range
 from seqtutor_envs.command import run
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.files import safetensors_path, write_atomically
+from seqtutor_envs.files import reading, safetensors_path, write_atomically
 from seqtutor_envs.files.progress import make_bar
+from seqtutor_envs.metrics import mean_and_error, sequence_log_probs
 from seqtutor_envs.prior import Prior, RecurrentPrior
 from seqtutor_envs.prior.fit import Settings, fit
 from seqtutor_envs.prior.masking import MaskedPrior, mask_prior
@@ -36,6 +42,7 @@ from seqtutor_envs.vocab import Floats, Tokens
 PARTICLES = 16_384  # of an SMC run
 DRAWN = 8_192  # samples taken from a run: half its particles, so that few of them are drawn twice
 HELD_OUT = 2  # runs of which the validation set is drawn
+REPORTED = ("j", "j_se", "kl", "kl_se", "distinct")
 SMALL = 0.02  # standard deviation of the weights of added cells: they differ from each other, and disturb little
 SETTINGS = Settings(
     epochs=30, epoch_size=131_072, batch_size=256, learning_rate=2e-3, warmup=100, max_grad_norm=1.0
@@ -108,18 +115,18 @@ def widen(prior: RecurrentPrior, cells: int, rng: np.random.Generator) -> Recurr
     return RecurrentPrior(weights, prior.cell, prior.vocab, prior.length, prior.card)
 
 
-def distill(
+def fit_policy(
     settings: Annotated[Settings, tyro.conf.arg(name="")] = SETTINGS,
     env: str = MELODY,
     c: float = 10.0,
     env_kwargs: str = "{}",
-    runs: int = 128,
+    runs: int = 64,
     start: str | None = None,
-    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 4_000,
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 20_000,
     out: Path = Path("distilled.safetensors"),
     resume: bool = False,
 ) -> None:
-    """Fit a policy to samples of the optimum. Write it as a prior, and OUT.curve.json.
+    """Fit a policy to samples of the optimum by maximum likelihood. Write it as a prior, and OUT.curve.json.
 
     Args:
         settings: how to train; hidden_size is the number of cells.
@@ -128,26 +135,76 @@ def distill(
         env_kwargs: JSON, further keywords of the environment.
         runs: SMC runs of 16,384 particles that training samples are drawn from, 8,192 each.
         start: the prior to start from, by name or path, widened if it has fewer cells. Default: the environment's own,
-            or random weights if it has none.
-        n: samples of the policy, by which J is estimated after each epoch.
+            or random weights if that is no network.
+        n: samples of the policy by which J is estimated at the end; a tenth of them after each epoch.
         out: file to write.
         resume: continue an interrupted run of the same command.
     """
+    runs, n = COUNT.check("--runs", runs), Range(20, whole=True).check("-n", n)
     kwargs = build_env_kwargs(env, env_kwargs) | {"c": c}
     batch = make_batch(env, kwargs)
-    train = sample_optimum(batch, COUNT.check("--runs", runs), settings.seed, progress_bar=True)
-    held_out = sample_optimum(batch, HELD_OUT, settings.seed + SEED_APART)
+    train = sample_optimum(batch, runs, settings.seed, progress_bar=True)
+    measure = Measure(batch, settings.seed + SEED_APART, train.log_z)
     print(f"{env}, c = {c:g}: log Z = {train.log_z:.3f} ± {train.log_z_se:.3f} by {runs} runs")
-    watch = Watch(batch, COUNT.check("-n", n), settings.seed + SEED_APART)
+    card = {"env": env, "env_kwargs": kwargs, "log_z": train.log_z, "log_z_se": train.log_z_se}
     prior = fit(
-        list_sequences(train), list_sequences(held_out), batch.task.vocab, out, settings, batch.task.length,
-        {"environment": env, "environment_keywords": kwargs, "log_z": train.log_z}, resume, progress_bar=True,
-        watch=watch, start=first_weights(batch.prior, start, settings),
+        list_sequences(train), list_sequences(measure.held_out), batch.task.vocab, out, settings, batch.task.length,
+        card, resume, progress_bar=True, watch=lambda policy: measure.estimate_j(policy, n // 10),
+        start=first_weights(batch.prior, start, settings),
     )  # fmt: skip
-    curve = [complete(row, train, held_out) for row in prior.card["training"]["history"]]
-    facts = {"env": env, "env_kwargs": kwargs, "cells": prior.hidden_size, "log_z": train.log_z}
-    write_curve(out, facts | {"log_z_se": train.log_z_se, "curve": curve})
-    print(f"{out}: J {curve[-1]['j']:.3f} ± {curve[-1]['j_se']:.3f}")
+    facts = card | {"cells": prior.hidden_size, "settings": asdict(settings)}
+    write_results(out, facts | {"curve": prior.card["training"]["history"]}, measure(prior, n))
+
+
+def learn_on(
+    start: Annotated[Path, tyro.conf.Positional],
+    tokens: int = 2_000_000,
+    value_tokens: int = 200_000,
+    learning_rate: float = 1e-4,
+    n_envs: int = 256,
+    n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 20_000,
+    seed: int = 0,
+    out: Path = Path("distilled-psi.safetensors"),
+) -> None:
+    """Go on from a fitted policy by Psi-learning. Write the policy as a prior, and OUT.curve.json.
+
+    Args:
+        start: the policy, a file that `fit` wrote.
+        tokens: to learn from, while the learning rate falls to 0.
+        value_tokens: to fit v to before that, while the policy rests: it begins as a constant, whose errors would
+            unlearn what the policy knows.
+        learning_rate: of Adam at first.
+        n_envs: sequences in an update.
+        n: samples of the policy, by which J is estimated.
+        seed: of learning.
+        out: file to write.
+    """
+    prior = RecurrentPrior.load(start)
+    with reading(start, "was not written by `fit`"):
+        facts = {name: prior.card[name] for name in ("env", "env_kwargs", "log_z", "log_z_se")}
+    batch = make_batch(facts["env"], facts["env_kwargs"])
+    settings = {"learning_rate": learning_rate, "n_envs": n_envs, "seed": seed}
+    agent = PsiLearning(facts["env"], **settings, anneal=True, env_kwargs=facts["env_kwargs"])  # type: ignore[arg-type]
+    # the environment keeps its own prior; only the network, and with it the policy, begins elsewhere
+    network = ValueNetwork(prior, False, 1.0, torch.Generator().manual_seed(seed))
+    agent.learner = SoftQLearner(network, agent.learner.objective, agent.learner.settings)
+    measure = Measure(batch, seed + SEED_APART, facts["log_z"])
+    before, began = measure(prior, n), time.process_time()
+    fit_values(agent, value_tokens)
+    agent.learn(tokens, progress_bar=True)
+    seconds = time.process_time() - began
+    found = RecurrentPrior(network.core.weights(), prior.cell, prior.vocab, prior.length, facts)
+    found.save(out)
+    settings |= {"tokens": tokens, "value_tokens": value_tokens, "seconds": seconds}
+    write_results(out, facts | {"cells": prior.hidden_size, "settings": settings, "before": before}, measure(found, n))
+
+
+def fit_values(agent: PsiLearning, tokens: int) -> None:
+    """Let v learn from so many tokens while the policy rests."""
+    core, agent.settings["anneal"] = agent.learner.optimizer.param_groups[0], False
+    rate, core["lr"] = core["lr"], 0.0
+    agent.learn(tokens, progress_bar=True)
+    core["lr"], agent.settings["anneal"] = rate, True
 
 
 def first_weights(own: Prior, start: str | None, settings: Settings) -> RecurrentPrior | None:
@@ -159,18 +216,33 @@ def first_weights(own: Prior, start: str | None, settings: Settings) -> Recurren
     return widen(chosen, settings.hidden_size, np.random.default_rng(settings.seed))
 
 
-class Watch:
-    """Estimate J of a policy in an environment by n samples, and measure the seconds since the last call."""
+class Measure:
+    """Estimate how far policies are from the optimum of an environment, in both directions.
 
-    def __init__(self, env: SequenceTutorVectorEnv, n: int, seed: int) -> None:
-        self.env, self.n, self.seed, self.clock = env, n, seed, time.process_time()
+    Args:
+        env: its prior, task and c.
+        seed: of a policy's samples, and of the held-out samples of the optimum.
+        log_z: an estimate of it.
+    """
 
-    def __call__(self, policy: Prior) -> dict[str, float]:
-        """Return J, its standard error, KL to the prior and the seconds of this process's CPU time."""
+    def __init__(self, env: SequenceTutorVectorEnv, seed: int, log_z: float) -> None:
+        self.env, self.seed, self.log_z = env, seed, log_z
+        self.held_out = sample_optimum(env, HELD_OUT, seed)
+        self.clock = time.process_time()
+
+    def __call__(self, policy: Prior, n: int) -> dict[str, float]:
+        """Return J by n samples, KL(pi || pi*) = log Z - J, KL(pi* || pi) by held-out samples, and standard errors."""
+        found, (tokens, lengths, values, *_) = self.estimate_j(policy, n), self.held_out
+        differences = values - sequence_log_probs(mask_prior(policy, self.env.task), tokens, lengths) - self.log_z
+        found |= {"kl_to_optimum": self.log_z - found["j"]} | mean_and_error("kl_from_optimum", differences)
+        return {name: value for name, value in found.items() if name != "seconds"}
+
+    def estimate_j(self, policy: Prior, n: int) -> dict[str, float]:
+        """Return J, KL to the prior, their errors, distinct, and this process's CPU seconds since the last call."""
         agent = FixedPolicy(mask_prior(policy, self.env.task), self.env.task.length)
-        found = evaluate_in_env(self.env, agent, self.n, self.seed)[0]
+        found = evaluate_in_env(self.env, agent, n, self.seed)[0]
         before, self.clock = self.clock, time.process_time()
-        return {name: found[name] for name in ("j", "j_se", "kl", "kl_se")} | {"seconds": self.clock - before}
+        return {name: found[name] for name in REPORTED} | {"seconds": self.clock - before}
 
 
 def list_sequences(samples: Optimum) -> list[Tokens]:
@@ -178,22 +250,17 @@ def list_sequences(samples: Optimum) -> list[Tokens]:
     return [row[:length] for row, length in zip(samples.tokens, samples.lengths.tolist())]
 
 
-def complete(row: Mapping[str, float], train: Optimum, held_out: Optimum) -> dict[str, float]:
-    """Add to an epoch's losses the KL to the optimum, log Z - J, and from it, E_pi*[log p + R/c - log pi] - log Z."""
-    log_pi = -row["validation_nll"] * held_out.lengths.sum() / len(held_out.lengths)
-    kls = {"kl_to_optimum": train.log_z - row["j"], "kl_from_optimum": held_out.log_weights.mean() - log_pi - train.log_z}
-    return {**row, **kls}
-
-
-def write_curve(out: Path, facts: Mapping[str, Any]) -> None:
-    """Write the facts beside the policy, as OUT.curve.json."""
+def write_results(out: Path, facts: Mapping[str, Any], result: Mapping[str, float]) -> None:
+    """Write facts and result beside the policy, as OUT.curve.json, and print the result."""
     path = safetensors_path(out).with_suffix(".curve.json")
-    write_atomically(path, (json.dumps(facts, indent=1) + "\n").encode())
+    write_atomically(path, (json.dumps({**facts, "result": dict(result)}, indent=1) + "\n").encode())
+    print(", ".join(f"{name} {value:.3f}" for name, value in result.items()))
+    print(safetensors_path(out))
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line."""
-    run({"fit": distill}, "python -m benchmarks.distill", args)
+    run({"fit": fit_policy, "psi": learn_on}, "python -m benchmarks.distill", args)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from benchmarks import distill
-from benchmarks.distill import draw_systematic, main, sample_optimum, widen
+from agents import PsiLearning
+from benchmarks.distill import draw_systematic, fit_values, main, sample_optimum, widen
 from benchmarks.prior_samples import make_batch
-from seqtutor_envs.exact import kl_optimum_policy, kl_policy_optimum
+from seqtutor_envs.exact import kl_optimum_policy, kl_policy_optimum, objective
 from seqtutor_envs.prior import RecurrentPrior, token_log_probs
 from toys.commands import refuse
-from toys.recurrent_toys import random_prior, random_weights
+from toys.recurrent_toys import random_prior
 
 EXACT = "SeqTutor-Exact-v0"
 KWARGS = {"vocab_size": 3, "length": 4, "seed": 5, "c": 1.0}
@@ -40,7 +40,7 @@ def test_systematic_draws_take_each_index_as_often_as_expected_or_once_more():
         assert np.bincount(drawn, minlength=4).tolist() == [2, 0, 5, 1]
 
 
-def test_samples_are_those_of_the_enumerated_optimum(monkeypatch, solution):
+def test_samples_are_those_of_the_enumerated_optimum(solution):
     """Shares of all 81 sequences to .01 (16,384 systematic samples err by less), their values and log Z to .02."""
     batch = make_batch(EXACT, KWARGS)
     found = sample_optimum(batch, runs=2, seed=0)
@@ -68,14 +68,49 @@ def test_a_network_cannot_be_widened_to_fewer_cells_or_with_several_layers():
             widen(random_prior(num_layers=layers), cells, np.random.default_rng(0))
 
 
-def test_a_fitted_policy_is_near_the_enumerated_optimum(tmp_path, solution):
-    """From random weights; its curve says the same as the enumeration: J to 5 standard errors, the other KL to .02."""
-    main(["fit", *TINY, "--epochs", "10", "--epoch-size", "8192", "--runs", "2", "--out", str(tmp_path / "a")])
-    log_pi = log_probs_of(tmp_path / "a.safetensors", solution)
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A policy fitted to the exact task's optimum from random weights, and what was written beside it."""
+    out = tmp_path_factory.mktemp("fitted") / "a.safetensors"
+    main(["fit", *TINY, "--epochs", "8", "--epoch-size", "8192", "--runs", "2", "--out", str(out)])
+    return out, json.loads(out.with_suffix(".curve.json").read_text())
+
+
+def test_a_fitted_policy_is_near_the_enumerated_optimum(fitted, solution):
+    """Its results say the same as the enumeration: J to 5 standard errors, the other KL to .02, log Z's error."""
+    out, written = fitted
+    log_pi = log_probs_of(out, solution)
     to, back = kl_policy_optimum(solution, log_pi), kl_optimum_policy(solution, log_pi)
-    assert to < 0.01 and back < 0.01
-    written = json.loads((tmp_path / "a.curve.json").read_text())
-    last = written["curve"][-1]
-    assert written["log_z"] == pytest.approx(solution["log_z"], abs=0.02) and len(written["curve"]) == 10
-    assert last["kl_to_optimum"] == pytest.approx(to, abs=5 * last["j_se"] + 0.02)
-    assert last["kl_from_optimum"] == pytest.approx(back, abs=0.02)
+    assert to < 0.015 and back < 0.015
+    result = written["result"]
+    assert written["log_z"] == pytest.approx(solution["log_z"], abs=0.02) and len(written["curve"]) == 8
+    assert result["kl_to_optimum"] == pytest.approx(to, abs=5 * result["j_se"] + 0.02)
+    assert result["kl_from_optimum"] == pytest.approx(back, abs=0.02)
+    assert result["j"] == pytest.approx(objective(solution, log_pi), abs=5 * result["j_se"])
+
+
+def test_psi_goes_on_from_a_fitted_policy(fitted, tmp_path, solution):
+    """It begins at the fitted policy, not at the prior, keeps its cells and stays near the optimum."""
+    out = tmp_path / "b.safetensors"
+    main(["psi", str(fitted[0]), "--tokens", "4096", "--value-tokens", "2048", "-n", "2000", "--out", str(out)])
+    written = json.loads(out.with_suffix(".curve.json").read_text())
+    assert written["before"]["kl_from_optimum"] == pytest.approx(fitted[1]["result"]["kl_from_optimum"], abs=1e-9)
+    assert RecurrentPrior.load(out).hidden_size == 32
+    assert kl_policy_optimum(solution, log_probs_of(out, solution)) < 0.03
+
+
+def test_the_policy_rests_while_v_is_fitted(solution):
+    agent = PsiLearning(EXACT, env_kwargs=KWARGS, seed=0, anneal=True)
+    before = agent.learner.network.core.weights()
+    value = agent.learner.network.state_value[-1].weight.detach().clone()
+    fit_values(agent, 2_000)
+    after = agent.learner.network.core.weights()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert not np.array_equal(value, agent.learner.network.state_value[-1].weight.detach())
+    agent.learn(500)
+    assert not np.array_equal(before["head.weight"], agent.learner.network.core.weights()["head.weight"])
+
+
+def test_psi_refuses_a_policy_of_another_making(tmp_path, capsys):
+    path = random_prior().save(tmp_path / "other")
+    assert "was not written by `fit`" in refuse(capsys, main, "psi", path)
