@@ -90,12 +90,13 @@ def test_a_fitted_policy_is_near_the_enumerated_optimum(fitted, solution):
 
 
 def test_psi_goes_on_from_a_fitted_policy(fitted, tmp_path, solution):
-    """It begins at the fitted policy, not at the prior, keeps its cells and stays near the optimum."""
+    """It begins at the fitted policy, not at the prior, keeps its cells, learns, and stays near the optimum."""
     out = tmp_path / "b.safetensors"
     main(["psi", str(fitted[0]), "--tokens", "4096", "--value-tokens", "2048", "-n", "2000", "--out", str(out)])
     written = json.loads(out.with_suffix(".curve.json").read_text())
     assert written["before"]["kl_from_optimum"] == pytest.approx(fitted[1]["result"]["kl_from_optimum"], abs=1e-9)
-    assert RecurrentPrior.load(out).hidden_size == 32
+    start, learned = (RecurrentPrior.load(path).weights["rnn.weight_hh_l0"] for path in (fitted[0], out))
+    assert start.shape == learned.shape == (128, 32) and 0 < np.abs(start - learned).max() < 0.1
     assert kl_policy_optimum(solution, log_probs_of(out, solution)) < 0.03
 
 
