@@ -197,11 +197,11 @@ def learn_on(
 
 
 def fit_values(agent: PsiLearning, tokens: int) -> None:
-    """Let v learn from so many tokens while the policy rests."""
-    core, agent.settings["anneal"] = agent.learner.optimizer.param_groups[0], False
-    rate, core["lr"] = core["lr"], 0.0
+    """Let v learn from so many tokens while the policy of an annealed agent rests."""
+    agent.settings["anneal"] = False
+    agent.learner.optimizer.param_groups[0]["lr"] = 0.0  # the core's; annealing sets it again
     agent.learn(tokens, progress_bar=True)
-    core["lr"], agent.settings["anneal"] = rate, True
+    agent.settings["anneal"] = True
 
 
 def first_weights(own: Prior, start: str | None, settings: Settings) -> RecurrentPrior | None:

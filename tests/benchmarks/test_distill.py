@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agents import PsiLearning
-from benchmarks.distill import draw_systematic, fit_values, main, sample_optimum, widen
+from benchmarks.distill import Measure, draw_systematic, fit_values, main, sample_optimum, widen
 from benchmarks.prior_samples import make_batch
 from seqtutor_envs.exact import kl_optimum_policy, kl_policy_optimum, objective
 from seqtutor_envs.prior import RecurrentPrior, token_log_probs
@@ -87,6 +87,16 @@ def test_a_fitted_policy_is_near_the_enumerated_optimum(fitted, solution):
     assert result["kl_to_optimum"] == pytest.approx(to, abs=5 * result["j_se"] + 0.02)
     assert result["kl_from_optimum"] == pytest.approx(back, abs=0.02)
     assert result["j"] == pytest.approx(objective(solution, log_pi), abs=5 * result["j_se"])
+
+
+def test_both_distances_of_the_prior_are_the_enumerated_ones(solution):
+    """Within 5 standard errors; the prior is far from the optimum in both directions."""
+    batch = make_batch(EXACT, KWARGS)
+    found = Measure(batch, 3, solution["log_z"])(batch.prior, 5_000)
+    to, back = (kl(solution, solution["prior_log_probs"]) for kl in (kl_policy_optimum, kl_optimum_policy))
+    assert min(to, back) > 0.5
+    assert found["kl_to_optimum"] == pytest.approx(to, abs=5 * found["j_se"])
+    assert found["kl_from_optimum"] == pytest.approx(back, abs=5 * found["kl_from_optimum_se"])
 
 
 def test_psi_goes_on_from_a_fitted_policy(fitted, tmp_path, solution):
