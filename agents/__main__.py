@@ -1,4 +1,4 @@
-"""Run `python -m agents train | sample | evaluate`."""
+"""Run `python -m agents train | sample | evaluate | export`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ with report_errors(PROGRAM):  # these take seconds, in which Ctrl-C may come
     from agents.evaluate import checks as agent_checks
     from agents.evaluate import evaluation, sb3_zips
     from agents.evaluate.load import find_agent_file, find_prior_file, get_agent_classes, load_ours
-    from agents.evaluate.priors import PriorAgent, choose_results_file, find_recipe
+    from agents.evaluate.priors import PriorAgent, choose_results_file, find_recipe, make_prior
     from agents.task_options import check_format, field_names, find_task_options, say_how_to_allow
     from agents.train import run_folder
     from agents.train.checkpoints import AGENT_FILE, find_saved_class, read_facts, recover
@@ -218,6 +218,21 @@ def evaluate(
     write_atomically(kept_at, (json.dumps(kept, indent=1) + "\n").encode())
 
 
+def export(path: Annotated[Path, tyro.conf.Positional], out: Path, note: str = "", trust: bool = False) -> None:
+    """Write the policy of a trained agent (psi, q, rl, pg) as a prior's file, and its card beside it.
+
+    Every prior= and --prior takes such a file; as policy= of SeqTutor-Planted-v0 it is the optimum of a task.
+
+    Args:
+        path: folder of `train`, or a file of ours.
+        out: the file to write.
+        note: to keep in the card.
+        trust: use the programs, modules and paths that the agent's file names.
+    """
+    agent = load_to_evaluate(find_agent_file(path), trust, {})
+    print(make_prior(agent, note).save(out))
+
+
 def load_with_env(
     path: Path, env: str | None, given: dict[str, Any], trust: bool, algorithm: str | None
 ) -> tuple[Any, str, dict[str, Any], Path]:
@@ -274,6 +289,7 @@ def saved_kwargs(file: Path) -> dict[str, Any]:
     return kwargs if isinstance(kwargs, dict) else {}
 
 
+# to whose options a task adds its own
 COMMANDS: dict[str, Callable[..., None]] = {"train": train, "sample": sample, "evaluate": evaluate}
 
 
@@ -283,7 +299,8 @@ def main(args: list[str] | None = None) -> None:
 
     set_threads(1)
     argv = sys.argv[1:] if args is None else args
-    commands, names = dict(COMMANDS), set[str]()
+    commands: dict[str, Callable[..., None]] = {**COMMANDS, "export": export}
+    names = set[str]()
     if argv and argv[0] in COMMANDS:
         # tyro shows the fields of the default's own class: with --help too, only those of this task
         own = inspect.signature(COMMANDS[argv[0]]).parameters

@@ -21,9 +21,10 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from agents import saving
 from agents.diversity import make_diversity
 from agents.envs import AnyEnv, get_env_attribute, make_batch, read_last_tokens, read_prefixes
-from agents.networks import Policy, find_device
+from agents.networks import Policy, ValueNetwork, ValueTwist, find_device
 from agents.replay import Sequences
-from agents.rollouts import Rollout, restart_states, select_states
+from agents.rollouts import Rollout, feed_prefixes, restart_states
+from agents.samplers import sample_by_smc
 from agents.sb3.callback_steps import defer_interrupt, iterate_steps, make_callback
 from agents.sb3.model import SB3Model
 from seqtutor_envs import checks
@@ -47,8 +48,12 @@ class SequenceAgent(SB3Model, ABC):
         learned_timesteps: tokens of the rollouts that were learned from. `save` writes this number.
         rounds: number of rollouts so far.
         newest: the last rollout, for callbacks.
+        network: what learns.
+        has_soft_values: whether v nears the soft value, where gamma and prior_weight are 1.
     """
 
+    network: ValueNetwork
+    has_soft_values: ClassVar[bool] = True
     ranges: ClassVar[checks.Ranges] = {}
 
     def __init__(
@@ -268,9 +273,37 @@ class SequenceAgent(SB3Model, ABC):
         actions = rows.argmax(axis=1) if deterministic else sample_tokens(rows, self.rng)
         return (actions[0] if single else actions), state
 
-    def sample(self, n: int, seed: int, temperature: float = 1.0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Sample n sequences of the present policy: tokens [n, T] and lengths [n]. Same seed, same tokens."""
-        return self.current_policy().sample(n, seed, temperature=temperature)
+    def sample(
+        self, n: int, seed: int, temperature: float = 1.0, particles: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Sample n sequences of the present policy: tokens [n, T] and lengths [n]. Same seed, same tokens.
+
+        Args:
+            n, seed: as for Prior.sample.
+            temperature: below 1 nearer to the most probable tokens.
+            particles: with a number N the samples are corrected towards the optimum: each is one of N sequences of the
+                agent, which are weighted and resampled by its own values (SMCSampler with `twist()`).
+        """
+        if particles is None:
+            return self.current_policy().sample(n, seed, temperature=temperature)
+        if temperature != 1.0:
+            raise ValueError(f"particles={particles} samples at temperature 1 only, not {temperature}.")
+        if self.task is None:
+            raise ValueError("particles are weighted by rewards: this environment has no `task` to ask for them.")
+        rng = np.random.default_rng(checks.SEED.check("seed", seed))
+        found, _ = sample_by_smc(self.task, self.prior, self.c, n, rng, particles, self.twist())
+        return found.tokens, found.lengths
+
+    def twist(self) -> ValueTwist:
+        """Return the present policy and values as a guide of sequential Monte Carlo: for SMCSampler, bounds.log_z.
+
+        Its `notes` say where v is no soft value: Z_hat is unbiased then, too, but varies more.
+        """
+        gamma, share = self.settings.get("gamma", 1.0), self.settings.get("prior_weight", 1.0)
+        usual = self.has_soft_values and gamma == share == 1.0
+        what = f"v of {type(self).__name__} with gamma={gamma:g} and prior_weight={share:g}"
+        notes = () if usual else (f"{what} is no soft value: Z_hat stays unbiased, but varies more.",)
+        return ValueTwist(self.network, self.prior, self.horizon, self.c, notes)
 
     def log_prob(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """Compute log pi [n] of whole sequences [n, T] in nats, the end token's included."""
@@ -319,14 +352,3 @@ class SequenceAgent(SB3Model, ABC):
         not_kept = {"prior": prior, "device": device, "verbose": verbose, "tensorboard_log": tensorboard_log}
         loaded: Self = saving.load(cls, path, env, env_kwargs, not_kept, trust)
         return loaded
-
-
-def feed_prefixes(policy: Policy, prefixes: NDArray[np.int64], state: State) -> State:
-    """Feed all but the last token of each prefix [N, L] to a policy in its initial state; return the state after."""
-    start = policy.vocab.start
-    counts = (prefixes != start).sum(axis=1)
-    for t in range(int(counts.max(initial=0))):
-        # prefixes differ in length: a shorter one keeps the state that it has reached
-        _, read = policy.step(prefixes[:, t - 1] if t else np.full(len(prefixes), start), state)
-        state = select_states(t < counts, read, state)
-    return state

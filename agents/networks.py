@@ -19,6 +19,7 @@ from seqtutor_envs.prior import Prior, RecurrentPrior, State
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, MaskedPrior
 from seqtutor_envs.prior.network import RecurrentNetwork, shifted
 from seqtutor_envs.prior.recurrent_step import RecurrentStep, log_softmax
+from seqtutor_envs.vocab import Floats
 
 WITHOUT_NUMBERS = ("meta",)  # devices whose tensors have a shape alone
 FRESH_CELLS = 64  # LSTM cells where the prior has no weights to start from (tables, foreign priors)
@@ -189,7 +190,7 @@ class Policy(Prior):
         self._share = np.float32(network.prior_weight if network.residual else 0.0)  # of log p in the logits
         self._step = RecurrentStep(network.core.weights(), network.core.cell)
         # arrays of the joint state that are the network's; the prior's follow
-        self._parts = len(self._step.initial_state(0))
+        self.parts = len(self._step.initial_state(0))
 
     def initial_state(self, n: int) -> State:
         return self._step.initial_state(n) + (self._prior.initial_state(n) if self._prior else ())
@@ -204,8 +205,8 @@ class Policy(Prior):
             state: as `initial_state` or the last call returned it.
             prior_rows: [N, V] if known, which saves the prior's own step; the prior's state then rests.
         """
-        logits, own = self._step(tokens, state[: self._parts])
-        prior_state: Any = state[self._parts :]
+        logits, own = self._step(tokens, state[: self.parts])
+        prior_state: Any = state[self.parts :]
         if self._prior:
             if prior_rows is None:
                 prior_rows, prior_state = self._prior.step(tokens, prior_state)
@@ -213,3 +214,36 @@ class Policy(Prior):
         if prior_rows is not None:
             logits[prior_rows <= LOG_PROB_FLOOR] = FORBIDDEN
         return log_softmax(logits), own + prior_state
+
+
+class ValueTwist:
+    """Guide sequential Monte Carlo by a ValueNetwork as of now: a `seqtutor_envs.bounds.Twist`, stepped in numpy.
+
+    One step of the core gives both its policy and v. Like Policy it copies the weights.
+
+    Args:
+        network, prior, length: as for Policy.
+        c: temperature at which v was learned.
+        notes: lines that say why v is no soft value, if it is none; `bounds.log_z` repeats them.
+    """
+
+    def __init__(self, network: ValueNetwork, prior: Prior, length: int, c: float, notes: Iterable[str] = ()) -> None:
+        self.policy, self.vocab = Policy(network, prior, length), prior.vocab
+        self.c: float | None = c
+        self.notes = tuple(notes)
+        # of the arrays of the core's state, the one that is its output: h of the last layer, before an LSTM's c
+        self._output = self.policy.parts - (2 if network.core.cell == "lstm" else 1)
+        # copies: of a network on the CPU these arrays are its own memory
+        learned = {name: part.cpu().numpy().T.copy() for name, part in network.state_value.state_dict().items()}
+        self._layers = [(learned[f"{i}.weight"], learned[f"{i}.bias"]) for i in (0, 2)]  # 1 is the tanh
+
+    def initial_state(self, n: int) -> State:
+        """Return the state of n sequences that have not consumed the start token."""
+        return self.policy.initial_state(n)
+
+    def step(self, tokens: NDArray[np.int64], state: State) -> tuple[NDArray[np.float32], Floats, State]:
+        """Feed tokens [N]; return log pi of the next one [N, V], v of what was read [N], and the state."""
+        rows, state = self.policy.step(tokens, state)
+        (inner, bias), (outer, last) = self._layers
+        values = np.tanh(state[self._output] @ inner + bias) @ outer + last
+        return rows, values[:, 0].astype(np.float64), state

@@ -255,6 +255,17 @@ def select_states(mask: NDArray[np.bool_], new: State, old: State) -> State:
     return tuple(np.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(new, old))
 
 
+def feed_prefixes(policy: Policy, prefixes: NDArray[np.int64], state: State) -> State:
+    """Feed all but the last token of each prefix [N, L] to a policy in its initial state; return the state after."""
+    start = policy.vocab.start
+    counts = (prefixes != start).sum(axis=1)
+    for t in range(int(counts.max(initial=0))):
+        # prefixes differ in length: a shorter one keeps the state that it has reached
+        _, read = policy.step(prefixes[:, t - 1] if t else np.full(len(prefixes), start), state)
+        state = select_states(t < counts, read, state)
+    return state
+
+
 def choose_tokens(
     rows: NDArray[np.float32], rng: np.random.Generator, epsilon: float | None = None
 ) -> NDArray[np.int64]:

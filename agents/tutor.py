@@ -140,6 +140,7 @@ class Tutor(SequenceAgent):
         share = settings["prior_weight"]
         network = ValueNetwork(self.prior, objective.residual, share, generator, head).to(self.device)
         learning = {field.name: chosen[field.name] for field in fields(LearnerSettings)}
+        self.network = network
         self.learner = SoftQLearner(network, objective, LearnerSettings(**learning))
         # a rollout must fit in, and by default also in an update
         self.replay = Replay(max(chosen["buffer_size"], self.n_envs), self.horizon, len(self.prior.vocab))
@@ -150,7 +151,7 @@ class Tutor(SequenceAgent):
         self._whole_rollout = self.updates_per_round == 1 and self.n_envs == self.replay.capacity <= self.batch_size
 
     def policy(self) -> Policy:
-        return Policy(self.learner.network, self.prior, self.horizon)
+        return Policy(self.network, self.prior, self.horizon)
 
     def collect(self) -> Rollout:
         epsilon = self.epsilon() if self.learner.objective.greedy else None
@@ -184,6 +185,7 @@ class QLearning(Tutor):
     """
 
     objective_name = "q"
+    has_soft_values = False  # its targets take the greatest value, not the log sum exp
 
 
 class PsiLearning(Tutor):

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the commands demo, run, list, report, tune, log-z and speed."""
+"""`python -m benchmarks`: the commands demo, run, list, report, tune, bounds and speed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ PROGRAM = "python -m benchmarks"
 with report_errors(PROGRAM):  # these take a second, in which Ctrl-C may come
     import tyro
 
+    from benchmarks.bounds import bounds
     from benchmarks.demo.settings import DemoSettings
-    from benchmarks.log_z import log_z
     from benchmarks.report.command import report
     from benchmarks.runner.run import list_suites
     from benchmarks.runner.run import run as run_suite
@@ -27,6 +27,7 @@ REMOVED = {  # command -> what replaces it
     "compare": "`python -m benchmarks run --env ID --agents psi g mine:make --seconds 60 --seeds 0 1 2`",
     "authors": "`python -m benchmarks.authors_smiles train`, then `python -m benchmarks run authors-smiles`",
     "moses": "`seqtutor_envs.smiles.metrics.table`, as under \"The shipped prior\" in docs/molecules.md",
+    "log-z": "`python -m benchmarks bounds ID --c 2 5 10`",
     "compatibility": "`python -m pytest tests/test_compatibility.py --rewrite-compatibility`",
 }
 
@@ -53,7 +54,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_suites,
     "report": report,
     "tune": tune,
-    "log-z": log_z,
+    "bounds": bounds,
     "speed": speed,
 }
 

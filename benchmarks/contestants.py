@@ -53,6 +53,11 @@ class Contestant(ABC):
         Returns the seconds spent.
         """
 
+    @property
+    def evaluated(self) -> Any:
+        """Return what is evaluated at the end: the model, unless a subclass says otherwise."""
+        return self.model
+
     @abstractmethod
     def count_sequences(self) -> dict[str, int]:
         """Return how many `sequences` it has learned from, and how many distinct ones were `scored`."""
@@ -109,6 +114,27 @@ class Ours(Learner):
 
     def count_sequences(self) -> dict[str, int]:
         return {"sequences": self.model.rounds * self.model.n_envs, "scored": len(self.scored.names)}
+
+
+class Guide(Ours):
+    """Let an agent of this library learn, and evaluate sequential Monte Carlo that its policy and values guide.
+
+    The learning curve is the agent's own.
+
+    Args:
+        agent, env_kwargs: as for Learner.
+        particles: of each run.
+    """
+
+    def __init__(self, agent: Any, env_kwargs: Mapping[str, Any], particles: int) -> None:
+        super().__init__(agent, env_kwargs)
+        self.particles = particles
+
+    @property
+    def evaluated(self) -> Any:
+        from agents.samplers import SMCSampler
+
+        return SMCSampler(self.env, particles=self.particles, twist=self.model.twist())
 
 
 class Theirs(Contestant):
@@ -276,6 +302,19 @@ def prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any], file: str | Non
 def uniform(env: str, *, seed: int, env_kwargs: Mapping[str, Any]) -> Any:
     """Make the uniform policy, which does not learn."""
     return _make_fixed(env, env_kwargs, uniform=True)
+
+
+def twisted_smc(
+    env: str, *, seed: int, env_kwargs: Mapping[str, Any], agent: str = "agents:PsiLearning", particles: int = 256,
+    **settings: Any,
+) -> Guide:
+    """Make an agent of ours that learns to guide sequential Monte Carlo.
+
+    Args:
+        agent: its class.
+        settings: of its constructor.
+    """
+    return Guide(import_factory(agent)(env, seed=seed, env_kwargs=dict(env_kwargs), **settings), env_kwargs, particles)
 
 
 def best_of_prior(env: str, *, seed: int, env_kwargs: Mapping[str, Any], calls: int) -> Any:

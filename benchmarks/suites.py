@@ -1,23 +1,17 @@
-"""The shipped suites: tuples of experiments and what each of them asks; a user's suites from files."""
+"""The shipped suites: tuples of experiments and what each of them asks."""
 
 from __future__ import annotations
 
-import json
-import runpy
-import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.domains import MELODY, SMILES, choose_clock
-from benchmarks.experiment import Experiment, check_distinct, expand
-from benchmarks.runner.shapes import entries, list_of, load_json, of_type
-from seqtutor_envs.files import one_line, reading, write_atomically
+from benchmarks.experiment import Experiment, expand
 
 EXACT = "SeqTutor-Exact-v0"
 RESULTS = Path("results")
-CHECK_SUITE = entries({"name": of_type(str), "question": of_type(str), "experiments": list_of(of_type(dict))})
 OURS = {"seqtutor_envs", "agents", "benchmarks"}  # packages that are installed on every node of a cluster
 
 
@@ -70,6 +64,11 @@ AGENTS: dict[str, dict[str, Any]] = {
     "prior": {"agent": f"{OTHERS}:prior", "label": "prior", **DOES_NOT_LEARN},
     "uniform": {"agent": f"{OTHERS}:uniform", "label": "uniform", **DOES_NOT_LEARN},
     "best_of_prior": {"agent": f"{OTHERS}:best_of_prior", "label": "best of the prior's samples", **DOES_NOT_LEARN},
+    "smc": {"agent": "agents.samplers:SMCSampler", "label": "SMC", **DOES_NOT_LEARN},
+    "rejection": {"agent": "agents.samplers:RejectionSampler", "label": "rejection", **DOES_NOT_LEARN},
+    "best_of_n": {"agent": "agents.samplers:BestOfN", "label": "best of n", **DOES_NOT_LEARN}
+    | {"agent_kwargs": {"n": 64}},
+    "twisted_smc": {"agent": f"{OTHERS}:twisted_smc", "label": "SMC guided by Ψ", "n": 1_000},
     "psi": {"agent": "agents:PsiLearning", "label": "Ψ"},
     "g": {"agent": "agents:GLearning", "label": "G"},
     "q": {"agent": "agents:QLearning", "label": "Q"},
@@ -90,6 +89,13 @@ def variants(*names: str, **settings: Any) -> tuple[dict[str, Any], ...]:
 
 PRIOR, UNIFORM = AGENTS["prior"], AGENTS["uniform"]
 PSI, G, Q = AGENTS["psi"], AGENTS["g"], AGENTS["q"]
+# Samplers draw many sequences for each that they return, so fewer are evaluated than of an agent
+SMC = {**AGENTS["smc"], "label": "SMC, 256 particles", "n": 1_000}
+LARGE_SMC = {**AGENTS["smc"], "label": "SMC, 16,384 particles", "n": 200, "agent_kwargs.particles": 16_384}
+BEST_OF_64 = {**AGENTS["best_of_n"], "label": "best of 64", "n": 1_000}
+# of molecules, whose scores take time
+BEST_OF_16 = {**AGENTS["best_of_n"], "label": "best of 16", "n": 500, "agent_kwargs.n": 16}
+REJECTION = {**AGENTS["rejection"], "n": 500}
 
 SMOKE = (
     *expand(
@@ -137,16 +143,21 @@ PAPER_MELODY = expand(
         "steps": 1_000_000,
     },
     *variants("psi", "g", "q", "rl"),
-) + expand({"env": MELODY, "env_kwargs.c": 0.5}, PRIOR)
+) + expand({"env": MELODY, "env_kwargs.c": 0.5}, PRIOR, SMC, BEST_OF_64)
 
 PAPER_SMILES = expand(
-    {"env": SMILES, "seed": range(5), "steps": 400_000, "n": 2_000}, *variants("prior", "psi", "g", "q", "rl", "pg")
+    {"env": SMILES, "seed": range(5), "steps": 400_000, "n": 2_000},
+    *variants("prior", "psi", "g", "q", "rl", "pg"),
+    REJECTION,
+    BEST_OF_16,
 )
 
 FRONTIER_MELODY = expand(
     {"env": MELODY, "env_kwargs.c": [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0], "seed": range(3), "steps": 2_000_000},
     PRIOR,
     *variants("psi", "g", "pg"),
+    SMC,
+    BEST_OF_64,
 )
 
 FRONTIER_SMILES = expand(
@@ -154,13 +165,29 @@ FRONTIER_SMILES = expand(
     | {"steps": 400_000},
     PRIOR,
     *variants("psi", "g", "pg"),
+    BEST_OF_16,
+    # at c = .005 one of 360 samples of the prior is accepted, from .05 on one of 3 or more
+    {**REJECTION, "env_kwargs.c": [0.01, 0.02, 0.05, 0.1, 0.2, 0.5]},
+    {**SMC, "n": 200, "env_kwargs.c": [0.005, 0.01, 0.02]},
 )
 
 THIRD_PARTY = expand(
     {"env": MELODY, "seed": range(5), "seconds": 60.0},
     PRIOR,
     *variants("psi", "g", "pg", "ppo", "maskable_ppo", "recurrent_ppo", "recurrent_ppo_prior"),
+    SMC,
+    LARGE_SMC,
 )
+
+# What each agent leaves of log Z after a minute, beside samplers that learn nothing, and samplers that an agent guides
+GAP_TASKS = {"env": MELODY, "env_kwargs.c": [2.0, 5.0, 7.0, 10.0, 20.0], "seed": 0}
+GAP_MELODY = expand(
+    {**GAP_TASKS, "seconds": 60.0},
+    *variants("prior", "psi", "g", "pg", "recurrent_ppo_prior"),
+    SMC,
+    LARGE_SMC,
+)
+GUIDED_SMC = expand({**GAP_TASKS, "seconds": 30.0}, *variants("prior", "psi", "twisted_smc"))
 
 ABLATIONS = expand(
     {"env": MELODY, "seed": range(3), "steps": 500_000},
@@ -237,6 +264,27 @@ QED = (
     ),
 )
 
+# The optimum is the shipped policy "planted-melody": log Z is 0, and the gap of an agent is -J, at any length
+PLANTED = tuple(
+    experiment
+    for length in (16, 32, 128, 512)
+    for every, paid in ((1, "each token is paid"), (8, "paid every 8 tokens"), (None, "paid at the end"))
+    for experiment in expand(
+        {"env": "SeqTutor-Planted-v0", "env_kwargs.length": length, "env_kwargs.every": every, "seed": range(3)}
+        | {"seconds": 60.0, "n": 2_000, "group": f"{length} tokens, {paid}"},
+        *variants("prior", "psi", "g", "pg", "ppo", "recurrent_ppo_prior"),
+    )
+)
+
+# The same for QED: some 26,000 calls each, and exact samples of the optimum
+GAP_QED = expand(
+    {**ONLY_QED, "env_kwargs.c": [0.01, 0.02, 0.05, 0.1, 0.2], "steps": 1_000_000, "n": 2_000},
+    PRIOR,
+    *variants("psi", "g", "pg", anneal=True),
+    {**AGENTS["best_of_prior"], "agent_kwargs.calls": 26_000},
+    {**AGENTS["rejection"], "n": 2_000},
+)
+
 # The paper's molecules as its authors set them up; benchmarks/authors_smiles.py trains the prior
 AUTHORS = "benchmarks.authors_smiles"
 AUTHORS_PRIOR = "authors-prior.safetensors"
@@ -268,11 +316,15 @@ SUITES = {
         Suite("frontier-melody", "What return does each nat of KL buy, in melodies?", FRONTIER_MELODY),
         Suite("frontier-smiles", "What score does each nat of KL buy, in molecules?", FRONTIER_SMILES),
         Suite("third-party", "Do PPO and its kin do better in the same CPU time?", THIRD_PARTY),
+        Suite("gap-melody", "How far from the best possible, log Z, is each agent after a minute?", GAP_MELODY),
+        Suite("guided-smc", "What does SMC reach when Ψ has learned to guide it for half a minute?", GUIDED_SMC),
+        Suite("gap-qed", "How far from exact samples of the optimum is each agent after 26,000 calls?", GAP_QED),
         Suite("ablations", "Which part of the agents does the work?", ABLATIONS),
         Suite("objective", "How much of the objective does each agent reach in a minute?", OBJECTIVE),
         Suite("table-1", "Which rows of the paper's Table 1 does Ψ-learning beat?", TABLE_1),
         Suite("times", "Who is ahead after 15 seconds, and who after four minutes?", TIMES),
         Suite("qed", "How far does QED alone rise for each nat of KL?", QED),
+        Suite("planted", "How far from a planted optimum does each agent end, at any length?", PLANTED),
         Suite("authors-smiles", "What do the paper's molecules look like in its authors' own set-up?", AUTHORS_SMILES),
     )
 }
@@ -291,53 +343,3 @@ def total_budget(experiments: Iterable[Experiment]) -> str:
     # two digits at least below 1, so that a short run is not 0.0
     texts = [f"{amount:,.1f}".removesuffix(".0") if amount >= 1 else f"{amount:.2g}" for amount in amounts.values()]
     return ", ".join(f"{text} {unit}" for text, unit in zip(texts, amounts) if amounts[unit]) or "nothing"
-
-
-def find_suite(name: str) -> Suite:
-    """Return a shipped suite, or read one from a file. Raises ValueError or FileNotFoundError in one line."""
-    if name in SUITES:
-        return SUITES[name]
-    # an inline suite that an earlier run has saved
-    if name.endswith(".json"):
-        return load_suite(Path(name))
-    if not name.endswith(".py"):
-        raise ValueError(f"No suite is called {name!r}: {', '.join(SUITES)}, or a Python file that defines SUITE.")
-    return read_suite(Path(name))
-
-
-def save_suite(suite: Suite, path: Path) -> None:
-    """Write a suite as JSON, which `load_suite` reads."""
-    experiments = [asdict(one) for one in suite.experiments]
-    content = {"name": suite.name, "question": suite.question, "experiments": experiments}
-    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
-
-
-def load_suite(path: Path) -> Suite:
-    """Read what `save_suite` wrote. Raises FileNotFoundError, and FileError in one line for another file."""
-    with reading(path, "is not a suite that `run` saved"):
-        content = load_json(path)
-        CHECK_SUITE(content, "it")
-        experiments = [Experiment.of(one) for one in content["experiments"]]
-        return Suite(content["name"], content["question"], check_distinct(experiments), path)
-
-
-def read_suite(path: Path) -> Suite:
-    """Read SUITE from a user's file: experiments or a Suite. It may import from its folder, as with `python FILE`."""
-    if not path.is_file():
-        raise FileNotFoundError(2, "No such file", str(path))
-    folder = str(path.resolve().parent)
-    # at the front, as Python itself has it; workers get the same path
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        # not an import: a file may have the name of one of our packages
-        module = runpy.run_path(str(path), run_name=f"suite_{path.stem}")
-    except Exception as error:  # the file is the user's, and so is what it raises
-        raise ValueError(f"{path}: {one_line(error)}") from error
-    found = module.get("SUITE")
-    given = found.experiments if isinstance(found, Suite) else found
-    if not (isinstance(given, (tuple, list)) and given and all(isinstance(one, Experiment) for one in given)):
-        raise ValueError(f"{path} must define SUITE, a tuple of Experiments: see benchmarks/suites.py.")
-    if isinstance(found, Suite):
-        return Suite(found.name, found.question, check_distinct(given), path)
-    return Suite(path.stem, (module["__doc__"] or "").strip().partition("\n")[0], check_distinct(given), path)

@@ -38,3 +38,8 @@ register(
     entry_point="seqtutor_envs.exact:ExactEnv",
     vector_entry_point="seqtutor_envs.exact:ExactVectorEnv",
 )
+register(
+    id="SeqTutor-Planted-v0",
+    entry_point="seqtutor_envs.planted:PlantedEnv",
+    vector_entry_point="seqtutor_envs.planted:PlantedVectorEnv",
+)

@@ -103,8 +103,11 @@ def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     return value
 
 
-def same_vocabulary(task: Task, prior: Prior) -> None:
-    """Raise ValueError, naming the first difference, unless task and prior have the same tokens and the same end."""
+def same_vocabulary(task: Task | Prior, prior: Prior, what: str = "task") -> None:
+    """Raise ValueError, naming the first difference, unless both have the same tokens and the same end.
+
+    `what` names the first in the error.
+    """
     ours, theirs = task.vocab, prior.vocab
     if ours == theirs:
         return
@@ -115,7 +118,8 @@ def same_vocabulary(task: Task, prior: Prior) -> None:
         difference = f"token {i} is {ours.tokens[i]!r} against {theirs.tokens[i]!r}"
     else:
         difference = f"the end token is {ours.end} against {theirs.end}"
-    raise ValueError(f"Task and prior must have the same vocabulary; task against prior: {difference}.")
+    said = f"{what.capitalize()} and prior must have the same vocabulary; {what} against prior"
+    raise ValueError(f"{said}: {difference}.")
 
 
 def nothing_beside_task(given: Mapping[str, bool]) -> None:

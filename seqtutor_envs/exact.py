@@ -72,12 +72,17 @@ class ExactTask(Task):
         return float(best[0])
 
     def render_rgb(self, tokens: Tokens, episode_return: float) -> NDArray[np.uint8]:
-        """Draw a grid, tokens upwards and steps to the right: chosen cells dark, cells still to come white."""
-        cells = np.full((len(self.vocab), self.length, 3), 255, np.uint8)
-        cells[:, : len(tokens)] = 200
-        # row 0 of a picture is the top, token 0 belongs at the bottom
-        cells[len(self.vocab) - 1 - np.asarray(tokens, dtype=np.int64), np.arange(len(tokens))] = 40
-        return cells.repeat(CELL, axis=0).repeat(CELL, axis=1)
+        return draw_grid(tokens, len(self.vocab), self.length)
+
+
+def draw_grid(tokens: Tokens, size: int, length: int) -> NDArray[np.uint8]:
+    """Draw tokens [t] as a grid, ids 0..size-1 upwards and steps to the right: chosen cells dark, cells to come white.
+    """
+    cells = np.full((size, length, 3), 255, np.uint8)
+    cells[:, : len(tokens)] = 200
+    # row 0 of a picture is the top, token 0 belongs at the bottom
+    cells[size - 1 - np.asarray(tokens, dtype=np.int64), np.arange(len(tokens))] = 40
+    return cells.repeat(CELL, axis=0).repeat(CELL, axis=1)
 
 
 def make_random_task(
@@ -298,6 +303,9 @@ class ExactEnv(SequenceTutorEnv):
 
     ## Rewards
     log p(a | s) + r_T(s, a) / c, in nats. r_T is one term, `prefix`: the table's number of the prefix that ends with a.
+
+    Recommended are c = 1 to 5. By enumeration of the default task: below c = .72 samples of the optimum hold fewer
+    than half as many distinct sequences as samples of the prior; at c = 10 the prior is .03 nats from the optimum.
 
     ## Starting State
     The start token, no token chosen. Deterministic, as is everything after it.

@@ -22,6 +22,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from seqtutor_envs.bounds import find_bounds, known
 from seqtutor_envs.files import FileError, load_arrays, save_arrays
 from seqtutor_envs.prior import RecurrentPrior, weights_sha256
 from seqtutor_envs.prior.recurrent_step import GATES
@@ -309,7 +310,7 @@ def _suite() -> bytes:
 
 
 def _use_suite(path: Path) -> None:
-    from benchmarks.suites import load_suite
+    from benchmarks.suite_files import load_suite
 
     load_suite(path)
 
@@ -318,12 +319,17 @@ def _mutate_suite(content: bytes, rng: random.Random) -> bytes:
     return fuzzing.dump(fuzzing.mutate_json(json.loads(content), rng), rng)
 
 
+def _use_bounds(path: Path) -> None:
+    find_bounds("SeqTutor-Melody-v0", {}, path)
+
+
 def make_reader(name: str) -> fuzzing.Reader:
     """Make what one reader's cases need."""
     return READERS[name]()
 
 
 READERS: dict[str, Any] = {
+    "bounds": lambda: fuzzing.Reader([known.SHIPPED.read_bytes()], _use_bounds, ".json", _mutate_suite),
     "prior": lambda: fuzzing.Reader([_prior("lstm"), _prior("gru")], _use_prior, ".safetensors", _mutate_prior),
     "bloom": lambda: fuzzing.Reader([_bloom()], _use_bloom, ".bloom", fuzzing.mutate_safetensors),
     "npz": lambda: fuzzing.Reader([_npz()], _use_npz, ".npz", _mutate_npz),

@@ -35,6 +35,7 @@ from toys.sweep_toys import write_suite
 FIXTURES = Path("tests/fixtures")  # relative, as the agents' files name their priors
 RESULTS = sorted((ROOT / "docs/results").glob("*/*.json"))
 EXACT, MELODY, SMILES = "SeqTutor-Exact-v0", "SeqTutor-Melody-v0", "SeqTutor-SMILES-v0"
+PLANTED = "SeqTutor-Planted-v0"
 ONE_HOT = {"SeqTutor-MelodyOneHot-v0": MELODY, "SeqTutor-SMILESOneHot-v0": SMILES}  # ids of another default obs_mode
 REQUIRED = inspect.Parameter.empty  # a parameter without a default
 
@@ -42,6 +43,7 @@ REQUIRED = inspect.Parameter.empty  # a parameter without a default
 
 NAMES = {
     "seqtutor_envs": "__version__",
+    "seqtutor_envs.bounds": "Bounds Twist log_z",
     "seqtutor_envs.prior": "Prior RecurrentPrior TablePrior State find_prior load_prior padded token_log_probs"
     " weights_sha256",
     "seqtutor_envs.task": "Task",
@@ -52,7 +54,7 @@ NAMES = {
     "seqtutor_envs.smiles.chem": "properties",
     "seqtutor_envs.smiles.metrics": "table",
     "seqtutor_envs.sb3": "make_vec_env",
-    "agents": "GLearning PsiLearning QLearning RLOnly",
+    "agents": "BestOfN GLearning PsiLearning QLearning RejectionSampler RLOnly SMCSampler",
     "agents.baselines": "PolicyGradient",
     "agents.evaluate": "evaluate",
     "agents.targets": "discounts g_target psi_target q_target shifted_left soft_return taken within OBJECTIVES"
@@ -148,8 +150,15 @@ seqtutor_envs.melody.midi:from_midi()
 seqtutor_envs.smiles.chem:properties(smiles)
 seqtutor_envs.smiles.metrics:table(smiles, reference=None, prior=None, log_probs=None, novelty=None,
     prior_smiles=None, n_unique=(1_000, 10_000), max_compared=10_000)
+seqtutor_envs.bounds:log_z(env, samples=65_536, seconds=None, seed=0, twist=None, sequences=None)
 seqtutor_envs.sb3:make_vec_env(id, n_envs=1, seed=None, infos="end", env_kwargs=None)
 agents.evaluate:evaluate(agent, env_id, n=10_000, seed=0, env_kwargs=None, trust=False)
+agents:SMCSampler(env, particles=256, twist=None, seed=0, env_kwargs=None)
+agents:SMCSampler.sample(n, seed=None, per_run=1)
+agents:RejectionSampler(env, max_return=None, seed=0, env_kwargs=None)
+agents:RejectionSampler.sample(n, seed=None)
+agents:BestOfN(env, n, seed=0, env_kwargs=None)
+agents:BestOfN.sample(n, seed=None)
 agents.sb3.prior_guide:KLPenaltyCallback(weight=1.0)
 agents.sb3.prior_guide:recurrent_policy_kwargs(prior)
 agents.sb3.prior_guide:start_as_prior(model, prior=None)
@@ -172,6 +181,7 @@ seqtutor_envs.task:Task.identities(tokens, lengths=None)
 seqtutor_envs.task:Task.announce(tokens, lengths)
 seqtutor_envs.task:Task.action_mask(tokens, steps)
 seqtutor_envs.task:Task.checked(tokens)
+seqtutor_envs.task:Task.max_return()
 seqtutor_envs.task:Task.sequence(tokens)
 seqtutor_envs.task:Task.sequences(tokens, lengths)
 seqtutor_envs.task:Task.render_ansi(tokens)
@@ -185,7 +195,8 @@ SIGNATURES |= {f"agents.targets:{name}_target": TARGET for name in ("q", "psi", 
 OF_AGENTS = """
 CLASS.learn(total_timesteps, callback=None, log_interval=10, reset_num_timesteps=True, progress_bar=False)
 CLASS.predict(observation, state=None, episode_start=None, deterministic=False)
-CLASS.sample(n, seed, temperature=1.0)
+CLASS.sample(n, seed, temperature=1.0, particles=None)
+CLASS.twist()
 CLASS.log_prob(tokens, lengths=None)
 CLASS.save(path)
 CLASS.load(path, env=None, prior=None, env_kwargs=None, trust=False)
@@ -236,6 +247,8 @@ EVERY = {"obs_mode": "token", "render_mode": None, "flat_infos": False, "term_we
 KEYWORDS = {  # of gym.make and gym.make_vec alike, with their defaults
     EXACT: {**EVERY, "vocab_size": 3, "length": 4, "seed": 0, "c": 1.0, "prior": None},
     MELODY: {**EVERY, "c": 2.0, "prior": "melody", "length": 32},
+    PLANTED: {name: default for name, default in EVERY.items() if name != "task"}
+    | {"c": 1.0, "prior": "melody", "policy": None, "length": 32, "every": None},
     SMILES: {
         **EVERY,
         "c": None,
@@ -250,13 +263,14 @@ KEYWORDS = {  # of gym.make and gym.make_vec alike, with their defaults
 FLAT = {"obs_mode": "one_hot", "flat_infos": True}
 KEYWORDS |= {one: KEYWORDS[other] | FLAT for one, other in ONE_HOT.items()}
 OF_BATCHES = {"num_envs": 1, "autoreset_mode": AutoresetMode.NEXT_STEP, "infos": "full"}
-TEMPERATURE = {EXACT: 1.0, MELODY: 2.0, SMILES: 0.05}
-HORIZON = {EXACT: 4, MELODY: 32, SMILES: 100}
-TOKENS = {EXACT: 3, MELODY: 38, SMILES: 25}
+TEMPERATURE = {EXACT: 1.0, MELODY: 2.0, SMILES: 0.05, PLANTED: 1.0}
+HORIZON = {EXACT: 4, MELODY: 32, SMILES: 100, PLANTED: 32}
+TOKENS = {EXACT: 3, MELODY: 38, SMILES: 25, PLANTED: 38}
 TERMS = {
     EXACT: "prefix".split(),
     MELODY: "key tonic repetition autocorrelation motif repeated_motif interval leap unique_extremes".split(),
     SMILES: "valid qed logp sa ring".split(),
+    PLANTED: "planted".split(),
 }
 for table in (TEMPERATURE, HORIZON, TOKENS, TERMS):
     table |= {one: table[other] for one, other in ONE_HOT.items()}
@@ -388,6 +402,11 @@ def test_infos_of_a_batch(env_id, mode, infos):
     batch.close()
 
 
+def test_the_planted_solution():
+    best = gym.make(PLANTED, length=4).unwrapped.solution()
+    assert best["log_z"] == 0.0 and best["policy"].sample(2, 0)[0].shape == (2, 4)
+
+
 def test_the_exact_solution():
     best = gym.make(EXACT, vocab_size=2, length=3, seed=1, c=0.5).unwrapped.solution(gamma=1.0)
     assert best.keys() >= {"sequences", "log_probs", "log_z"}
@@ -421,6 +440,7 @@ WITH_REFERENCE = {"snn", "frag", "scaf", *(f"wasserstein_{name}" for name in PRO
 NOVELTY = {"novelty", "novelty_false_positive_rate"}
 METRICS = {
     EXACT: EVERY_METRIC | {"log_z", "gap", "gap_se"},
+    PLANTED: EVERY_METRIC | {"log_z", "gap", "gap_se"},
     MELODY: EVERY_METRIC | TABLE_1 | RHYTHM,
     SMILES: EVERY_METRIC | MOLECULES | NOVELTY,
 }
@@ -488,6 +508,7 @@ COMMANDS = {  # options; an argument without a name is left out
     """,
     ("agents", "sample"): "-n --n --seed --temperature --format --out --midi --env --trust",
     ("agents", "evaluate"): "-n --n --seed --env --env-kwargs --trust --algorithm --reference --objective",
+    ("agents", "export"): "--out --note --trust",
     ("benchmarks", "demo"): "--out --seconds --paper --seed --n --prior --min-distinct --only --molecule-seconds"
     " --n-molecules --molecule-prior --workers",
     ("benchmarks", "run"): "--out --jobs --only --retry-failed --dry-run --engine --address --time-limit --trust",
@@ -543,7 +564,7 @@ CARD += "data_sha256 description sources split skipped command note training val
 OF_MOLECULES = ["changes", "vocabulary_note", "rdkit", "samples"]  # a SMILES prior's card besides
 BLOOM_FACTS = ["scheme", "num_hashes", "count", "false_positive_rate", "facts"]
 RESULT = """
-    id experiment c metrics samples curve timesteps sequences scored counts time peak_memory_mib weights warnings
+    id experiment c metrics j_kind samples curve timesteps sequences scored counts time peak_memory_mib weights warnings
     seeds versions machine finished git
 """.split()
 OF_A_RESULT = {

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from agents import PsiLearning
+from agents import BestOfN, PsiLearning, RejectionSampler, SMCSampler
 from agents.__main__ import main as agents_main
 from agents.baselines import PolicyGradient
 from agents.diversity import RANGES as DIVERSITY
@@ -22,9 +22,9 @@ from agents.sb3.prior_guide import KLPenaltyCallback
 from agents.train.checkpoints import Checkpoints
 from benchmarks.__main__ import main as benchmarks_main
 from benchmarks.experiment import Experiment
-from benchmarks.log_z import estimate_log_z
 from benchmarks.runner.local_engine import LocalEngine
 from seqtutor_envs import exact, prior
+from seqtutor_envs.bounds import collapse_temperature, log_z
 from seqtutor_envs.melody import MelodyTask
 from seqtutor_envs.melody.midi import to_midi, to_wav
 from seqtutor_envs.metrics import evaluate_samples
@@ -81,6 +81,7 @@ TABLE = {
        for id in IDS for name, kind in {"c": set(), "num_envs": {WHOLE}}.items()},
     **{f"gym.make {id} c": (call(gym.make, "c", id), set()) for id in IDS},
     **{f"Exact {name}": (call(gym.make_vec, name, EXACT), {WHOLE}) for name in ("vocab_size", "length", "seed")},
+    **{f"Planted {name}": (call(gym.make_vec, name, "SeqTutor-Planted-v0"), {WHOLE}) for name in ("length", "every")},
     **{f"reset {id} seed": (partial(reset, partial(gym.make, id)), {WHOLE}) for id in IDS},
     **{f"reset of a batch of {id} seed": (partial(reset, partial(gym.make_vec, id)), {WHOLE}) for id in IDS},
     "reset of a batch, one of a list: seed": (lambda value: gym.make_vec(EXACT, 2).reset(seed=[0, value]), {WHOLE}),
@@ -129,6 +130,20 @@ TABLE = {
     "agent.sample n": (lambda value: made(PsiLearning).sample(value, 0), {WHOLE}),
     "agent.sample seed": (lambda value: made(PsiLearning).sample(1, value), {WHOLE}),
     "agent.sample temperature": (lambda value: made(PsiLearning).sample(1, 0, value), set()),
+    "agent.sample particles": (lambda value: made(PsiLearning).sample(1, 0, particles=value), {WHOLE}),
+    "log_z samples": (call(log_z, "samples", EXACT), {WHOLE}),
+    "log_z seconds": (call(log_z, "seconds", EXACT), set()),
+    "log_z seed": (call(log_z, "seed", EXACT), {WHOLE}),
+    "collapse_temperature samples": (call(collapse_temperature, "samples", EXACT), {WHOLE}),
+    "collapse_temperature seed": (call(collapse_temperature, "seed", EXACT), {WHOLE}),
+    "collapse_temperature c": (lambda value: collapse_temperature(EXACT, temperatures=[value]), set()),
+    "SMCSampler particles": (call(SMCSampler, "particles", EXACT), {WHOLE}),
+    "SMCSampler seed": (call(SMCSampler, "seed", EXACT), {WHOLE}),
+    "SMCSampler.sample n": (lambda value: SMCSampler(EXACT).sample(value, 0), {WHOLE}),
+    "SMCSampler.sample seed": (lambda value: SMCSampler(EXACT).sample(1, value), {WHOLE}),
+    "SMCSampler.sample per_run": (lambda value: SMCSampler(EXACT).sample(1, 0, value), {WHOLE}),
+    "RejectionSampler max_return": (call(RejectionSampler, "max_return", EXACT), {SIGNED}),
+    "BestOfN n": (call(BestOfN, "n", EXACT), {WHOLE}),
     "agent.set_random_seed seed": (lambda value: made(PsiLearning).set_random_seed(value), {WHOLE}),
     "evaluate n": (lambda value: evaluate(made(PsiLearning, EXACT), EXACT, value), {WHOLE}),
     "evaluate seed": (lambda value: evaluate(made(PsiLearning, EXACT), EXACT, 2, value), {WHOLE}),
@@ -139,7 +154,6 @@ TABLE = {
     "Experiment n": (call(experiment, "n"), {WHOLE}),
     "Experiment seed": (call(experiment, "seed"), {WHOLE}),
     "LocalEngine time-limit": (lambda value: LocalEngine(1, None, value), set()),
-    "estimate_log_z c": (lambda value: estimate_log_z(np.zeros(3), value), set()),
 }
 
 
@@ -182,8 +196,10 @@ COMMANDS = [
     (benchmarks_main, ["run", "--env", EXACT, "--seconds", "nan"], "seconds must be"),
     (benchmarks_main, ["run", "--env", EXACT, "--seeds", "-1"], "seed must be"),
     (benchmarks_main, ["run", "--env", EXACT, "--agents", "psi", "--time-limit", "nan"], "--time-limit must be"),
-    (benchmarks_main, ["log-z", "--n", "0"], "--n must be"),
-    (benchmarks_main, ["log-z", "--env", EXACT, "--j", "nan", "1"], "--j must be"),
+    (benchmarks_main, ["bounds", EXACT, "--samples", "0"], "samples must be"),
+    (benchmarks_main, ["bounds", EXACT, "--seconds", "nan"], "seconds must be"),
+    (benchmarks_main, ["bounds", EXACT, "--seed", "-1"], "seed must be"),
+    (benchmarks_main, ["bounds", EXACT, "--c", "2", "nan"], "c must be"),
     (benchmarks_main, ["speed", "--seconds", "nan"], "--seconds must be"),
 ]
 

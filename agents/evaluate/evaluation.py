@@ -1,6 +1,8 @@
 """Evaluate any agent: sample sequences from it and compute metrics.
 
 An agent is one of these, tried in this order:
+- `sample_with_log_prob(n, seed) -> tokens, lengths, log_probs [n]`: samplers (agents/samplers.py), which know log pi of
+  their own samples alone, or a number in its place; their `j_kind` says what J is then;
 - `sample(n, seed) -> tokens, lengths` and `log_prob(tokens, lengths) -> [n]`: ours, or any like them;
 - a model of stable-baselines3 or sb3-contrib, or its policy (agents/evaluate/policies.py);
 - `predict(observation, state, episode_start, deterministic)`: no KL and no J, unless it has `log_prob` as well;
@@ -61,8 +63,9 @@ def evaluate(
 
     Metrics are the task's own (for melodies the paper's Table 1), mean return, each term's mean, mean log p, distinct
     sequences, and with log pi KL(pi || p) and J = E[R / c] - KL in nats; standard errors as `<name>_se`. If an agent
-    gives actions only, a warning says so and what would help. If the environment can be solved by enumeration, as
-    SeqTutor-Exact-v0 can, also `log_z`, the greatest J, and `gap` = log_z - J.
+    gives actions only, a warning says so and what would help. If the environment knows its optimum, as
+    SeqTutor-Exact-v0 and SeqTutor-Planted-v0 do, also `log_z`, the greatest J, and `gap` = log_z - J, which is
+    KL(pi || optimum).
 
     Args:
         agent: see above; it acts stochastically.
@@ -131,6 +134,9 @@ def sample_sequences(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int)
     seed = checks.SEED.check("seed", seed)
     if isinstance(agent, Prior):
         agent = FixedPolicy(mask_prior(agent, env.task), env.task.length)
+    if hasattr(agent, "sample_with_log_prob"):
+        with one_thread():
+            return Samples(*agent.sample_with_log_prob(n, seed))
     if hasattr(agent, "sample"):
         with one_thread():
             tokens, lengths = agent.sample(n, seed)
@@ -191,7 +197,7 @@ def compute_metrics(env: SequenceTutorVectorEnv, samples: Samples) -> dict[str, 
     if hasattr(env, "solution"):
         try:
             row["log_z"] = env.solution()["log_z"]
-        except ValueError:  # a task of the user's own that is too large to enumerate
+        except ValueError:  # a task of the user's own that is too large to enumerate, or another weight than 1
             return row
         if "j" in row:
             row |= {"gap": row["log_z"] - row["j"], "gap_se": row["j_se"]}

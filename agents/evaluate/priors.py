@@ -1,4 +1,4 @@
-"""Use a prior as an agent: a file that `pretrain` wrote, or a shipped name."""
+"""Use a prior as an agent, a file that `pretrain` wrote or a shipped name; and an agent's policy as a prior."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import seqtutor_envs  # noqa: F401  (registers the ids)
 from agents.baselines import FixedPolicy
 from agents.envs import get_vector_class
 from agents.evaluate.load import find_prior_file
+from agents.saving import hash_prior
+from seqtutor_envs.command import versions
 from seqtutor_envs.env import SequenceTutorVectorEnv
-from seqtutor_envs.prior import load_prior
-from seqtutor_envs.prior.masking import mask_prior
+from seqtutor_envs.prior import RecurrentPrior, load_prior
+from seqtutor_envs.prior.masking import MaskedPrior, mask_prior
 from seqtutor_envs.task import Task
 
 
@@ -36,6 +38,30 @@ class PriorAgent(FixedPolicy):
                 raise ValueError(f"{env_id} is no environment of this library: it has no native batch.")
             self.task, self.prior = env.task, mask_prior(env.prior, env.task)
         super().__init__(self.prior, self.task.length)
+
+
+def make_prior(agent: Any, note: str = "") -> RecurrentPrior:
+    """Return the present policy of an agent of ours as a prior, to be saved, fine-tuned or planted.
+
+    Its card says what the agent learned, and holds the note. Raises ValueError if the policy is no single network: that
+    of G-learning is log p + G, and a task that forbids tokens has its say too.
+    """
+    network = agent.network if hasattr(agent, "network") else agent.learner.network
+    if network.residual or isinstance(agent.prior, MaskedPrior):
+        reason = "its task forbids tokens" if isinstance(agent.prior, MaskedPrior) else "it is log p + G, two networks"
+        raise ValueError(f"The policy of this {type(agent).__name__} is no prior of its own: {reason}.")
+    card = {
+        "description": f"the policy of an agent: {agent!r}",
+        "agent": type(agent).__name__,
+        "settings": agent.settings,
+        "env": agent.recipe,
+        "seed": agent.seed,
+        "num_timesteps": agent.learned_timesteps,
+        "prior_sha256": hash_prior(agent.prior),
+        "versions": versions(),
+        "note": note,
+    }
+    return RecurrentPrior(network.core.weights(), network.core.cell, agent.prior.vocab, agent.horizon, card)
 
 
 def find_recipe(path: Path, env_id: str | None = None) -> tuple[str, dict[str, Any]]:

@@ -65,7 +65,7 @@ def load_folder(folder: Path) -> Results:
         try:
             content = files.read(path)
         except FileError as error:
-            if path.name != files.SUITE_FILE:
+            if path.name not in files.OTHER_FILES:
                 damaged[path] = str(error)
             continue
         experiment = Experiment.of(content["experiment"])

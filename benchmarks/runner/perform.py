@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from agents.evaluate import evaluate, evaluate_in_env, make_env
+from agents.samplers import Sampler
 from agents.sb3.budget import NO_LIMIT
 from benchmarks.contestants import Contestant, make_agent
 from benchmarks.domains import CLOCKS, SEED_APART, Clock, choose_clock
@@ -113,13 +114,17 @@ def perform(experiment: Experiment, on_progress: OnProgress = lambda progress: N
         )
         if isinstance(agent, Contestant):
             learned = learn(experiment, agent, on_progress)
-            model, kwargs = agent.model, agent.env_kwargs
+            model, sampled, kwargs = agent.model, agent.evaluated, agent.env_kwargs
         else:
             learned = {"curve": [], "timesteps": 0}
-            model, kwargs = agent, dict(experiment.env_kwargs)
+            model, sampled, kwargs = agent, agent, dict(experiment.env_kwargs)
         # separates learning from evaluation in the times of the result
         learned_at = time.perf_counter()
-        evaluated = evaluate_agent(experiment, model, kwargs)
+        evaluated = evaluate_agent(experiment, sampled, kwargs)
+        if isinstance(sampled, Sampler):
+            # beside those that a guide has learned from
+            before = learned.get("sequences", 0), learned.get("scored", 0)
+            learned |= {"sequences": before[0] + sampled.scored, "scored": before[1] + sampled.scored}
     end = time.perf_counter()
     learning: dict[str, float] = learned.pop("seconds", {})
     seconds = learning | {"judging_wall": end - learned_at, "total_wall": end - begin}
@@ -181,7 +186,8 @@ def evaluate_agent(experiment: Experiment, model: Any, env_kwargs: Mapping[str, 
             for i, (row, length) in enumerate(zip(tokens, lengths))
         ]
         metrics = {name: float(value) for name, value in metrics.items()}
-        return {"c": float(env.c), "metrics": metrics, "samples": samples}
+        kind = getattr(model, "j_kind", "estimate")
+        return {"c": float(env.c), "metrics": metrics, "j_kind": kind, "samples": samples}
 
 
 def weights_hash(model: Any) -> str | None:

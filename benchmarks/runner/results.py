@@ -21,6 +21,8 @@ FAILED = ".failed.json"
 LOGS = "logs"
 DAMAGED = ".damaged"
 SUITE_FILE = "suite.json"  # an inline suite, beside its results
+BOUNDS_FILE = "bounds.json"  # bounds of log Z, beside the results
+OTHER_FILES = {SUITE_FILE, BOUNDS_FILE}  # JSON in a folder of results that is no experiment's
 
 TEXT, NUMBER, WHOLE = of_type(str), of_type(float), of_type(int)
 TEXTS, NUMBERS = list_of(TEXT), mapping_of(of_type(float, NoneType))  # None: what was not finite
@@ -38,8 +40,8 @@ PROVENANCE = {
 }
 CHECK_RESULT = entries(
     {"id": TEXT, "experiment": OBJECT, "metrics": NUMBERS},
-    {"c": NUMBER, "timesteps": NUMBER, "peak_memory_mib": NUMBER, "curve": list_of(NUMBERS), "time": NUMBERS}
-    | {"samples": list_of(SAMPLE), "warnings": TEXTS, **PROVENANCE},
+    {"c": NUMBER, "j_kind": TEXT, "timesteps": NUMBER, "peak_memory_mib": NUMBER, "curve": list_of(NUMBERS)}
+    | {"time": NUMBERS, "samples": list_of(SAMPLE), "warnings": TEXTS, **PROVENANCE},
 )
 CHECK_FAILURE = entries(
     {"id": TEXT, "experiment": OBJECT, "reason": TEXT}, {"log": TEXT, "seconds": NUMBER, **PROVENANCE}
@@ -93,6 +95,6 @@ def set_aside(path: Path) -> Path:
 def find_other_files(folder: Path, experiments: Iterable[Experiment]) -> list[Path]:
     """Return result files of other experiments, such as those of an earlier version of the suite."""
     # named, not read: a folder may hold thousands of results
-    own = {SUITE_FILE} | {result_path(folder, one).name for one in experiments}
+    own = OTHER_FILES | {result_path(folder, one).name for one in experiments}
     own |= {failure_path(folder, one).name for one in experiments}
     return sorted(path for path in folder.glob("*.json") if path.name not in own)

@@ -20,7 +20,8 @@ from benchmarks.runner import results
 from benchmarks.runner.local_engine import Engine, LocalEngine, count_jobs
 from benchmarks.runner.progress import SweepProgress, describe
 from benchmarks.runner.provenance import collect_provenance, read_git_state
-from benchmarks.suites import AGENTS, RESULTS, SUITES, Suite, find_suite, save_suite, total_budget
+from benchmarks.suite_files import find_suite, save_suite
+from benchmarks.suites import AGENTS, RESULTS, SUITES, Suite, total_budget
 from seqtutor_envs.files import FileError, one_line
 from seqtutor_envs.files.locks import lock_folder
 from seqtutor_envs.files.text import printable

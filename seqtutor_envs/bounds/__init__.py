@@ -1,7 +1,11 @@
-"""Bounds and estimates of log Z, the greatest J that any policy can have; samplers' particles; twists."""
+"""Bounds and estimates of log Z, the greatest J that any policy can have; samplers' particles; twists; variety."""
 
+from seqtutor_envs.bounds.collapse import Collapse, Variety, collapse_temperature
 from seqtutor_envs.bounds.estimate import log_z
+from seqtutor_envs.bounds.known import find_bounds
 from seqtutor_envs.bounds.result import Bounds
 from seqtutor_envs.bounds.smc import Particles, Twist, run_smc
 
-__all__ = ["Bounds", "Particles", "Twist", "log_z", "run_smc"]
+__all__ = [
+    "Bounds", "Collapse", "Particles", "Twist", "Variety", "collapse_temperature", "find_bounds", "log_z", "run_smc",
+]

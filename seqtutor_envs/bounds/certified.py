@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,28 +71,39 @@ def fill(tokens: Tokens, lengths: Tokens, horizon: int) -> NDArray[np.int32]:
     return rows
 
 
-def add_known(known: CertifiedSum, task: Task, prior: Prior, tokens: Tokens, lengths: Tokens) -> int:
-    """Score given sequences and add those that the environment can generate; return how many are not such.
+class Scored(NamedTuple):
+    """Hold n sequences that the environment can generate, and how many of those given are not such."""
+
+    tokens: Tokens  # [n, T]
+    lengths: Tokens  # [n]
+    log_p: Floats  # [n]
+    returns: Floats  # [n], R, not divided by c
+    refused: int
+
+
+def score_known(task: Task, prior: Prior, tokens: Tokens, lengths: Tokens) -> Scored:
+    """Score given sequences, without those that the environment cannot generate.
 
     A sequence counts if it ends with its first end token or at the horizon, and no token of it is forbidden.
 
     Raises ValueError where they are no tokens of the task.
     """
-    lengths = np.asarray(lengths, dtype=np.int64)
+    lengths, shape = np.asarray(lengths, dtype=np.int64), np.shape(tokens)
+    # before padding, which would repeat a single row for many lengths
+    if len(shape) != 2 or lengths.shape != shape[:1] or (lengths < 1).any() or (lengths > shape[1]).any():
+        among = f"{lengths.min(initial=0)}..{lengths.max(initial=0)}"
+        found = f"{list(shape)} with lengths {list(lengths.shape)} in {among}"
+        raise ValueError(f"Sequences are tokens [n, T] with lengths [n] in 1..T, not {found}.")
     tokens = task.checked(padded(tokens, lengths))
-    if lengths.shape != (len(tokens),) or (lengths < 1).any() or (lengths > tokens.shape[1]).any():
-        raise ValueError(f"Sequences are tokens [n, T] with lengths [n] in 1..T, not lengths {list(lengths.shape)}.")
     after = padding(tokens, lengths)
     ends = (tokens == (-1 if task.vocab.end is None else task.vocab.end)) & ~after
     last = ends[np.arange(len(tokens)), lengths - 1]
-    whole = (ends.sum(axis=1) == last) & (last | (lengths == task.length))
-    tokens, lengths = tokens[whole], lengths[whole]
-    refused = int((~whole).sum())
+    counts = (ends.sum(axis=1) == last) & (last | (lengths == task.length))
+    log_p, returns = np.zeros(len(tokens)), np.zeros(len(tokens))
     for part in parts(*tokens.shape):
-        log_p = token_log_probs(prior.log_probs(tokens[part], lengths[part]), tokens[part], lengths[part])
+        by_step = token_log_probs(prior.log_probs(tokens[part], lengths[part]), tokens[part], lengths[part])
         # what a task forbids is at the floor; what a prior holds impossible would add nothing
-        possible = (log_p > LOG_PROB_FLOOR).all(axis=1)
-        returns = task.reward(tokens[part], lengths[part]).sum(axis=1)
-        known.add(tokens[part][possible], lengths[part][possible], log_p.sum(axis=1)[possible], returns[possible])
-        refused += int((~possible).sum())
-    return refused
+        counts[part] &= (by_step > LOG_PROB_FLOOR).all(axis=1)
+        log_p[part] = by_step.sum(axis=1)
+    returns[counts] = task.reward(tokens[counts], lengths[counts]).sum(axis=1)
+    return Scored(tokens[counts], lengths[counts], log_p[counts], returns[counts], int((~counts).sum()))

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 import seqtutor_envs  # noqa: F401  (registers the ids)
 from seqtutor_envs import checks
 from seqtutor_envs.bounds import intervals
-from seqtutor_envs.bounds.certified import CertifiedSum, add_known, fill
+from seqtutor_envs.bounds.certified import CertifiedSum, fill, score_known
 from seqtutor_envs.bounds.result import Bounds
 from seqtutor_envs.bounds.smc import Twist, check_twist, draw_weighted, effective_size, log_mean_exp, run_smc
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.exact import TooManySequences, enumerable, solve
 from seqtutor_envs.files.progress import make_bar
+from seqtutor_envs.planted import PlantedTask
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.task import Task
@@ -57,6 +58,7 @@ def log_z(
 
     | method | gives |
     |---|---|
+    | construction | log Z of a planted task, 0 |
     | enumeration | log Z, where there are at most 1,000,000 sequences |
     | certified sum | a lower bound: the mass of the distinct sequences given and met |
     | importance sampling | an estimate; a lower bound; an upper one where `task.max_return()` is finite |
@@ -83,15 +85,20 @@ def log_z(
     seconds = checks.Range(0.0, above=True, optional=True).check("seconds", seconds)
     task, prior, c = read_problem(env)
     check_twist(task, twist)
-    if enumerable(task):
-        try:
-            exact = solve(task, prior, c)["log_z"]
-        except TooManySequences:  # a mask left more than hoped for
-            pass
-        else:
-            known = ("enumeration", 1.0)
-            return Bounds(exact, *known, exact, *known, exact, known[0], (exact, exact))
+    exact, method = find_exact(task, prior, c)
+    if exact is not None:
+        return Bounds(exact, method, 1.0, exact, method, 1.0, exact, method, (exact, exact))
     return _Sampling(task, mask_prior(prior, task), c, samples, seconds, seed, twist, progress_bar).bound(sequences)
+
+
+def find_exact(task: Task, prior: Prior, c: float) -> tuple[float | None, str]:
+    """Return log Z where it is known exactly, else None; and how."""
+    if isinstance(task, PlantedTask) and task.weights["planted"] == 1.0 and (task.prior, task.c) == (prior, c):
+        return 0.0, "construction"
+    try:
+        return (solve(task, prior, c)["log_z"] if enumerable(task) else None), "enumeration"
+    except TooManySequences:  # a mask left more than hoped for
+        return None, "enumeration"
 
 
 def read_problem(env: Any) -> tuple[Task, Prior, float]:
@@ -100,7 +107,7 @@ def read_problem(env: Any) -> tuple[Task, Prior, float]:
     Raises ValueError for another one.
     """
     if isinstance(env, str):
-        with closing(gym.make_vec(env, num_envs=1, infos="end")) as made:  # a closed task can still be used
+        with closing(gym.make_vec(env, num_envs=1)) as made:  # a closed task can still be used
             return read_problem(made)
     core = env.unwrapped
     if not isinstance(core, (SequenceTutorEnv, SequenceTutorVectorEnv)):
@@ -124,9 +131,10 @@ class _Sampling:
 
     def bound(self, sequences: tuple[Tokens, Tokens] | None) -> Bounds:
         if sequences is not None and len(sequences[0]):
-            refused = add_known(self.known, self.task, self.prior, *sequences)
-            if refused:
-                self.notes.append(f"{refused:,} of the given sequences cannot be generated and do not count.")
+            scored = score_known(self.task, self.prior, *sequences)
+            self.known.add(scored.tokens, scored.lengths, scored.log_p, scored.returns)
+            if scored.refused:
+                self.notes.append(f"{scored.refused:,} of the given sequences cannot be generated and do not count.")
         # what is given counts for certain, so only the rest of Z is left to the draws
         self.base, self.given = self.known.log_sum(), self.known.rows()
         rest, pays_at_end = self._sample_importance()
@@ -136,7 +144,7 @@ class _Sampling:
         self._tell_of_twist()
         lower = self._bound_below(certified, rest, runs)
         upper = self._bound_above(rest)
-        estimate, method, interval = self._estimate(np.logaddexp(rest, self.base), runs)
+        estimate, method, interval = self._estimate(rest, runs)
         if certified > estimate:
             self.notes.append(f"{method.capitalize()} gives {estimate:.4g}, less than is certain: too few samples.")
             estimate, method, interval = certified, "certified sum", (certified, math.inf)
@@ -172,7 +180,7 @@ class _Sampling:
         return rest, pays_at_end
 
     def _run_smc(self) -> Floats:
-        """Return log Z_hat of independent runs."""
+        """Return log Z_hat of independent runs, without what was given."""
         total = min(self.samples, MOST_IN_RUNS)
         runs = min(RUNS, total // FEWEST_PARTICLES)
         particles = total // runs
@@ -186,7 +194,7 @@ class _Sampling:
             cloud = run_smc(self.task, self.prior, self.c, runs=count, particles=particles, rng=rng, twist=self.twist)
             tokens, lengths = cloud.tokens.reshape(-1, self.task.length), cloud.lengths.reshape(-1)
             others = np.where(self._is_given(tokens, lengths).reshape(count, -1), -np.inf, cloud.log_weights)
-            log_z = np.logaddexp(cloud.log_z + np.logaddexp.reduce(others, axis=1), self.base)
+            log_z = cloud.log_z + np.logaddexp.reduce(others, axis=1)
             clouds.append((log_z, np.repeat(cloud.effective[None], count, axis=0), cloud.ancestors))
             self.known.add(tokens, lengths, cloud.log_p.reshape(-1), cloud.returns.reshape(-1))
             # one of each run by its weight: independent of each other, and nearly samples of the optimum
@@ -198,7 +206,8 @@ class _Sampling:
         self._repeat("sequential Monte Carlo", runs * particles, -(-runs // together), draw)
         log_z, effective, ancestors = (np.concatenate(part) for part in zip(*clouds))
         self.diagnostics["smc"] = {
-            "log_z": float(log_mean_exp(log_z)), "spread": float(log_z.std(ddof=1)) if len(log_z) > 1 else math.inf,
+            "log_z": float(np.logaddexp(log_mean_exp(log_z), self.base)),
+            "spread": float(log_z.std(ddof=1)) if len(log_z) > 1 and np.isfinite(log_z).all() else math.inf,
             "runs": len(log_z), "particles": particles, "distinct": len(one_each) / len(log_z),
             "ancestors": float(ancestors.mean()), "effective": effective.mean(axis=0).round(4).tolist(),
         }
@@ -206,7 +215,7 @@ class _Sampling:
 
     def _repeat(self, what: str, total: int, times: int, draw: Callable[[int], int]) -> None:
         """Call `draw` so many times, once at least, until `total` is drawn or the seconds are over."""
-        with make_bar(desc=what, total=total, unit="", disable=not self.progress_bar) as bar:
+        with make_bar(desc=what, total=total, unit="", leave=False, disable=not self.progress_bar) as bar:
             for number in range(times):
                 if number and time.perf_counter() - self.began > self.seconds:
                     self.notes.append(f"Stopped early: {number} of {times} parts of {what} after {self.seconds:g} s.")
@@ -234,7 +243,8 @@ class _Sampling:
                 found.append((np.logaddexp(self.base, top + math.log(mean)), "importance sampling", 1 - DELTA))
         if runs is not None:
             # the product of independent Z_hat / Z has mean 1: Markov's inequality
-            found.append((float(runs.mean()) + math.log(delta) / len(runs), "sequential Monte Carlo", 1 - DELTA))
+            mean = float(np.logaddexp(runs, self.base).mean())
+            found.append((mean + math.log(delta) / len(runs), "sequential Monte Carlo", 1 - DELTA))
         bound, method, probability = max(found)
         return float(bound), method, probability
 
@@ -253,17 +263,23 @@ class _Sampling:
         found = float(np.logaddexp(self.base, greatest + math.log(mean)))
         return (found, "importance sampling", 1 - DELTA) if found < most else (most, "greatest return", 1.0)
 
-    def _estimate(self, weights: Floats, runs: Floats | None) -> tuple[float, str, tuple[float, float]]:
-        """Return the estimate, its method and its interval: the one of both methods with the shorter interval."""
-        ends = intervals.interval_of_weights(weights)
-        sure = ends[1] - ends[0] <= WIDE
-        found = [(float(log_mean_exp(weights)), "importance sampling", ends, sure)]
+    def _estimate(self, rest: Floats, runs: Floats | None) -> tuple[float, str, tuple[float, float]]:
+        """Return the estimate and its method, the one of both with the shorter interval, and an interval.
+
+        The interval spans those of both methods if both are believed: one of them may have missed what the other met.
+        What is drawn estimates the rest of Z. Its errors are judged alone: known mass beside it makes them no smaller.
+        """
+        ends = intervals.interval_of_weights(rest)
+        found = [(float(log_mean_exp(rest)), "importance sampling", ends, ends[1] - ends[0] <= WIDE)]
         if runs is not None and len(runs) > 1:
-            sure = float(runs.std(ddof=1)) <= WILD
+            sure = bool(np.isfinite(runs).all()) and float(runs.std(ddof=1)) <= WILD
             found.append((float(log_mean_exp(runs)), "sequential Monte Carlo", intervals.interval_of_runs(runs), sure))
         # one that is believed first; sequential Monte Carlo where none is
         believed = [one for one in found if one[3]] or found[-1:]
-        estimate, method, interval, sure = min(believed, key=lambda one: one[2][1] - one[2][0])
+        of_rest, method, ends, sure = min(believed, key=lambda one: one[2][1] - one[2][0])
+        ends = min(one[2][0] for one in believed), max(one[2][1] for one in believed)
+        estimate, low, high = (float(np.logaddexp(self.base, end)) for end in (of_rest, *ends))
         if not sure:
             self.notes.append(f"The estimate of {method} is doubtful and probably too low: its weights are uneven.")
-        return estimate, method, (min(interval[0], estimate), max(interval[1], estimate))
+            high = math.inf
+        return estimate, method, (min(low, estimate), max(high, estimate))

@@ -46,33 +46,44 @@ def bound_mean_below(values: Floats, delta: float) -> float:
     candidates = pilot.mean() * 2.0 ** np.arange(0, 40)
     cut = float(max(candidates, key=lambda cut: _expect_bound(np.minimum(pilot, cut), cut, len(rest), delta)))
     pilot, rest = np.minimum(pilot, cut) / cut, np.minimum(rest, cut) / cut
-    mean = float(rest.mean())
-    # stake * m stays below 1 for every m up to the mean
-    stake = min(MOST_STAKE / max(mean, pilot.mean(), 1e-300), _best_stake(pilot, len(rest), delta))
+    # the pilot alone decides, else the bet would know its outcome; factors stay above 0 for every m up to `most`
+    stake = min(MOST_STAKE / max(float(pilot.mean()), 1e-300), _best_stake(pilot, len(rest), delta))
+    most = min(float(rest.mean()), MOST_STAKE / stake)
 
     def growth(m: float) -> float:
         return float(np.log1p(stake * (rest - m)).sum())
 
     if growth(0.0) < -math.log(delta):
         return 0.0
-    return cut * _solve(growth, 0.0, mean, -math.log(delta))
+    return cut * (most if growth(most) >= -math.log(delta) else _solve(growth, 0.0, most, -math.log(delta)))
 
 
 def interval_of_runs(log_z: Floats) -> tuple[float, float]:
-    """Compute a 95% interval for log Z from log Z_hat [M] of independent runs: that of a log-normal mean (Cox).
+    """Compute a 95% interval for log Z from log Z_hat [M] of independent runs: it spans two intervals.
 
-    log Z_hat of many particles is normal with mean log Z - variance / 2 (Berard, Del Moral and Doucet 2014).
+    log Z_hat of many particles is normal with mean log Z - variance / 2 (Berard, Del Moral and Doucet 2014), which
+    gives Cox's interval for a log-normal mean. The other is that of the mean of Z_hat. On enumerated tasks each alone
+    covers log Z too seldom, in 0 to 80% of cases, where runs are uneven: few particles break the one, few runs the
+    other.
+    The upper end is infinite if a run found nothing.
     """
+    low, high = interval_of_weights(log_z)
+    if not np.isfinite(log_z).all():
+        return low, math.inf
     runs, variance = len(log_z), float(log_z.var(ddof=1))
     middle = float(log_z.mean()) + variance / 2
     error = math.sqrt(variance / runs + variance**2 / (2 * (runs - 1)))
     half = float(stats.t.ppf((1 + COVERAGE) / 2, runs - 1)) * error
-    return middle - half, middle + half
+    return min(middle - half, low), max(middle + half, high)
 
 
 def interval_of_weights(log_weights: Floats) -> tuple[float, float]:
-    """Compute a 95% interval for the log of the mean of independent weights, by the delta method."""
-    top = log_weights.max()
+    """Compute a 95% interval for the log of the mean of independent weights, by the delta method.
+
+    It is infinite if all weights are 0.
+    """
+    if (top := log_weights.max()) == -np.inf:
+        return -math.inf, math.inf
     weights = np.exp(log_weights - top)
     mean = weights.mean()
     half = float(stats.norm.ppf((1 + COVERAGE) / 2)) * float(weights.std(ddof=1) / (mean * math.sqrt(len(weights))))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqtutor_envs import checks
-from seqtutor_envs.prior import Prior, State
+from seqtutor_envs.prior import Prior, State, padded
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR
 from seqtutor_envs.prior.recurrent_step import sample_tokens
 from seqtutor_envs.rewards import scaled
@@ -156,7 +156,7 @@ def run_smc(
     log_weights, log_z = np.zeros(shape), np.zeros(runs)
     returns, values = np.zeros(runs * particles), np.zeros(runs * particles)
     origins = np.broadcast_to(np.arange(particles), shape).reshape(-1)
-    effective = np.ones(task.length)
+    effective = np.full(task.length, np.nan)
     weights_of_terms = np.array(list(task.weights.values()))
     while len(walk.live):
         walk.feed()
@@ -179,6 +179,7 @@ def run_smc(
         before = walk.log_p - walk.log_pi
         walk.extend(sample_tokens(walk.proposal, rng))
         terms = task.step_terms(walk.tokens[live], np.full(len(live), walk.step - 1))
+        check_budget(task)
         paid = terms @ weights_of_terms
         checks.check_rewards(task, scaled(paid, c), terms, c)
         returns[live] += paid
@@ -186,7 +187,8 @@ def run_smc(
         flat[live] += scaled(paid, c) + (walk.log_p - walk.log_pi - before)[live]
     # what ended in the last step is worth nothing more
     log_weights += (walk.values - values).reshape(shape)
-    effective[walk.step :] = (effective_size(log_weights) / particles).mean()
+    # steps that no sequence reached: nothing changes there
+    effective[np.isnan(effective)] = (effective_size(log_weights) / particles).mean()
     log_mean = log_mean_exp(log_weights)
     return Particles(
         walk.tokens.reshape(*shape, -1), walk.lengths.reshape(shape),
@@ -210,21 +212,22 @@ class Draws(NamedTuple):
 def draw_weighted(
     task: Task, prior: Prior, c: float, *, n: int, rng: np.random.Generator, twist: Twist | None = None
 ) -> Draws:
-    """Draw n sequences for importance sampling: from the prior, or every other one from the twist's policy.
+    """Draw n sequences for importance sampling: from the prior, or each from it or the twist's policy by a coin.
 
-    Of both halves the weight is p exp(R / c) / q with q = (p + pi) / 2, at most 2 exp(R / c): defensive importance
+    The weight is p exp(R / c) / q with q = (p + pi) / 2, at most 2 exp(R / c): defensive importance
     sampling (Hesterberg 1995). Arguments are those of `run_smc`.
     """
     check_twist(task, twist)
     walk = Walk(task, prior, c, n, twist)
+    # a coin for each, not every other one: the bounds on means ask for weights of one distribution
+    proposed = rng.random(n) < 0.5 if twist is not None else np.zeros(n, np.bool_)
     while len(walk.live):
         walk.feed()
-        rows = walk.rows
-        if twist is not None:
-            rows = np.where((walk.live % 2 == 1)[:, None], walk.proposal, rows)
+        rows = np.where(proposed[walk.live, None], walk.proposal, walk.rows) if twist is not None else walk.rows
         walk.extend(sample_tokens(rows, rng))
     # all at once, and outside the loop: scoring processes work best on many
-    terms = np.stack(list(task.terms(walk.tokens, walk.lengths).values()), axis=2)  # [n, T, K]
+    terms = np.stack(list(task.terms(padded(walk.tokens, walk.lengths), walk.lengths).values()), axis=2)  # [n, T, K]
+    check_budget(task)
     rewards = terms @ np.array(list(task.weights.values()))
     checks.check_rewards(task, scaled(rewards, c).reshape(-1), terms.reshape(-1, terms.shape[2]), c)
     returns = rewards.sum(axis=1)
@@ -252,6 +255,12 @@ def check_twist(task: Task, twist: Any) -> None:
     if twist.vocab != task.vocab:
         ours, theirs = len(task.vocab), len(twist.vocab)
         raise ValueError(f"The twist is of another vocabulary ({theirs} tokens) than the task's ({ours} tokens).")
+
+
+def check_budget(task: Task) -> None:
+    """Raise ValueError once a task's budget of scores is spent: what it says from then on is no score."""
+    if task.spent:
+        raise ValueError("The objective's budget of calls is spent: give a greater one, or draw fewer samples.")
 
 
 def effective_size(log_weights: Floats) -> Floats:

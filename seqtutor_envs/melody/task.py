@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from seqtutor_envs.checks import positive_integer
 from seqtutor_envs.melody import paper_table, rhythm
+from seqtutor_envs.melody.max_return import bound_return
 from seqtutor_envs.melody.rules import RULE_NAMES, melody_rules, step_rules
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.task import RunOptions, SampleOptions, Task, named_weights
@@ -99,6 +100,15 @@ class MelodyTask(Task):
             for k, (name, rule) in enumerate(self.rules.items()):
                 own[n, k] = _finite(name, rule(prefix, step), step)
         return own
+
+    def max_return(self) -> float:
+        """Return a proved bound on R; infinity if a rule of the user's own counts.
+
+        At 32 steps and weights 1 it is the greatest return, rounded up: see max_return_proof.py.
+        """
+        if any(self.weights[name] != 0.0 for name in self.rules):
+            return math.inf
+        return bound_return(self.length, self.weights)
 
     def metrics(self, tokens: Tokens, lengths: Tokens | None = None) -> dict[str, float]:
         tokens = self.checked(tokens)

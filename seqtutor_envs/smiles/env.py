@@ -145,6 +145,9 @@ class SmilesEnv(SequenceTutorEnv):
     (`seqtutor_envs.smiles.rewards.prefix_terms`), a plain weighted sum of the terms prefix, logp, sa, ring, qed, valid,
     length, short, carbon_run; a molecule is valid there if RDKit reads it.
 
+    Recommended are c = .005 to .2 with scores in [0, 1]. At .2 the optimum is close to the prior. At least half
+    of 1,000 samples of the optimum are distinct down to c = .0007, of the default task and of QED (docs/bounds.md).
+
     Molecules are counted by reason ("valid", "syntax", "wildcard", "constraint: ...", ...) in `task.counts`.
 
     ## Starting State

@@ -15,6 +15,7 @@ from seqtutor_envs.checks import one_of, positive_integer
 from seqtutor_envs.prior import load_prior, padded
 from seqtutor_envs.smiles.chem.checks import CHECKS, ELEMENTS, check_names
 from seqtutor_envs.smiles.chem.constraints import Constraints
+from seqtutor_envs.smiles.max_return import bound_dense_return, bound_mean_return
 from seqtutor_envs.smiles.objective import UserObjective
 from seqtutor_envs.smiles.rewards import DENSE_PROPERTIES, FROM_PROPERTY, MOLECULE_TERMS, PREFIX_TERMS, prefix_terms
 from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec
@@ -156,6 +157,14 @@ class SmilesTask(Task):
         else:
             table[over, until[over] - 1] = self.scores(self.smiles(tokens[over], until[over]))
         return {name: table[:, :, k] for k, name in enumerate(self.weights)}
+
+    def max_return(self) -> float:
+        if self.shaping:
+            writes = [text for token, text in enumerate(self.vocab.tokens) if token != self._end]
+            return bound_dense_return(self.weights, writes, self.length)
+        asked = self.objective
+        scores = (0.0, 0.0) if asked is None else (asked.max_score(), asked.invalid_score)
+        return bound_mean_return(self.weights, *scores)
 
     def announce(self, tokens: Tokens, lengths: Tokens) -> None:
         """Let scoring processes begin with these finished molecules."""

@@ -11,8 +11,11 @@ import pytest
 
 from agents import PsiLearning
 from agents.evaluate import evaluate
+from agents.samplers import SMCSampler
 from benchmarks.contestants import Contestant, make_agent
-from benchmarks.domains import CLOCKS
+from benchmarks.domains import CLOCKS, SEED_APART
+from benchmarks.experiment import Experiment
+from benchmarks.runner.perform import perform
 from toys.agent_toys import SMALL
 from toys.sweep_toys import EXACT, KWARGS, N, Still, T, Table, V
 
@@ -163,14 +166,34 @@ def test_scored_counts_every_sequence_once():
 def test_the_best_of_the_prior_s_samples_are_the_best_of_the_first_distinct_ones():
     """Of 27 sequences, the enumeration's best of those that were drawn by then; KL is the log of the share kept."""
     agent = make_agent("benchmarks.contestants:best_of_prior", EXACT, 0, KWARGS, {"calls": 20})
-    tokens, lengths = agent.sample(10, seed=3)
+    tokens, lengths, log_pi = agent.sample_with_log_prob(10, seed=3)
     returns = np.sort(task().solution()["task_returns"])[::-1]
     kept = agent.env.task.reward(tokens, lengths).sum(axis=1)
     assert len({*map(tuple, tokens.tolist())}) == 10 and (np.diff(kept) <= 0).all()
     assert returns[7:17].mean() <= kept.mean() <= returns[:10].mean() + 1e-6  # 7 of 27 were not among the first 20
     of_prior = dict(zip(map(tuple, EVERY.tolist()), task().solution()["prior_log_probs"]))  # in the same order
-    kl = agent.log_prob(tokens, lengths) - [of_prior[tuple(row)] for row in tokens.tolist()]
+    kl = log_pi - [of_prior[tuple(row)] for row in tokens.tolist()]
     np.testing.assert_allclose(kl, kl[0], atol=1e-5)
     assert np.exp(kl[0]) * 10 == pytest.approx(round(np.exp(kl[0]) * 10)) and np.exp(kl[0]) * 10 >= 20
-    with pytest.raises(ValueError, match="27 distinct molecules in .* fewer than 28"):
+    with pytest.raises(ValueError, match="samples of the prior hold 27 distinct molecules, not 28"):
         make_agent("benchmarks.contestants:best_of_prior", EXACT, 0, KWARGS, {"calls": 28}).sample(10, seed=3)
+
+
+def test_a_guided_sampler_learns_as_its_agent_and_is_evaluated_by_runs_of_particles():
+    guide = {**SMALL, "n_envs": 8, "particles": 4}
+    found = perform(
+        Experiment(EXACT, "benchmarks.contestants:twisted_smc", KWARGS, guide, steps=96, n=50, seed=3, label="guided")
+    )
+    alone = perform(Experiment(EXACT, "agents:PsiLearning", KWARGS, {**SMALL, "n_envs": 8}, steps=96, n=50, seed=3))
+    assert found["weights"] == alone["weights"]  # it has learned the same
+    assert (found["j_kind"], alone["j_kind"]) == ("lower bound", "estimate")
+    # 96 / T sequences that the agent learned from, and one run of 4 particles for each of 50 samples
+    assert (alone["sequences"], found["sequences"]) == (96 // T, 96 // T + 50 * 4)
+    # log Z_hat of the runs, which are its J, lie below log Z in the mean
+    exact = task().solution()["log_z"]
+    j, error = found["metrics"]["j"], found["metrics"]["j_se"]
+    assert alone["metrics"]["j"] < j < exact + 4 * error
+    # the same runs, by hand
+    agent = PsiLearning(EXACT, env_kwargs=KWARGS, seed=3, n_envs=8, **SMALL).learn(96)
+    sampler = SMCSampler(EXACT, env_kwargs=KWARGS, particles=4, twist=agent.twist())
+    assert j == pytest.approx(evaluate(sampler, EXACT, 50, 3 + SEED_APART, KWARGS)["j"])

@@ -11,7 +11,8 @@ from benchmarks.__main__ import REMOVED, main
 from benchmarks.experiment import Experiment
 from benchmarks.inline import Inline
 from benchmarks.runner import results
-from benchmarks.suites import SUITES, Suite, find_suite, load_suite
+from benchmarks.suite_files import find_suite, load_suite
+from benchmarks.suites import SUITES, Suite
 from toys.commands import refuse
 from toys.sweep_toys import EXACT, KWARGS
 
@@ -59,6 +60,13 @@ def test_settings_are_all_agents_or_one_s_and_never_the_prior_s():
         "PolicyGradient": {"n_envs": 8},
         "make": {"n_envs": 4},
     }
+
+
+def test_samplers_have_short_names_and_run_once():
+    found = Inline(EXACT, ("smc", "rejection", "best_of_n"), seeds=(0, 1), settings='{"best_of_n": {"n": 8}}').suite()
+    made = (Experiment(EXACT, f"agents.samplers:{name}") for name in ("SMCSampler", "RejectionSampler"))
+    best = Experiment(EXACT, "agents.samplers:BestOfN", agent_kwargs={"n": 8})
+    assert ids(found.experiments) == ids([PRIOR, *made, best])
 
 
 def test_a_prior_s_file_is_an_agent_that_does_not_learn(tmp_path, monkeypatch):
@@ -169,4 +177,4 @@ def test_help_lists_no_removed_command(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     commands = capsys.readouterr().out.partition("{")[2].partition("}")[0].split(",")
-    assert {"run", "report", "log-z"} <= set(commands) and not set(REMOVED) & set(commands)
+    assert {"run", "report", "bounds"} <= set(commands) and not set(REMOVED) & set(commands)

@@ -18,7 +18,8 @@ from benchmarks.__main__ import main
 from benchmarks.contestants import import_factory
 from benchmarks.domains import MELODY, SMILES
 from benchmarks.experiment import Experiment
-from benchmarks.suites import SUITES, Suite, find_suite, total_budget
+from benchmarks.suite_files import find_suite
+from benchmarks.suites import SUITES, Suite, total_budget
 from toys.commands import ROOT, refuse
 from toys.sweep_toys import toy, write_suite
 

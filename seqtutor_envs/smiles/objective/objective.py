@@ -103,6 +103,13 @@ class UserObjective:
             "oracle_budget": self.oracle.budget,
         }
 
+    def max_score(self) -> float:
+        """Return a number that no final score but `invalid_score` exceeds; infinity where none is known."""
+        if self.transform is not None:
+            return 1.0
+        low, high = self.clip or (-math.inf, math.inf)
+        return -low if self.minimize else high
+
     def __call__(self, smiles: Sequence[str]) -> list[ObjectiveScore]:
         """Return the score of each canonical SMILES, in their order; those not in the cache are asked for once."""
         # dict.fromkeys: distinct, in order; a molecule repeated in a batch is scored once
