@@ -147,7 +147,7 @@ def fit_policy(
         card, resume, progress_bar=True, watch=lambda policy: measure.estimate_j(policy, n // 10),
         start=first_weights(batch.prior, start, settings),
     )  # fmt: skip
-    facts = card | {"cells": prior.hidden_size, "settings": asdict(settings)}
+    facts = card | {"cells": prior.hidden_size, "settings": asdict(settings) | {"start": start, "runs": runs}}
     write_results(out, facts | {"curve": prior.card["training"]["history"]}, measure(prior, n))
 
 
@@ -181,19 +181,24 @@ def learn_on(
         facts = {name: prior.card[name] for name in ("env", "env_kwargs", "log_z", "log_z_se")}
     batch = make_batch(facts["env"], facts["env_kwargs"])
     settings: dict[str, Any] = {"learning_rate": learning_rate, "n_envs": n_envs, "precision": precision, "seed": seed}
-    agent = PsiLearning(facts["env"], **settings, anneal=True, env_kwargs=facts["env_kwargs"])
-    # the environment keeps its own prior; only the network, and with it the policy, begins elsewhere
-    network = ValueNetwork(prior, False, 1.0, torch.Generator().manual_seed(seed))
-    agent.learner = SoftQLearner(network, agent.learner.objective, agent.learner.settings)
+    agent = start_agent(prior, facts["env"], facts["env_kwargs"], **settings)
     measure = Measure(batch, seed + SEED_APART, facts["log_z"])
     before, began = measure(prior, n), time.process_time()
     fit_values(agent, value_tokens)
     agent.learn(tokens, progress_bar=True)
     seconds = time.process_time() - began
-    found = RecurrentPrior(network.core.weights(), prior.cell, prior.vocab, prior.length, facts)
+    found = RecurrentPrior(agent.network.core.weights(), prior.cell, prior.vocab, prior.length, facts)
     found.save(out)
-    settings |= {"tokens": tokens, "value_tokens": value_tokens, "seconds": seconds}
+    settings |= {"start": start.name, "tokens": tokens, "value_tokens": value_tokens, "seconds": seconds}
     write_results(out, facts | {"cells": prior.hidden_size, "settings": settings, "before": before}, measure(found, n))
+
+
+def start_agent(policy: RecurrentPrior, env: str, env_kwargs: dict[str, Any], **settings: Any) -> PsiLearning:
+    """Make an agent whose policy is this one, of any size; the prior of its rewards stays the environment's."""
+    agent = PsiLearning(env, **settings, anneal=True, env_kwargs=env_kwargs)
+    agent.network = ValueNetwork(policy, False, 1.0, torch.Generator().manual_seed(agent.seed))
+    agent.learner = SoftQLearner(agent.network, agent.learner.objective, agent.learner.settings)
+    return agent
 
 
 def fit_values(agent: PsiLearning, tokens: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agents import PsiLearning
-from benchmarks.distill import Measure, draw_systematic, fit_values, main, sample_optimum, widen
+from benchmarks.distill import Measure, draw_systematic, fit_values, main, sample_optimum, start_agent, widen
 from benchmarks.prior_samples import make_batch
 from seqtutor_envs.exact import kl_optimum_policy, kl_policy_optimum, objective
 from seqtutor_envs.prior import RecurrentPrior, token_log_probs
@@ -108,6 +108,14 @@ def test_psi_goes_on_from_a_fitted_policy(fitted, tmp_path, solution):
     start, learned = (RecurrentPrior.load(path).weights["rnn.weight_hh_l0"] for path in (fitted[0], out))
     assert start.shape == learned.shape == (128, 32) and 0 < np.abs(start - learned).max() < 0.1
     assert kl_policy_optimum(solution, log_probs_of(out, solution)) < 0.03
+
+
+def test_an_agent_starts_as_the_fitted_policy_and_pays_by_the_environments_prior(fitted, solution):
+    agent = start_agent(RecurrentPrior.load(fitted[0]), EXACT, KWARGS, seed=0)
+    sequences = solution["sequences"]
+    np.testing.assert_allclose(agent.log_prob(sequences), log_probs_of(fitted[0], solution), atol=1e-5)
+    of_prior = token_log_probs(agent.prior.log_probs(sequences), sequences).sum(axis=1)
+    np.testing.assert_allclose(of_prior, solution["prior_log_probs"], atol=1e-5)
 
 
 def test_the_policy_rests_while_v_is_fitted(solution):
