@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 import torch
 import tyro
+from numpy.typing import NDArray
 
 from agents import PsiLearning
 from agents.baselines import FixedPolicy
@@ -99,7 +100,7 @@ def widen(prior: RecurrentPrior, cells: int, rng: np.random.Generator) -> Recurr
 
     head = np.zeros((len(prior.vocab), cells))
     head[:, :old] = prior.weights["head.weight"]
-    weights = {"head.weight": head, "head.bias": prior.weights["head.bias"]}
+    weights: dict[str, NDArray[Any]] = {"head.weight": head, "head.bias": prior.weights["head.bias"]}
     for name in ("rnn.weight_ih_l0", "rnn.weight_hh_l0", "rnn.bias_ih_l0", "rnn.bias_hh_l0"):
         given = prior.weights[name].reshape(gates, old, -1)  # by gate: torch stacks the gates' rows
         inputs = cells if name == "rnn.weight_hh_l0" else given.shape[2]
