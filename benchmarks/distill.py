@@ -36,7 +36,7 @@ from seqtutor_envs.files import reading, safetensors_path, write_atomically
 from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.metrics import mean_and_error, sequence_log_probs
 from seqtutor_envs.prior import Prior, RecurrentPrior
-from seqtutor_envs.prior.fit import Settings, fit
+from seqtutor_envs.prior.fit import Settings, check_checkpoint, fit
 from seqtutor_envs.prior.masking import MaskedPrior, mask_prior
 from seqtutor_envs.prior.recurrent_step import GATES
 from seqtutor_envs.vocab import Floats, Tokens
@@ -122,7 +122,7 @@ def fit_policy(
     out: Path = Path("distilled.safetensors"),
     resume: bool = False,
 ) -> None:
-    """Fit a policy to samples of the optimum by maximum likelihood. Write it as a prior, and OUT.curve.json.
+    """Fit a policy to samples of the optimum by maximum likelihood. Write it as a prior, and OUT.results.json.
 
     Args:
         settings: how to train; hidden_size is the number of cells.
@@ -137,6 +137,7 @@ def fit_policy(
         resume: continue an interrupted run of the same command.
     """
     runs, n = COUNT.check("--runs", runs), Range(20, whole=True).check("-n", n)
+    check_checkpoint(out, resume)  # before the minutes that sampling takes
     kwargs = build_env_kwargs(env, env_kwargs) | {"c": c}
     batch = make_batch(env, kwargs)
     train = sample_optimum(batch, runs, settings.seed, progress_bar=True)
@@ -154,16 +155,16 @@ def fit_policy(
 
 def learn_on(
     start: Annotated[Path, tyro.conf.Positional],
-    tokens: int = 2_000_000,
+    tokens: int = 5_000_000,
     value_tokens: int = 200_000,
-    learning_rate: float = 1e-4,
-    n_envs: int = 256,
+    learning_rate: float = 5e-4,
+    n_envs: int = 128,
     precision: Literal["float32", "bfloat16"] = "float32",
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 20_000,
     seed: int = 0,
     out: Path = Path("distilled-psi.safetensors"),
 ) -> None:
-    """Go on from a fitted policy by Psi-learning. Write the policy as a prior, and OUT.curve.json.
+    """Go on from a fitted policy by Psi-learning. Write the policy as a prior, and OUT.results.json.
 
     Args:
         start: the policy, a file that `fit` wrote.
@@ -254,8 +255,8 @@ def list_sequences(samples: Optimum) -> list[Tokens]:
 
 
 def write_results(out: Path, facts: Mapping[str, Any], result: Mapping[str, float]) -> None:
-    """Write facts and result beside the policy, as OUT.curve.json, and print the result."""
-    path = safetensors_path(out).with_suffix(".curve.json")
+    """Write facts and result beside the policy, as OUT.results.json, and print the result."""
+    path = safetensors_path(out).with_suffix(".results.json")
     write_atomically(path, (json.dumps({**facts, "result": dict(result)}, indent=1) + "\n").encode())
     print(", ".join(f"{name} {value:.3f}" for name, value in result.items()))
     print(safetensors_path(out))

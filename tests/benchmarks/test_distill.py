@@ -73,7 +73,7 @@ def fitted(tmp_path_factory):
     """A policy fitted to the exact task's optimum from random weights, and what was written beside it."""
     out = tmp_path_factory.mktemp("fitted") / "a.safetensors"
     main(["fit", *TINY, "--epochs", "8", "--epoch-size", "8192", "--runs", "2", "--out", str(out)])
-    return out, json.loads(out.with_suffix(".curve.json").read_text())
+    return out, json.loads(out.with_suffix(".results.json").read_text())
 
 
 def test_a_fitted_policy_is_near_the_enumerated_optimum(fitted, solution):
@@ -103,7 +103,7 @@ def test_psi_goes_on_from_a_fitted_policy(fitted, tmp_path, solution):
     """It begins at the fitted policy, not at the prior, keeps its cells, learns, and stays near the optimum."""
     out = tmp_path / "b.safetensors"
     main(["psi", str(fitted[0]), "--tokens", "4096", "--value-tokens", "2048", "-n", "2000", "--out", str(out)])
-    written = json.loads(out.with_suffix(".curve.json").read_text())
+    written = json.loads(out.with_suffix(".results.json").read_text())
     assert written["before"]["kl_from_optimum"] == pytest.approx(fitted[1]["result"]["kl_from_optimum"], abs=1e-9)
     start, learned = (RecurrentPrior.load(path).weights["rnn.weight_hh_l0"] for path in (fitted[0], out))
     assert start.shape == learned.shape == (128, 32) and 0 < np.abs(start - learned).max() < 0.1
@@ -128,6 +128,12 @@ def test_the_policy_rests_while_v_is_fitted(solution):
     assert not np.array_equal(value, agent.learner.network.state_value[-1].weight.detach())
     agent.learn(500)
     assert not np.array_equal(before["head.weight"], agent.learner.network.core.weights()["head.weight"])
+
+
+def test_what_is_missing_is_told_before_the_samples_are_drawn(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("benchmarks.distill.sample_optimum", None)
+    assert "Nothing to resume" in refuse(capsys, main, "fit", "--resume", "--out", tmp_path / "a")
+    assert "--runs must be" in refuse(capsys, main, "fit", "--runs", "0", "--out", tmp_path / "a")
 
 
 def test_psi_refuses_a_policy_of_another_making(tmp_path, capsys):
