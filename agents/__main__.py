@@ -22,6 +22,7 @@ with report_errors(PROGRAM):  # these take seconds, in which Ctrl-C may come
     from agents.envs import get_vector_class
     from agents.evaluate import checks as agent_checks
     from agents.evaluate import evaluation, sb3_zips
+    from agents.evaluate.gaps import describe_gap, find_log_z
     from agents.evaluate.load import find_agent_file, find_prior_file, get_agent_classes, load_ours
     from agents.evaluate.priors import PriorAgent, choose_results_file, find_recipe, make_prior
     from agents.task_options import check_format, field_names, find_task_options, say_how_to_allow
@@ -204,6 +205,7 @@ def evaluate(
         samples = evaluation.sample_sequences(agent, batch, n, seed)
         further = evaluate_further(batch.task, samples.tokens, samples.lengths)
         metrics = {**evaluation.compute_metrics(batch, samples), **further.metrics}
+    log_z = {} if "log_z" in metrics else find_log_z(agent, env_id, kwargs)
     for name, value in metrics.items():
         # a standard error is printed in the line of its mean
         if not name.endswith("_se"):
@@ -211,10 +213,12 @@ def evaluate(
             print(f"{printable(name):28} {value:12.4f}" + (f" ± {error:.4f}" if error is not None else ""))
     if samples.log_probs is None:
         print(f"{'kl, j':28} {'unknown':>12} {agent_checks.explain_missing_log_pi(agent)}")
+    for name, text in describe_gap(metrics | log_z).items():
+        print(f"{name:28} {text}")
     for line in further.lines:
         print(printable(line))
     # JSON has no NaN: what could not be computed is null
-    kept = finite({"n": n, "seed": seed, "env": env_id, "env_kwargs": kwargs, **further.facts, **metrics})
+    kept = finite({"n": n, "seed": seed, "env": env_id, "env_kwargs": kwargs, **further.facts, **metrics, **log_z})
     write_atomically(kept_at, (json.dumps(kept, indent=1) + "\n").encode())
 
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:  # these load numba, which other commands do without
     from benchmarks.stored_sequences import Stored
     from seqtutor_envs.bounds import Twist
 
-FURTHER = {MELODY: (7.0,)}  # temperatures that no suite has, for which bounds are shipped too
 Entry = dict[str, Any]
 
 
@@ -142,11 +141,8 @@ def list_questions(workers: int | None = None) -> list[Question]:
 
     found: dict[str, Question] = {}
     shipped = {env: describe_task(env, {}) for env in (MELODY, SMILES)}
-    experiments = [one for suite in SUITES.values() for one in suite.experiments]
-    asked = [(one.env, one.env_kwargs) for one in experiments]
-    asked += [(env, {"c": c}) for env, temperatures in FURTHER.items() for c in temperatures]
-    for env, kwargs in asked:
-        task = describe_task(env, kwargs)
+    for one in (one for suite in SUITES.values() for one in suite.experiments):
+        task = describe_task(one.env, one.env_kwargs)
         usual = shipped.get(task["env"]) if task else None
         # an exact task is enumerated at once, and others' priors are not shipped
         if task is None or usual is None or task["prior"] != usual["prior"]:

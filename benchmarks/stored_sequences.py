@@ -1,4 +1,7 @@
-"""Read the sequences that result files hold, for the certified sum of an environment."""
+"""Read the sequences that result files hold, for the certified sum of an environment; and those of text files.
+
+A text file, NAME.sequences, has an environment's id in its first line and the token ids of a sequence in each other.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,14 @@ from numpy.typing import NDArray
 from benchmarks.experiment import Experiment
 from benchmarks.runner import results
 from seqtutor_envs.bounds.known import find_plain_id
-from seqtutor_envs.files import FileError
+from seqtutor_envs.files import FileError, reading
 from seqtutor_envs.files.progress import make_bar
+from seqtutor_envs.files.reading import check_regular
 from seqtutor_envs.files.text import printable
 from seqtutor_envs.task import Task
+
+
+TEXT = ".sequences"
 
 
 class Stored(NamedTuple):
@@ -31,7 +38,7 @@ class Stored(NamedTuple):
 
 
 def read_stored(folders: Iterable[Path]) -> Stored:
-    """Read the samples of every result file in folders and in the folders below them.
+    """Read the samples of every result file, and every text file, in folders and in the folders below them.
 
     Raises FileNotFoundError for a folder that does not exist.
     """
@@ -49,7 +56,24 @@ def read_stored(folders: Iterable[Path]) -> Stored:
             plain, _ = find_plain_id(Experiment.of(found["experiment"]).env)
             rows = stored.rows.setdefault(plain, set())
             rows.update(tuple(one["tokens"]) for one in found.get("samples") or ())
+        for path in sorted(folder.rglob(f"*{TEXT}")):
+            try:
+                env_id, listed = read_text(path)
+            except FileError as error:
+                stored.damaged.append(str(error))
+                continue
+            stored.rows.setdefault(find_plain_id(env_id)[0], set()).update(listed)
     return stored
+
+
+def read_text(path: Path) -> tuple[str, list[tuple[int, ...]]]:
+    """Read an environment's id and sequences from a text file. Raises FileError in one line for another file."""
+    check_regular(path)
+    with reading(path, "holds no sequences"):
+        env_id, *lines = path.read_text(encoding="utf-8").splitlines()
+        rows = [tuple(map(int, line.split())) for line in lines if line.strip()]
+        find_plain_id(env_id)
+        return env_id, rows
 
 
 def select_sequences(stored: Stored, env_id: str, task: Task) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -438,11 +438,12 @@ MOLECULES = {f"{kind}mean_{name}" for kind in ("", "distinct_") for name in PROP
 )
 WITH_REFERENCE = {"snn", "frag", "scaf", *(f"wasserstein_{name}" for name in PROPERTIES)}
 NOVELTY = {"novelty", "novelty_false_positive_rate"}
+LOG_Z = {"log_z_lower", "log_z_upper", "log_z_estimate"}
 METRICS = {
     EXACT: EVERY_METRIC | {"log_z", "gap", "gap_se"},
     PLANTED: EVERY_METRIC | {"log_z", "gap", "gap_se"},
-    MELODY: EVERY_METRIC | TABLE_1 | RHYTHM,
-    SMILES: EVERY_METRIC | MOLECULES | NOVELTY,
+    MELODY: EVERY_METRIC | LOG_Z | TABLE_1 | RHYTHM,
+    SMILES: EVERY_METRIC | LOG_Z | MOLECULES | NOVELTY,
 }
 METRICS |= {one: METRICS[other] for one, other in ONE_HOT.items()}
 
@@ -578,6 +579,7 @@ CURVE_POINT = ["timesteps", "seconds", "j", "j_se", "kl", "task_return", "distin
 SAMPLE = ["tokens", "sequence", "task_return", "log_p", "terms"]
 RESULT_COLUMNS = [f"metrics.{name}" for name in sorted(METRICS[EXACT])]
 RESULT_COLUMNS += """
+    j_kind log_z_lower log_z_upper log_z_estimate gap
     id task label seed env agent env_kwargs agent_kwargs steps seconds n c timesteps peak_memory_mib time.learning_cpu
     machine.cpu git.commit versions.torch warnings finished
 """.split()

@@ -30,6 +30,7 @@ import seqtutor_envs  # noqa: F401  (registers the ids)
 from agents.baselines import FixedPolicy
 from agents.evaluate import checks as agent_checks
 from agents.evaluate import load, policies
+from agents.evaluate.gaps import find_log_z
 from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.metrics import evaluate_samples
@@ -65,7 +66,8 @@ def evaluate(
     sequences, and with log pi KL(pi || p) and J = E[R / c] - KL in nats; standard errors as `<name>_se`. If an agent
     gives actions only, a warning says so and what would help. If the environment knows its optimum, as
     SeqTutor-Exact-v0 and SeqTutor-Planted-v0 do, also `log_z`, the greatest J, and `gap` = log_z - J, which is
-    KL(pi || optimum).
+    KL(pi || optimum). Where only bounds of log Z are known, as for the other shipped environments, `log_z_lower` and
+    `log_z_upper`, which may be infinite, and `log_z_estimate`, or NaN.
 
     Args:
         agent: see above; it acts stochastically.
@@ -88,7 +90,8 @@ def evaluate(
         if isinstance(agent, Prior):
             kwargs.setdefault("prior", os.fspath(path))  # by its path, beside which its Bloom filter lies
     with closing(make_env(agent, env_id, n, kwargs)) as env:
-        return evaluate_in_env(env, agent, n, seed)[0]
+        metrics = evaluate_in_env(env, agent, n, seed)[0]
+    return metrics if "log_z" in metrics else metrics | find_log_z(agent, env_id, kwargs)
 
 
 def evaluate_in_env(env: SequenceTutorVectorEnv, agent: Any, n: int, seed: int) -> tuple[dict[str, float], Samples]:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from agents import PsiLearning
 from agents.baselines import FixedPolicy
 from agents.evaluate.evaluation import evaluate_in_env
+from agents.evaluate.gaps import find_log_z
 from benchmarks.demo.learning import describe_agent, fine_tune
 from benchmarks.demo.settings import DemoSettings
 from benchmarks.domains import MELODY
@@ -111,7 +112,8 @@ class Melodies:
     def evaluate(self, policy: Any, agent: PsiLearning) -> dict[str, float]:
         """Return what `agents.evaluate.evaluate` says of a policy at the temperature of an agent, and its distances."""
         found, samples = evaluate_in_env(agent.env, policy, self.settings.n, self.settings.seed)
-        return found | compute_distances(samples.tokens, self.reference)
+        log_z = find_log_z(policy, MELODY, {"c": agent.c, "prior": self.settings.prior})
+        return found | compute_distances(samples.tokens, self.reference) | log_z
 
     def sample(self, agent: Any) -> list[dict[str, Any]]:
         """Sample the first SHOWN melodies of an agent, with their return and log p."""

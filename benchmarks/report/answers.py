@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.report import metrics
-from benchmarks.report.data import Arm, TaskResults, curve_points, gaps_over_tasks
+from benchmarks.report.data import Arm, TaskResults, curve_points
+from benchmarks.report.gaps import best_arm, gaps_over_tasks
 from benchmarks.report.metrics import Metric
 from benchmarks.report.statistics import apart, interval, mean
 from benchmarks.report.tables import FEW_TASKS, best_of
@@ -53,12 +54,15 @@ def _rank(task: TaskResults) -> tuple[str | None, str]:
     if not known:
         return None, f"{metric.title} is not known for any agent."
     best = best_of(metric, [arm.compared_interval(metric.key) for arm in known])
-    texts = {arm.label: metric.format_interval(arm.interval(metric.key)) for arm in known}
+    texts = {arm.label: arm.describe(metric) for arm in known}
     unknown = [arm.label for arm in task.arms if arm.label not in texts]
     rest = f" Unknown for {', '.join(unknown)}." if unknown else ""
-    # by the mean; whether that is a win is for the intervals to say
-    first, *others = sorted(known, key=lambda arm: -arm.interval(metric.key).value)
+    # by the mean; whether that is a win is for the intervals to say; the optimum needs none
+    first, *others = sorted(known, key=lambda arm: (not arm.samples_optimum, -arm.interval(metric.key).value))
     rivals = [f"{arm.label} {texts[arm.label]}" for arm in others]
+    if first.samples_optimum and others:
+        optimum = f"{first.label} samples the optimum: no J is higher than its own, {texts[first.label]}"
+        return first.label, f"{optimum}; next {rivals[0]}.{rest}"
     if not others:
         return None, f"Only one agent has a {metric.title}: {first.label} {texts[first.label]}.{rest}"
     value = f"{first.label} has the highest {metric.title}, {texts[first.label]}"
@@ -67,6 +71,9 @@ def _rank(task: TaskResults) -> tuple[str | None, str]:
         return known[best].label, f"{value}, and its interval overlaps no other; next {rivals[0]}.{rest}"
     own = first.compared_interval(metric.key)
     near = [text for text, arm in zip(rivals, others) if not apart(own, arm.compared_interval(metric.key))]
+    if not near:
+        # a point above all intervals: nothing says how well another run would do
+        return None, f"{value}, and next {rivals[0]}.{rest}"
     return None, f"No clear winner: {value}, but not clearly above {_name_some(near)}.{rest}"
 
 
@@ -87,6 +94,16 @@ def how_far(tasks: Sequence[TaskResults]) -> str:
     if not others:
         return f"{value}."
     return f"{value}, and its interval overlaps no other agent’s that learns; next {others[0]} {texts[others[0]]}."
+
+
+def what_is_left(tasks: Sequence[TaskResults]) -> str:
+    """Say how many nats the agent with the highest J leaves in each task."""
+    best = {task.name: arm for task in tasks if (arm := best_arm(task)) is not None and arm.gap is not None}
+    texts = [
+        (f"{name}: " if len(tasks) > 1 else "") + f"{arm.label} {arm.gap.describe(metrics.J.format)}"
+        for name, arm in best.items() if arm.gap is not None
+    ]
+    return f"Nats that the agent with the highest J leaves: {'; '.join(texts)}."
 
 
 def how_fast(tasks: Sequence[TaskResults]) -> str:
@@ -136,8 +153,7 @@ def _near_best(task: TaskResults) -> float | None:
 def what_return_costs(lines: Mapping[str, list[Arm]], metric: Metric) -> str:
     """Say each label's return and KL at its smallest c."""
     texts = [
-        f"{label} earns {metric.format_interval(arm.interval('task_return'))} for "
-        f"{metrics.KL.format_interval(arm.interval('kl'))} nats (c = {arm.c:g})"
+        f"{label} earns {arm.describe(metric)} for {arm.describe(metrics.KL)} nats (c = {arm.c:g})"
         for label, (arm, *_) in lines.items()
     ]
     return f"At its smallest c {'; '.join(texts)}."

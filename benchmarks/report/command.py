@@ -16,7 +16,7 @@ from seqtutor_envs.files.text import printable, spreadsheet_cell
 if TYPE_CHECKING:
     from benchmarks.report.data import Results
 
-OBJECTS = ("experiment", "samples")  # columns of `Results.runs` that hold Python objects
+OBJECTS = ("experiment", "samples", "bounds")  # columns of `Results.runs` that hold Python objects
 NO_PYARROW = "Parquet needs pyarrow: pip install pyarrow, or write --csv."
 
 

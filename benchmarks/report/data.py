@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from agents.evaluate.gaps import EXACT, LOG_Z, LOWER_BOUND, Known, compute_gap, read_bounds
 from benchmarks.experiment import Experiment
 from benchmarks.report.metrics import RETURN, SCORE, Metric
 from benchmarks.report.names import describe_differences, short_task_names
 from benchmarks.report.statistics import Interval, interval, mean
+from seqtutor_envs.bounds import Bounds
 
 Scores = NDArray[np.float64]  # [runs]
 DOMAINS = {"excessively_repeated": "melody", "internal_diversity_1": "molecule", "mean_qed": "molecule"}  # by metric
@@ -35,6 +37,7 @@ class Results:
         missing: experiments that have neither.
         notes: what a reader must know first, such as damaged files.
         source: what `run` takes for this suite, its name or its file; "": unknown.
+        bounds: of log Z, by the id of an experiment; it lacks those of whose task nothing is known.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Results:
     missing: tuple[Experiment, ...] = ()
     notes: list[str] = field(default_factory=list)
     source: str = ""
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
 
     @property
     def command(self) -> str:
@@ -57,7 +61,8 @@ class Results:
         # the label of a result file may be out of date: the suite's own wins
         known = {one.id: (k, one) for k, one in enumerate(self.experiments)}
         found = [(*known.get(one["id"], (len(known), Experiment.of(one["experiment"]))), one) for one in self.results]
-        rows = [run_row(experiment, one) for _, experiment, one in sorted(found, key=lambda row: row[0])]
+        found = sorted(found, key=lambda row: row[0])
+        rows = [run_row(experiment, one, self.bounds.get(one["id"])) for _, experiment, one in found]
         # as objects, so that whole numbers stay whole beside missing ones
         return pd.DataFrame(rows, dtype=object)
 
@@ -145,6 +150,38 @@ class Arm:
         kl = self.values("kl")
         return not self.learns and len(kl) > 0 and bool((kl.abs() < NO_KL).all())
 
+    @property
+    def bounds(self) -> Bounds | None:
+        """Return the bounds of its task's log Z, or None if nothing is known of it."""
+        found = self.runs["bounds"].iloc[0]
+        return found if isinstance(found, Bounds) else None
+
+    @cached_property
+    def gap(self) -> Known | None:
+        """Return what its mean J leaves of log Z, by the bounds of its task; None without bounds or without J."""
+        j, log_z = self.interval("j"), read_bounds(self.bounds)
+        if self.samples_optimum:
+            return Known(0.0, 0.0, 0.0)
+        return None if log_z is None or not j.n else compute_gap(j.value, log_z, self.j_is_bound)
+
+    @cached_property
+    def samples_optimum(self) -> bool:
+        """Check whether its sequences are the optimum's own: its J is log Z, as its draws estimate it."""
+        return bool((self.runs["j_kind"] == EXACT).all())
+
+    @cached_property
+    def j_is_bound(self) -> bool:
+        """Check whether its J is a lower bound, as that of some samplers is; its KL is an upper bound then."""
+        return bool((self.runs["j_kind"] == LOWER_BOUND).any())
+
+    def sign(self, key: str) -> str:
+        """Return what stands before a metric that is a bound: "≥ " or "≤ ", else ""."""
+        return {"j": "≥ ", "kl": "≤ ", "gap": "≤ "}.get(key, "") if self.j_is_bound else ""
+
+    def describe(self, metric: Metric) -> str:
+        """Say the mean of a metric with its interval, for a sentence: "≥ 61.4 [61.3, 61.5]"."""
+        return self.sign(metric.key) + metric.format_interval(self.interval(metric.key))
+
     @cached_property
     def numbers(self) -> pd.DataFrame:
         """Collect metrics and times by seed; NaN where a run has no finite number."""
@@ -169,8 +206,14 @@ class Arm:
         return mean_interval(tuple(self.values(key)))
 
     def compared_interval(self, key: str) -> Interval:
-        """Return the interval that other arms are compared with: see `point_if_fixed`."""
-        return point_if_fixed(self.interval(key), self.learns)
+        """Return the interval that other arms are compared with: see `point_if_fixed`.
+
+        Above a lower bound of J, and below an upper bound of the gap, anything may be: no other arm is clearly better.
+        """
+        found = point_if_fixed(self.interval(key), self.learns)
+        sign = self.sign(key)
+        low, high = -math.inf if sign == "≤ " else found.low, math.inf if sign == "≥ " else found.high
+        return Interval(found.value, low, high, found.n)
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +237,11 @@ class TaskResults:
         """Check whether the optimum is known."""
         return self.has("gap")
 
+    @cached_property
+    def bounds(self) -> Bounds | None:
+        """Return what is known of log Z where the optimum is not known; None if it is, or if nothing is known."""
+        return None if self.is_exact else next((arm.bounds for arm in self.arms if arm.bounds), None)
+
     @property
     def return_metric(self) -> Metric:
         """Return the metric R as this domain names and formats it."""
@@ -215,41 +263,6 @@ def domain_of(keys: Iterable[str]) -> str:
     """Infer the kind of task from the keys of metrics: "melody", "molecule", or "" for others."""
     known = set(keys)
     return next((name for key, name in DOMAINS.items() if key in known), "")
-
-
-@dataclass(frozen=True)
-class Gaps:
-    """Hold the gaps of one label in all exact tasks.
-
-    Attributes:
-        gaps: nats, an array of runs for each task.
-        learns: whether it learns in any task.
-        closed: shares of the prior's gap that are closed, in the same form; None without a prior.
-    """
-
-    label: str
-    gaps: list[Scores]
-    learns: bool
-    closed: list[Scores] | None
-
-
-def gaps_over_tasks(tasks: Sequence[TaskResults]) -> tuple[list[Gaps], list[str]]:
-    """Collect the gaps of every label that has one in every exact task, and name the labels that have not."""
-    exact = [task for task in tasks if task.is_exact]
-    zeros = {task.name: float(task.prior.values("gap").mean()) for task in exact if task.prior is not None}
-    # a share of the prior's gap needs the prior in every task, and a gap that is not 0
-    known = len(zeros) == len(exact) and all(zeros.values())
-    made, absent = [], []
-    for label in dict.fromkeys(arm.label for task in exact for arm in task.arms):
-        own = [arm for task in exact for arm in task.arms if arm.label == label and len(arm.values("gap"))]
-        gaps = [np.asarray(arm.values("gap"), np.float64) for arm in own]
-        closed = [1 - gap / zeros[arm.task] for gap, arm in zip(gaps, own)] if known else None
-        # a mean over other tasks cannot be compared
-        if len(own) == len(exact):
-            made.append(Gaps(label, gaps, any(arm.learns for arm in own), closed))
-        else:
-            absent.append(label)
-    return made, absent
 
 
 @lru_cache(maxsize=100_000)  # tables, plots and answers ask for the same ones
@@ -309,13 +322,24 @@ def fronts(tasks: Sequence[TaskResults]) -> dict[str, dict[str, list[Arm]]]:
     return lines
 
 
-def run_row(one: Experiment, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Flatten a result into a row of `Results.runs`."""
+def run_row(one: Experiment, result: Mapping[str, Any], bounds: Bounds | None = None) -> dict[str, Any]:
+    """Flatten a result into a row of `Results.runs`, with what is known of its task's log Z."""
     row = {"id": one.id, "task": one.task, "label": one.name, "seed": one.seed, "env": one.env, "agent": one.agent}
     row |= {name: json.dumps(getattr(one, name), sort_keys=True) for name in ("env_kwargs", "agent_kwargs")}
     row |= {"steps": one.steps, "seconds": one.seconds, "n": one.n}
     row |= {name: result.get(name) for name in ("c", "timesteps", "peak_memory_mib")}
+    # a result of a version that did not say so was estimated
+    row |= {"j_kind": result.get("j_kind", "estimate"), **_log_z_columns(result.get("metrics") or {}, bounds)}
     for name in ("metrics", "time", "machine", "git", "versions"):
         row |= {f"{name}.{key}": value for key, value in (result.get(name) or {}).items()}
     row |= {"warnings": " | ".join(result.get("warnings") or ()), "finished": result.get("finished")}
-    return row | {"experiment": one, "samples": result.get("samples")}
+    return row | {"experiment": one, "samples": result.get("samples"), "bounds": bounds}
+
+
+def _log_z_columns(metrics: Mapping[str, Any], bounds: Bounds | None) -> dict[str, float | None]:
+    """Return what is known of log Z, and the gap; on exact tasks all of them are known."""
+    exact, j, log_z = metrics.get("log_z"), metrics.get("j"), read_bounds(bounds)
+    if exact is not None or log_z is None:
+        return {**dict.fromkeys(LOG_Z, exact), "gap": metrics.get("gap")}
+    gap = math.nan if j is None else compute_gap(j, log_z).estimate
+    return {**dict(zip(LOG_Z, log_z)), "gap": gap if math.isfinite(gap) else None}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from agents.evaluate.gaps import compute_gap, read_log_z
 from benchmarks.experiment import Experiment
 from benchmarks.report import metrics
 from benchmarks.report.data import Results, TaskResults
@@ -14,7 +15,7 @@ from benchmarks.report.metrics import RHYTHM, TABLE_1, Metric, Values, pick
 from benchmarks.report.plots import distribution_plot, learning_plots
 from benchmarks.report.render import render_template
 from benchmarks.report.samples import Card, card_groups, molecule_card
-from benchmarks.report.tables import Table, column_table
+from benchmarks.report.tables import Cell, Table, column_table
 
 Part = Mapping[str, Any]  # what results.json holds of the melodies or of the molecules
 SHOWN = 8  # samples of each kind
@@ -46,7 +47,7 @@ def summary_table(name: str, part: Part) -> Table:
     learned = f"{sum(one['timesteps'] for one in found):,} tokens in {sum(one['seconds'] for one in found):.0f} s"
     caption = f"{part['n']:,} {name} each; Psi-learning on {learned}"
     if name == "melodies":
-        return _compare(caption, TEMPERATURES, part, _tutors(part))
+        return _temperature_table(caption, part)
     return _compare(caption, [one for one in SUMMARIES[name] if one is not metrics.LOG_P], part)
 
 
@@ -66,6 +67,22 @@ def _compare(
     return column_table(caption, shown, columns, PRIOR, tutors, part["n"])
 
 
+def _temperature_table(caption: str, part: Part) -> Table:
+    """Compare the tutors of all temperatures with the prior; the first row says what each leaves of its own log Z."""
+    tutors = _tutors(part)
+    table = _compare(caption, TEMPERATURES, part, tutors)
+    left = [_say_left(values) for values in tutors.values()]
+    if not any(left):
+        return table
+    row = [Cell("Nats left", "log Z − J, each at its own c", better="lower"), Cell(""), *map(Cell, left)]
+    return replace(table, rows=[row, *table.rows])
+
+
+def _say_left(values: Values) -> str:
+    log_z, j = read_log_z(values), values.get("j")
+    return "" if log_z is None or j is None else compute_gap(j, log_z).describe(metrics.J.format)
+
+
 def _tutors(part: Part) -> dict[str, Values]:
     return {label: one["metrics"] for label, one in part["tutors"].items()}
 
@@ -77,7 +94,7 @@ def part_tables(name: str, part: Part) -> dict[str, Table]:
         # its prior learned from other music, so it is beside the tutor, not in a race with it
         paper = {"paper’s Psi": part["metrics"]["paper_psi"]}
         return {
-            "temperatures": _compare("The prior, and a tutor at each temperature", TEMPERATURES, part, _tutors(part)),
+            "temperatures": _temperature_table("The prior, and a tutor at each temperature", part),
             "objective": _compare(objective, MELODY_OBJECTIVE, part),
             "table_1": _compare("Table 1 of the paper", TABLE_1, part, beside=paper),
             "terms": _compare("What each rule pays a melody on average", metrics.MELODY_TERMS, part),

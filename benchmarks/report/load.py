@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,10 @@ from benchmarks.experiment import Experiment
 from benchmarks.report.data import Results, domain_of
 from benchmarks.runner import results as files
 from benchmarks.suites import Suite
+from seqtutor_envs.bounds import Bounds, find_bounds
 from seqtutor_envs.files import FileError
 from seqtutor_envs.melody.notes import checked
+from seqtutor_envs.prior import list_shipped
 
 MOST_NAMED = 20  # damaged files; more are counted
 
@@ -54,7 +57,28 @@ def load_results(suite: Suite, folder: Path, source: str = "", damaged: Mapping[
         found.notes.append(f"{more} more files are damaged: left out; `run` repeats them.")
     if others := [path for path in files.find_other_files(folder, suite.experiments) if path not in damaged]:
         found.notes.append(f"{len(others)} result files in {folder} are not of this suite's experiments: left out.")
-    return replace(found, missing=tuple(missing))
+    return replace(found, missing=tuple(missing), bounds=_find_bounds(found, folder / files.BOUNDS_FILE))
+
+
+def _find_bounds(results: Results, path: Path) -> dict[str, Bounds]:
+    """Map ids of experiments to what is known of log Z; the bounds of the file, if there is one, win."""
+    shipped, found, by_task = list_shipped(), dict[str, Bounds](), dict[str, Bounds | None]()
+    own: Path | None = path
+    for one in (Experiment.of(result["experiment"]) for result in results.results):
+        # results may be a stranger's: the prior that they name is opened only if the user has named their suite
+        if not results.source and one.env_kwargs.get("prior") not in (None, *shipped):
+            continue
+        task = json.dumps([one.env, one.env_kwargs], sort_keys=True)
+        if task not in by_task:
+            try:
+                by_task[task] = find_bounds(one.env, one.env_kwargs, own)
+            except FileError as error:
+                results.notes.append(f"{error}: left out.")
+                own = None
+                by_task[task] = find_bounds(one.env, one.env_kwargs)
+        if (bounds := by_task[task]) is not None:
+            found[one.id] = bounds
+    return found
 
 
 def load_folder(folder: Path) -> Results:

@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from benchmarks.report import metrics
-from benchmarks.report.data import Arm, Gaps, TaskResults, curve_points, gaps_over_tasks, mean_interval
+from benchmarks.report.data import Arm, TaskResults, curve_points, mean_interval
 from benchmarks.report.drawing import DATA, INK, PAPER, PRIOR, PRIOR_MARKER, SOFT, Looks, Plot, Style
+from benchmarks.report.gaps import Gaps, gaps_over_tasks
 from benchmarks.report.metrics import Metric
 from benchmarks.report.statistics import interval, mean, performance_profile
 

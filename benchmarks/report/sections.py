@@ -6,11 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.report import answers, metrics, samples
-from benchmarks.report.data import Arm, Results, TaskResults, fronts, gaps_over_tasks
+from benchmarks.report.data import Arm, Results, TaskResults, fronts
 from benchmarks.report.drawing import Looks, Plot
+from benchmarks.report.gaps import gaps_over_tasks
 from benchmarks.report.metrics import Metric, Values
 from benchmarks.report.plots import front_plot, gap_plots, learning_plots, term_plot
-from benchmarks.report.tables import Table, aggregate_table, improvement_table, main_tables, metric_table
+from benchmarks.report.tables import (
+    Table,
+    aggregate_table,
+    improvement_table,
+    log_z_table,
+    main_tables,
+    metric_table,
+)
 from seqtutor_envs.melody.paper_table import PAPER_TABLE_1
 
 MANY_AGENTS = 6  # more, and a table of pairs is folded
@@ -53,19 +61,15 @@ class Section:
 def make_sections(results: Results, looks: Looks) -> list[Section]:
     """Make the sections whose data exist."""
     tasks = results.tasks
-    exact = [task for task in tasks if task.is_exact]
+    exact, bounded = ([task for task in tasks if task.is_exact], [task for task in tasks if task.bounds])
     # a single point is the start, and no curve
     curved = [task for task in tasks if any(len(curve) > 1 for arm in task.arms for curve in arm.curves)]
     melodies, molecules = ([task for task in tasks if task.domain == name] for name in ("melody", "molecule"))
     rewarded = [task for task in tasks if _known_terms(task)]
     lines = fronts(tasks)
     made = [_compare_agents(results)]
-    if exact:
-        remarks = ["gaps"]
-        if absent := gaps_over_tasks(exact)[1]:
-            remarks.append(f"Not in every exact task, so not compared: {', '.join(absent)}.")
-        question, blocks = "How far from the optimum do they stay?", [Block(plots=gap_plots(exact, looks))]
-        made.append(Section("gap", "Gap", question, answers.how_far(exact), blocks, remarks, "pairs"))
+    if exact or bounded:
+        made.append(_compare_with_optimum(exact, bounded, looks))
     if curved:
         drawn: list[Plot] = []
         for k, task in enumerate(curved[:MOST_TASKS]):
@@ -129,11 +133,34 @@ def _compare_agents(results: Results) -> Section:
         over = aggregate_table(tasks)
         blocks.append(Block(main_tables(tasks) + ([over] if over else [])))
         remarks.append("marked")
+        if any(arm.j_is_bound for arm in results.arms):
+            remarks.append("bound")
+        if any(arm.samples_optimum for arm in results.arms):
+            remarks.append("exact")
         partial = "Of those that have finished: " if results.failures or results.missing else ""
     if paired:
         blocks += [Block([table], title=table.caption if folded else "") for table in paired]
         remarks += ["paired", *_left_out(tasks)]
     return Section("wins", "Who wins", "Who wins?", partial + answers.who_wins(tasks), blocks, remarks)
+
+
+def _compare_with_optimum(exact: Sequence[TaskResults], bounded: Sequence[TaskResults], looks: Looks) -> Section:
+    """Show exact gaps, and what bounds of log Z say where the optimum is not known."""
+    said, blocks, remarks = list[str](), list[Block](), list[str]()
+    if exact:
+        said.append(answers.how_far(exact))
+        blocks.append(Block(plots=gap_plots(exact, looks)))
+        remarks.append("gaps")
+        if absent := gaps_over_tasks(exact)[1]:
+            remarks.append(f"Without an exact gap in every exact task, so not compared: {', '.join(absent)}.")
+    if bounded:
+        said.append(answers.what_is_left(bounded))
+        blocks.append(Block([log_z_table(bounded)]))
+        remarks.append("log_z")
+        # such as that an estimate is doubtful
+        remarks += [f"{one.name}: {' '.join(one.bounds.notes)}" for one in bounded if one.bounds and one.bounds.notes]
+    question = "How far from the optimum do they stay?"
+    return Section("gap", "Gap", question, "\n".join(said), blocks, remarks, "pairs")
 
 
 def _compare_temperatures(
@@ -145,7 +172,9 @@ def _compare_temperatures(
     answer = " ".join(answers.what_return_costs(some, metric) for _, some, metric in found)
     plots = [front_plot(f"frontier-{k}", where, some, metric, looks) for k, (where, some, metric) in enumerate(found)]
     question, blocks = "What does return cost in KL?", [Block(plots=plots)]
-    return Section("frontier", "Return against KL", question, answer, blocks, ["fronts"], "wide")
+    is_bound = any(arm.j_is_bound for _, some, _ in found for arms in some.values() for arm in arms)
+    remarks = ["fronts"] + ["front_bounds"] * is_bound
+    return Section("frontier", "Return against KL", question, answer, blocks, remarks, "wide")
 
 
 def _known_terms(task: TaskResults) -> list[Metric]:

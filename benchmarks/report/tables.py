@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from tabulate import tabulate
 
 from benchmarks.report import metrics
-from benchmarks.report.data import Arm, TaskResults, gaps_over_tasks, pair_by_seed, point_if_fixed
+from benchmarks.report.data import Arm, TaskResults, pair_by_seed, point_if_fixed
+from benchmarks.report.gaps import best_arm, describe_share, gaps_over_tasks
 from benchmarks.report.metrics import Metric, Values
 from benchmarks.report.statistics import Interval, Statistic, apart, interval, iqm, mean, probability_of_improvement
 
@@ -88,10 +89,10 @@ def _distance(one: Interval) -> Interval:
 
 
 def metric_cells(
-    metric: Metric, intervals: Sequence[Interval], learns: Sequence[bool], runs: Sequence[int]
+    metric: Metric, intervals: Sequence[Interval], compared: Sequence[Interval], runs: Sequence[int]
 ) -> list[Cell]:
-    """Make the cells of one metric: the mean over its interval, the best one marked."""
-    best = best_of(metric, [point_if_fixed(one, learn) for one, learn in zip(intervals, learns)])
+    """Make the cells of one metric: the mean over its interval, the best by the intervals `compared` marked."""
+    best = best_of(metric, compared)
     is_cost, cells = metric in metrics.COSTS, []
     for k, (one, n) in enumerate(zip(intervals, runs)):
         under = metric.format_bounds(one) or ("one run" if one.n == 1 else "one run a task" if one.n else "not known")
@@ -103,8 +104,23 @@ def metric_cells(
 
 
 def _arm_cells(metric: Metric, arms: Sequence[Arm]) -> list[Cell]:
-    runs = [len(arm.runs) for arm in arms]
-    return metric_cells(metric, [arm.interval(metric.key) for arm in arms], [arm.learns for arm in arms], runs)
+    intervals = [arm.interval(metric.key) for arm in arms]
+    compared = [arm.compared_interval(metric.key) for arm in arms]
+    cells = metric_cells(metric, intervals, compared, [len(arm.runs) for arm in arms])
+    return [replace(cell, text=arm.sign(metric.key) + cell.text) for arm, cell in zip(arms, cells)]
+
+
+def _gap_cells(arms: Sequence[Arm]) -> list[Cell]:
+    """Make the cells of the gap: exact where the optimum is known, else by an estimate and by bounds of log Z."""
+    cells, write = _arm_cells(metrics.GAP, arms), metrics.J.format
+    for k, arm in enumerate(arms):
+        if arm.samples_optimum:
+            cells[k] = Cell("0", "samples the optimum", 0.0)
+        elif arm.gap is not None and not len(arm.values("gap")):
+            # nothing is marked: J orders the agents of a task alike
+            order = next(filter(math.isfinite, (arm.gap.estimate, arm.gap.low)), None)
+            cells[k] = Cell(arm.gap.describe(write), arm.gap.describe_bounds(write), order)
+    return cells
 
 
 def _name(label: str) -> Cell:
@@ -118,9 +134,11 @@ def _count(n: int) -> Cell:
 def headline(task: TaskResults) -> list[Metric]:
     """List the metrics of the main table that any run has."""
     exact = (metrics.EXACT_J, metrics.GAP, metrics.KL, task.return_metric)
-    always = exact if task.is_exact else (metrics.J, metrics.KL, task.return_metric, metrics.DISTINCT)
+    always = exact if task.is_exact else (metrics.J, metrics.GAP, metrics.KL, task.return_metric, metrics.DISTINCT)
     costs = (metrics.TOKENS, metrics.WALL if task.domain == "molecule" else metrics.CPU)
-    return [one for one in (*always, *metrics.HEADLINES.get(task.domain, ()), *costs) if task.has(one.key)]
+    every = (*always, *metrics.HEADLINES.get(task.domain, ()), *costs)
+    has_bounds = any(arm.gap is not None for arm in task.arms)
+    return [one for one in every if task.has(one.key) or one is metrics.GAP and has_bounds]
 
 
 def main_tables(tasks: Sequence[TaskResults]) -> list[Table]:
@@ -147,7 +165,7 @@ def _main_table(caption: str, tasks: Sequence[TaskResults], named: bool) -> Tabl
         if named:
             columns.append([Cell(task.name, order=task.name) for _ in task.arms])
         columns.append([_count(len(arm.runs)) for arm in task.arms])
-        columns += [_arm_cells(one, task.arms) for one in shown]
+        columns += [_gap_cells(task.arms) if one is metrics.GAP else _arm_cells(one, task.arms) for one in shown]
         found = list(zip(*columns))
         rows += _sort(found, names + 1) if shown else found  # the highest first metric first
     return Table(caption, heads, rows, names, True, None if named or not shown else names + 1)
@@ -206,7 +224,8 @@ def _metric_name(metric: Metric) -> Cell:
 
 def improvement_table(task: TaskResults) -> Table | None:
     """Make a table of how often a row's agent has a higher J than a column's; None with fewer than two agents."""
-    known = [arm for arm in task.arms if len(arm.values("j"))]
+    # how often a lower bound is the higher one says nothing
+    known = [arm for arm in task.arms if len(arm.values("j")) and not arm.j_is_bound]
     rows = [[Cell(x.label, arm=x.label), *(_improvement_cell(x, y) for y in known)] for x in known]
     caption = f"{task.name}: probability that the row’s J is higher than the column’s"
     return Table(caption, [Cell("Agent"), *(Cell(y.label) for y in known)], rows) if len(known) > 1 else None
@@ -241,9 +260,41 @@ def aggregate_table(tasks: Sequence[TaskResults]) -> Table | None:
         for name, statistic in STATISTICS.items():
             heads.append(Cell(f"{metric.title}, {name}", metric.meaning, better=metric.better))
             intervals = [interval(statistic, one) for one in of_labels]
-            columns.append(metric_cells(metric, intervals, [one.learns for one in found], [one.n for one in intervals]))
+            compared = [point_if_fixed(value, one.learns) for value, one in zip(intervals, found)]
+            columns.append(metric_cells(metric, intervals, compared, [one.n for one in intervals]))
     caption = f"Over {count} tasks: 95% intervals of the stratified bootstrap"
     return Table(caption, heads, _sort(list(zip(*columns)), 2, ascending=True), sorts=True, sorted_by=2)
+
+
+def log_z_table(tasks: Sequence[TaskResults]) -> Table:
+    """Make a table of what is known of log Z in each task, and of what the agent with the highest J leaves of it."""
+    heads = [Cell("Task"), Cell("log Z", "the greatest J, estimated"), Cell("At least"), Cell("At most")]
+    heads += [Cell("Nearest agent"), Cell("Nats left", "log Z − J"), Cell("Of the way", "from the prior’s J")]
+    rows = [row for task in tasks if (row := _log_z_row(task))]
+    return Table("log Z, and the agent that comes nearest", heads, rows)
+
+
+def _log_z_row(task: TaskResults) -> list[Cell]:
+    """Make a row of `log_z_table`; empty where no agent has a J."""
+    arm, bounds, write = best_arm(task), task.bounds, metrics.J.format
+    if arm is None or arm.gap is None or bounds is None:
+        return []
+    within = metrics.J.format_bounds(Interval(bounds.estimate, *bounds.interval, 0))
+    estimate = Cell(write(bounds.estimate), within) if math.isfinite(arm.gap.estimate) else Cell("not known")
+    return [
+        Cell(task.name),
+        estimate,
+        _bound_cell(bounds.lower, bounds.lower_method, bounds.lower_probability),
+        _bound_cell(bounds.upper, bounds.upper_method, bounds.upper_probability),
+        Cell(arm.label, f"J {arm.sign('j')}{write(arm.interval('j').value)}"),
+        Cell(arm.gap.describe(write), arm.gap.describe_bounds(write)),
+        Cell(describe_share(arm, task.prior) or "–"),
+    ]
+
+
+def _bound_cell(value: float, method: str, probability: float) -> Cell:
+    under = method if probability == 1 else f"{method}, p = {probability:g}"
+    return Cell(metrics.J.format(value), under) if math.isfinite(value) else Cell("not known")
 
 
 def format_text(table: Table) -> str:

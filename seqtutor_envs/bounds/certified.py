@@ -46,6 +46,11 @@ class CertifiedSum:
         self._merge()
         return {row.tobytes() for row in self._rows}
 
+    def best(self, n: int) -> NDArray[np.int32]:
+        """Return the n sequences of the greatest mass, or all if there are fewer, as `fill` makes them, best first."""
+        self._merge()
+        return self._rows[np.argsort(-self._masses, kind="stable")[:n]]
+
     def __len__(self) -> int:
         self._merge()
         return len(self._masses)

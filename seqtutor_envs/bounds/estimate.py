@@ -20,6 +20,7 @@ import seqtutor_envs  # noqa: F401  (registers the ids)
 from seqtutor_envs import checks
 from seqtutor_envs.bounds import intervals
 from seqtutor_envs.bounds.certified import CertifiedSum, fill, score_known
+from seqtutor_envs.bounds.neighbours import add_neighbours, worth_it
 from seqtutor_envs.bounds.result import Bounds
 from seqtutor_envs.bounds.smc import Twist, check_twist, draw_weighted, effective_size, log_mean_exp, run_smc
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
@@ -60,7 +61,7 @@ def log_z(
     |---|---|
     | construction | log Z of a planted task, 0 |
     | enumeration | log Z, where there are at most 1,000,000 sequences |
-    | certified sum | a lower bound: the mass of the distinct sequences given and met |
+    | certified sum | a lower bound: the mass of the sequences given and met, and of the best ones' neighbours |
     | importance sampling | an estimate; a lower bound; an upper one where `task.max_return()` is finite |
     | sequential Monte Carlo | an estimate; a lower bound. Left out where only last steps pay and there is no twist |
 
@@ -139,15 +140,20 @@ class _Sampling:
         self.base, self.given = self.known.log_sum(), self.known.rows()
         rest, pays_at_end = self._sample_importance()
         runs = None if pays_at_end and self.twist is None else self._run_smc()
-        certified = self.known.log_sum()
-        self.diagnostics["certified"] = {"log_sum": certified, "sequences": len(self.known), "given": len(self.given)}
-        self._tell_of_twist()
+        certified, near = self.known.log_sum(), 0
         lower = self._bound_below(certified, rest, runs)
+        if worth_it(self.known, lower[0]):
+            near = add_neighbours(self.known, self.task, self.prior, self.samples)
+            certified = self.known.log_sum()
+            lower = self._bound_below(certified, rest, runs)
+        numbers = {"sequences": len(self.known), "given": len(self.given), "neighbours": near}
+        self.diagnostics["certified"] = {"log_sum": certified, **numbers}
+        self._tell_of_twist()
         upper = self._bound_above(rest)
         estimate, method, interval = self._estimate(rest, runs)
-        if certified > estimate:
-            self.notes.append(f"{method.capitalize()} gives {estimate:.4g}, less than is certain: too few samples.")
-            estimate, method, interval = certified, "certified sum", (certified, math.inf)
+        if lower[0] > estimate:
+            self.notes.append(f"{method.capitalize()} gives {estimate:.4g}, below the lower bound: too few samples.")
+            estimate, method, interval = lower[0], lower[1], (lower[0], math.inf)
         self.diagnostics["seconds"] = round(time.perf_counter() - self.began, 3)
         return Bounds(*lower, *upper, estimate, method, interval, self.diagnostics, tuple(self.notes))
 

@@ -141,6 +141,9 @@ def run_smc(
 ) -> Particles:
     """Run M independent systems of N particles; resample one (systematically) when its effective size is below N / 2.
 
+    But not while nothing is known of those that are not over: a task that pays at the end alone is importance sampling
+    without a twist.
+
     Args:
         task, prior, c: as an environment's; the prior with the task's mask (`prior.masking.mask_prior`).
         runs, particles: M and N.
@@ -164,7 +167,7 @@ def run_smc(
         log_weights += (walk.values - values).reshape(shape)
         sizes = effective_size(log_weights) / particles
         effective[walk.step] = sizes.mean()
-        if (poor := sizes < RESAMPLE_BELOW).any():
+        if (poor := (sizes < RESAMPLE_BELOW) & know_something(log_weights, walk.live)).any():
             log_z[poor] += log_mean_exp(log_weights[poor])
             table = np.arange(runs * particles).reshape(shape)
             table[poor] = np.flatnonzero(poor)[:, None] * particles + resample(log_weights[poor], rng)
@@ -261,6 +264,16 @@ def check_budget(task: Task) -> None:
     """Raise ValueError once a task's budget of scores is spent: what it says from then on is no score."""
     if task.spent:
         raise ValueError("The objective's budget of calls is spent: give a greater one, or draw fewer samples.")
+
+
+def know_something(log_weights: Floats, live: Tokens) -> NDArray[np.bool_]:
+    """Return for each run [M] whether the weight [M, N] of any particle that is not over (index in `live`) is not 1.
+
+    Else, as where only ends are paid, to resample would replace them all by the few that ended first.
+    """
+    going = np.zeros(log_weights.size, np.bool_)
+    going[live] = True
+    return np.asarray(((log_weights != 0.0) & going.reshape(log_weights.shape)).any(axis=1))
 
 
 def effective_size(log_weights: Floats) -> Floats:

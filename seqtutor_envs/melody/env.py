@@ -95,8 +95,8 @@ class MelodyEnv(SequenceTutorEnv):
     | leap | 5 or -5 | a leap is resolved, or doubled |
     | unique_extremes | 3 each | at the last step: the highest token, the lowest pitch occurs once |
 
-    Recommended are c = 6 to 20. Samples of the optimum are varied melodies above c = 5.2 or so, and below it mostly one
-    loop of eight steps, which a perfect agent would repeat (docs/bounds.md); above 20 the rules matter little. At the
+    Recommended are c = 7 to 20. Samples of the optimum are varied melodies above c = 5.6 or so, and below it mostly
+    loops of eight steps, which a perfect agent would repeat (docs/bounds.md); above 20 the rules matter little. At the
     default, 2, agents that stay varied are far from the optimum.
 
     ## Starting State

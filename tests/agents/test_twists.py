@@ -124,6 +124,14 @@ def test_particles_correct_a_half_trained_agent():
     assert before > 0.3 and by_size[0] < before / 2 and by_size[1] < before / 10, (before, by_size)
 
 
+def test_particles_are_those_of_a_sampler_with_the_agent_s_twist():
+    agent = made(GLearning, sung_batch()).learn(500)
+    tokens, _ = agent.sample(50, 3, particles=4)
+    same, other = (SMCSampler(sung_batch(), particles=4, twist=twist) for twist in (agent.twist(), None))
+    np.testing.assert_array_equal(tokens, same.sample(50, 3)[0])
+    assert not np.array_equal(tokens, other.sample(50, 3)[0])
+
+
 def test_what_particles_refuse_is_one_line():
     agent = made(PsiLearning)
     cold = {"particles": 4, "temperature": 0.5}

@@ -21,6 +21,7 @@ from benchmarks.suites import SUITES
 from seqtutor_envs.bounds import Bounds, find_bounds
 from seqtutor_envs.bounds.known import describe_task, make_key, read_entries
 from seqtutor_envs.files.locks import lock_file
+from seqtutor_envs.melody import MelodyTask
 from seqtutor_envs.prior import find_prior
 from seqtutor_envs.registry import Untrusted
 from seqtutor_envs.smiles.task import SmilesTask
@@ -295,3 +296,20 @@ def test_a_table_has_the_methods_the_notes_and_the_weights():
     assert row.split("  ") and [part for part in row.split("  ") if part.strip()] and "1.250 .. 1.750" in row
     assert all(text in row for text in ("certified sum", "inf", "1,234", "88%", "3.2")) and names.startswith("c ")
     assert command.format_entries([]) == ""
+
+
+def test_sequences_in_text_files_count_and_damaged_ones_are_named(tmp_path):
+    from benchmarks.stored_sequences import read_stored, select_sequences
+
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "loops.sequences").write_text(f"{MELODY}\n" + "14 21 16 11 " * 8 + "\n\n" + "14 1 " * 16)
+    (tmp_path / "short.sequences").write_text("SeqTutor-MelodyOneHot-v0\n14 21 16\n")
+    (tmp_path / "broken.sequences").write_text(f"{MELODY}\n14 x\n")
+    (tmp_path / "empty.sequences").write_text("")
+    stored = read_stored([tmp_path])
+    tokens, lengths = select_sequences(stored, MELODY, MelodyTask())
+    np.testing.assert_array_equal(tokens, [[14, 1] * 16, [14, 21, 16, 11] * 8])
+    np.testing.assert_array_equal(lengths, [32, 32])
+    assert [line.split(" holds no sequences")[0].rpartition("/")[2] for line in stored.damaged] == [
+        "broken.sequences", "empty.sequences",
+    ]

@@ -10,8 +10,9 @@ import pytest
 
 from benchmarks.experiment import Experiment
 from benchmarks.report import answers, metrics, render
-from benchmarks.report.data import Arm, Results, TaskResults, fronts, gaps_over_tasks, pair_by_seed, run_row
+from benchmarks.report.data import Arm, Results, TaskResults, fronts, pair_by_seed, run_row
 from benchmarks.report.drawing import assign_styles
+from benchmarks.report.gaps import gaps_over_tasks
 from benchmarks.report.metrics import Metric
 from benchmarks.report.names import shared_environments, short_task_names
 from benchmarks.report.plots import mean_curve

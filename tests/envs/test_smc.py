@@ -18,6 +18,7 @@ from seqtutor_envs.prior import TablePrior
 from seqtutor_envs.task import Task
 from seqtutor_envs.vocab import TokenVocab
 from toys.bounds_toys import LENGTH, exact_twist, toy, wrong_twist
+from toys.env_toys import ToyTask
 
 C = 0.6
 RUNS = 100_000
@@ -246,6 +247,23 @@ def test_one_run_by_hand():
     assert found.ancestors.tolist() == [2]
     np.testing.assert_allclose(found.returns[0], math.log(9.0))
     np.testing.assert_allclose(found.log_p[0], 2 * math.log(0.5), rtol=1e-6)
+
+
+class EndsPay(ToyTask):
+    """Pay nothing before a sequence is over."""
+
+    def step_terms(self, tokens, steps):
+        over = (tokens[np.arange(len(tokens)), steps] == self.vocab.end) | (steps + 1 == self.length)
+        return super().step_terms(tokens, steps) * over[:, None]
+
+
+def test_what_pays_at_the_end_alone_is_importance_sampling():
+    """The sequences that end first do not replace all others, whatever they are paid."""
+    task, (_, prior) = EndsPay(LENGTH), toy()
+    found = smc_of(task, prior, runs=20, particles=64, c=0.01)
+    weights = found.returns / 0.01
+    np.testing.assert_allclose(found.log_z, np.logaddexp.reduce(weights, axis=1) - np.log(64), rtol=1e-12)
+    assert (found.ancestors == 64).all() and len(np.unique(found.lengths)) == LENGTH
 
 
 def test_resampling_is_systematic():

@@ -10,7 +10,7 @@ import pytest
 
 from seqtutor_envs.melody import MelodyTask, max_return_proof
 from seqtutor_envs.melody.__main__ import main
-from seqtutor_envs.melody.max_return import BEST_MELODY, MAX_RETURN, bound_return
+from seqtutor_envs.melody.max_return import BEST_MELODY, MAX_RETURN, bound_moves, bound_return, follow_leap
 from seqtutor_envs.melody.max_return_proof import Shape, best_rest, find_shapes, make_tables, search, search_words
 from seqtutor_envs.melody.rules import RULE_NAMES
 
@@ -89,16 +89,46 @@ def test_no_short_melody_returns_more(length: int) -> None:
         assert returns(melodies, length, sums).max() == pytest.approx(bound_return(length, sums), abs=1e-5)
 
 
-def test_a_leap_and_a_motif_are_bounded_by_what_they_pay() -> None:
+def test_a_leap_a_tonic_and_a_motif_are_bounded_by_what_they_pay() -> None:
     only = dict.fromkeys(RULE_NAMES, 0.0)
     # C4 G4 E4 C4: the leap is resolved at the fourth step, and no sooner
     leaps = np.array([[14, 21, 18, 14]])
     assert returns(leaps, 4, only | {"leap": 1.0})[0] == 5.0
     assert [bound_return(n, only | {"leap": 1.0}) for n in (3, 4, 6, 7)] == pytest.approx([0, 5, 5, 10], abs=1e-5)
+    # C4 at the first of the last four steps as well
+    assert bound_return(5, only | {"tonic": 1.0}) == pytest.approx(5 * 3.0, abs=1e-5)
     # twice eight pitches: 9 steps with a motif, one repeated
     scale = np.array([[14, 16, 18, 19, 21, 23, 25, 26] * 2])
     motifs = only | {"motif": 1.0, "repeated_motif": 1.0}
     assert returns(scale, 16, motifs)[0] == pytest.approx(9 * 4.5 + 9) == pytest.approx(bound_return(16, motifs))
+
+
+def test_a_hold_costs_its_share_of_each_window_that_holds_it() -> None:
+    # C4, a hold (1.5), then thirds between E4 and C4 (.75 each): the window of the last step begins at the third
+    share = np.array([0.0] * 9 + [10.0])
+    intervals = tuple(float(name == "interval") for name in RULE_NAMES)
+    assert bound_moves(10, intervals, share) == pytest.approx(1.5 + 8 * 0.75)
+
+
+def test_leaps_that_begin_anew_resolve_no_fewer() -> None:
+    rows = random_melodies(np.random.default_rng(4), 3000, 40)
+    # C4 G4, 7 holds, C4: an opposite leap late enough; and one hold fewer
+    rows[0, :10], rows[0, 10:] = [14, 21, *[1] * 7, 14], 1
+    rows[1, :9], rows[1, 9:] = [14, 21, *[1] * 6, 14], 1
+    resolved = np.zeros(len(rows))
+    for i, row in enumerate(rows.tolist()):
+        p, pending, since = 0, 0, 0
+        for a in row:
+            if a < 2:
+                since = min(since + 1, 7)
+            elif p == 0:
+                p = a
+            else:
+                pending, since, is_resolved = follow_leap(p, a, pending, since)
+                p, resolved[i] = a, resolved[i] + is_resolved
+    paid = MelodyTask(40).terms(rows)["leap"].sum(axis=1)
+    assert (5.0 * resolved >= paid).all() and paid.max() > 20.0
+    assert paid[:2].tolist() == [5.0, 0.0] == (5.0 * resolved[:2]).tolist()
 
 
 def test_no_melody_of_few_pitches_returns_more() -> None:
@@ -151,26 +181,52 @@ def test_melodies_that_lose_little_have_a_shape() -> None:
         assert any(has_shape(row, shape) for shape in ALL_SHAPES)
 
 
+def keeps(shape: Shape, rows: np.ndarray) -> bool:
+    """Whether the search for each melody alone, at its own return, finds it."""
+    tables, task, length = make_tables(shape), MelodyTask(), shape.start + shape.period
+    terms = task.terms(rows)
+    # the bound leaves out what is never positive: repetition, and autocorrelation after the letters
+    value = returns(rows) - terms["repetition"].sum(axis=1) - terms["autocorrelation"][:, length:].sum(axis=1)
+    for row, reached in zip(rows, value):
+        first, letters = int(row[shape.start]), row[:length]
+        alone = np.full(tables.terms.shape, -1e9)
+        alone[np.arange(length), letters] = tables.terms[np.arange(length), letters]
+        only = tables._replace(terms=alone)
+        if search_words(first, only, best_rest(first, only), reached - 1e-6).tolist() != [letters.tolist()]:
+            return False
+    return True
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_bound_of_every_beginning_is_at_least_the_return(shape: Shape) -> None:
-    """Only the letters of one melody are allowed: the search must not give it up at its own return."""
-    rng, tables = np.random.default_rng(sum(shape)), make_tables(shape)
-    rows = random_melodies(rng, 50, 32)
+    rng = np.random.default_rng(sum(shape))
+    rows = random_melodies(rng, 60, 32)
     rows[:25] = climb(rng, rows[:25], shape, 150)
-    rows[20:30, shape.start] = 1  # a hold begins the word: the pitch before it differs from one repetition to the next
+    # a hold begins the word: the pitch before it differs from one repetition to the next
+    rows[20:30, shape.start] = 1
     rows = with_letters(rows, shape)
     # more repeated motifs than the shape demands belong to another shape
     demanded = np.zeros(32, bool)
     demanded[shape.start + shape.period + 7 : 32 - shape.ending] = True
     rows = rows[~(MelodyTask().terms(rows)["repeated_motif"][:, ~demanded] > 0.0).any(axis=1)]
-    assert len(rows) > 25
-    for row, value in zip(rows, returns(rows)):
-        letters = row[: shape.start + shape.period]
-        first, steps = int(letters[shape.start]), np.arange(len(letters))
-        alone = np.full(tables.terms.shape, -1e9)
-        alone[steps, letters] = tables.terms[steps, letters]
-        found = search_words(first, tables._replace(terms=alone), best_rest(first, tables), value - 1e-6)
-        assert found.tolist() == [letters.tolist()]
+    assert len(rows) > 30
+    assert keeps(shape, rows)
+
+
+@pytest.mark.parametrize(
+    "letters",
+    [
+        # the fifth D-G down is resolved as the word begins; the first pitch is the highest, the third the lowest
+        [22, 16, 9, 13, 16, 18, 20, 19, 17, 15, 12, 14],
+        # a leap up from C4 is resolved by B3, the last of the word, and only once
+        [8, 14, 22, 23, 18, 20, 15, 21, 17, 19, 16, 13],
+        # before the word the same leap as at its end, resolved after the hold; the hold and the third from C pay most
+        [7, 12, 19, 14, 1, 10, 15, 17, 16, 13, 20, 14],
+    ],
+)
+def test_leaps_before_the_word_are_in_the_bound(letters: list[int]) -> None:
+    shape = Shape(4, 8, 0)
+    assert keeps(shape, np.array([letters])[:, shape.letters])
 
 
 @pytest.mark.parametrize("shape", [Shape(0, 8, 0), Shape(0, 9, 0), Shape(1, 8, 0), Shape(0, 8, 1)])
