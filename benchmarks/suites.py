@@ -185,7 +185,6 @@ GAP_MELODY = expand(
     {**GAP_TASKS, "seconds": 60.0},
     *variants("prior", "psi", "g", "pg", "recurrent_ppo_prior"),
     SMC,
-    LARGE_SMC,
 )
 GUIDED_SMC = expand({**GAP_TASKS, "seconds": 30.0}, *variants("prior", "psi", "twisted_smc"))
 
