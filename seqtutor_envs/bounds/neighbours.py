@@ -1,7 +1,7 @@
 """Add to a certified sum what lies near its best sequences: where a few have most of the mass, samples miss the rest.
 
-At c = 5 the melodies of docs/results certify log Z >= 15.72, and with 65,536 neighbours 17.95. Both are certain: any set
-of distinct sequences gives a lower bound.
+At c = 5 the melodies of docs/results certify log Z >= 15.72, and with 65,536 neighbours 17.95. Both are certain: any
+set of distinct sequences gives a lower bound.
 """
 
 from __future__ import annotations

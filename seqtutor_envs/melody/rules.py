@@ -125,8 +125,8 @@ def interval(tokens, t, length):  # type: ignore[no-untyped-def]
     """Pay rule 7: 5 times the value of the move from p to a; 0 without p.
 
     A hold .3 after C or G, else .075; an off .15 after C or G, else .05. A pitch by d = |a - p|: a fifth (7) from C or
-    G .1, a third (4) from C or E .15; other major thirds .09, seconds (2) .08, fourths (5) .07, sixths (9) .05, other fifths
-    .02, sevenths (11) -.3, more than an octave -1, the rest 0.
+    G .1, a major third (4) from C or E .15, from others .09, seconds (2) .08, fourths (5) .07, sixths (9) .05, other
+    fifths .02, sevenths (11) -.3, more than an octave -1, the rest 0.
     """
     p = last_pitch(tokens, t)
     if p < 0:
