@@ -179,7 +179,7 @@ def demo_results(warning="Few are distinct."):
         prior, tutor = suite.results[:2] if name == "melodies" else (suite.results[0], molecules().results[1])
         found = {"prior": prior["metrics"], "tutor": tutor["metrics"]}
         made[name] = {**common, "n": 500, "c": c, "metrics": found, "curve": tutor["curve"]}
-    made["melodies"]["metrics"]["paper_psi"] = PAPER_TABLE_1["Psi"]
+    made["melodies"]["metrics"]["paper_psi"] = dict(PAPER_TABLE_1["Psi"])  # a copy, which is added to below
     made["melodies"]["samples"] = {"prior": melody_samples(rng, 0.5), "tutor": melody_samples(rng, 1.0)}
     rhythm = {"sixteenths": 0.2, "eighths": 0.6, "length_entropy": 1.1, "length_distance": 0.03, "pitches": 6.8}
     for found in made["melodies"]["metrics"].values():
