@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from agents.envs import AnyEnv, is_batched, make_batch
 from agents.rollouts import has_own_dynamics
 from seqtutor_envs import checks
-from seqtutor_envs.bounds.smc import Twist, check_budget, check_twist, run_smc
+from seqtutor_envs.bounds.smc import Twist, check_budget, check_twist, resample, run_smc
 from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.metrics import sequence_log_probs
 from seqtutor_envs.prior import Prior, padded
@@ -290,7 +290,9 @@ def sample_by_smc(
         for begin in range(0, runs, at_once):
             count = min(at_once, runs - begin)
             found = run_smc(task, prior, c, runs=count, particles=particles, rng=rng, twist=twist)
-            run, chosen = np.repeat(np.arange(count), per_run), choose_particles(found.log_weights, per_run, rng)
+            # in random order: the first n are kept
+            chosen = rng.permuted(resample(found.log_weights, rng, per_run), axis=1)
+            run = np.repeat(np.arange(count), per_run)
             which = (run, chosen.reshape(-1))
             log_pi = found.log_p[which] + scaled(found.returns[which], c) - found.log_z[run]
             parts.append((found.tokens[which], found.lengths[which], log_pi))
@@ -298,17 +300,6 @@ def sample_by_smc(
             bar.update(count * per_run)
     tokens, lengths, log_pi = (np.concatenate(arrays)[:n] for arrays in zip(*parts))
     return Weighted(tokens, lengths, log_pi), steps
-
-
-def choose_particles(log_weights: Floats, k: int, rng: np.random.Generator) -> Tokens:
-    """Choose k particles [M, k] of each run by its normalised weights [M, N], systematically, in random order."""
-    points = (rng.random((len(log_weights), 1)) + np.arange(k)) / k
-    found = np.empty(points.shape, np.int64)
-    for run, weights in enumerate(np.exp(log_weights)):
-        reached = np.cumsum(weights)
-        found[run] = np.searchsorted(reached, points[run] * reached[-1], side="right")
-    # rounding may carry the last point over the end
-    return rng.permuted(np.minimum(found, log_weights.shape[1] - 1), axis=1)
 
 
 def show_progress(n: int, name: str) -> Any:

@@ -29,6 +29,7 @@ from agents.networks import ValueNetwork
 from benchmarks.domains import MELODY, SEED_APART, build_env_kwargs
 from benchmarks.prior_samples import make_batch
 from seqtutor_envs.bounds import run_smc
+from seqtutor_envs.bounds.smc import resample
 from seqtutor_envs.checks import COUNT, Range
 from seqtutor_envs.command import run
 from seqtutor_envs.env import SequenceTutorVectorEnv
@@ -71,22 +72,16 @@ def sample_optimum(
         # a generator for each run: more runs begin with the same ones
         rng = np.random.default_rng((seed, number))
         found = run_smc(task, prior, env.c, runs=1, particles=PARTICLES, rng=rng)
-        chosen = draw_systematic(np.exp(found.log_weights[0]), drawn, rng)
+        chosen = resample(found.log_weights, rng, drawn)[0]
         value = found.log_p[0] + found.returns[0] / env.c
         tokens = found.tokens[0].astype(np.min_scalar_type(len(task.vocab)))  # a byte for a melody's token: a million
         parts.append((tokens[chosen], found.lengths[0][chosen], value[chosen]))
         log_z.append(float(found.log_z[0]))
+    keep = resample(np.repeat(log_z, drawn)[None], np.random.default_rng((seed, runs)))[0]
     z = np.exp(np.array(log_z) - max(log_z))
-    keep = draw_systematic(np.repeat(z, drawn), runs * drawn, np.random.default_rng((seed, runs)))
     tokens, lengths, value = (np.concatenate(columns)[keep] for columns in zip(*parts))
     error = z.std(ddof=1) / z.mean() / runs**0.5 if runs > 1 else np.nan
     return Optimum(tokens, lengths, value, max(log_z) + float(np.log(z.mean())), float(error))
-
-
-def draw_systematic(weights: Floats, n: int, rng: np.random.Generator) -> Tokens:
-    """Draw n indices by their weights, each as often as expected but for less than one."""
-    edges = np.cumsum(weights)
-    return np.searchsorted(edges, (rng.random() + np.arange(n)) / n * edges[-1], side="right").clip(max=len(edges) - 1)
 
 
 def widen(prior: RecurrentPrior, cells: int, rng: np.random.Generator) -> RecurrentPrior:

@@ -46,7 +46,7 @@ def make_prior(agent: Any, note: str = "") -> RecurrentPrior:
     Its card says what the agent learned, and holds the note. Raises ValueError if the policy is no single network: that
     of G-learning is log p + G, and a task that forbids tokens has its say too.
     """
-    network = agent.network if hasattr(agent, "network") else agent.learner.network
+    network = agent.network
     if network.residual or isinstance(agent.prior, MaskedPrior):
         reason = "its task forbids tokens" if isinstance(agent.prior, MaskedPrior) else "it is log p + G, two networks"
         raise ValueError(f"The policy of this {type(agent).__name__} is no prior of its own: {reason}.")

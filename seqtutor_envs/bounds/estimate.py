@@ -22,7 +22,7 @@ from seqtutor_envs.bounds import intervals
 from seqtutor_envs.bounds.certified import CertifiedSum, fill, score_known
 from seqtutor_envs.bounds.neighbours import add_neighbours, worth_it
 from seqtutor_envs.bounds.result import Bounds
-from seqtutor_envs.bounds.smc import Twist, check_twist, draw_weighted, effective_size, log_mean_exp, run_smc
+from seqtutor_envs.bounds.smc import Twist, check_twist, draw_weighted, effective_size, log_mean_exp, resample, run_smc
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.exact import TooManySequences, enumerable, solve
 from seqtutor_envs.files.progress import make_bar
@@ -213,8 +213,7 @@ class _Sampling:
             clouds.append((log_z, np.repeat(cloud.effective[None], count, axis=0), cloud.ancestors))
             self.known.add(tokens, lengths, cloud.log_p.reshape(-1), cloud.returns.reshape(-1))
             # one of each run by its weight: independent of each other, and nearly samples of the optimum
-            points = rng.random((count, 1))
-            chosen = (np.exp(cloud.log_weights).cumsum(axis=1) <= points).sum(axis=1).clip(max=particles - 1)
+            chosen = resample(cloud.log_weights, rng, 1)[:, 0]
             one_each.update(cloud.tokens[run, which].tobytes() for run, which in enumerate(chosen))
             return count * particles
 

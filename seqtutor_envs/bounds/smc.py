@@ -295,15 +295,19 @@ def log_mean_exp(values: Floats) -> Floats:
     return np.logaddexp.reduce(values, axis=-1) - np.log(values.shape[-1])
 
 
-def resample(log_weights: Floats, rng: np.random.Generator) -> Tokens:
-    """Choose N parents [M, N] of each run by its weights, systematically: one draw a run, N equal steps from there."""
+def resample(log_weights: Floats, rng: np.random.Generator, k: int | None = None) -> Tokens:
+    """Choose k of N particles, [M, k], in each run by its weights [M, N], systematically; None is N.
+
+    One draw a run, k equal steps from there: each is chosen as often as expected but for less than one.
+    """
     runs, particles = log_weights.shape
+    k = particles if k is None else k
     weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
     reached = np.cumsum(weights, axis=1)
     reached /= reached[:, -1:]
-    points = (rng.random((runs, 1)) + np.arange(particles)) / particles
+    points = (rng.random((runs, 1)) + np.arange(k)) / k
     # one search for all runs: each has its own unit of the number line
     units = np.arange(runs)[:, None]
     found = np.searchsorted((reached + units).reshape(-1), (points + units).reshape(-1), side="right")
     # rounding may carry the last point over the end of its unit
-    return np.minimum(found.reshape(runs, particles) - units * particles, particles - 1)
+    return np.minimum(found.reshape(runs, k) - units * particles, particles - 1)

@@ -67,7 +67,7 @@ class Shape(NamedTuple):
 
     @property
     def letters(self) -> Tokens:
-        """The letter at each step before the ending: [32 - ending]."""
+        """Return the letter at each step before the ending, [32 - ending]."""
         steps = np.arange(N - self.ending)
         return np.where(steps < self.start, steps, self.start + (steps - self.start) % self.period)
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from agents import PsiLearning
-from benchmarks.distill import Measure, draw_systematic, fit_values, main, sample_optimum, start_agent, widen
+from benchmarks.distill import Measure, fit_values, main, sample_optimum, start_agent, widen
 from benchmarks.prior_samples import make_batch
+from seqtutor_envs.bounds.smc import resample
 from seqtutor_envs.exact import kl_optimum_policy, kl_policy_optimum, objective
 from seqtutor_envs.prior import RecurrentPrior, token_log_probs
 from toys.commands import refuse
@@ -36,7 +37,7 @@ def log_probs_of(path, solution):
 def test_systematic_draws_take_each_index_as_often_as_expected_or_once_more():
     """By hand: 8 draws by weights 1, 0, 2.5, .5 of 4 expect 2, 0, 5 and 1."""
     for seed in range(5):
-        drawn = draw_systematic(np.array([1.0, 0.0, 2.5, 0.5]), 8, np.random.default_rng(seed))
+        drawn = resample(np.array([[0.0, -np.inf, np.log(2.5), np.log(0.5)]]), np.random.default_rng(seed), 8)[0]
         assert np.bincount(drawn, minlength=4).tolist() == [2, 0, 5, 1]
 
 
