@@ -163,6 +163,14 @@ def solve(task: Task, prior: Prior, c: float, gamma: float = 1.0) -> dict[str, A
     }
 
 
+def solve_if_small(task: Task, prior: Prior, c: float) -> dict[str, Any] | None:
+    """Return what `solve` returns, or None where there are too many sequences."""
+    try:
+        return solve(task, prior, c) if enumerable(task) else None
+    except TooManySequences:  # a mask left more than hoped for
+        return None
+
+
 def objective(solution: dict[str, Any], log_probs: NDArray[np.floating[Any]]) -> float:
     """Return J = E_pi[R / c] - KL(pi || p) of a policy, log pi [M] on `solution["sequences"]`; <= log_z at gamma 1."""
     log_pi = _check_policy(solution, log_probs)

@@ -21,7 +21,7 @@ from seqtutor_envs.bounds.certified import fill, score_known
 from seqtutor_envs.bounds.estimate import read_problem
 from seqtutor_envs.bounds.smc import Draws, Particles, draw_weighted, effective_size, log_mean_exp, run_smc
 from seqtutor_envs.checks import COUNT, SEED, numbers, temperature
-from seqtutor_envs.exact import TooManySequences, enumerable, solve
+from seqtutor_envs.exact import solve_if_small
 from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.planted import PlantedTask
 from seqtutor_envs.prior import Prior
@@ -122,7 +122,7 @@ def collapse_temperature(
         raise ValueError("A planted task has no collapse temperature: its optimum is the same policy at every c.")
     asked = own * GRID if temperatures is None else temperatures
     grid = sorted((temperature(c) for c in asked), reverse=True)
-    if (solution := _enumerate(task, prior)) is not None:
+    if (solution := solve_if_small(task, prior, 1.0)) is not None:
         log_p = solution["prior_log_probs"]
         varieties = [Variety(c, _share_of(log_p + solution["task_returns"] / c)) for c in grid]
         # enumerated: the estimate is its own bounds
@@ -173,14 +173,6 @@ def _share_of(log_masses: Floats) -> float:
     """Compute the expected share of distinct ones among N samples of a distribution over all its sequences."""
     log_probs = log_masses - logsumexp(log_masses)
     return float(np.exp(log_probs + _log_g(log_probs)).sum())
-
-
-def _enumerate(task: Task, prior: Prior) -> dict[str, Any] | None:
-    """Enumerate a task, or return None if it has too many sequences."""
-    try:
-        return solve(task, prior, 1.0) if enumerable(task) else None
-    except TooManySequences:
-        return None
 
 
 class _Known(NamedTuple):

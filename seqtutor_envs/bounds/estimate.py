@@ -22,9 +22,18 @@ from seqtutor_envs.bounds import intervals
 from seqtutor_envs.bounds.certified import CertifiedSum, fill, score_known
 from seqtutor_envs.bounds.neighbours import add_neighbours, worth_it
 from seqtutor_envs.bounds.result import Bounds
-from seqtutor_envs.bounds.smc import Twist, check_twist, draw_weighted, effective_size, log_mean_exp, resample, run_smc
+from seqtutor_envs.bounds.smc import (
+    Twist,
+    check_twist,
+    draw_weighted,
+    effective_size,
+    log_mean_exp,
+    resample,
+    run_smc,
+    value_scale,
+)
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
-from seqtutor_envs.exact import TooManySequences, enumerable, solve
+from seqtutor_envs.exact import solve_if_small
 from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.planted import PlantedTask
 from seqtutor_envs.prior import Prior
@@ -100,10 +109,8 @@ def find_exact(task: Task, prior: Prior, c: float) -> tuple[float | None, str]:
     """Return log Z where it is known exactly, else None; and how."""
     if isinstance(task, PlantedTask) and task.weights["planted"] == 1.0 and (task.prior, task.c) == (prior, c):
         return 0.0, "construction"
-    try:
-        return (solve(task, prior, c)["log_z"] if enumerable(task) else None), "enumeration"
-    except TooManySequences:  # a mask left more than hoped for
-        return None, "enumeration"
+    solution = solve_if_small(task, prior, c)
+    return (None if solution is None else solution["log_z"]), "enumeration"
 
 
 def read_problem(env: Any) -> tuple[Task, Prior, float]:
@@ -245,7 +252,7 @@ class _Sampling:
             return
         start = np.full(1, self.task.vocab.start)
         _, value, _ = self.twist.step(start, self.twist.initial_state(1))
-        scale = 1.0 if self.twist.c is None else self.twist.c / self.c
+        scale = value_scale(self.twist, self.c)
         self.diagnostics["value_at_start"] = float(value[0]) * scale
         if scale != 1.0:
             self.notes.append(f"The twist was learned at c = {self.twist.c:g}: its v is multiplied by {scale:.4g}.")

@@ -79,7 +79,7 @@ class Walk:
 
     def __init__(self, task: Task, prior: Prior, c: float, n: int, twist: Twist | None) -> None:
         self.task, self.prior, self.twist = task, prior, twist
-        self.scale = 1.0 if twist is None or twist.c is None else twist.c / c
+        self.scale = 1.0 if twist is None else value_scale(twist, c)
         self.tokens, self.lengths = np.full((n, task.length), task.vocab.start), np.zeros(n, np.int64)
         self.log_p, self.log_pi, self.values = np.zeros(n), np.zeros(n), np.zeros(n)
         self.live, self._last = np.arange(n), np.full(n, task.vocab.start)
@@ -282,6 +282,11 @@ def know_something(log_weights: Floats, live: Tokens) -> NDArray[np.bool_]:
     going = np.zeros(log_weights.size, np.bool_)
     going[live] = True
     return np.asarray(((log_weights != 0.0) & going.reshape(log_weights.shape)).any(axis=1))
+
+
+def value_scale(twist: Twist, c: float) -> float:
+    """Return what a twist's v is multiplied by at another temperature c: values are returns over c, nearly."""
+    return 1.0 if twist.c is None else twist.c / c
 
 
 def effective_size(log_weights: Floats) -> Floats:
