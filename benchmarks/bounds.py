@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from seqtutor_envs.files.text import printable
 
 if TYPE_CHECKING:  # these load numba, which other commands do without
     from benchmarks.stored_sequences import Stored
-    from seqtutor_envs.bounds import Twist
+    from seqtutor_envs.bounds import Tail, Twist
 
 Entry = dict[str, Any]
 
@@ -51,6 +51,7 @@ class Settings(NamedTuple):
     twist: Twist | None
     twist_name: str | None
     stored: Stored | None
+    tail: tuple[float, int] | None
 
 
 @exclusive(lock_file)
@@ -64,6 +65,7 @@ def bounds(
     samples: int = 65_536,
     seconds: float | None = None,
     seed: int = 0,
+    tail: tuple[float, int] | None = None,
     weights: str = "{}",
     env_kwargs: str = "{}",
     prior: str | None = None,
@@ -85,6 +87,8 @@ def bounds(
         samples: how many are drawn for each temperature.
         seconds: the most that one temperature may take.
         seed: of the samples.
+        tail: RETURN SAMPLES: rule out by so many samples of the prior, followed no further than they count, that much
+            of it returns more than RETURN. That lowers the upper bound.
         weights: JSON, weights of the reward's terms.
         env_kwargs: JSON, further keywords of the environment.
         prior: a shipped prior's name, or the path of one. Default: the environment's own.
@@ -106,7 +110,7 @@ def bounds(
     if stored is not None:
         say_damaged(stored)
     guide, guide_name = (None, None) if twist is None else load_twist(twist, trust)
-    settings = Settings(samples, seconds, seed, guide, guide_name, stored)
+    settings = Settings(samples, seconds, seed, guide, guide_name, stored, tail)
     done: list[Entry] = []
     total = sum(len(one.temperatures) for one in questions)
     try:
@@ -176,7 +180,7 @@ def compute_entries(question: Question, settings: Settings, out: Path) -> Iterat
         made: dict[str, Any] = {
             "samples": settings.samples, "limit": settings.seconds, "seed": settings.seed, "twist": settings.twist_name,
             "sequences": describe_sequences(sequences), "seqtutor": __version__,
-        }
+        } | ({} if settings.tail is None else {"tail": list(settings.tail)})
         for c in question.temperatures:
             task = describe_task(question.env, {**question.env_kwargs, "c": c})
             if task is None:
@@ -192,15 +196,29 @@ def compute_entries(question: Question, settings: Settings, out: Path) -> Iterat
                 batch.task = make_batch(question.env, {**question.env_kwargs, "c": c}).task
             clock = CLOCKS[choose_clock(question.env)]
             begin = clock()
+            tail = None if settings.tail is None else find_tail(batch, {**task, "made": made}, before.values())
             found = log_z(
                 batch, samples=settings.samples, seconds=settings.seconds, seed=settings.seed, twist=settings.twist,
-                sequences=sequences, progress_bar=True,
+                sequences=sequences, tail=tail, progress_bar=True,
             ).to_json()
             found["diagnostics"] = round_numbers(found["diagnostics"])
             entry = {**task, "bounds": found, "made": {**made, "seconds": round(clock() - begin, 1)}}
             before[make_key(task)] = entry
             write_entries(out, list(before.values()))
             yield entry
+
+
+def find_tail(env: Any, asked: Entry, known: Iterable[Entry]) -> Tail:
+    """Return the tail of the prior that an entry asks for: from a known one of another temperature, or else drawn."""
+    from seqtutor_envs.bounds import Tail, draw_tail
+    from seqtutor_envs.bounds.known import make_key
+
+    above, samples = asked["made"]["tail"]
+    for entry in known:
+        same = all(entry.get("made", {}).get(name) == asked["made"][name] for name in ("tail", "seed", "seqtutor"))
+        if same and make_key({**entry, "c": None}) == make_key({**asked, "c": None}):
+            return Tail(**entry["bounds"]["diagnostics"]["tail"])
+    return draw_tail(env, above=above, samples=samples, seed=asked["made"]["seed"], progress_bar=True)
 
 
 def load_twist(path: Path, trust: bool) -> tuple[Twist, str]:

@@ -319,6 +319,17 @@ class Task(ABC):
         """Return a proved upper bound on the return R, before division by c; infinity (the default): none is known."""
         return float("inf")
 
+    def bound_returns(self, tokens: Tokens, so_far: Floats) -> Floats:
+        """Return proved upper bounds [N] on R of all sequences that begin alike; by default `max_return()` of each.
+
+        `bounds.tail` asks for them, and goes no further where they are low.
+
+        Args:
+            tokens: [N, n], prefixes that are not over.
+            so_far: what they have been paid, weighted, [N].
+        """
+        return np.full(len(tokens), self.max_return())
+
     def close(self) -> None:
         """Release what the task holds open, such as processes; it may be asked to score again.
 

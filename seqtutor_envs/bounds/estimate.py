@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -42,6 +42,9 @@ from seqtutor_envs.registry import PASSIVE
 from seqtutor_envs.task import Task
 from seqtutor_envs.vocab import Floats, Tokens
 
+if TYPE_CHECKING:  # which imports this module
+    from seqtutor_envs.bounds.tail import Tail
+
 SAMPLES = checks.Range(256, 2**30, whole=True)
 BLOCK = 4_096  # sequences of importance sampling at a time
 RUNS = 128  # of sequential Monte Carlo: their mean log Z_hat less log(1 / delta) / RUNS is a lower bound
@@ -63,6 +66,7 @@ def log_z(
     seed: int = 0,
     twist: Twist | None = None,
     sequences: tuple[Tokens, Tokens] | None = None,
+    tail: Tail | None = None,
     progress_bar: bool = False,
 ) -> Bounds:
     """Bound log Z of an environment from below and above, and estimate it.
@@ -87,6 +91,8 @@ def log_z(
         twist: an agent's policy and values, which propose sequences (`agent.twist()`). Whatever it is, Z_hat stays
             unbiased, as long as the policy gives every token that p allows a probability above 0.
         sequences: known ones for the certified sum, tokens [n, T] and lengths [n].
+        tail: how many of very many samples of this prior return more than a number (`draw_tail`): lowers the upper
+            bound.
         progress_bar: whether to show one.
 
     Raises:
@@ -102,7 +108,8 @@ def log_z(
     exact, method = find_exact(task, prior, c)
     if exact is not None:
         return Bounds(exact, method, 1.0, exact, method, 1.0, exact, method, (exact, exact))
-    return _Sampling(task, mask_prior(prior, task), c, samples, seconds, seed, twist, progress_bar).bound(sequences)
+    sampling = _Sampling(task, mask_prior(prior, task), c, samples, seconds, seed, twist, tail, progress_bar)
+    return sampling.bound(sequences)
 
 
 def find_exact(task: Task, prior: Prior, c: float) -> tuple[float | None, str]:
@@ -137,11 +144,11 @@ class _Sampling:
 
     def __init__(
         self, task: Task, prior: Prior, c: float, samples: int, seconds: float | None, seed: int,
-        twist: Twist | None, progress_bar: bool,
+        twist: Twist | None, tail: Tail | None, progress_bar: bool,
     ) -> None:
         self.task, self.prior, self.c, self.seed, self.twist = task, prior, c, seed, twist
         self.samples, self.seconds, self.began = samples, seconds or math.inf, time.perf_counter()
-        self.progress_bar = progress_bar
+        self.tail, self.progress_bar = tail, progress_bar
         self.known = CertifiedSum(c, task.length)
         self.notes: list[str] = []
         self.diagnostics: dict[str, Any] = {}
@@ -154,7 +161,7 @@ class _Sampling:
                 self.notes.append(f"{scored.refused:,} of the given sequences cannot be generated and do not count.")
         # what is given counts for certain, so only the rest of Z is left to the draws
         self.base, self.given = self.known.log_sum(), self.known.rows()
-        rest, pays_at_end = self._sample_importance()
+        rest, in_tail, pays_at_end = self._sample_importance()
         runs = None if pays_at_end and self.twist is None else self._run_smc()
         certified, near = self.known.log_sum(), 0
         lower = self._bound_below(certified, rest, runs)
@@ -165,7 +172,7 @@ class _Sampling:
         numbers = {"sequences": len(self.known), "given": len(self.given), "neighbours": near}
         self.diagnostics["certified"] = {"log_sum": certified, **numbers}
         self._tell_of_twist()
-        upper = self._bound_above(rest)
+        upper = self._bound_above(rest, in_tail)
         estimate, method, interval = self._estimate(rest, runs)
         if lower[0] > estimate:
             self.notes.append(f"The estimate of {method}, {estimate:.4g}, is below the lower bound: too few samples.")
@@ -179,9 +186,13 @@ class _Sampling:
             return np.zeros(len(tokens), np.bool_)
         return np.array([row.tobytes() in self.given for row in fill(tokens, lengths, self.task.length)])
 
-    def _sample_importance(self) -> tuple[Floats, bool]:
-        """Draw weighted sequences; return log weights, -inf for given ones, and whether only last steps paid."""
-        found, pays_at_end = [], True
+    def _sample_importance(self) -> tuple[Floats, NDArray[np.bool_], bool]:
+        """Draw weighted sequences; return log weights, which are in the tail, and whether only last steps paid.
+
+        The weight of a given sequence is 0.
+        """
+        found, tails, pays_at_end = [], [], True
+        above = math.inf if self.tail is None else self.tail.above
 
         def draw(block: int) -> int:
             nonlocal pays_at_end
@@ -189,6 +200,7 @@ class _Sampling:
             rng = np.random.default_rng((self.seed, 0, block))
             draws = draw_weighted(self.task, self.prior, self.c, n=n, rng=rng, twist=self.twist)
             found.append(np.where(self._is_given(draws.tokens, draws.lengths), -np.inf, draws.log_weights))
+            tails.append(draws.returns > above)
             self.known.add(draws.tokens, draws.lengths, draws.log_p, draws.returns)
             pays_at_end &= draws.pays_at_end
             return n
@@ -199,7 +211,7 @@ class _Sampling:
         self.diagnostics["importance_sampling"] = {
             "log_z": float(log_mean_exp(weights)), "samples": len(weights), "effective": float(effective_size(weights)),
         }
-        return rest, pays_at_end
+        return rest, np.concatenate(tails), pays_at_end
 
     def _run_smc(self) -> Floats:
         """Return log Z_hat of independent runs, without what was given."""
@@ -273,20 +285,32 @@ class _Sampling:
         bound, method, probability = max(found)
         return float(bound), method, probability
 
-    def _bound_above(self, rest: Floats) -> tuple[float, str, float]:
+    def _bound_above(self, rest: Floats, in_tail: NDArray[np.bool_]) -> tuple[float, str, float]:
         """Return the best upper bound, its method and its probability."""
         most = self.task.max_return() / self.c
         if not math.isfinite(most):
             return math.inf, "none: no bound on the return is known", 1.0
         self.diagnostics["max_return"] = self.task.max_return()
-        # log of the greatest weight; with a twist the prior is half of the proposal
-        greatest = most + (0.0 if self.twist is None else math.log(2.0))
-        if (excess := float(rest.max()) - greatest) > ROUNDING:
+        defensive = 0.0 if self.twist is None else math.log(2.0)  # with a twist the prior is half of the proposal
+        # log of the greatest weight
+        if (excess := float(rest.max()) - most - defensive) > ROUNDING:
             name = f"{type(self.task).__name__}.max_return()"
             raise ValueError(f"{name} is no bound: a weight is {excess:.3g} nats above what it allows.")
-        mean = intervals.bound_mean_above(np.exp(np.minimum(rest - greatest, 0.0)), DELTA)
-        found = float(np.logaddexp(self.base, greatest + math.log(mean)))
-        return (found, "importance sampling", 1 - DELTA) if found < most else (most, "greatest return", 1.0)
+        if self.tail is None:
+            found, method = np.logaddexp(self.base, self._bound_mean(rest, most + defensive, DELTA)), ""
+        else:
+            self.diagnostics["tail"] = self.tail._asdict()
+            below = self._bound_mean(np.where(in_tail, -np.inf, rest), self.tail.above / self.c + defensive, DELTA / 2)
+            beyond = most + math.log(self.tail.mass(DELTA / 2))
+            found, method = np.logaddexp.reduce([self.base, below, beyond]), " and tail"
+        if found >= most:
+            return most, "greatest return", 1.0
+        return float(found), f"importance sampling{method}", 1 - DELTA
+
+    def _bound_mean(self, log_weights: Floats, greatest: float, delta: float) -> float:
+        """Return the log of a bound on the mean of weights, the log of none of which can be above `greatest`."""
+        shares = np.exp(np.minimum(log_weights - greatest, 0.0))
+        return greatest + math.log(intervals.bound_mean_above(shares, delta))
 
     def _estimate(self, rest: Floats, runs: Floats | None) -> tuple[float, str, tuple[float, float]]:
         """Return the estimate and its method, the one of both with the shorter interval, and an interval.

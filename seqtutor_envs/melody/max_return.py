@@ -111,24 +111,44 @@ def follow_leap(p, a, pending, since):  # type: ignore[no-untyped-def]
 @njit(**COMPILED)
 def _best_moves(place, move, leap_pays):  # type: ignore[no-untyped-def]
     """Return the greatest sum over steps of place [length, 38], move [38, 38] and `leap_pays` for a resolved leap."""
-    # [last pitch (0: none yet), pending leap + 37, tokens since then]: the greatest sum of the steps to come
-    best = np.zeros((TOKENS, 2 * TOKENS - 1, SLOW_RETURN + 2))
+    best = nothing_to_come()
     for step in range(len(place) - 1, -1, -1):
-        after, best = best, np.full_like(best, NEVER)
-        for p in range(TOKENS):
-            for pending in range(1 - TOKENS, TOKENS):
-                for since in range(SLOW_RETURN + 2):
-                    later = min(since + 1, SLOW_RETURN + 1) if pending != 0 else 0
-                    most = NEVER
-                    for a in range(TOKENS):
-                        value = place[step, a] + move[p, a]
-                        if a < LOWEST_TOKEN:
-                            value += after[p, pending + TOKENS - 1, later]
-                        elif p < LOWEST_TOKEN:
-                            value += after[a, TOKENS - 1, 0]
-                        else:
-                            left, tokens_since, resolved = follow_leap(p, a, pending, since)
-                            value += after[a, left + TOKENS - 1, tokens_since] + resolved * leap_pays
-                        most = max(most, value)
-                    best[p, pending + TOKENS - 1, since] = most
+        best = best_from_here(place[step], move, leap_pays, best)
     return best[0, TOKENS - 1, 0]
+
+
+@njit(**COMPILED)
+def nothing_to_come():  # type: ignore[no-untyped-def]
+    """Return what `best_from_here` returns after the last step: 0 in every state."""
+    # [last pitch (0: none yet), pending leap + 37, tokens since then]
+    return np.zeros((TOKENS, 2 * TOKENS - 1, SLOW_RETURN + 2))
+
+
+@njit(**COMPILED)
+def best_from_here(place, move, leap_pays, after):  # type: ignore[no-untyped-def]
+    """Return the greatest sum of a step and those to come by state [38, 75, 8]: last pitch, pending leap, tokens since.
+
+    Args:
+        place: what each token pays at this step, [38].
+        move: what it pays after each last pitch, [38, 38].
+        leap_pays: for a resolved leap.
+        after: the greatest sum of the steps to come, by the state after this one.
+    """
+    best = np.empty_like(after)
+    for p in range(TOKENS):
+        for pending in range(1 - TOKENS, TOKENS):
+            for since in range(SLOW_RETURN + 2):
+                later = min(since + 1, SLOW_RETURN + 1) if pending != 0 else 0
+                most = NEVER
+                for a in range(TOKENS):
+                    value = place[a] + move[p, a]
+                    if a < LOWEST_TOKEN:
+                        value += after[p, pending + TOKENS - 1, later]
+                    elif p < LOWEST_TOKEN:
+                        value += after[a, TOKENS - 1, 0]
+                    else:
+                        left, tokens_since, resolved = follow_leap(p, a, pending, since)
+                        value += after[a, left + TOKENS - 1, tokens_since] + resolved * leap_pays
+                    most = max(most, value)
+                best[p, pending + TOKENS - 1, since] = most
+    return best

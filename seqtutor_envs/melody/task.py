@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from seqtutor_envs.checks import positive_integer
 from seqtutor_envs.melody import paper_table, rhythm
 from seqtutor_envs.melody.max_return import bound_return
+from seqtutor_envs.melody.prefix_bound import bound_prefixes
 from seqtutor_envs.melody.rules import RULE_NAMES, melody_rules, step_rules
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
 from seqtutor_envs.task import RunOptions, SampleOptions, Task, named_weights
@@ -109,6 +110,14 @@ class MelodyTask(Task):
         if any(self.weights[name] != 0.0 for name in self.rules):
             return math.inf
         return bound_return(self.length, self.weights)
+
+    def bound_returns(self, tokens: Tokens, so_far: Floats) -> Floats:
+        """Return upper bounds [N] on R of melodies that begin so (prefix_bound.py); `max_return()` if a weight is < 0."""
+        most = self.max_return()
+        if not math.isfinite(most) or min(self.weights.values()) < 0.0:
+            return np.full(len(tokens), most)
+        weights = tuple(float(self.weights[name]) for name in RULE_NAMES)
+        return np.minimum(bound_prefixes(tokens, so_far, self.length, weights), most)
 
     def metrics(self, tokens: Tokens, lengths: Tokens | None = None) -> dict[str, float]:
         tokens = self.checked(tokens)
