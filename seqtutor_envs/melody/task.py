@@ -112,7 +112,7 @@ class MelodyTask(Task):
         return bound_return(self.length, self.weights)
 
     def bound_returns(self, tokens: Tokens, so_far: Floats) -> Floats:
-        """Return upper bounds [N] on R of melodies that begin so (prefix_bound.py); `max_return()` if a weight is < 0."""
+        """Return upper bounds [N] on R of melodies that begin so: prefix_bound.py; max_return() if a weight is < 0."""
         most = self.max_return()
         if not math.isfinite(most) or min(self.weights.values()) < 0.0:
             return np.full(len(tokens), most)

@@ -84,6 +84,22 @@ def test_melodies_have_a_row_for_each_temperature_and_their_file_goes_on(tmp_pat
     assert read_entries(out) == after
 
 
+def test_a_tail_is_drawn_once_for_all_temperatures(tmp_path, capsys, monkeypatch):
+    """It is in the file, so that rows of other temperatures and numbers of samples use it later."""
+    out = tmp_path / "b.json"
+    tail = ("--tail", 290, 5_000)
+    run(capsys, MELODY, *FEW, *tail, "--c", 20, "--out", out)
+    monkeypatch.setattr("seqtutor_envs.bounds.draw_tail", lambda *_, **__: pytest.fail("drawn again"))
+    run(capsys, MELODY, "--samples", 512, *tail, "--c", 10, 20, "--out", out)
+    entries = read_entries(out)
+    assert [one["c"] for one in entries] == [10.0, 20.0]
+    for one in entries:
+        assert one["bounds"]["upper_method"] == "importance sampling and tail"
+        drawn = one["bounds"]["diagnostics"]["tail"]
+        assert (drawn["above"], drawn["samples"], drawn["hits"]) == (290.0, 5_000, 0) and drawn["nodes"] > 38
+        assert one["made"]["tail"] == [290.0, 5_000]
+
+
 def test_ctrl_c_keeps_the_rows_that_are_finished(tmp_path, capsys, monkeypatch):
     out, found = tmp_path / "b.json", []
 
