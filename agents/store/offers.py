@@ -44,8 +44,8 @@ def offer(
     none: which of them were scored before the end is not known.
 
     Args:
-        sequences: texts, each as the task's `encode` takes it, such as a list of SMILES; or a tuple of two arrays, tokens
-            [n, T'] and lengths [n], where what lies after a length is ignored.
+        sequences: texts, each as the task's `encode` takes it, such as a list of SMILES; or a tuple of two arrays,
+            tokens [n, T'] and lengths [n], where what lies after a length is ignored.
         env: a native batch, whose task gives the rewards and whose c divides them.
         prior: of that environment, with the task's masks (`seqtutor_envs.prior.masking.mask_prior`).
         store: refuses what is in it.
@@ -63,22 +63,15 @@ def offer(
     finished = [row for row in short if is_finished(row, task)]
     filled = fill_rows(finished, task)
     new = select(filled, store.find_new(filled))
-    scored = new_rows = select_possible(compute_rows(new, prior))
-    unscored = 0
-    if len(new_rows.lengths):
-        # not asked where it has nothing left; asked, it may run out on the way
-        rewards = None if task.spent else compute_task_rewards(env, new_rows)[0]
-        if rewards is None or task.spent:
-            scored, unscored = select(new_rows, np.zeros(len(new_rows.lengths), bool)), len(new_rows.lengths)
-        else:
-            scored = replace(new_rows, task_rewards=rewards)
+    possible = select_possible(compute_rows(new, prior))
+    scored = score(possible, env)
     return scored, Refused(
         not_tokenised=len(given) - len(tokenised),
         too_long=len(tokenised) - len(short),
         unfinished=len(short) - len(finished),
         known=len(finished) - len(new.lengths),
-        forbidden=len(new.lengths) - len(new_rows.lengths),
-        unscored=unscored,
+        forbidden=len(new.lengths) - len(possible.lengths),
+        unscored=len(possible.lengths) - len(scored.lengths),
     )
 
 
@@ -129,20 +122,29 @@ def fill_rows(rows: list[Tokens], task: Task) -> Sequences:
 
 def compute_rows(sequences: Sequences, prior: Prior) -> Sequences:
     """Return n sequences with their rows of log p, as the environment shows them."""
-    tokens, lengths, rows = sequences.tokens, sequences.lengths, sequences.prior_log_probs
+    tokens, lengths, rows = sequences.tokens, sequences.lengths, np.zeros_like(sequences.prior_log_probs)
     # in parts: a prior's own arrays for many sequences would not fit into memory
     for part in parts(*tokens.shape):
         width = int(lengths[part].max())
-        found = prior.log_probs(tokens[part, :width], lengths[part])
-        rows[part, :width] = np.maximum(found, LOG_PROB_FLOOR)
+        rows[part, :width] = np.maximum(prior.log_probs(tokens[part, :width], lengths[part]), LOG_PROB_FLOOR)
     checks.check_log_probs(rows, "The prior's step")
-    return sequences
+    return replace(sequences, prior_log_probs=rows)
 
 
 def select_possible(sequences: Sequences) -> Sequences:
     """Leave out sequences with a token that the prior or the task forbids."""
     by_step = token_log_probs(sequences.prior_log_probs, sequences.tokens, sequences.lengths)
     return select(sequences, (by_step > LOG_PROB_FLOOR).all(axis=1))
+
+
+def score(sequences: Sequences, env: SequenceTutorVectorEnv) -> Sequences:
+    """Return n sequences with their task rewards; none of them where the budget of scores is spent, or by them."""
+    # neither asked for nothing, nor where nothing can be scored
+    if len(sequences.lengths) and not env.task.spent:
+        rewards, _ = compute_task_rewards(env, sequences)
+        if not env.task.spent:
+            return replace(sequences, task_rewards=rewards)
+    return select(sequences, np.zeros(len(sequences.lengths), bool))
 
 
 def select(sequences: Sequences, mask: NDArray[np.bool_]) -> Sequences:

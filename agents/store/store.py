@@ -7,7 +7,7 @@ rewards. Two sequences are the same if their tokens up to their lengths are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -22,6 +22,7 @@ from seqtutor_envs.vocab import Floats
 
 DRAWS = ("rank", "uniform", "newest")
 RANGES = {"capacity": COUNT, "rank_weight": Range(0.0, 1e6, above=True), "own": Range(0.0, 1.0)}
+MOST_ARRIVED = 2**60  # sequences; far from where counting them would leave int64
 
 
 class Origin(IntEnum):
@@ -233,8 +234,7 @@ class Store:
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Put back what `arrays` returned. Raise ValueError if these cannot be sequences of this store."""
-        dtypes = self._step_dtypes()
-        expect_names(arrays, {*dtypes, "lengths", "origins", "born", "arrivals", "arrived", "shape"})
+        expect_names(arrays, {*self._step_dtypes(), "lengths", "origins", "born", "arrivals", "arrived", "shape"})
         shape = tuple(expect_array(arrays, "shape", (2,), np.int64).tolist())
         if shape != (self.horizon, self.vocab_size):
             wanted = f"{self.horizon} steps of {self.vocab_size} tokens"
@@ -242,20 +242,13 @@ class Store:
         size = len(np.atleast_1d(arrays["lengths"]))
         if size > self.settings.capacity:
             raise ValueError(f"the store holds {size:,} sequences, more than its capacity {self.settings.capacity:,}")
-        lengths = expect_array(arrays, "lengths", (size,), np.int64)
-        expect_range("lengths", lengths, 1, self.horizon)
         (arrived,) = expect_array(arrays, "arrived", (1,), np.int64).tolist()
-        origins, born = expect_array(arrays, "origins", (size,), np.int8), expect_array(arrays, "born", (size,), np.int64)
+        expect_range("arrived", arrays["arrived"], size, MOST_ARRIVED)
+        origins = expect_array(arrays, "origins", (size,), np.int8)
+        born, arrivals = (expect_array(arrays, name, (size,), np.int64) for name in ("born", "arrivals"))
         expect_range("origins", origins, min(Origin), max(Origin))
-        arrivals = expect_array(arrays, "arrivals", (size,), np.int64)
         expect_range("arrivals", arrivals, 0, arrived - 1)
-        read = make_empty_sequences(size, self.horizon, self.vocab_size)
-        read.lengths[:] = lengths
-        inside = np.arange(self.horizon) < lengths[:, None]
-        for name, dtype in dtypes.items():
-            array = getattr(read, name)
-            array[inside] = expect_array(arrays, name, (int(lengths.sum()), *array.shape[2:]), dtype)
-        expect_range("tokens", read.tokens, 0, self.vocab_size - 1)
+        read = self._read_steps(arrays, size)
         keys = find_keys(read)
         if len(set(keys)) < size or len(np.unique(arrivals)) < size:
             raise ValueError("the store holds a sequence twice")
@@ -263,6 +256,17 @@ class Store:
         self.arrived, slots = arrived, np.arange(size)
         self._put(read, keys, slots, slots)
         self.origins[:size], self.born[:size], self._arrivals[:size] = origins, born, arrivals
+
+    def _read_steps(self, arrays: Mapping[str, NDArray[Any]], size: int) -> Sequences:
+        lengths = expect_array(arrays, "lengths", (size,), np.int64)
+        expect_range("lengths", lengths, 1, self.horizon)
+        read = replace(make_empty_sequences(size, self.horizon, self.vocab_size), lengths=lengths)
+        inside = np.arange(self.horizon) < lengths[:, None]
+        for name, dtype in self._step_dtypes().items():
+            array = getattr(read, name)
+            array[inside] = expect_array(arrays, name, (int(lengths.sum()), *array.shape[2:]), dtype)
+        expect_range("tokens", read.tokens, 0, self.vocab_size - 1)
+        return read
 
     def _step_dtypes(self) -> dict[str, np.dtype[Any]]:
         return {name: array.dtype for name, array in vars(self.stored).items() if array.ndim > 1}
