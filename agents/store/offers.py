@@ -16,7 +16,7 @@ from agents.replay import Sequences, make_empty_sequences
 from agents.rollouts import compute_task_rewards, has_own_dynamics
 from agents.store.store import Store
 from seqtutor_envs import checks
-from seqtutor_envs.metrics import parts
+from seqtutor_envs.metrics import padding, parts
 from seqtutor_envs.prior import Prior, token_log_probs
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR
 from seqtutor_envs.task import Task
@@ -128,6 +128,7 @@ def compute_rows(sequences: Sequences, prior: Prior) -> Sequences:
         width = int(lengths[part].max())
         rows[part, :width] = np.maximum(prior.log_probs(tokens[part, :width], lengths[part]), LOG_PROB_FLOOR)
     checks.check_log_probs(rows, "The prior's step")
+    rows[padding(tokens, lengths)] = 0.0  # filler, as in rollouts
     return replace(sequences, prior_log_probs=rows)
 
 
