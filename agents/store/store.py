@@ -223,7 +223,7 @@ class Store:
         stored = slice(self.size)
         inside = np.arange(self.horizon) < self.stored.lengths[stored, None]
         steps = {name: getattr(self.stored, name)[stored][inside] for name in self._step_dtypes()}
-        of_each = {"origins": self.origins, "born": self.born, "arrivals": self._arrivals}
+        of_each: dict[str, NDArray[Any]] = {"origins": self.origins, "born": self.born, "arrivals": self._arrivals}
         return {
             **steps,
             "lengths": self.stored.lengths[stored],

@@ -29,8 +29,8 @@ def children(smiles: Sequence[str], scores: Sequence[float], n: int, rng: np.ran
         ValueError: there are not as many scores as molecules, or a score is not finite.
     """
     if len(smiles) != len(scores) or not np.isfinite(scores).all():
-        found = f"{len(scores)} for {len(smiles)} molecules" if len(smiles) != len(scores) else "some are not"
-        raise ValueError(f"Parents need one finite score each: {found}.")
+        given = f"{len(scores)} for {len(smiles)} molecules" if len(smiles) != len(scores) else "some are not"
+        raise ValueError(f"Parents need one finite score each: {given}.")
     # mol-ga turns RDKit's logs off, by its import alone; the block turns on again those that were on
     with rdBase.BlockLogs():
         try:
