@@ -370,6 +370,13 @@ class Task(ABC):
             return self.vocab.decode_rows(tokens, lengths)
         return [self.sequence(row[:length]) for row, length in zip(tokens, lengths.tolist())]
 
+    def encode(self, text: Any) -> Tokens:
+        """Return the tokens [T] of one finished sequence in the domain's own words, as `sequence` spells it.
+
+        Raise ValueError where it has none. The default takes a list of token texts.
+        """
+        return self.vocab.encode(text)
+
     def render_ansi(self, tokens: Tokens) -> str:
         """Write the tokens so far [t] as text."""
         return " ".join(self.vocab.decode(tokens))

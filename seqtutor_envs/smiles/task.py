@@ -19,7 +19,7 @@ from seqtutor_envs.smiles.max_return import bound_dense_return, bound_mean_retur
 from seqtutor_envs.smiles.objective import UserObjective
 from seqtutor_envs.smiles.rewards import DENSE_PROPERTIES, FROM_PROPERTY, MOLECULE_TERMS, PREFIX_TERMS, prefix_terms
 from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec
-from seqtutor_envs.smiles.vocab import END
+from seqtutor_envs.smiles.vocab import END, encode
 from seqtutor_envs.task import RunLog, RunOptions, Task, named_weights
 from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
 
@@ -254,6 +254,15 @@ class SmilesTask(Task):
     def sequence(self, tokens: Tokens) -> str:
         """Return the SMILES of one sequence [T]."""
         return self._text(np.asarray(tokens).tolist())
+
+    def encode(self, text: str) -> Tokens:
+        """Return the tokens [T] of a SMILES, the end token last; it need be no molecule.
+
+        Raise ValueError where the vocabulary lacks a token of it, TypeError where it is no string.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"A SMILES is a string, not {text!r}.")
+        return encode(self.vocab, text)
 
     def identities(self, tokens: Tokens, lengths: Tokens | None = None) -> list[tuple[str, str]]:
         """Return canonical SMILES and Murcko scaffold (canonical SMILES, "" without rings).
