@@ -25,9 +25,9 @@ with report_errors(PROGRAM):  # these take seconds, in which Ctrl-C may come
     from agents.evaluate.gaps import describe_gap, find_log_z
     from agents.evaluate.load import find_agent_file, find_prior_file, get_agent_classes, load_ours
     from agents.evaluate.priors import PriorAgent, choose_results_file, find_recipe, make_prior
-    from agents.task_options import check_format, field_names, find_task_options, say_how_to_allow
     from agents.train import run_folder
     from agents.train.checkpoints import AGENT_FILE, find_saved_class, read_facts, recover
+    from agents.train.task_options import check_format, field_names, find_task_options, say_how_to_allow
     from seqtutor_envs import checks
     from seqtutor_envs.command import blame, json_object, run, set_threads, warnings_in_one_line
     from seqtutor_envs.files import finite, write_atomically

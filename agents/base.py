@@ -19,14 +19,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
 
 from agents import saving
-from agents.diversity import make_diversity
 from agents.envs import AnyEnv, get_env_attribute, make_batch, read_last_tokens, read_prefixes
 from agents.networks import Policy, ValueNetwork, ValueTwist, find_device
-from agents.replay import Sequences
 from agents.rollouts import Rollout, feed_prefixes, restart_states
 from agents.samplers import sample_by_smc
 from agents.sb3.callback_steps import defer_interrupt, iterate_steps, make_callback
 from agents.sb3.model import SB3Model
+from agents.store.diversity import make_diversity
+from agents.store.replay import Sequences
 from seqtutor_envs import checks
 from seqtutor_envs.checks import Diverged
 from seqtutor_envs.files.progress import make_bar

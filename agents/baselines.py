@@ -18,8 +18,8 @@ from agents.envs import AnyEnv
 from agents.learner import RANGES as LEARNER_RANGES
 from agents.learner import check_finite
 from agents.networks import Policy, ValueNetwork, start_at_mean
-from agents.replay import Sequences
 from agents.rollouts import Rollout
+from agents.store.replay import Sequences
 from agents.targets import discounts, shifted_left, taken, within
 from seqtutor_envs.checks import Range
 from seqtutor_envs.prior import Prior, State, token_log_probs

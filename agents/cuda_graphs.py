@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agents.networks import FORBIDDEN, ValueNetwork
-from agents.replay import Batch, Sequences
+from agents.store.replay import Batch, Sequences
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR
 from seqtutor_envs.prior.network import RecurrentNetwork

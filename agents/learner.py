@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from agents.cuda_graphs import STEP_MULTIPLE, GraphedFunction, pad_steps
 from agents.networks import ValueNetwork, start_at_mean
-from agents.replay import Batch, Sequences
+from agents.store.replay import Batch, Sequences
 from agents.targets import Objective, discounts, taken, within
 from seqtutor_envs import checks
 from seqtutor_envs.checks import Diverged, Range
 from seqtutor_envs.prior.network import resolve_precision
-
 
 RANGES = {
     "gamma": Range(0.0, 1.0),

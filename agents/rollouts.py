@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.cuda_graphs import GraphedSampler
 from agents.envs import BatchedEnv
 from agents.networks import FORBIDDEN, Policy
-from agents.replay import Sequences, make_empty_sequences
+from agents.store.replay import Sequences, make_empty_sequences
 from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.infos import term_keys

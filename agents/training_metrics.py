@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.replay import Sequences
+from agents.store.replay import Sequences
 from seqtutor_envs.metrics import num_distinct
 from seqtutor_envs.prior import token_log_probs
 

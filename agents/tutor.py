@@ -19,8 +19,8 @@ from agents.envs import AnyEnv
 from agents.learner import RANGES as LEARNER_RANGES
 from agents.learner import LearnerSettings, SoftQLearner
 from agents.networks import Policy, ValueNetwork
-from agents.replay import Replay, Sequences
 from agents.rollouts import Rollout
+from agents.store.replay import Replay, Sequences
 from agents.targets import OBJECTIVES
 from seqtutor_envs.checks import COUNT, Range
 from seqtutor_envs.prior import Prior

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from agents import GLearning, PsiLearning, QLearning
 from agents.networks import Policy, ValueNetwork
-from agents.replay import Sequences
+from agents.store.replay import Sequences
 from agents.tutor import Tutor
 from seqtutor_envs.command import run
 from seqtutor_envs.env import SequenceTutorVectorEnv

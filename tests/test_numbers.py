@@ -12,8 +12,8 @@ import pytest
 from agents import BestOfN, PsiLearning, RejectionSampler, SMCSampler
 from agents.__main__ import main as agents_main
 from agents.baselines import PolicyGradient
-from agents.diversity import RANGES as DIVERSITY
-from agents.diversity import make_diversity
+from agents.store.diversity import RANGES as DIVERSITY
+from agents.store.diversity import make_diversity
 from agents.evaluate import evaluate
 from agents.learner import RANGES as LEARNER
 from agents.learner import LearnerSettings

@@ -17,7 +17,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
 
-from agents.replay import Sequences
+from agents.store.replay import Sequences
 from seqtutor_envs.metrics import padding
 from seqtutor_envs.prior import token_log_probs
 

@@ -23,10 +23,10 @@ from stable_baselines3.common.utils import configure_logger
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents import saving
-from agents.diversity import Diversity
 from agents.envs import AnyEnv, get_env_attribute, is_batched, make_batch
 from agents.networks import Policy
 from agents.rollouts import Rollouts
+from agents.store.diversity import Diversity
 from agents.training_metrics import Recent
 from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorVectorEnv

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.replay import Sequences, make_empty_sequences
 from agents.rollouts import compute_task_rewards, has_own_dynamics
+from agents.store.replay import Sequences, make_empty_sequences
 from agents.store.store import Store
 from seqtutor_envs import checks
 from seqtutor_envs.metrics import padding, parts

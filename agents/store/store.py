@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.replay import Sequences, make_empty_sequences
+from agents.store.replay import Sequences, make_empty_sequences
 from seqtutor_envs.checks import COUNT, Range, one_of
 from seqtutor_envs.files.expected import expect_array, expect_names, expect_range
 from seqtutor_envs.prior import token_log_probs

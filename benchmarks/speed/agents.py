@@ -13,7 +13,7 @@ import numpy as np
 
 from agents import GLearning, PsiLearning, QLearning
 from agents.networks import ValueNetwork
-from agents.replay import Sequences
+from agents.store.replay import Sequences
 from agents.tutor import Tutor
 from benchmarks import contestants
 from benchmarks.domains import MELODY, SMILES

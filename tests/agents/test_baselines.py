@@ -10,7 +10,7 @@ import torch
 
 from agents import PsiLearning
 from agents.baselines import FixedPolicy, PolicyGradient, UniformPolicy, estimate_advantage
-from agents.replay import Sequences
+from agents.store.replay import Sequences
 from agents.sb3.budget import SecondsBudget
 from agents.targets import discounts
 from exact_learning import exact

@@ -17,7 +17,7 @@ from rdkit import Chem
 
 from agents import PsiLearning
 from agents.__main__ import main
-from agents.replay import Sequences
+from agents.store.replay import Sequences
 from agents.train.checkpoints import SHARE, Checkpoints
 from seqtutor_envs.smiles.runs.log import MoleculeLog
 from toys.molecule_runs import (

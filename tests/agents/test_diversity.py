@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from agents import PsiLearning
-from agents.diversity import Diversity, DiversitySettings, make_diversity
-from agents.replay import Sequences
+from agents.store.diversity import Diversity, DiversitySettings, make_diversity
+from agents.store.replay import Sequences
 from seqtutor_envs.smiles import SmilesTask
 from seqtutor_envs.smiles.vocab import smiles_vocab, tokenize
 from toys.agent_toys import assert_same_agents

@@ -12,7 +12,7 @@ from agents.baselines import PolicyGradient
 from agents.cuda_graphs import pad_steps
 from agents.learner import LearnerSettings, SoftQLearner
 from agents.networks import ValueNetwork
-from agents.replay import Replay, Sequences
+from agents.store.replay import Replay, Sequences
 from agents.targets import OBJECTIVES, within
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.prior.network import RecurrentNetwork

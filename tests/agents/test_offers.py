@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
-from agents.store import Origin, Refused, Store, offer
+from agents.store.offers import Refused, offer
+from agents.store.store import Origin, Store
 from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.smiles.env import SmilesVectorEnv
 from seqtutor_envs.vector_env import SequenceTutorVectorEnv

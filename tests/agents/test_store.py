@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from agents.replay import Sequences
-from agents.store import Origin, Store, StoreSettings, make_store, rank_probabilities
+from agents.store.replay import Sequences
+from agents.store.store import Origin, Store, StoreSettings, make_store, rank_probabilities
 from seqtutor_envs.files import load_arrays, save_arrays
 
 HORIZON, SIZE = 5, 4

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.replay import Sequences
+from agents.store.replay import Sequences
 from seqtutor_envs.checks import SCORE, Range
 from seqtutor_envs.files import hash64
 from seqtutor_envs.files.expected import expect_array, expect_names
 from seqtutor_envs.task import Task
-
 
 RANGES = {"seen": Range(0.0, 1.0), "bucket_size": Range(0, whole=True), "min_return": SCORE}
 
