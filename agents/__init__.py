@@ -1,4 +1,4 @@
-"""Recurrent Q-, Psi- and G-learning agents that fine-tune sequence models with a prior; samplers that do not learn."""
+"""Agents that fine-tune sequence models with a prior: the paper's, the field's, and samplers that do not learn."""
 
 from __future__ import annotations
 
@@ -6,15 +6,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agents.rivals.kl_ppo import KLPPO
+    from agents.rivals.sequence_losses import AugmentedHillClimb, Reinvent, TrajectoryBalance
     from agents.samplers import BestOfN, RejectionSampler, SMCSampler
     from agents.tutor import GLearning, PsiLearning, QLearning, RLOnly
 
-__all__ = ["BestOfN", "GLearning", "PsiLearning", "QLearning", "RLOnly", "RejectionSampler", "SMCSampler"]
-SAMPLERS = ("BestOfN", "RejectionSampler", "SMCSampler")
+__all__ = [
+    "AugmentedHillClimb", "BestOfN", "GLearning", "KLPPO", "PsiLearning", "QLearning", "RLOnly", "Reinvent",
+    "RejectionSampler", "SMCSampler", "TrajectoryBalance",
+]  # fmt: skip
+MODULES = {
+    "agents.samplers": ("BestOfN", "RejectionSampler", "SMCSampler"),
+    "agents.rivals.kl_ppo": ("KLPPO",),
+    "agents.rivals.sequence_losses": ("AugmentedHillClimb", "Reinvent", "TrajectoryBalance"),
+    "agents.tutor": ("GLearning", "PsiLearning", "QLearning", "RLOnly"),
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import torch only once an agent is asked for, so that a command can report Ctrl-C during its imports."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("agents.samplers" if name in SAMPLERS else "agents.tutor"), name)
+    for module, names in MODULES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ def load(
     target = resolve_agent_path(path)
     check_facts(cls, target, facts, not_kept, trust)
     settings = dict(facts["settings"])
+    if "scores" in signature(cls).parameters:  # files of before are of agents that know free ones only
+        settings.setdefault("scores", "free")
     device = find_device(not_kept["device"])
     if settings.get("precision") == "bfloat16" and resolve_precision("auto", device) != "bfloat16":
         settings["precision"] = "float32"

@@ -11,20 +11,18 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
-from agents.base import SequenceAgent
 from agents.envs import AnyEnv
 from agents.learner import RANGES as LEARNER_RANGES
 from agents.learner import LearnerSettings, SoftQLearner
-from agents.networks import Policy, ValueNetwork
+from agents.networks import ValueNetwork
+from agents.replay_agent import EXPENSIVE_DEFAULTS, ReplayAgent, find_round_size, find_scores
+from agents.replay_agent import RANGES as REPLAY_RANGES
 from agents.rollouts import Rollout
-from agents.store.replay import Replay, Sequences
 from agents.targets import OBJECTIVES
 from seqtutor_envs.checks import COUNT, Range
 from seqtutor_envs.prior import Prior
-from seqtutor_envs.prior.network import adam_steps
 
 # One set of values does not serve both. In a task of a few tokens a policy soon leaves sequences that it needs, so it
 # must replay them: with 1,024 sequences in the replay instead of 8,192, KL to the enumerated optimum stays at .06 nats
@@ -39,20 +37,22 @@ SHORT_DEFAULTS: dict[str, Any] = dict(
 LONG_DEFAULTS: dict[str, Any] = dict(
     lam=1.0, learning_rate=1e-3, value_rate=5.0, batch_size=64, buffer_size=64, updates_per_round=1
 )
+# With tau = .1 the policy in the targets is that of ten updates ago. Returns of hundreds of nats are few updates apart:
+# Huber's 20 nats and a norm of 1 would cut off nearly every error
+FREE_DEFAULTS: dict[str, Any] = dict(tau=0.1, max_grad_norm=1.0, huber=20.0, store=None, on_repeats=None)
+EXPENSIVE: dict[str, Any] = LONG_DEFAULTS | EXPENSIVE_DEFAULTS | dict(tau=1.0, huber=None)
 RANGES = {
     # None is a default by the horizon
-    **{name: replace(found, optional=name in ("huber", *LONG_DEFAULTS)) for name, found in LEARNER_RANGES.items()},
+    **{name: replace(found, optional=name != "gamma") for name, found in LEARNER_RANGES.items()},
+    **REPLAY_RANGES,
     "prior_weight": Range(0.0, 1e3),
-    "batch_size": replace(COUNT, optional=True),
-    "buffer_size": replace(COUNT, optional=True),
-    "updates_per_round": replace(COUNT, optional=True),
     "epsilon_start": Range(0.0, 1.0),
     "epsilon_end": Range(0.0, 1.0),
     "epsilon_steps": replace(COUNT, optional=True),
 }
 
 
-class Tutor(SequenceAgent):
+class Tutor(ReplayAgent):
     """Learn values of whole sequences with a recurrent network; use one of the subclasses.
 
     Args:
@@ -66,9 +66,17 @@ class Tutor(SequenceAgent):
         head: what the logits head starts as, see ValueNetwork; an ablation.
         anneal: True lets the learning rate fall linearly to 0 over the timesteps that `learn` is asked for.
         batch_size: sequences in an update.
-        buffer_size: sequences in the replay.
-        updates_per_round: gradient steps after each rollout. If this, lam, learning_rate, value_rate, batch_size or
-            buffer_size is None, it is that of SHORT_DEFAULTS or LONG_DEFAULTS, by the horizon; Q's lam is 0.
+        buffer_size: sequences in the replay, which holds the newest.
+        updates_per_round: gradient steps after each rollout.
+        scores: "free" or "expensive": chooses what stands for an argument that is None, or "auto". Free scores take
+            SHORT_DEFAULTS or LONG_DEFAULTS, by the horizon, and FREE_DEFAULTS; expensive ones EXPENSIVE, with rounds of
+            64 sequences. Q's lam is 0. None: expensive where the environment has an `oracle_budget`.
+        store: True, or StoreSettings by name: a share of each update comes from a store of all that was seen.
+        c_start: temperature at which learning begins; it moves to the environment's c over the budget of scores, or
+            over the timesteps that `learn` is asked for.
+        target_kl: KL(pi || p) in nats that the temperature is to keep, instead.
+        on_repeats: what happens once fewer than half of a round's sequences are new: "warn", or also a higher sampling
+            "temperature", or a share of the round from the "prior"; "off" does not count. See Repeats.
         epsilon_start, epsilon_end, epsilon_steps: exploration of agents that are greedy while they learn: the share of
             uniform tokens falls linearly over so many timesteps; None takes half of what `learn` is asked for (the
             paper's).
@@ -82,6 +90,7 @@ class Tutor(SequenceAgent):
     """
 
     objective_name: ClassVar[str]
+    learner: SoftQLearner
     ranges = RANGES
     trained = {"learner.network": "network", "learner.target_network": "target", "learner.optimizer": "adam"}
 
@@ -98,15 +107,20 @@ class Tutor(SequenceAgent):
         learning_rate: float | None = None,
         value_rate: float | None = None,
         anneal: bool = False,
-        tau: float = LearnerSettings.tau,
-        max_grad_norm: float = LearnerSettings.max_grad_norm,
-        huber: float | None = LearnerSettings.huber,
+        tau: float | None = None,
+        max_grad_norm: float | None = None,
+        huber: float | str | None = "auto",
         double: bool = LearnerSettings.double,
         head: str | None = None,
         precision: str = LearnerSettings.precision,
         batch_size: int | None = None,
         buffer_size: int | None = None,
         updates_per_round: int | None = None,
+        scores: str | None = None,
+        store: Mapping[str, Any] | bool | None = None,
+        c_start: float | None = None,
+        target_kl: float | None = None,
+        on_repeats: str | None = None,
         epsilon_start: float = 1.0,
         epsilon_end: float = 0.1,
         epsilon_steps: int | None = None,
@@ -117,24 +131,35 @@ class Tutor(SequenceAgent):
         env_kwargs: dict[str, Any] | None = None,
     ) -> None:
         objective = OBJECTIVES[self.objective_name]
+        scores = find_scores(scores, env, env_kwargs)
+        if huber == "auto":
+            huber = (EXPENSIVE if scores == "expensive" else FREE_DEFAULTS)["huber"]
         settings: dict[str, Any] = {
             "gamma": gamma, "lam": lam, "prior_weight": prior_weight, "learning_rate": learning_rate,
             "value_rate": value_rate, "anneal": anneal, "tau": tau, "max_grad_norm": max_grad_norm, "huber": huber,
             "double": double, "head": head, "precision": precision, "batch_size": batch_size,
-            "buffer_size": buffer_size, "updates_per_round": updates_per_round, "epsilon_start": epsilon_start,
+            "buffer_size": buffer_size, "updates_per_round": updates_per_round, "scores": scores, "store": store,
+            "c_start": c_start, "target_kl": target_kl, "on_repeats": on_repeats, "epsilon_start": epsilon_start,
             "epsilon_end": epsilon_end, "epsilon_steps": epsilon_steps, "diversity": diversity,
         }  # fmt: skip
         super().__init__(
-            env, seed=seed, n_envs=n_envs, prior=prior, diversity=diversity, device=device, verbose=verbose,
-            tensorboard_log=tensorboard_log, env_kwargs=env_kwargs, settings=settings,
+            env, seed=seed, n_envs=find_round_size(n_envs, scores, env), prior=prior, diversity=diversity,
+            device=device, verbose=verbose, tensorboard_log=tensorboard_log, env_kwargs=env_kwargs, settings=settings,
         )  # fmt: skip
         settings = self.settings
-        defaults = SHORT_DEFAULTS if self.horizon <= SHORT else LONG_DEFAULTS
+        if scores == "expensive":
+            defaults = EXPENSIVE
+        else:
+            defaults = FREE_DEFAULTS | (SHORT_DEFAULTS if self.horizon <= SHORT else LONG_DEFAULTS)
         if objective.greedy:
             defaults = defaults | {"lam": 0.0}  # Q-learning has one-step targets only
             if settings["lam"]:
                 raise ValueError(f"Q-learning has one-step targets only: lam must be 0, not {lam}.")
-        chosen = settings | {name: value for name, value in defaults.items() if settings[name] is None}
+        chosen = settings | {
+            name: value for name, value in defaults.items() if settings[name] is None and name != "huber"
+        }
+        # a rollout must fit in an update, by default
+        chosen["batch_size"] = settings["batch_size"] or max(chosen["batch_size"], self.n_envs)
         # apart from `rng`, so that fresh weights depend on the seed alone
         generator = torch.Generator().manual_seed(self.seed)
         share = settings["prior_weight"]
@@ -142,40 +167,18 @@ class Tutor(SequenceAgent):
         learning = {field.name: chosen[field.name] for field in fields(LearnerSettings)}
         self.network = network
         self.learner = SoftQLearner(network, objective, LearnerSettings(**learning))
-        # a rollout must fit in, and by default also in an update
-        self.replay = Replay(max(chosen["buffer_size"], self.n_envs), self.horizon, len(self.prior.vocab))
-        self.memories = {"replay": self.replay, **self.memories}
-        self.batch_size: int = settings["batch_size"] or max(chosen["batch_size"], self.n_envs)
-        self.updates_per_round: int = chosen["updates_per_round"]
-        # every update then is about the newest rollout as a whole, in which order does not matter
-        self._whole_rollout = self.updates_per_round == 1 and self.n_envs == self.replay.capacity <= self.batch_size
-
-    def policy(self) -> Policy:
-        return Policy(self.network, self.prior, self.horizon)
+        self._attach_memories(chosen)
 
     def collect(self) -> Rollout:
-        epsilon = self.epsilon() if self.learner.objective.greedy else None
-        return self.rollouts.collect(self.current_policy(), self.rng, epsilon)
+        if self.learner.objective.greedy:
+            return self.rollouts.collect(self.current_policy(), self.rng, self.epsilon())
+        return super().collect()
 
     def epsilon(self) -> float:
         """Return the present share of uniform tokens, of an agent that is greedy while it learns."""
         start, end = self.settings["epsilon_start"], self.settings["epsilon_end"]
         reached = self.num_timesteps / (self.settings["epsilon_steps"] or self.total_timesteps / 2)
         return float(start + (end - start) * min(1.0, reached))
-
-    def improve(self, sequences: Sequences) -> dict[str, float]:
-        self.replay.add(sequences)
-        if self.settings["anneal"]:
-            # before the update, whose rate it sets
-            self.learner.set_progress(self.num_timesteps / self.total_timesteps)
-        if self._whole_rollout:
-            statistics = [self.learner.update(sequences.cut())]
-        else:
-            replayed = (self.replay.sample(self.batch_size, self.rng) for _ in range(self.updates_per_round))
-            statistics = [self.learner.update(batch) for batch in replayed]
-        means = {name: float(np.mean([entry[name] for entry in statistics])) for name in statistics[0]}
-        optimizer = self.learner.optimizer
-        return means | {"learning_rate": float(optimizer.param_groups[0]["lr"]), "n_updates": adam_steps(optimizer)}
 
 
 class QLearning(Tutor):
@@ -219,15 +222,20 @@ class RLOnly(QLearning):
         learning_rate: float | None = None,
         value_rate: float | None = None,
         anneal: bool = False,
-        tau: float = LearnerSettings.tau,
-        max_grad_norm: float = LearnerSettings.max_grad_norm,
-        huber: float | None = LearnerSettings.huber,
+        tau: float | None = None,
+        max_grad_norm: float | None = None,
+        huber: float | str | None = "auto",
         double: bool = LearnerSettings.double,
         head: str | None = None,
         precision: str = LearnerSettings.precision,
         batch_size: int | None = None,
         buffer_size: int | None = None,
         updates_per_round: int | None = None,
+        scores: str | None = None,
+        store: Mapping[str, Any] | bool | None = None,
+        c_start: float | None = None,
+        target_kl: float | None = None,
+        on_repeats: str | None = None,
         epsilon_start: float = 1.0,
         epsilon_end: float = 0.1,
         epsilon_steps: int | None = None,
@@ -243,7 +251,8 @@ class RLOnly(QLearning):
             env, seed=seed, n_envs=n_envs, prior=prior, gamma=gamma, lam=lam, prior_weight=prior_weight,
             learning_rate=learning_rate, value_rate=value_rate, anneal=anneal, tau=tau, max_grad_norm=max_grad_norm,
             huber=huber, double=double, head=head, precision=precision, batch_size=batch_size,
-            buffer_size=buffer_size, updates_per_round=updates_per_round, epsilon_start=epsilon_start,
-            epsilon_end=epsilon_end, epsilon_steps=epsilon_steps, diversity=diversity, device=device, verbose=verbose,
+            buffer_size=buffer_size, updates_per_round=updates_per_round, scores=scores, store=store, c_start=c_start,
+            target_kl=target_kl, on_repeats=on_repeats, epsilon_start=epsilon_start, epsilon_end=epsilon_end,
+            epsilon_steps=epsilon_steps, diversity=diversity, device=device, verbose=verbose,
             tensorboard_log=tensorboard_log, env_kwargs=env_kwargs,
         )  # fmt: skip

@@ -319,6 +319,10 @@ class Task(ABC):
         """Return a proved upper bound on the return R, before division by c; infinity (the default): none is known."""
         return float("inf")
 
+    def budget_used(self) -> float | None:
+        """Return the share of the budget of scores that is used, 0..1; None (the default): there is no budget."""
+        return None
+
     def bound_returns(self, tokens: Tokens, so_far: Floats) -> Floats:
         """Return proved upper bounds [N] on R of all sequences that begin alike; by default `max_return()` of each.
 

@@ -58,6 +58,21 @@ def make_empty_sequences(n: int, horizon: int, vocab_size: int) -> Sequences:
     return Sequences(np.zeros(shape, np.int64), np.full(n, horizon), np.zeros(shape, np.float32), prior_log_probs)
 
 
+def join(parts: list[Sequences]) -> Sequences:
+    """Put sequences together, as wide as the longest of them."""
+    if len(parts) == 1:
+        return parts[0]
+    width, vocab_size = max(part.tokens.shape[1] for part in parts), parts[0].prior_log_probs.shape[2]
+    joined = make_empty_sequences(sum(len(part.lengths) for part in parts), width, vocab_size)
+    begin = 0
+    for part in parts:
+        rows = slice(begin, begin + len(part.lengths))
+        for array, given in zip(joined.arrays(), part.arrays(), strict=True):
+            array[(rows, slice(given.shape[1])) if given.ndim > 1 else rows] = given
+        begin = rows.stop
+    return joined
+
+
 class Replay:
     """Keep the newest `capacity` sequences; the oldest make room.
 

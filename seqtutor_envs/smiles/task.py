@@ -217,6 +217,12 @@ class SmilesTask(Task):
         self.spent = self.objective.oracle.spent
         return values, reasons
 
+    def budget_used(self) -> float | None:
+        """Return the share of `oracle_budget` that is used; None where there is none."""
+        if self.objective is None or self.objective.oracle.budget is None:
+            return None
+        return self.objective.oracle.calls / self.objective.oracle.budget
+
     def _dense(self, smiles: list[str], finished: NDArray[np.bool_], wrote: NDArray[np.bool_]) -> Floats:
         """Compute the authors' terms of n strings so far, [n, K]."""
         scores = self.scorer(smiles)

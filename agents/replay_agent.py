@@ -1,0 +1,178 @@
+"""The base of agents that take gradient steps on batches of their newest and their stored sequences.
+
+N sequences in a round, B in an update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from agents.base import SequenceAgent
+from agents.envs import AnyEnv, get_env_attribute, is_batched
+from agents.learner import Learner
+from agents.networks import Policy
+from agents.rollouts import Rollout
+from agents.store.offers import Refused, offer
+from agents.store.replay import Replay, Sequences, join
+from agents.store.repeats import Repeats
+from agents.store.store import Origin, make_store
+from agents.store.temperature import TARGET_KL, Temperature
+from seqtutor_envs.checks import COUNT, TEMPERATURE, one_of
+from seqtutor_envs.prior import token_log_probs
+from seqtutor_envs.prior.network import adam_steps
+from seqtutor_envs.vocab import Tokens
+
+# Where a score costs nothing, the newest rounds are learned from; where calls are counted, all that was ever scored
+SCORES = ("free", "expensive")
+# Where scores are expensive, whatever the loss: a round of 64 is learned from four times, half of each update from the
+# store
+EXPENSIVE_DEFAULTS: dict[str, Any] = dict(
+    learning_rate=5e-4, max_grad_norm=10.0, batch_size=64, buffer_size=64, updates_per_round=4, store=True,
+    on_repeats="temperature",
+)  # fmt: skip
+EXPENSIVE_ROUND = 64  # sequences
+RANGES = {
+    "batch_size": replace(COUNT, optional=True),
+    "buffer_size": replace(COUNT, optional=True),
+    "updates_per_round": replace(COUNT, optional=True),
+    "c_start": replace(TEMPERATURE, optional=True),
+    "target_kl": replace(TARGET_KL, optional=True),
+}
+
+
+class Offered(NamedTuple):
+    """Hold how many sequences from elsewhere a store has taken, and why it refused the others."""
+
+    taken: int
+    refused: Refused
+
+
+class ReplayAgent(SequenceAgent):
+    """Learn by a Learner from batches, of which a share comes from a store if there is one.
+
+    Attributes:
+        learner: takes the gradient steps.
+        replay: the newest sequences, repetitions included.
+        store: all distinct sequences, within its capacity; or None.
+        temperature: that of the present round.
+        repeats: what counts new sequences; or None.
+    """
+
+    learner: Learner
+
+    def _attach_memories(self, settings: Mapping[str, Any]) -> None:
+        """Make replay, store, temperature and count of repeats, by the settings in force."""
+        self.replay = Replay(max(settings["buffer_size"], self.n_envs), self.horizon, len(self.prior.vocab))
+        self.store = make_store(settings["store"], self.horizon, len(self.prior.vocab))
+        self.temperature = Temperature(self.c, settings["c_start"], settings["target_kl"])
+        action = settings["on_repeats"]
+        self.repeats = None if action in (None, "off") else Repeats(action)
+        found = {"replay": self.replay, "store": self.store, "repeats": self.repeats}
+        found["temperature"] = self.temperature if self.temperature.moves else None
+        self.memories = {name: memory for name, memory in found.items() if memory is not None} | self.memories
+        self.batch_size: int = settings["batch_size"]
+        self.updates_per_round: int = settings["updates_per_round"]
+        # every update then is about the newest rollout as a whole, in which order does not matter
+        whole = self.updates_per_round == 1 and self.n_envs == self.replay.capacity <= self.batch_size
+        self._whole_rollout = whole and self.store is None
+
+    def policy(self) -> Policy:
+        return Policy(self.network, self.prior, self.horizon)
+
+    def collect(self) -> Rollout:
+        policy = self.current_policy()
+        if self.repeats is not None:
+            policy = self.repeats.wrap(policy, self.prior)
+        sequences, log_policy = self.rollouts.collect(policy, self.rng)
+        if self.repeats is not None:
+            self.repeats.count(sequences, self.num_timesteps + int(sequences.lengths.sum()))
+        # before learning from it: what this round shows is known
+        self._newest_log_policy = log_policy
+        return sequences, log_policy
+
+    def improve(self, sequences: Sequences) -> dict[str, float]:
+        if self.settings["anneal"]:
+            # before the update, whose rate it sets
+            self.learner.set_progress(self._progress())
+        statistics = self._learn_from(sequences)
+        means = {name: float(np.mean([entry[name] for entry in statistics])) for name in statistics[0]}
+        optimizer = self.learner.optimizer
+        means |= {"learning_rate": float(optimizer.param_groups[0]["lr"]), "n_updates": adam_steps(optimizer)}
+        return means | self._follow(sequences)
+
+    def _learn_from(self, newest: Sequences) -> list[dict[str, float]]:
+        """Take the gradient steps of a round; return the statistics of each."""
+        self.replay.add(newest)
+        if self.store is not None:
+            self.store.add(newest, Origin.OWN, self.rounds)
+        return [self.learner.update(self.temperature.rescale(batch)) for batch in self._draw_batches(newest)]
+
+    def _draw_batches(self, newest: Sequences) -> Iterator[Sequences]:
+        if self._whole_rollout:
+            yield newest.cut()
+            return
+        for _ in range(self.updates_per_round):
+            if self.store is None:
+                yield self.replay.sample(self.batch_size, self.rng)
+                continue
+            own = round(self.store.settings.own * self.batch_size)
+            parts = [self.replay.sample(own, self.rng)] if own else []
+            if own < self.batch_size:
+                parts.append(self.store.sample(self.batch_size - own, self.rng))
+            yield join(parts)
+
+    def _follow(self, sequences: Sequences) -> dict[str, float]:
+        """Set the temperature of the next round; return what the log says of memories."""
+        said: dict[str, float] = {}
+        if self.temperature.moves:
+            said["c"] = self.temperature.now
+            log_prior = token_log_probs(sequences.prior_log_probs, sequences.tokens, sequences.lengths).sum(axis=1)
+            kl = float((self._newest_log_policy - log_prior).mean())
+            self.temperature.follow(self._progress(), kl)
+        if self.repeats is not None:
+            said |= {"new": self.repeats.new, "heat": self.repeats.heat, "prior_share": self.repeats.prior_share}
+        if self.store is not None:
+            said |= {f"store_{name}": value for name, value in self.store.diagnostics(self.rounds).items()}
+        return said
+
+    def _progress(self) -> float:
+        """Return the share of the learning that is done: of the budget of scores, if there is one, else of tokens."""
+        used = None if self.task is None else self.task.budget_used()
+        return min(1.0, self.num_timesteps / self.total_timesteps if used is None else used)
+
+    def offer(self, sequences: Sequence[Any] | tuple[Tokens, Tokens], origin: Origin = Origin.GIVEN) -> Offered:
+        """Put sequences from elsewhere into the store, scored by the task.
+
+        Args:
+            sequences: texts, such as a list of SMILES; or tokens [n, T] and lengths [n].
+            origin: where they come from, for the log.
+
+        Raises:
+            ValueError: there is no store; or these are no sequences of the task's tokens.
+        """
+        if self.store is None:
+            raise ValueError("This agent has no store to put sequences into: make it with store=True.")
+        found, refused = offer(sequences, self.env, self.prior, self.store)
+        self.store.add(found, origin, self.rounds)
+        return Offered(len(found.lengths), refused)
+
+
+def find_scores(scores: str | None, env: AnyEnv, env_kwargs: Mapping[str, Any] | None) -> str:
+    """Return "free" or "expensive": what was asked for, or else whether the environment counts scores."""
+    if scores is not None:
+        return str(one_of("scores", scores, SCORES))
+    if isinstance(env, str):
+        counted = (env_kwargs or {}).get("oracle_budget") is not None
+    else:
+        task = get_env_attribute(env, "task")
+        counted = task is not None and task.budget_used() is not None
+    return "expensive" if counted else "free"
+
+
+def find_round_size(n_envs: int | None, scores: str, env: AnyEnv) -> int | None:
+    """Return the sequences in a round: as asked for, or few of expensive ones; None: the domain's own number."""
+    return EXPENSIVE_ROUND if n_envs is None and scores == "expensive" and not is_batched(env) else n_envs

@@ -1,0 +1,290 @@
+"""Agents whose loss is about whole sequences: REINVENT, Augmented Hill-Climb, trajectory balance.
+
+Each is a loss of losses.py. Network, rounds, store, files, log and evaluation are those of the paper's agents.
+B sequences in an update, T steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from agents.envs import AnyEnv
+from agents.learner import RANGES as LEARNER_RANGES
+from agents.learner import Learner, OptimizerSettings
+from agents.losses import SHARE, augmented_hill_climb, per_token, reinvent, trajectory_balance, vargrad
+from agents.networks import ValueNetwork
+from agents.replay_agent import EXPENSIVE_DEFAULTS, ReplayAgent, find_round_size, find_scores
+from agents.replay_agent import RANGES as REPLAY_RANGES
+from agents.store.replay import Batch
+from agents.targets import taken, within
+from agents.tutor import LONG_DEFAULTS, SHORT, SHORT_DEFAULTS
+from seqtutor_envs.checks import one_of
+from seqtutor_envs.prior import Prior
+
+LONG = {name: LONG_DEFAULTS[name] for name in ("learning_rate", "batch_size", "buffer_size", "updates_per_round")}
+FREE = dict(max_grad_norm=1.0, store=None, on_repeats=None)
+RANGES = {
+    **{name: replace(LEARNER_RANGES[name], optional=True) for name in ("learning_rate", "max_grad_norm")},
+    **REPLAY_RANGES,
+}
+
+
+@dataclass(frozen=True)
+class SequenceLoss:
+    """Hold what differs between agents whose loss is about whole sequences.
+
+    Attributes:
+        compute: the loss of log p, log pi and R / c [B] and the agent's settings, which hold log Z as well.
+        learns_log_z: whether log Z is a parameter.
+    """
+
+    compute: Callable[[Tensor, Tensor, Tensor, Mapping[str, Any]], Tensor]
+    learns_log_z: bool = False
+
+
+LOSSES = {
+    "reinvent": SequenceLoss(lambda p, pi, returns, given: reinvent(p, pi, returns)),
+    "augmented_hill_climb": SequenceLoss(
+        lambda p, pi, returns, given: augmented_hill_climb(p, pi, returns, given["share"])
+    ),
+    "trajectory_balance": SequenceLoss(
+        lambda p, pi, returns, given: trajectory_balance(p, pi, returns, given["log_z"]), learns_log_z=True
+    ),
+    "vargrad": SequenceLoss(lambda p, pi, returns, given: vargrad(p, pi, returns)),
+}
+
+
+class SequenceLossLearner(Learner):
+    """Follow the gradient of a SequenceLoss.
+
+    Args:
+        network: what learns; its v has no share in the loss.
+        loss: see SequenceLoss.
+        settings: see OptimizerSettings.
+        given: further settings of the loss.
+        log_z_rate: learning rate of log Z.
+
+    Attributes:
+        log_z: the parameter as a module, so that files keep it; it stays 0 where it is not learned.
+    """
+
+    def __init__(
+        self,
+        network: ValueNetwork,
+        loss: SequenceLoss,
+        settings: OptimizerSettings,
+        given: Mapping[str, Any],
+        log_z_rate: float = 0.1,
+    ) -> None:
+        self.loss, self.given = loss, given
+        self.log_z = LogZ().to(network.device)
+        super().__init__(network, settings, [(self.log_z.value, log_z_rate)] if loss.learns_log_z else [])
+
+    @torch.no_grad()
+    def _begin(self, batch: Batch) -> None:
+        """Start log Z at the mean of its estimates, as v starts at the mean target."""
+        if self.loss.learns_log_z:
+            log_p, log_pi, returns, _ = self._sum_up(batch)
+            self.log_z.value += (log_p + returns - log_pi).mean()
+
+    def _loss(self, batch: Batch, *further: Tensor) -> tuple[Tensor, Tensor]:
+        log_p, log_pi, returns, mask = self._sum_up(batch)
+        loss = self.loss.compute(log_p, log_pi, returns, {**self.given, "log_z": self.log_z.value})
+        residual = (log_p + returns - log_pi - self.log_z.value).detach()
+        return per_token(loss, mask), residual.abs().mean()
+
+    def _sum_up(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return log p, log pi and R / c of whole sequences [B], and their mask [B, T]."""
+        mask = within(batch.lengths, batch.tokens.shape[1])
+        log_policy, _ = self.network(batch.tokens, batch.prior_log_probs)
+        log_pi = (taken(log_policy, batch.tokens) * mask).sum(1)
+        log_p = (taken(batch.prior_log_probs, batch.tokens) * mask).sum(1)
+        return log_p, log_pi, (batch.task_rewards * mask).sum(1), mask
+
+
+class LogZ(nn.Module):
+    """Hold log Z as a parameter []."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(()))
+
+
+class Reinvent(ReplayAgent):
+    """Learn by REINVENT's loss, mean (log p + R/c - log pi)^2 (Olivecrona et al. 2017); its sigma is 1/c.
+
+    On its own samples its optimum is that of J. On stored ones it is another, unless log Z = 0: see losses.py.
+
+    Args:
+        env, seed, n_envs, prior, anneal, scores, store, c_start, target_kl, on_repeats, diversity, device, verbose,
+            tensorboard_log, env_kwargs: as for the tutors.
+        learning_rate, max_grad_norm, precision: see OptimizerSettings.
+        batch_size, buffer_size, updates_per_round: as for the tutors, whose numbers stand for None.
+    """
+
+    loss_name: ClassVar[str] = "reinvent"
+    has_soft_values = False  # v has no share in the loss
+    ranges = RANGES
+    trained = {"network": "network", "learner.log_z": "log_z", "learner.optimizer": "adam"}
+    learner: SequenceLossLearner
+
+    def __init__(
+        self,
+        env: AnyEnv,
+        *,
+        seed: int = 0,
+        n_envs: int | None = None,
+        prior: Prior | str | None = None,
+        learning_rate: float | None = None,
+        anneal: bool = False,
+        max_grad_norm: float | None = None,
+        precision: str = "float32",
+        batch_size: int | None = None,
+        buffer_size: int | None = None,
+        updates_per_round: int | None = None,
+        scores: str | None = None,
+        store: Mapping[str, Any] | bool | None = None,
+        c_start: float | None = None,
+        target_kl: float | None = None,
+        on_repeats: str | None = None,
+        diversity: Mapping[str, Any] | bool | None = None,
+        device: str = "cpu",
+        verbose: int = 0,
+        tensorboard_log: str | None = None,
+        env_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        shared = {name: value for name, value in locals().items() if name not in ("self", "env", "__class__")}
+        self._build(env, shared, {})
+
+    def _build(self, env: AnyEnv, shared: dict[str, Any], own: dict[str, Any]) -> None:
+        """Make the agent of the arguments that all losses share, and of those of its own loss."""
+        env_kwargs = shared["env_kwargs"]
+        shared["scores"] = scores = find_scores(shared["scores"], env, env_kwargs)
+        apart = ("seed", "n_envs", "prior", "device", "verbose", "tensorboard_log", "env_kwargs")
+        settings = {name: value for name, value in shared.items() if name not in apart} | own
+        ReplayAgent.__init__(
+            self, env, seed=shared["seed"], n_envs=find_round_size(shared["n_envs"], scores, env),
+            prior=shared["prior"], diversity=shared["diversity"], device=shared["device"], verbose=shared["verbose"],
+            tensorboard_log=shared["tensorboard_log"], env_kwargs=env_kwargs, settings=settings,
+        )  # fmt: skip
+        chosen = choose_settings(self.settings, self.horizon, self.n_envs)
+        generator = torch.Generator().manual_seed(self.seed)
+        network = ValueNetwork(self.prior, residual=False, prior_weight=1.0, generator=generator)
+        self.network = network.to(self.device)
+        known = [field.name for field in fields(OptimizerSettings) if field.name in chosen]
+        optimizing = OptimizerSettings(**{name: chosen[name] for name in known})
+        self.learner = self._make_learner(optimizing)
+        self._attach_memories(chosen)
+
+    def _make_learner(self, optimizing: OptimizerSettings) -> Any:
+        return SequenceLossLearner(self.network, LOSSES[self.loss_name], optimizing, self.settings)
+
+
+class AugmentedHillClimb(Reinvent):
+    """Learn by REINVENT's loss on the best of each update's sequences (Thomas et al. 2022).
+
+    Its fixed point is not the optimum of J, whatever the samples: see losses.py.
+
+    Args:
+        share: of the sequences, those with the greatest returns.
+        env and all others: as for Reinvent.
+    """
+
+    loss_name = "augmented_hill_climb"
+    ranges = {**RANGES, "share": SHARE}
+
+    def __init__(
+        self,
+        env: AnyEnv,
+        *,
+        seed: int = 0,
+        n_envs: int | None = None,
+        prior: Prior | str | None = None,
+        share: float = 0.5,
+        learning_rate: float | None = None,
+        anneal: bool = False,
+        max_grad_norm: float | None = None,
+        precision: str = "float32",
+        batch_size: int | None = None,
+        buffer_size: int | None = None,
+        updates_per_round: int | None = None,
+        scores: str | None = None,
+        store: Mapping[str, Any] | bool | None = None,
+        c_start: float | None = None,
+        target_kl: float | None = None,
+        on_repeats: str | None = None,
+        diversity: Mapping[str, Any] | bool | None = None,
+        device: str = "cpu",
+        verbose: int = 0,
+        tensorboard_log: str | None = None,
+        env_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "env", "__class__")}
+        self._build(env, given, {"share": given.pop("share")})
+
+
+class TrajectoryBalance(Reinvent):
+    """Learn by trajectory balance, mean (log Z + log pi - log p - R/c)^2 (Malkin et al. 2022).
+
+    The optimum of J is its fixed point on any samples that reach every sequence.
+
+    Args:
+        form: "learned", where log Z is a parameter; or "vargrad", where it is the mean over an update's sequences
+            (Richter et al. 2020).
+        log_z_rate: learning rate of log Z.
+        env and all others: as for Reinvent.
+    """
+
+    ranges = {**RANGES, "log_z_rate": LEARNER_RANGES["value_rate"]}
+
+    def __init__(
+        self,
+        env: AnyEnv,
+        *,
+        seed: int = 0,
+        n_envs: int | None = None,
+        prior: Prior | str | None = None,
+        form: str = "learned",
+        log_z_rate: float = 0.1,
+        learning_rate: float | None = None,
+        anneal: bool = False,
+        max_grad_norm: float | None = None,
+        precision: str = "float32",
+        batch_size: int | None = None,
+        buffer_size: int | None = None,
+        updates_per_round: int | None = None,
+        scores: str | None = None,
+        store: Mapping[str, Any] | bool | None = None,
+        c_start: float | None = None,
+        target_kl: float | None = None,
+        on_repeats: str | None = None,
+        diversity: Mapping[str, Any] | bool | None = None,
+        device: str = "cpu",
+        verbose: int = 0,
+        tensorboard_log: str | None = None,
+        env_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "env", "__class__")}
+        one_of("form", form, ("learned", "vargrad"))
+        self._build(env, given, {name: given.pop(name) for name in ("form", "log_z_rate")})
+
+    def _make_learner(self, optimizing: OptimizerSettings) -> SequenceLossLearner:
+        name = "vargrad" if self.settings["form"] == "vargrad" else "trajectory_balance"
+        rate = self.settings["log_z_rate"]
+        return SequenceLossLearner(self.network, LOSSES[name], optimizing, self.settings, rate)
+
+
+def choose_settings(settings: Mapping[str, Any], horizon: int, n_envs: int) -> dict[str, Any]:
+    """Return the settings in force: those given, else the defaults of expensive scores or of the horizon."""
+    if settings["scores"] == "expensive":
+        defaults = EXPENSIVE_DEFAULTS
+    else:
+        defaults = FREE | ({name: SHORT_DEFAULTS[name] for name in LONG} if horizon <= SHORT else LONG)
+    chosen = {**settings, **{name: value for name, value in defaults.items() if settings[name] is None}}
+    chosen["batch_size"] = settings["batch_size"] or max(chosen["batch_size"], n_envs)
+    return chosen

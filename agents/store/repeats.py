@@ -1,0 +1,126 @@
+"""Find out when a policy repeats itself, and make it vary.
+
+A task that counts distinct scores (`oracle_budget`) is not asked for one that it knows. A policy that samples what it
+sampled before would then run on for long with its budget unspent.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.store.replay import Sequences
+from seqtutor_envs.checks import one_of
+from seqtutor_envs.files import hash64
+from seqtutor_envs.files.expected import expect_array, expect_names, expect_range
+from seqtutor_envs.prior import Prior, State
+from seqtutor_envs.prior.recurrent_step import log_softmax
+from seqtutor_envs.vocab import Tokens
+
+ACTIONS = ("warn", "temperature", "prior")
+FEW_NEW = 0.5  # share of a round's sequences that are new, below which the policy is said to repeat itself
+HEAT, MOST_HEAT = 1.1, 3.0  # by which the sampling temperature rises in such a round, and where it ends
+SHARE, MOST_SHARE = 0.05, 0.5  # the same of the share that the prior samples
+
+
+class Repeats:
+    """Count which sequences are new, and say how the next round is sampled.
+
+    Args:
+        action: when fewer than half of a round's sequences are new: "warn" once; raise the sampling "temperature" by a
+            tenth, up to 3; or let the "prior" sample 5% more of each round, up to half. Later rounds with more new ones
+            take it back by as much. All three warn.
+
+    Attributes:
+        new: share of the newest round's sequences that never came before.
+        heat: sampling temperature.
+        prior_share: of a round's sequences that the prior samples.
+    """
+
+    def __init__(self, action: str) -> None:
+        self.action = one_of("on_repeats", action, ACTIONS)
+        self.new, self.heat, self.prior_share = 1.0, 1.0, 0.0
+        self._seen: set[int] = set()
+        self._warned = False
+
+    def count(self, sequences: Sequences, num_timesteps: int) -> None:
+        """Count a round, and set how the next one is sampled."""
+        new = 0
+        for row, length in zip(sequences.tokens, sequences.lengths.tolist()):
+            key = hash64(row[:length].tobytes().hex())
+            new += key not in self._seen
+            self._seen.add(key)
+        self.new = new / len(sequences.lengths)
+        few = self.new < FEW_NEW
+        if self.action == "temperature":
+            self.heat = min(self.heat * HEAT, MOST_HEAT) if few else max(self.heat / HEAT, 1.0)
+        elif self.action == "prior":
+            # rounded: five steps up and five down end at 0
+            share = self.prior_share + (SHARE if few else -SHARE)
+            self.prior_share = round(min(max(share, 0.0), MOST_SHARE), 6)
+        if few and not self._warned:
+            self._warned = True
+            then = {
+                "warn": "on_repeats='temperature' makes it vary",
+                "temperature": "it is sampled at a higher temperature",
+                "prior": "the prior samples a share of each round",
+            }[self.action]
+            said = f"Only {self.new:.0%} of a round's sequences are new after {num_timesteps:,} timesteps: {then}."
+            warnings.warn(said, stacklevel=5)
+
+    def wrap(self, policy: Any, prior: Prior) -> Any:
+        """Return the policy to sample the next round by."""
+        if self.heat == 1.0 and self.prior_share == 0.0:
+            return policy
+        return VariedPolicy(policy, prior, self.heat, self.prior_share)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what was counted, for a checkpoint."""
+        numbers = np.array([self.new, self.heat, self.prior_share, float(self._warned)])
+        return {"seen": np.array(sorted(self._seen), np.uint64), "numbers": numbers}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Put back what `arrays` returned. Raise ValueError if these cannot be counts."""
+        expect_names(arrays, {"seen", "numbers"})
+        numbers = expect_array(arrays, "numbers", (4,), np.float64)
+        within = {"new": (0.0, 1.0), "heat": (1.0, MOST_HEAT), "prior_share": (0.0, MOST_SHARE), "warned": (0.0, 1.0)}
+        for (name, (low, high)), value in zip(within.items(), numbers):
+            expect_range(name, value, low, high)
+        seen = expect_array(arrays, "seen", np.shape(arrays["seen"])[:1], np.uint64)
+        self._seen = set(seen.tolist())
+        self.new, self.heat, self.prior_share = (float(value) for value in numbers[:3])
+        self._warned = bool(numbers[3])
+
+
+class VariedPolicy:
+    """Sample a policy at another temperature, and the first sequences of a batch from the prior. N sequences.
+
+    Args:
+        policy: whose rows are heated.
+        prior: of the environment.
+        heat: above 1 nearer to uniform.
+        prior_share: of the sequences.
+    """
+
+    def __init__(self, policy: Any, prior: Prior, heat: float, prior_share: float) -> None:
+        self.policy, self.prior, self.vocab = policy, prior, policy.vocab
+        self.heat, self.prior_share = np.float32(heat), prior_share
+
+    def initial_state(self, n: int) -> State:
+        """Return the policy's state, and which of the n sequences the prior samples."""
+        return (*self.policy.initial_state(n), np.arange(n) < round(self.prior_share * n))
+
+    def step(
+        self, tokens: Tokens, state: State, prior_rows: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], State]:
+        """Step as Policy.step does; return the rows that are sampled from, [N, V]."""
+        *inner, by_prior = state
+        rows, after = self.policy.step(tokens, tuple(inner), prior_rows)
+        rows = log_softmax(rows / self.heat)
+        # a token that the task forbids stays at the policy's logit for it
+        rows = np.where(by_prior[:, None], prior_rows, rows)
+        return rows, (*after, by_prior)
