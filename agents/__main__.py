@@ -45,7 +45,7 @@ Unnamed = tyro.conf.arg(name="")  # the options of a task stand beside the comma
 @exclusive(lock_folder)
 def train(
     env: Annotated[str, tyro.conf.Positional],
-    agent: Literal["psi", "q", "g", "rl", "pg"] = "psi",
+    agent: Literal["psi", "q", "g", "rl", "pg", "reinvent", "ahc", "tb", "kl_ppo"] = "psi",
     steps: int = 2_000_000,
     seed: int = 0,
     out: Path = Path("tutor"),
@@ -74,7 +74,8 @@ def train(
 
     Args:
         env: an environment id, such as SeqTutor-Melody-v0 or SeqTutor-SMILES-v0.
-        agent: Psi-, Q- or G-learning, reinforcement learning alone, or the policy gradient.
+        agent: Psi-, Q- or G-learning, reinforcement learning alone, the policy gradient, REINVENT, Augmented
+            Hill-Climb, trajectory balance, or PPO with a KL penalty.
         steps: tokens to learn from, in all.
         seed: of everything random.
         out: the folder to write.
@@ -223,7 +224,7 @@ def evaluate(
 
 
 def export(path: Annotated[Path, tyro.conf.Positional], out: Path, note: str = "", trust: bool = False) -> None:
-    """Write the policy of a trained agent (psi, q, rl, pg) as a prior's file, and its card beside it.
+    """Write the policy of a trained agent (all but g) as a prior's file, and its card beside it.
 
     Every prior= and --prior takes such a file; as policy= of SeqTutor-Planted-v0 it is the optimum of a task.
 

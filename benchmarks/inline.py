@@ -25,9 +25,10 @@ class Inline:
 
     Args:
         env: environment id. The options below need it.
-        agents: psi, g, q, rl (no prior), pg (policy gradient), ppo, maskable_ppo, recurrent_ppo, recurrent_ppo_prior
-            (started as the prior), smc, rejection and best_of_n (samplers), best_of_prior, uniform, another prior's
-            .safetensors file, or MODULE:FACTORY for your own.
+        agents: psi, g, q, rl (no prior), pg (policy gradient), reinvent, ahc (Augmented Hill-Climb), tb (trajectory
+            balance), kl_ppo, ppo, maskable_ppo, recurrent_ppo, recurrent_ppo_prior (started as the prior), smc,
+            rejection and best_of_n (samplers), best_of_prior, uniform, another prior's .safetensors file, or
+            MODULE:FACTORY for your own.
         seconds: seconds of learning; each budget is a run of its own. Default: 60, unless --steps is given.
         steps: tokens to learn from, instead of seconds.
         seeds: one run for each seed.

@@ -74,6 +74,10 @@ AGENTS: dict[str, dict[str, Any]] = {
     "q": {"agent": "agents:QLearning", "label": "Q"},
     "rl": {"agent": "agents:RLOnly", "label": "RL only"},
     "pg": {"agent": "agents.baselines:PolicyGradient", "label": "policy gradient"},
+    "reinvent": {"agent": "agents:Reinvent", "label": "REINVENT"},
+    "ahc": {"agent": "agents:AugmentedHillClimb", "label": "Augmented Hill-Climb"},
+    "tb": {"agent": "agents:TrajectoryBalance", "label": "trajectory balance"},
+    "kl_ppo": {"agent": "agents:KLPPO", "label": "KL-PPO"},
     "ppo": {"agent": f"{OTHERS}:ppo", "label": "PPO"},
     "maskable_ppo": {"agent": f"{OTHERS}:maskable_ppo", "label": "MaskablePPO"},
     "recurrent_ppo": {"agent": f"{OTHERS}:recurrent_ppo", "label": "RecurrentPPO"},
@@ -263,13 +267,14 @@ QED = (
     ),
 )
 
+PLANTED_ID = "SeqTutor-Planted-v0"
 # The optimum is the shipped policy "planted-melody": log Z is 0, and the gap of an agent is -J, at any length
 PLANTED = tuple(
     experiment
     for length in (16, 32, 128, 512)
     for every, paid in ((1, "each token is paid"), (8, "paid every 8 tokens"), (None, "paid at the end"))
     for experiment in expand(
-        {"env": "SeqTutor-Planted-v0", "env_kwargs.length": length, "env_kwargs.every": every, "seed": range(3)}
+        {"env": PLANTED_ID, "env_kwargs.length": length, "env_kwargs.every": every, "seed": range(3)}
         | {"seconds": 60.0, "n": 2_000, "group": f"{length} tokens, {paid}"},
         *variants("prior", "psi", "g", "pg", "ppo", "recurrent_ppo_prior"),
     )
@@ -282,6 +287,21 @@ GAP_QED = expand(
     *variants("psi", "g", "pg", anneal=True),
     {**AGENTS["best_of_prior"], "agent_kwargs.calls": 26_000},
     {**AGENTS["rejection"], "n": 2_000},
+)
+
+# PPO's KL to the prior stands in the reward or in the loss, by four estimators. log Z is known, so the gap is exact on
+# the exact tasks, and -J on the planted one, which is paid at the end alone
+KL_VARIANTS = tuple(
+    {**AGENTS["kl_ppo"], "label": f"{estimator} in the {place}", "agent_kwargs.kl": place}
+    | {"agent_kwargs.estimator": estimator}
+    for place in ("reward", "loss")
+    for estimator in ("k1", "k2", "k3", "exact")
+)
+KL_ESTIMATORS = (
+    *expand({"env": EXACT, "env_kwargs.seed": [0, 1], "seed": range(5), "steps": 250_000, "n": 20_000}, PRIOR, PSI,
+            *KL_VARIANTS),
+    *expand({"env": PLANTED_ID, "env_kwargs.length": 16, "seed": range(5), "steps": 500_000, "n": 5_000}, PRIOR, PSI,
+            *KL_VARIANTS),
 )
 
 # The paper's molecules as its authors set them up; benchmarks/authors_smiles.py trains the prior
@@ -324,6 +344,7 @@ SUITES = {
         Suite("times", "Who is ahead after 15 seconds, and who after four minutes?", TIMES),
         Suite("qed", "How far does QED alone rise for each nat of KL?", QED),
         Suite("planted", "How far from a planted optimum does each agent end, at any length?", PLANTED),
+        Suite("kl-estimators", "Where does the KL of PPO stand best, and how is it estimated?", KL_ESTIMATORS),
         Suite("authors-smiles", "What do the paper's molecules look like in its authors' own set-up?", AUTHORS_SMILES),
     )
 }

@@ -9,6 +9,8 @@ from typing import Any
 
 from agents.baselines import PolicyGradient
 from agents.evaluate import sb3_zips
+from agents.rivals.kl_ppo import KLPPO
+from agents.rivals.sequence_losses import AugmentedHillClimb, Reinvent, TrajectoryBalance
 from agents.train.checkpoints import AGENT_FILE, read_facts
 from agents.tutor import GLearning, PsiLearning, QLearning, RLOnly
 from seqtutor_envs.files import load_arrays, safetensors_path
@@ -17,7 +19,10 @@ from seqtutor_envs.prior import find_prior, list_shipped, load_prior
 
 def get_agent_classes() -> dict[str, Any]:
     """Return our agents' classes by what the commands call them."""
-    return {"psi": PsiLearning, "q": QLearning, "g": GLearning, "rl": RLOnly, "pg": PolicyGradient}
+    return {
+        "psi": PsiLearning, "q": QLearning, "g": GLearning, "rl": RLOnly, "pg": PolicyGradient, "reinvent": Reinvent,
+        "ahc": AugmentedHillClimb, "tb": TrajectoryBalance, "kl_ppo": KLPPO,
+    }  # fmt: skip
 
 
 def load(path: str | os.PathLike[str], trust: bool = False) -> Any:
