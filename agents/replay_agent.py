@@ -109,7 +109,19 @@ class ReplayAgent(SequenceAgent):
         self.replay.add(newest)
         if self.store is not None:
             self.store.add(newest, Origin.OWN, self.rounds)
+            for kind, origin in (("spelling", Origin.SPELLING), ("child", Origin.CHILD)):
+                self._derive(kind, origin)
         return [self.learner.update(self.temperature.rescale(batch)) for batch in self._draw_batches(newest)]
+
+    def _derive(self, kind: str, origin: Origin) -> None:
+        """Put what the task makes of the best sequences into the store: other spellings, or children."""
+        assert self.store is not None and self.task is not None
+        settings = self.store.settings
+        n = settings.spellings if origin is Origin.SPELLING else settings.children
+        if n:
+            best = self.store.best(settings.parents)
+            made = self.task.derive(kind, best.tokens, best.lengths, best.task_rewards.sum(axis=1), n, self.rng)
+            self.offer(made, origin)
 
     def _draw_batches(self, newest: Sequences) -> Iterator[Sequences]:
         if self._whole_rollout:

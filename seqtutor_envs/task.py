@@ -381,6 +381,13 @@ class Task(ABC):
         """
         return self.vocab.encode(text)
 
+    def derive(self, kind: str, tokens: Tokens, lengths: Tokens, returns: Floats, n: int, rng: Any) -> list[Any]:
+        """Return some n sequences, as `encode` takes them, made of finished ones [N, T] that returned `returns` [N].
+
+        `kind` is "spelling", the same in other tokens, or "child", new ones from pairs. The default knows neither.
+        """
+        raise ValueError(f"{type(self).__name__} derives no {kind} from sequences: leave that setting at 0.")
+
     def render_ansi(self, tokens: Tokens) -> str:
         """Write the tokens so far [t] as text."""
         return " ".join(self.vocab.decode(tokens))

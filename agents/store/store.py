@@ -21,7 +21,11 @@ from seqtutor_envs.prior import token_log_probs
 from seqtutor_envs.vocab import Floats
 
 DRAWS = ("rank", "uniform", "newest")
-RANGES = {"capacity": COUNT, "rank_weight": Range(0.0, 1e6, above=True), "own": Range(0.0, 1.0)}
+MORE = Range(0, 2**16, whole=True)
+RANGES = {
+    "capacity": COUNT, "rank_weight": Range(0.0, 1e6, above=True), "own": Range(0.0, 1.0), "spellings": MORE,
+    "children": MORE, "parents": COUNT,
+}  # fmt: skip
 MOST_ARRIVED = 2**60  # sequences; far from where counting them would leave int64
 
 
@@ -42,7 +46,11 @@ class StoreSettings:
     capacity: int = 1024  # sequences
     draw: str = "rank"  # one of DRAWS
     rank_weight: float = 0.01  # k of `rank_probabilities` (Tripp et al. 2020; Genetic GFN, Kim et al. 2024)
-    own: float = 0.5  # share of an update's sequences that are fresh samples of the agent's; for the learner
+    # for the learner:
+    own: float = 0.5  # share of an update's sequences that are fresh samples of the agent's
+    spellings: int = 0  # other spellings of the best molecules that each round adds; they cost no call
+    children: int = 0  # molecules that a graph GA makes of the best, and each round adds and scores (extra `ga`)
+    parents: int = 100  # the best, of which these are made
 
     def __post_init__(self) -> None:
         for name, found in RANGES.items():

@@ -270,6 +270,20 @@ class SmilesTask(Task):
             raise TypeError(f"A SMILES is a string, not {text!r}.")
         return encode(self.vocab, text)
 
+    def derive(self, kind: str, tokens: Tokens, lengths: Tokens, returns: Floats, n: int, rng: Any) -> list[str]:
+        """Return at most n SMILES: random spellings of valid molecules [N, T] in turn, or children by a graph GA.
+
+        Raise ImportError where children are asked for and mol-ga is not installed.
+        """
+        from seqtutor_envs.smiles.chem.graph_ga import children
+        from seqtutor_envs.smiles.chem.spelling import spellings
+
+        texts = self.smiles(tokens, lengths)
+        if kind == "child":
+            return children(texts, returns.tolist(), n, rng)
+        one_of("kind", kind, ("spelling", "child"))
+        return [spelled for text in texts[:n] for spelled in spellings(text, max(1, n // len(texts)), rng)]
+
     def identities(self, tokens: Tokens, lengths: Tokens | None = None) -> list[tuple[str, str]]:
         """Return canonical SMILES and Murcko scaffold (canonical SMILES, "" without rings).
 
