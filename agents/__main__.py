@@ -25,6 +25,7 @@ with report_errors(PROGRAM):  # these take seconds, in which Ctrl-C may come
     from agents.evaluate.gaps import describe_gap, find_log_z
     from agents.evaluate.load import find_agent_file, find_prior_file, get_agent_classes, load_ours
     from agents.evaluate.priors import PriorAgent, choose_results_file, find_recipe, make_prior
+    from agents.evaluate.spellings import compute_kl_over_molecules
     from agents.train import run_folder
     from agents.train.checkpoints import AGENT_FILE, find_saved_class, read_facts, recover
     from agents.train.task_options import check_format, field_names, find_task_options, say_how_to_allow
@@ -178,6 +179,7 @@ def evaluate(
     env_kwargs: str = "{}",
     trust: bool = False,
     algorithm: str | None = None,
+    spellings: int = 0,
     options: Annotated[EvaluateOptions, Unnamed] = EvaluateOptions(),
 ) -> None:
     """Evaluate a trained agent, ours or stable-baselines3's, or a prior, on n sequences; keep the metrics as JSON.
@@ -195,6 +197,7 @@ def evaluate(
         trust: load a zip, which holds pickles: they can run any code. Use the programs, modules and paths that an
             agent's file names.
         algorithm: class that wrote the zip, module:Class, where it cannot be told from the zip.
+        spellings: of each molecule, for the KL over molecules beside that over strings: kl_molecules.
         options: of the environment.
     """
     checks.positive_integer("n", n)
@@ -206,6 +209,9 @@ def evaluate(
         samples = evaluation.sample_sequences(agent, batch, n, seed)
         further = evaluate_further(batch.task, samples.tokens, samples.lengths)
         metrics = {**evaluation.compute_metrics(batch, samples), **further.metrics}
+        if spellings:
+            number = checks.positive_integer("--spellings", spellings)
+            metrics |= compute_kl_over_molecules(agent, batch, samples, number, seed)
     log_z = {} if "log_z" in metrics else find_log_z(agent, env_id, kwargs)
     for name, value in metrics.items():
         # a standard error is printed in the line of its mean

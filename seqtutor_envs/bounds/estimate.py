@@ -165,7 +165,9 @@ class _Sampling:
         runs = None if pays_at_end and self.twist is None else self._run_smc()
         certified, near = self.known.log_sum(), 0
         lower = self._bound_below(certified, rest, runs)
-        if worth_it(self.known, lower[0]):
+        low, high = intervals.interval_of_weights(rest)
+        # where importance sampling is believed, known sequences add nothing to it
+        if high - low > WIDE and worth_it(self.known, lower[0]):
             near = add_neighbours(self.known, self.task, self.prior, self.samples, self._is_late)
             certified = self.known.log_sum()
             lower = self._bound_below(certified, rest, runs)
