@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorEnv
-from seqtutor_envs.prior import Prior, TablePrior
+from seqtutor_envs.prior import Prior, RecurrentPrior, TablePrior
 from seqtutor_envs.prior.masking import allowed_log_probs
 from seqtutor_envs.rewards import reward, scaled
 from seqtutor_envs.task import Task, named_weights
@@ -86,9 +86,14 @@ def draw_grid(tokens: Tokens, size: int, length: int) -> NDArray[np.uint8]:
 
 
 def make_random_task(
-    vocab_size: int, length: int, seed: int, weights: dict[str, float] | None = None
-) -> tuple[ExactTask, TablePrior]:
+    vocab_size: int, length: int, seed: int, weights: dict[str, float] | None = None, recurrent: bool = False
+) -> tuple[ExactTask, TablePrior | RecurrentPrior]:
     """Make a task and its prior: logits of the prior and rewards of all prefixes standard normal, from the seed.
+
+    Args:
+        vocab_size, length, seed: of the task.
+        weights: {"prefix": weight}.
+        recurrent: whether an LSTM of random weights is the prior, in place of the table.
 
     Raises ValueError where a size is no positive integer, or enumeration is out of reach.
     """
@@ -103,7 +108,20 @@ def make_random_task(
     rng = np.random.default_rng(checks.SEED.check("seed", seed))
     logits = rng.standard_normal((prefixes, vocab_size))
     rewards = rng.standard_normal(prefixes + vocab_size**length)
-    return ExactTask(vocab, rewards, length, weights), TablePrior(vocab, logits, length)
+    task = ExactTask(vocab, rewards, length, weights)
+    return task, make_random_lstm(vocab, length, rng) if recurrent else TablePrior(vocab, logits, length)
+
+
+def make_random_lstm(vocab: TokenVocab, length: int, rng: np.random.Generator) -> RecurrentPrior:
+    """Make an LSTM of 16 cells whose weights are three times those that torch begins with: its rows are not uniform."""
+    size, cells, bound = len(vocab), 16, 0.75
+    shapes = {
+        "rnn.weight_ih_l0": (4 * cells, size + 1), "rnn.weight_hh_l0": (4 * cells, cells),
+        "rnn.bias_ih_l0": (4 * cells,),
+        "rnn.bias_hh_l0": (4 * cells,), "head.weight": (size, cells), "head.bias": (size,),
+    }  # fmt: skip
+    weights = {name: rng.uniform(-bound, bound, shape).astype(np.float32) for name, shape in shapes.items()}
+    return RecurrentPrior(weights, "lstm", vocab, length)
 
 
 class _Level(NamedTuple):
@@ -270,9 +288,9 @@ class ExactVectorEnv(SequenceTutorVectorEnv):
         flat_infos: bool = False,
         infos: str = "full",
     ) -> None:
-        random, table = make_random_task(vocab_size, length, seed, term_weights)
+        random, own = make_random_task(vocab_size, length, seed, term_weights, recurrent=prior == "lstm")
         super().__init__(
-            random if task is None else task, table if prior is None else prior, num_envs=num_envs, c=c,
+            random if task is None else task, own if prior in (None, "lstm") else prior, num_envs=num_envs, c=c,
             obs_mode=obs_mode, autoreset_mode=autoreset_mode, render_mode=render_mode, flat_infos=flat_infos,
             infos=infos,
         )
@@ -329,7 +347,7 @@ class ExactEnv(SequenceTutorEnv):
     | `c` | 1.0 | temperature |
     | `obs_mode` | "token" | "token", "prefix", "dict" or "one_hot" |
     | `term_weights` | None | {"prefix": weight} |
-    | `task`, `prior` | None | a Task or Prior of your own in place of the random one |
+    | `task`, `prior` | None | a Task or Prior of your own in place of the random one; prior="lstm": a random LSTM |
     | `render_mode` | None | "ansi" or "rgb_array" |
     | `flat_infos` | False | True: infos of numbers only, nothing nested, for TorchRL |
 
@@ -355,9 +373,9 @@ class ExactEnv(SequenceTutorEnv):
         render_mode: str | None = None,
         flat_infos: bool = False,
     ) -> None:
-        random, table = make_random_task(vocab_size, length, seed, term_weights)
+        random, own = make_random_task(vocab_size, length, seed, term_weights, recurrent=prior == "lstm")
         super().__init__(
-            random if task is None else task, table if prior is None else prior, c=c, obs_mode=obs_mode,
+            random if task is None else task, own if prior in (None, "lstm") else prior, c=c, obs_mode=obs_mode,
             render_mode=render_mode, flat_infos=flat_infos,
         )
 
