@@ -20,13 +20,16 @@ from seqtutor_envs.checks import MAX_REWARD, SCORE, Range
 from seqtutor_envs.files import one_line
 from seqtutor_envs.smiles.objective import oracle
 from seqtutor_envs.smiles.objective.transforms import Transform
+from seqtutor_envs.smiles.pmo.task import PMO_NAMES
 
 CACHE_SIZE = 50_000  # scores
 NAMED_FAILURES = 3  # failures that are named one by one; later ones are only counted
 FIRST_LOOK = 200  # molecules after which the objective is examined
 MANY_FAILED = 0.3  # share of failures that is worth a warning
 # by name, which an agent's file may give: other names within this library could run programs
-SHIPPED_OBJECTIVES = ("seqtutor_envs.smiles.chem.rediscovery:celecoxib",)
+SHIPPED_OBJECTIVES = (
+    "seqtutor_envs.smiles.chem.rediscovery:celecoxib", *(f"seqtutor_envs.smiles.pmo:{name}" for name in PMO_NAMES)
+)  # fmt: skip
 FAILED, BEYOND_BUDGET = "objective failed", "oracle budget"
 
 
