@@ -83,6 +83,19 @@ class ReplayAgent(SequenceAgent):
     def policy(self) -> Policy:
         return Policy(self.network, self.prior, self.horizon)
 
+    def set_env(self, env: AnyEnv, force_reset: bool = True) -> None:
+        """Go on learning in another environment: see SB3Model.set_env. What is remembered was paid by the one before.
+
+        Its rewards are divided by the new c; rules or weights that differ do not change them.
+        """
+        before = self.c
+        super().set_env(env, force_reset)
+        self.temperature.set_goal(self.c)
+        if self.c != before:
+            self.replay.rescale(before / self.c)
+            if self.store is not None:
+                self.store.rescale(before / self.c)
+
     def collect(self) -> Rollout:
         policy = self.current_policy()
         if self.repeats is not None:

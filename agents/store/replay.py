@@ -101,6 +101,10 @@ class Replay:
         rows = rng.permutation(self.size)[:batch_size]
         return Sequences(*(array[rows] for array in self.stored.arrays())).cut()
 
+    def rescale(self, ratio: float) -> None:
+        """Multiply the stored rewards by a ratio of temperatures."""
+        self.stored.task_rewards[:] *= np.float32(ratio)
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return what is stored, for a checkpoint."""
         # beyond `size` there is only filler

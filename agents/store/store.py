@@ -201,6 +201,11 @@ class Store:
         """Return the n stored sequences of the greatest returns, or all if there are fewer, best first; not cut."""
         return self._take(self._sort_slots()[:n])
 
+    def rescale(self, ratio: float) -> None:
+        """Multiply the stored rewards by a ratio of temperatures."""
+        self.stored.task_rewards[:] *= np.float32(ratio)
+        self.returns[: self.size] = sum_rewards(self.stored)[: self.size]
+
     def diagnostics(self, rounds: int) -> dict[str, float]:
         """Describe what is stored, for the training log; empty while nothing is.
 

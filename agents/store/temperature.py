@@ -47,6 +47,12 @@ class Temperature:
         """Return whether it ever differs from c."""
         return self.start is not None or self.target_kl is not None
 
+    def set_goal(self, c: float) -> None:
+        """Move towards another c from now on; at once, if nothing else says how."""
+        self.c = c
+        if not self.moves:
+            self.now = c
+
     def follow(self, done: float, kl: float) -> None:
         """Set the temperature of the next round.
 
