@@ -91,7 +91,8 @@ class CurveRecorder:
             warnings.simplefilter("ignore", UserWarning)  # the evaluation at the end gives them again
             # the same sequences of random numbers at each point, apart from those of learning
             seed = self.experiment.seed + SEED_APART
-            metrics = evaluate(self.agent.model, self.experiment.env, self.n, seed, self.agent.env_kwargs)
+            kwargs = without_budget(self.agent.env_kwargs)
+            metrics = evaluate(self.agent.model, self.experiment.env, self.n, seed, kwargs)
             point = {"timesteps": int(self.agent.model.num_timesteps), "seconds": round(self.spent(), 3)}
             self.points.append(point | {name: float(metrics[name]) for name in CURVE if name in metrics})
             self.on_progress({"share": share, "j": metrics.get("j"), "task_return": metrics["task_return"]})
@@ -120,7 +121,8 @@ def perform(experiment: Experiment, on_progress: OnProgress = lambda progress: N
             model, sampled, kwargs = agent, agent, dict(experiment.env_kwargs)
         # separates learning from evaluation in the times of the result
         learned_at = time.perf_counter()
-        evaluated = evaluate_agent(experiment, sampled, kwargs)
+        evaluated = evaluate_agent(experiment, sampled, without_budget(kwargs))
+        evaluated["metrics"] |= learned.pop("oracle", {})
         if isinstance(sampled, Sampler):
             # beside those that a guide has learned from
             before = learned.get("sequences", 0), learned.get("scored", 0)
@@ -162,8 +164,22 @@ def learn(experiment: Experiment, agent: Contestant, on_progress: OnProgress) ->
         "timesteps": int(agent.model.num_timesteps),
         **agent.count_sequences(),
         "counts": dict(getattr(getattr(agent, "task", None), "counts", {})),
+        "oracle": summarize_oracle(getattr(agent, "task", None)),
         "seconds": seconds,
     }
+
+
+def summarize_oracle(task: Any) -> dict[str, float]:
+    """Return what a user's objective was asked for: calls, and the mean score and AUC of the best; {} without one."""
+    objective = getattr(task, "objective", None)
+    if objective is None:
+        return {}
+    return {name: float(value) for name, value in objective.oracle.summarize().items() if value is not None}
+
+
+def without_budget(env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Lift a budget of scores, which was to learn with: an evaluation's do not count."""
+    return {name: None if name == "oracle_budget" else value for name, value in env_kwargs.items()}
 
 
 def evaluate_agent(experiment: Experiment, model: Any, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from seqtutor_envs.files import hash64, import_by_name
 
 EXAMPLE = "my_objective:score for the function score of my_objective.py"
 BEST, EVERY = 10, 100  # PMO's AUC top-10, one point every 100 calls
+SUMMARIZED = (1, 10, 100)  # molecules, whose mean score and AUC stand in the results
 
 
 class UnusableObjective(TypeError, AttributeError, ValueError):
@@ -164,6 +165,11 @@ class OracleCounter:
                 before, at = mean, calls
         area += ((self.budget or at) - at) * before
         return area / (self.budget or at)
+
+    def summarize(self) -> dict[str, float | None]:
+        """Return the calls, the budget, and the mean score and AUC of the best 1, 10 and 100 molecules."""
+        best = {f"top_{k}": self.top(k) for k in SUMMARIZED}
+        return {"calls": self.calls, "budget": self.budget, **best, **{f"auc_top_{k}": self.auc(k) for k in SUMMARIZED}}
 
 
 def _find_definition(function: Callable[..., Any]) -> Any:

@@ -136,11 +136,10 @@ class MoleculeLog(RunLog):
 
     def _oracle(self) -> dict[str, float | None] | None:
         """Return the calls of the objective and how good its best molecules are; None without an objective."""
-        if self.task.objective is None:
-            return None
-        oracle = self.task.objective.oracle
-        best = {f"top_{k}": oracle.top(k) for k in (1, 10, 100)}
-        return {"calls": oracle.calls, "budget": oracle.budget, **best, "auc_top_10": oracle.auc()}
+        found: dict[str, float | None] | None = None
+        if self.task.objective is not None:
+            found = self.task.objective.oracle.summarize()
+        return found
 
     def facts(self) -> dict[str, Any]:
         """Return the objective, the molecules' counts by reason, and what the last export counted."""
