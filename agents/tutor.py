@@ -76,8 +76,8 @@ class Tutor(ReplayAgent):
             over the timesteps that `learn` is asked for.
         target_kl: KL(pi || p) in nats that the temperature is to keep, instead.
         on_repeats: what happens once fewer than half of a round's sequences are new: "warn", or also a higher sampling
-            "temperature", or a share of the round from the "prior"; "off" does not count. See Repeats. Q-learning, greedy
-            while it learns, can only warn.
+            "temperature", or a share of the round from the "prior"; "off" does not count. See Repeats. Q-learning is
+            greedy while it learns and can only warn.
         epsilon_start, epsilon_end, epsilon_steps: exploration of agents that are greedy while they learn: the share of
             uniform tokens falls linearly over so many timesteps; None takes half of what `learn` is asked for (the
             paper's).
@@ -136,7 +136,7 @@ class Tutor(ReplayAgent):
         defaults = EXPENSIVE if scores == "expensive" else FREE_DEFAULTS
         if objective.greedy:
             if on_repeats in ("temperature", "prior"):
-                raise ValueError(f"Q-learning is greedy while it learns: on_repeats={on_repeats!r} has no effect on it.")
+                raise ValueError(f"Q-learning is greedy while it learns: on_repeats={on_repeats!r} would do nothing.")
             defaults = defaults | {"on_repeats": "warn" if defaults["on_repeats"] else None}
         huber = defaults["huber"] if huber == "auto" else huber
         settings: dict[str, Any] = {
