@@ -73,7 +73,7 @@ class ReplayAgent(SequenceAgent):
         action = settings["on_repeats"]
         one_of("on_repeats", action, (None, "off", *ACTIONS))
         self.repeats = None if action in (None, "off") else Repeats(action)
-        found = {"replay": self.replay, "store": self.store, "repeats": self.repeats}
+        found: dict[str, Any] = {"replay": self.replay, "store": self.store, "repeats": self.repeats}
         found["temperature"] = self.temperature if self.temperature.moves else None
         self.memories = {name: memory for name, memory in found.items() if memory is not None} | self.memories
         self.batch_size: int = settings["batch_size"]
