@@ -82,6 +82,15 @@ class ReplayAgent(SequenceAgent):
         whole = self.updates_per_round == 1 and self.n_envs == self.replay.capacity <= self.batch_size
         self._whole_rollout = whole and self.store is None
 
+    def set_env(self, env: AnyEnv, force_reset: bool = True) -> None:
+        before = self.c
+        super().set_env(env, force_reset)
+        if self.c != before:
+            self.temperature.change_c(self.c)
+            for memory in (self.replay, self.store):
+                if memory is not None:
+                    memory.rescale(before / self.c)
+
     def policy(self) -> Policy:
         return Policy(self.network, self.prior, self.horizon)
 

@@ -95,6 +95,10 @@ class Replay:
         self.position = int(rows[-1] + 1) % self.capacity
         self.size = min(self.size + len(rows), self.capacity)
 
+    def rescale(self, factor: float) -> None:
+        """Multiply all rewards, which are r_T / c, as where c has changed."""
+        self.stored.task_rewards[:] *= np.float32(factor)
+
     def sample(self, batch_size: int, rng: np.random.Generator) -> Sequences:
         """Sample `batch_size` sequences without replacement (all, if fewer are stored), cut to the longest of them."""
         # fancy indexing copies, so later rollouts do not change a batch

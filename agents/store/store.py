@@ -168,6 +168,11 @@ class Store:
         self.log_p[slots] = token_log_probs(put.prior_log_probs, put.tokens, put.lengths).sum(axis=1)
         self.returns[slots] = sum_rewards(put)
 
+    def rescale(self, factor: float) -> None:
+        """Multiply all rewards, which are r_T / c, as where c has changed."""
+        self.stored.task_rewards[:] *= np.float32(factor)
+        self.returns[:] = sum_rewards(self.stored)
+
     # ---------------------------------------------------------------- out
 
     def sample(self, n: int, rng: np.random.Generator) -> Sequences:

@@ -64,6 +64,10 @@ class Temperature:
             # a file with a temperature beyond these could not be loaded
             self.now = max(TEMPERATURE.low, min(TEMPERATURE.high, now))
 
+    def change_c(self, c: float) -> None:
+        """Go on in an environment of another c: a temperature that moves stays where it is, and goes to this c."""
+        self.c, self.now = c, self.now if self.moves else c
+
     def rescale(self, sequences: Sequences) -> Sequences:
         """Return sequences with rewards divided by the present temperature in place of the environment's c."""
         if self.now == self.c:

@@ -109,6 +109,22 @@ def test_without_a_store_the_newest_rollout_alone_may_be_the_batch():
     np.testing.assert_array_equal(received[0].tokens, agent.newest.tokens)  # not shuffled
 
 
+@pytest.mark.parametrize("settings", [{}, {"c_start": 8.0}])
+def test_what_is_remembered_goes_on_at_the_c_of_another_environment(settings):
+    agent = made(PsiLearning, EXACT, n_envs=16, store=True, **settings).learn(128)
+    agent.set_env(gym.make_vec(EXACT, num_envs=16, c=0.25, autoreset_mode="SameStep"))
+    for remembered, size in ((agent.replay.stored, agent.replay.size), (agent.store.stored, agent.store.size)):
+        paid = agent.task.reward(remembered.tokens[:size]) / 0.25
+        np.testing.assert_allclose(remembered.task_rewards[:size], paid, rtol=1e-5)
+    np.testing.assert_allclose(agent.store.returns[:size], paid.sum(1), rtol=1e-5)
+    received, update = [], agent.learner.update
+    agent.learner.update = lambda batch: received.append((batch, agent.temperature.now)) or update(batch)
+    agent.learn(128)
+    for batch, now in received:
+        np.testing.assert_allclose(batch.task_rewards, agent.task.reward(batch.tokens) / now, rtol=1e-5)
+    assert agent.temperature.now == 0.25
+
+
 # -- offers -----------------------------------------------------------------------------------------------------------
 
 
