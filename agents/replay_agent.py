@@ -18,12 +18,13 @@ from agents.networks import Policy
 from agents.rollouts import Rollout
 from agents.store.offers import Refused, offer
 from agents.store.replay import Replay, Sequences, join
-from agents.store.repeats import Repeats
+from agents.store.repeats import ACTIONS, Repeats
 from agents.store.store import Origin, make_store
 from agents.store.temperature import TARGET_KL, Temperature
 from seqtutor_envs.checks import COUNT, TEMPERATURE, one_of
 from seqtutor_envs.prior import token_log_probs
 from seqtutor_envs.prior.network import adam_steps
+from seqtutor_envs.task import Task
 from seqtutor_envs.vocab import Tokens
 
 # Where a score costs nothing, the newest rounds are learned from; where calls are counted, all that was ever scored
@@ -70,8 +71,9 @@ class ReplayAgent(SequenceAgent):
         self.store = make_store(settings["store"], self.horizon, len(self.prior.vocab))
         self.temperature = Temperature(self.c, settings["c_start"], settings["target_kl"])
         action = settings["on_repeats"]
+        one_of("on_repeats", action, (None, "off", *ACTIONS))
         self.repeats = None if action in (None, "off") else Repeats(action)
-        found = {"replay": self.replay, "store": self.store, "repeats": self.repeats}
+        found: dict[str, Any] = {"replay": self.replay, "store": self.store, "repeats": self.repeats}
         found["temperature"] = self.temperature if self.temperature.moves else None
         self.memories = {name: memory for name, memory in found.items() if memory is not None} | self.memories
         self.batch_size: int = settings["batch_size"]
@@ -80,9 +82,6 @@ class ReplayAgent(SequenceAgent):
         whole = self.updates_per_round == 1 and self.n_envs == self.replay.capacity <= self.batch_size
         self._whole_rollout = whole and self.store is None
 
-    def policy(self) -> Policy:
-        return Policy(self.network, self.prior, self.horizon)
-
     def set_env(self, env: AnyEnv, force_reset: bool = True) -> None:
         """Go on learning in another environment: see SB3Model.set_env. What is remembered was paid by the one before.
 
@@ -90,27 +89,34 @@ class ReplayAgent(SequenceAgent):
         """
         before = self.c
         super().set_env(env, force_reset)
-        self.temperature.set_goal(self.c)
         if self.c != before:
-            self.replay.rescale(before / self.c)
-            if self.store is not None:
-                self.store.rescale(before / self.c)
+            self.temperature.change_c(self.c)
+            for memory in (self.replay, self.store):
+                if memory is not None:
+                    memory.rescale(before / self.c)
+
+    def policy(self) -> Policy:
+        return Policy(self.network, self.prior, self.horizon)
+
+    def exploration(self) -> float | None:
+        """Return the share of uniform tokens of an agent that is greedy while it learns; None: it samples."""
+        return None
 
     def collect(self) -> Rollout:
         policy = self.current_policy()
         if self.repeats is not None:
             policy = self.repeats.wrap(policy, self.prior)
-        sequences, log_policy = self.rollouts.collect(policy, self.rng)
+        sequences, log_policy = self.rollouts.collect(policy, self.rng, self.exploration())
         if self.repeats is not None:
             self.repeats.count(sequences, self.num_timesteps + int(sequences.lengths.sum()))
-        # before learning from it: what this round shows is known
+        # kept for the temperature, as `improve` is given the sequences alone
         self._newest_log_policy = log_policy
         return sequences, log_policy
 
     def improve(self, sequences: Sequences) -> dict[str, float]:
         if self.settings["anneal"]:
             # before the update, whose rate it sets
-            self.learner.set_progress(self._progress())
+            self.learner.set_progress(self._progress(self.num_timesteps))
         statistics = self._learn_from(sequences)
         means = {name: float(np.mean([entry[name] for entry in statistics])) for name in statistics[0]}
         optimizer = self.learner.optimizer
@@ -157,17 +163,18 @@ class ReplayAgent(SequenceAgent):
             said["c"] = self.temperature.now
             log_prior = token_log_probs(sequences.prior_log_probs, sequences.tokens, sequences.lengths).sum(axis=1)
             kl = float((self._newest_log_policy - log_prior).mean())
-            self.temperature.follow(self._progress(), kl)
+            # with this round, which the agent counts only later: the last round ends at the environment's c
+            self.temperature.follow(self._progress(self.num_timesteps + int(sequences.lengths.sum())), kl)
         if self.repeats is not None:
             said |= {"new": self.repeats.new, "heat": self.repeats.heat, "prior_share": self.repeats.prior_share}
         if self.store is not None:
             said |= {f"store_{name}": value for name, value in self.store.diagnostics(self.rounds).items()}
         return said
 
-    def _progress(self) -> float:
+    def _progress(self, num_timesteps: int) -> float:
         """Return the share of the learning that is done: of the budget of scores, if there is one, else of tokens."""
         used = None if self.task is None else self.task.budget_used()
-        return min(1.0, self.num_timesteps / self.total_timesteps if used is None else used)
+        return min(1.0, num_timesteps / self.total_timesteps if used is None else used)
 
     def offer(self, sequences: Sequence[Any] | tuple[Tokens, Tokens], origin: Origin = Origin.GIVEN) -> Offered:
         """Put sequences from elsewhere into the store, scored by the task.
@@ -183,18 +190,17 @@ class ReplayAgent(SequenceAgent):
             raise ValueError("This agent has no store to put sequences into: make it with store=True.")
         found, refused = offer(sequences, self.env, self.prior, self.store)
         self.store.add(found, origin, self.rounds)
-        return Offered(len(found.lengths), refused)
+        # a full store has no place for a return below all of its own
+        return Offered(int((~self.store.find_new(found)).sum()), refused)
 
 
 def find_scores(scores: str | None, env: AnyEnv, env_kwargs: Mapping[str, Any] | None) -> str:
     """Return "free" or "expensive": what was asked for, or else whether the environment counts scores."""
     if scores is not None:
         return str(one_of("scores", scores, SCORES))
-    if isinstance(env, str):
-        counted = (env_kwargs or {}).get("oracle_budget") is not None
-    else:
-        task = get_env_attribute(env, "task")
-        counted = task is not None and task.budget_used() is not None
+    given = (env_kwargs or {}) if isinstance(env, str) else {"task": get_env_attribute(env, "task")}
+    task = given.get("task")
+    counted = given.get("oracle_budget") is not None or isinstance(task, Task) and task.budget_used() is not None
     return "expensive" if counted else "free"
 
 

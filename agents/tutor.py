@@ -19,7 +19,6 @@ from agents.learner import LearnerSettings, SoftQLearner
 from agents.networks import ValueNetwork
 from agents.replay_agent import EXPENSIVE_DEFAULTS, ReplayAgent, find_round_size, find_scores
 from agents.replay_agent import RANGES as REPLAY_RANGES
-from agents.rollouts import Rollout
 from agents.targets import OBJECTIVES
 from seqtutor_envs.checks import COUNT, Range
 from seqtutor_envs.prior import Prior
@@ -64,7 +63,8 @@ class Tutor(ReplayAgent):
         gamma, lam, learning_rate, value_rate, tau, max_grad_norm, huber, double, precision: see LearnerSettings.
         prior_weight: factor on log p wherever it stands; 0 is reinforcement learning alone.
         head: what the logits head starts as, see ValueNetwork; an ablation.
-        anneal: True lets the learning rate fall linearly to 0 over the timesteps that `learn` is asked for.
+        anneal: True lets the learning rate fall linearly to 0 over the budget of scores, or over the timesteps that
+            `learn` is asked for.
         batch_size: sequences in an update.
         buffer_size: sequences in the replay, which holds the newest.
         updates_per_round: gradient steps after each rollout.
@@ -76,7 +76,8 @@ class Tutor(ReplayAgent):
             over the timesteps that `learn` is asked for.
         target_kl: KL(pi || p) in nats that the temperature is to keep, instead.
         on_repeats: what happens once fewer than half of a round's sequences are new: "warn", or also a higher sampling
-            "temperature", or a share of the round from the "prior"; "off" does not count. See Repeats.
+            "temperature", or a share of the round from the "prior"; "off" does not count. See Repeats. Q-learning is
+            greedy while it learns and can only warn.
         epsilon_start, epsilon_end, epsilon_steps: exploration of agents that are greedy while they learn: the share of
             uniform tokens falls linearly over so many timesteps; None takes half of what `learn` is asked for (the
             paper's).
@@ -132,8 +133,12 @@ class Tutor(ReplayAgent):
     ) -> None:
         objective = OBJECTIVES[self.objective_name]
         scores = find_scores(scores, env, env_kwargs)
-        if huber == "auto":
-            huber = (EXPENSIVE if scores == "expensive" else FREE_DEFAULTS)["huber"]
+        defaults = EXPENSIVE if scores == "expensive" else FREE_DEFAULTS
+        if objective.greedy:
+            if on_repeats in ("temperature", "prior"):
+                raise ValueError(f"Q-learning is greedy while it learns: on_repeats={on_repeats!r} would do nothing.")
+            defaults = defaults | {"on_repeats": "warn" if defaults["on_repeats"] else None}
+        huber = defaults["huber"] if huber == "auto" else huber
         settings: dict[str, Any] = {
             "gamma": gamma, "lam": lam, "prior_weight": prior_weight, "learning_rate": learning_rate,
             "value_rate": value_rate, "anneal": anneal, "tau": tau, "max_grad_norm": max_grad_norm, "huber": huber,
@@ -142,15 +147,16 @@ class Tutor(ReplayAgent):
             "c_start": c_start, "target_kl": target_kl, "on_repeats": on_repeats, "epsilon_start": epsilon_start,
             "epsilon_end": epsilon_end, "epsilon_steps": epsilon_steps, "diversity": diversity,
         }  # fmt: skip
+        # what the scores decide stands among the settings; what the horizon decides stays None there
+        by_scores = [name for name in FREE_DEFAULTS if settings[name] is None and name != "huber"]
+        settings |= {name: defaults[name] for name in by_scores}
         super().__init__(
             env, seed=seed, n_envs=find_round_size(n_envs, scores, env), prior=prior, diversity=diversity,
             device=device, verbose=verbose, tensorboard_log=tensorboard_log, env_kwargs=env_kwargs, settings=settings,
         )  # fmt: skip
         settings = self.settings
-        if scores == "expensive":
-            defaults = EXPENSIVE
-        else:
-            defaults = FREE_DEFAULTS | (SHORT_DEFAULTS if self.horizon <= SHORT else LONG_DEFAULTS)
+        if scores == "free":
+            defaults = defaults | (SHORT_DEFAULTS if self.horizon <= SHORT else LONG_DEFAULTS)
         if objective.greedy:
             defaults = defaults | {"lam": 0.0}  # Q-learning has one-step targets only
             if settings["lam"]:
@@ -169,10 +175,8 @@ class Tutor(ReplayAgent):
         self.learner = SoftQLearner(network, objective, LearnerSettings(**learning))
         self._attach_memories(chosen)
 
-    def collect(self) -> Rollout:
-        if self.learner.objective.greedy:
-            return self.rollouts.collect(self.current_policy(), self.rng, self.epsilon())
-        return super().collect()
+    def exploration(self) -> float | None:
+        return self.epsilon() if self.learner.objective.greedy else None
 
     def epsilon(self) -> float:
         """Return the present share of uniform tokens, of an agent that is greedy while it learns."""

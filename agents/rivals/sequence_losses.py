@@ -41,10 +41,12 @@ class SequenceLoss:
     Attributes:
         compute: the loss of log p, log pi and R / c [B] and the agent's settings, which hold log Z as well.
         learns_log_z: whether log Z is a parameter.
+        centred: whether log Z is the batch's mean, from which residuals are counted then.
     """
 
     compute: Callable[[Tensor, Tensor, Tensor, Mapping[str, Any]], Tensor]
     learns_log_z: bool = False
+    centred: bool = False
 
 
 LOSSES = {
@@ -55,7 +57,7 @@ LOSSES = {
     "trajectory_balance": SequenceLoss(
         lambda p, pi, returns, given: trajectory_balance(p, pi, returns, given["log_z"]), learns_log_z=True
     ),
-    "vargrad": SequenceLoss(lambda p, pi, returns, given: vargrad(p, pi, returns)),
+    "vargrad": SequenceLoss(lambda p, pi, returns, given: vargrad(p, pi, returns), centred=True),
 }
 
 
@@ -90,13 +92,15 @@ class SequenceLossLearner(Learner):
         """Start log Z at the mean of its estimates, as v starts at the mean target."""
         if self.loss.learns_log_z:
             log_p, log_pi, returns, _ = self._sum_up(batch)
-            self.log_z.value += (log_p + returns - log_pi).mean()
+            # not added: a first step that is left out would begin twice
+            self.log_z.value.copy_((log_p + returns - log_pi).mean())
 
     def _loss(self, batch: Batch, *further: Tensor) -> tuple[Tensor, Tensor]:
         log_p, log_pi, returns, mask = self._sum_up(batch)
         loss = self.loss.compute(log_p, log_pi, returns, {**self.given, "log_z": self.log_z.value})
-        residual = (log_p + returns - log_pi - self.log_z.value).detach()
-        return per_token(loss, mask), residual.abs().mean()
+        estimates = (log_p + returns - log_pi).detach()
+        log_z = estimates.mean() if self.loss.centred else self.log_z.value.detach()
+        return per_token(loss, mask), (estimates - log_z).abs().mean()
 
     def _sum_up(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return log p, log pi and R / c of whole sequences [B], and their mask [B, T]."""
@@ -158,7 +162,13 @@ class Reinvent(ReplayAgent):
         tensorboard_log: str | None = None,
         env_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        shared = {name: value for name, value in locals().items() if name not in ("self", "env", "__class__")}
+        shared = {
+            "seed": seed, "n_envs": n_envs, "prior": prior, "learning_rate": learning_rate, "anneal": anneal,
+            "max_grad_norm": max_grad_norm, "precision": precision, "batch_size": batch_size,
+            "buffer_size": buffer_size, "updates_per_round": updates_per_round, "scores": scores, "store": store,
+            "c_start": c_start, "target_kl": target_kl, "on_repeats": on_repeats, "diversity": diversity,
+            "device": device, "verbose": verbose, "tensorboard_log": tensorboard_log, "env_kwargs": env_kwargs,
+        }  # fmt: skip
         self._build(env, shared, {})
 
     def _build(self, env: AnyEnv, shared: dict[str, Any], own: dict[str, Any]) -> None:
@@ -166,7 +176,7 @@ class Reinvent(ReplayAgent):
         env_kwargs = shared["env_kwargs"]
         shared["scores"] = scores = find_scores(shared["scores"], env, env_kwargs)
         apart = ("seed", "n_envs", "prior", "device", "verbose", "tensorboard_log", "env_kwargs")
-        settings = {name: value for name, value in shared.items() if name not in apart} | own
+        settings = own | {name: value for name, value in shared.items() if name not in apart}
         ReplayAgent.__init__(
             self, env, seed=shared["seed"], n_envs=find_round_size(shared["n_envs"], scores, env),
             prior=shared["prior"], diversity=shared["diversity"], device=shared["device"], verbose=shared["verbose"],
@@ -224,8 +234,14 @@ class AugmentedHillClimb(Reinvent):
         tensorboard_log: str | None = None,
         env_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name not in ("self", "env", "__class__")}
-        self._build(env, given, {"share": given.pop("share")})
+        shared = {
+            "seed": seed, "n_envs": n_envs, "prior": prior, "learning_rate": learning_rate, "anneal": anneal,
+            "max_grad_norm": max_grad_norm, "precision": precision, "batch_size": batch_size,
+            "buffer_size": buffer_size, "updates_per_round": updates_per_round, "scores": scores, "store": store,
+            "c_start": c_start, "target_kl": target_kl, "on_repeats": on_repeats, "diversity": diversity,
+            "device": device, "verbose": verbose, "tensorboard_log": tensorboard_log, "env_kwargs": env_kwargs,
+        }  # fmt: skip
+        self._build(env, shared, {"share": share})
 
 
 class TrajectoryBalance(Reinvent):
@@ -269,9 +285,15 @@ class TrajectoryBalance(Reinvent):
         tensorboard_log: str | None = None,
         env_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name not in ("self", "env", "__class__")}
+        shared = {
+            "seed": seed, "n_envs": n_envs, "prior": prior, "learning_rate": learning_rate, "anneal": anneal,
+            "max_grad_norm": max_grad_norm, "precision": precision, "batch_size": batch_size,
+            "buffer_size": buffer_size, "updates_per_round": updates_per_round, "scores": scores, "store": store,
+            "c_start": c_start, "target_kl": target_kl, "on_repeats": on_repeats, "diversity": diversity,
+            "device": device, "verbose": verbose, "tensorboard_log": tensorboard_log, "env_kwargs": env_kwargs,
+        }  # fmt: skip
         one_of("form", form, ("learned", "vargrad"))
-        self._build(env, given, {name: given.pop(name) for name in ("form", "log_z_rate")})
+        self._build(env, shared, {"form": form, "log_z_rate": log_z_rate})
 
     def _make_learner(self, optimizing: OptimizerSettings) -> SequenceLossLearner:
         name = "vargrad" if self.settings["form"] == "vargrad" else "trajectory_balance"

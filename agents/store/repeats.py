@@ -90,7 +90,7 @@ class Repeats:
         within = {"new": (0.0, 1.0), "heat": (1.0, MOST_HEAT), "prior_share": (0.0, MOST_SHARE), "warned": (0.0, 1.0)}
         for (name, (low, high)), value in zip(within.items(), numbers):
             expect_range(name, value, low, high)
-        seen = expect_array(arrays, "seen", np.shape(arrays["seen"])[:1], np.uint64)
+        seen = expect_array(arrays, "seen", (np.size(arrays["seen"]),), np.uint64)
         self._seen = set(seen.tolist())
         self.new, self.heat, self.prior_share = (float(value) for value in numbers[:3])
         self._warned = bool(numbers[3])
@@ -120,7 +120,4 @@ class VariedPolicy:
         """Step as Policy.step does; return the rows that are sampled from, [N, V]."""
         *inner, by_prior = state
         rows, after = self.policy.step(tokens, tuple(inner), prior_rows)
-        rows = log_softmax(rows / self.heat)
-        # a token that the task forbids stays at the policy's logit for it
-        rows = np.where(by_prior[:, None], prior_rows, rows)
-        return rows, (*after, by_prior)
+        return np.where(by_prior[:, None], prior_rows, log_softmax(rows / self.heat)), (*after, by_prior)

@@ -95,15 +95,15 @@ class Replay:
         self.position = int(rows[-1] + 1) % self.capacity
         self.size = min(self.size + len(rows), self.capacity)
 
+    def rescale(self, factor: float) -> None:
+        """Multiply all rewards, which are r_T / c, as where c has changed."""
+        self.stored.task_rewards[:] *= np.float32(factor)
+
     def sample(self, batch_size: int, rng: np.random.Generator) -> Sequences:
         """Sample `batch_size` sequences without replacement (all, if fewer are stored), cut to the longest of them."""
         # fancy indexing copies, so later rollouts do not change a batch
         rows = rng.permutation(self.size)[:batch_size]
         return Sequences(*(array[rows] for array in self.stored.arrays())).cut()
-
-    def rescale(self, ratio: float) -> None:
-        """Multiply the stored rewards by a ratio of temperatures."""
-        self.stored.task_rewards[:] *= np.float32(ratio)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return what is stored, for a checkpoint."""

@@ -176,6 +176,11 @@ class Store:
         self.log_p[slots] = token_log_probs(put.prior_log_probs, put.tokens, put.lengths).sum(axis=1)
         self.returns[slots] = sum_rewards(put)
 
+    def rescale(self, factor: float) -> None:
+        """Multiply all rewards, which are r_T / c, as where c has changed."""
+        self.stored.task_rewards[:] *= np.float32(factor)
+        self.returns[:] = sum_rewards(self.stored)
+
     # ---------------------------------------------------------------- out
 
     def sample(self, n: int, rng: np.random.Generator) -> Sequences:
@@ -200,11 +205,6 @@ class Store:
     def best(self, n: int) -> Sequences:
         """Return the n stored sequences of the greatest returns, or all if there are fewer, best first; not cut."""
         return self._take(self._sort_slots()[:n])
-
-    def rescale(self, ratio: float) -> None:
-        """Multiply the stored rewards by a ratio of temperatures."""
-        self.stored.task_rewards[:] *= np.float32(ratio)
-        self.returns[: self.size] = sum_rewards(self.stored)[: self.size]
 
     def diagnostics(self, rounds: int) -> dict[str, float]:
         """Describe what is stored, for the training log; empty while nothing is.

@@ -18,7 +18,7 @@ from seqtutor_envs.checks import TEMPERATURE, Range
 from seqtutor_envs.files.expected import expect_array, expect_names
 
 TARGET_KL = Range(0.0, 1e6, above=True)
-MOST_STEP = 0.1  # of log c in a round, where the KL is set
+MOST_STEP = math.log(1.1)  # of log c in a round, where the KL is set
 FARTHEST = math.log(1e3)  # from the environment's c, in log c, that a KL may demand
 
 
@@ -47,12 +47,6 @@ class Temperature:
         """Return whether it ever differs from c."""
         return self.start is not None or self.target_kl is not None
 
-    def set_goal(self, c: float) -> None:
-        """Move towards another c from now on; at once, if nothing else says how."""
-        self.c = c
-        if not self.moves:
-            self.now = c
-
     def follow(self, done: float, kl: float) -> None:
         """Set the temperature of the next round.
 
@@ -61,11 +55,18 @@ class Temperature:
             kl: of the newest round, in nats.
         """
         if self.start is not None:
-            self.now = math.exp((1.0 - done) * math.log(self.start) + done * math.log(self.c))
+            # in this form it ends at c to the last bit, where nothing needs to be rescaled
+            self.now = self.c * (self.start / self.c) ** (1.0 - done)
         elif self.target_kl is not None:
             step = MOST_STEP * max(-1.0, min(1.0, kl / self.target_kl - 1.0))
             away = math.log(self.now / self.c) + step
-            self.now = self.c * math.exp(max(-FARTHEST, min(FARTHEST, away)))
+            now = self.c * math.exp(max(-FARTHEST, min(FARTHEST, away)))
+            # a file with a temperature beyond these could not be loaded
+            self.now = max(TEMPERATURE.low, min(TEMPERATURE.high, now))
+
+    def change_c(self, c: float) -> None:
+        """Go on in an environment of another c: a temperature that moves stays where it is, and goes to this c."""
+        self.c, self.now = c, self.now if self.moves else c
 
     def rescale(self, sequences: Sequences) -> Sequences:
         """Return sequences with rewards divided by the present temperature in place of the environment's c."""

@@ -239,7 +239,9 @@ def test_every_argument_stands_in_the_signature_and_files_keep_those_that_shape_
     apart = {"env", "seed", "n_envs", "prior", "env_kwargs", "device", "verbose", "tensorboard_log"}
     settings = agent_class(EXACT).settings
     assert list(settings) == [name for name in parameters if name not in apart]
-    assert settings == {name: parameters[name].default for name in settings}
+    free = {"scores": "free", "tau": 0.1, "max_grad_norm": 1.0, "huber": 20.0}
+    chosen = {} if agent_class is PolicyGradient else free
+    assert settings == {name: parameters[name].default for name in settings} | chosen
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])

@@ -1,0 +1,191 @@
+"""Learn, save, load, learn equals one learn, to the bit: with stores, repeats, moving temperatures and budgets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from stable_baselines3.common.callbacks import BaseCallback
+
+from agents import KLPPO, AugmentedHillClimb, PsiLearning, QLearning, Reinvent, TrajectoryBalance
+from seqtutor_envs.prior import RecurrentPrior
+from seqtutor_envs.smiles.env import SmilesVectorEnv
+from seqtutor_envs.smiles.vocab import smiles_vocab
+from toys.agent_files import rewrite
+from toys.agent_toys import EXACT, assert_same_agents, made, sung_batch, toy_batch
+from toys.recurrent_toys import random_weights
+
+pytestmark = pytest.mark.filterwarnings("ignore:Only .* of a round's sequences are new")
+
+ALL = {"store": True, "on_repeats": "temperature"}
+CASES = {
+    "psi": (PsiLearning, {**ALL, "target_kl": 0.5}),
+    "psi, uniform store": (PsiLearning, {"store": {"draw": "uniform", "capacity": 20}, "on_repeats": "prior"}),
+    "psi, diversity": (PsiLearning, {**ALL, "diversity": True}),
+    "q": (QLearning, {"store": True, "on_repeats": "warn", "target_kl": 0.5, "epsilon_steps": 400}),
+    "tb": (TrajectoryBalance, {**ALL, "target_kl": 0.5}),
+    "vargrad": (TrajectoryBalance, {**ALL, "form": "vargrad"}),
+    "reinvent": (Reinvent, {"store": {"draw": "newest"}}),
+    "hill climb": (AugmentedHillClimb, {**ALL, "share": 0.3}),
+    "ppo": (KLPPO, {"target_kl": 0.5}),
+    "ppo, loss": (KLPPO, {"kl": "loss", "estimator": "k3"}),
+}
+
+
+def make(agent_class, env, **settings):
+    # KLPPO has neither replay nor updates
+    return agent_class(env, seed=5, **settings) if agent_class is KLPPO else made(agent_class, env, seed=5, **settings)
+
+
+@pytest.mark.parametrize("env", [toy_batch, sung_batch])
+@pytest.mark.parametrize("case", CASES)
+def test_a_loaded_agent_learns_on_to_the_same_bits(case, env, tmp_path):
+    agent_class, settings = CASES[case]
+    agent = make(agent_class, env(), **settings).learn(250)
+    loaded = agent_class.load(agent.save(tmp_path / "agent"), env())
+    assert_same_agents(loaded, agent)
+    for one in (agent, loaded):
+        one.learn(250, reset_num_timesteps=False)
+    assert_same_agents(loaded, agent)
+    if agent.temperature.moves:
+        assert agent.temperature.now == loaded.temperature.now != agent.c
+    if agent.store is not None:
+        np.testing.assert_array_equal(agent.store.best(10**6).tokens, loaded.store.best(10**6).tokens)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_halves_are_one_whole(case, tmp_path):
+    """In the exact task rounds have 64 tokens, so that halves are whole rounds."""
+    agent_class, settings = CASES[case]
+    whole = make(agent_class, EXACT, n_envs=16, **settings).learn(640)
+    half = make(agent_class, EXACT, n_envs=16, **settings).learn(320)
+    loaded = agent_class.load(half.save(tmp_path / "agent"))
+    assert_same_agents(loaded.learn(320, reset_num_timesteps=False), whole)
+
+
+class SaveOnce(BaseCallback):
+    """Save at the end of the first round after so many timesteps, as a checkpoint does, and note what else is asked."""
+
+    def __init__(self, path, after, note=lambda: None):
+        super().__init__()
+        self.path, self.after, self.note, self.noted = path, after, note, None
+        self.saved = None
+
+    def _on_step(self):
+        return True
+
+    def _on_rollout_end(self):
+        if self.saved is None and self.model.num_timesteps >= self.after:
+            self.saved, self.noted = self.model.save(self.path), self.note()
+
+
+@pytest.mark.parametrize("agent_class", [PsiLearning, QLearning, TrajectoryBalance, KLPPO])
+def test_a_temperature_that_falls_goes_on_from_a_checkpoint(agent_class, tmp_path):
+    memories = {} if agent_class is KLPPO else {"store": True, "on_repeats": "warn"}
+    half = SaveOnce(tmp_path / "agent", 300)
+    whole = make(agent_class, toy_batch(), c_start=20.0, anneal=True, **memories).learn(600, half)
+    loaded = agent_class.load(half.saved, toy_batch())
+    assert 1.0 < loaded.temperature.now < 20.0 and 300 <= loaded.num_timesteps < 600
+    loaded.learn(600 - loaded.num_timesteps, reset_num_timesteps=False)
+    assert_same_agents(loaded, whole)
+    assert whole.temperature.now == 1.0
+
+
+# -- a budget of scores -----------------------------------------------------------------------------------------------
+
+
+def share_of_carbons(smiles):
+    return [text.count("C") / 8 for text in smiles]
+
+
+class Oracle:
+    """Note the molecules that are asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, smiles):
+        self.asked += smiles
+        return share_of_carbons(smiles)
+
+
+def molecule_batch(oracle, budget=80):
+    """Sixteen chains of at most eight of C, N, O, S and =."""
+    vocab = smiles_vocab(["C", "N", "O", "S", "="])
+    weights = random_weights("lstm", 1, len(vocab), hidden_size=7, scale=1.0)
+    prior = RecurrentPrior(weights, "lstm", vocab, 8, {"note": "random"})
+    return SmilesVectorEnv(num_envs=16, prior=prior, max_length=8, c=0.1, objective=oracle, oracle_budget=budget)
+
+
+@pytest.mark.parametrize(
+    "agent_class, settings",
+    [
+        (PsiLearning, {}),
+        (PsiLearning, {"c_start": 1.0, "anneal": True}),
+        (QLearning, {"c_start": 1.0}),
+        (TrajectoryBalance, {"c_start": 1.0, "on_repeats": "prior"}),
+        (KLPPO, {"c_start": 1.0}),
+    ],
+)
+def test_calls_and_their_order_are_the_same_from_a_checkpoint_on(agent_class, settings, tmp_path):
+    oracle = Oracle()
+    env = molecule_batch(oracle)
+    half = SaveOnce(tmp_path / "agent", 400, lambda: list(oracle.asked))
+    whole = agent_class(env, seed=1, **settings).learn(10**6, half)
+    assert env.task.spent and len(set(oracle.asked)) == len(oracle.asked) == 80
+    assert 10 < len(half.noted) < 75
+
+    later = Oracle()
+    again = molecule_batch(later)
+    again.task.objective.oracle.record(half.noted, share_of_carbons(half.noted))  # as a run's log does
+    loaded = agent_class.load(half.saved, again)
+    assert again.task.budget_used() == len(half.noted) / 80
+    loaded.learn(10**6 - loaded.num_timesteps, reset_num_timesteps=False)  # the same goal, which epsilon goes by
+    # its objective knows no scores of before and asks for some of them again, which is no further call
+    assert list(dict.fromkeys(half.noted + later.asked)) == oracle.asked
+    assert list(again.task.objective.oracle._scores) == list(env.task.objective.oracle._scores)
+    assert_same_agents(loaded, whole)
+
+
+def test_a_temperature_follows_the_budget_and_not_the_tokens():
+    oracle = Oracle()
+    env = molecule_batch(oracle, 60)
+    agent, found = PsiLearning(env, c_start=1.0), []
+
+    def note(_locals, _globals):
+        found.append((agent.temperature.now, len(oracle.asked)))
+        return True
+
+    agent.learn(10**6, note)
+    before_the_end = [(now, calls) for now, calls in found if calls < 60]
+    assert len({calls for _, calls in before_the_end}) > 2
+    for now, calls in before_the_end:
+        assert now == pytest.approx(0.1 * 10 ** (1 - calls / 60), rel=1e-9)
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["store.tokens", "repeats.seen", "temperature.now", "log_z.value"])
+def test_a_file_without_one_of_the_memories_is_damaged(name, tmp_path):
+    agent = make(TrajectoryBalance, EXACT, n_envs=16, **ALL, target_kl=0.5).learn(64)
+    path = agent.save(tmp_path / "agent")
+    rewrite(path, lambda arrays, facts: arrays.pop(name))
+    with pytest.raises(ValueError, match="does not fit this environment: .* the file is damaged") as caught:
+        TrajectoryBalance.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_memory_that_the_settings_do_not_ask_for_is_unknown(tmp_path):
+    agent = make(TrajectoryBalance, EXACT, n_envs=16, **ALL).learn(64)
+    path = agent.save(tmp_path / "agent")
+    rewrite(path, lambda arrays, facts: facts["settings"].update(store=None))
+    with pytest.raises(ValueError, match="the array 'store.[a-z_]*' is unknown"):
+        TrajectoryBalance.load(path)
+
+
+def test_a_loaded_agent_offers_into_the_store_that_it_had(tmp_path):
+    agent = make(PsiLearning, EXACT, n_envs=16, store=True).learn(128)
+    loaded = PsiLearning.load(agent.save(tmp_path / "agent"))
+    size = loaded.store.size
+    assert size > 16 and loaded.offer((agent.newest.tokens, agent.newest.lengths)).refused.known == 16
+    assert loaded.store.size == size
