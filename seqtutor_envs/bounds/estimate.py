@@ -193,7 +193,7 @@ class _Sampling:
 
         The weight of a given sequence is 0.
         """
-        found, tails, pays_at_end = [], [], True
+        found, met, tails, pays_at_end = [], [], [], True
         above = math.inf if self.tail is None else self.tail.above
 
         def draw(block: int) -> int:
@@ -201,7 +201,9 @@ class _Sampling:
             n = min(BLOCK, self.samples - block * BLOCK)
             rng = np.random.default_rng((self.seed, 0, block))
             draws = draw_weighted(self.task, self.prior, self.c, n=n, rng=rng, twist=self.twist)
-            found.append(np.where(self._is_given(draws.tokens, draws.lengths), -np.inf, draws.log_weights))
+            given = self._is_given(draws.tokens, draws.lengths)
+            found.append(np.where(given, -np.inf, draws.log_weights))
+            met.append(draws.log_weights[given])
             tails.append(draws.returns > above)
             self.known.add(draws.tokens, draws.lengths, draws.log_p, draws.returns)
             pays_at_end &= draws.pays_at_end
@@ -209,6 +211,8 @@ class _Sampling:
 
         self._repeat("importance sampling", self.samples, -(-self.samples // BLOCK), draw)
         rest = np.concatenate(found)
+        # what the samples alone say of the given sequences
+        self.met = float(np.logaddexp.reduce(np.concatenate(met), initial=-np.inf)) - math.log(len(rest))
         weights = np.logaddexp(rest, self.base)
         self.diagnostics["importance_sampling"] = {
             "log_z": float(log_mean_exp(weights)), "samples": len(weights), "effective": float(effective_size(weights)),
@@ -332,5 +336,8 @@ class _Sampling:
         estimate, low, high = (float(np.logaddexp(self.base, end)) for end in (of_rest, *ends))
         if not sure:
             self.notes.append(f"The estimate of {method} is doubtful and probably too low: its weights are uneven.")
+            high = math.inf
+        elif self.base > of_rest and self.met < self.base - 1.0:
+            self.notes.append("The samples missed the given sequences, which have most of Z, and may miss others.")
             high = math.inf
         return estimate, method, (min(low, estimate), max(high, estimate))

@@ -197,6 +197,20 @@ def test_intervals_cover_beside_given_sequences(c, sampled):
     assert binom.sf(outside - 1, seeds, 0.05) > 0.001, outside
 
 
+def test_an_interval_is_open_above_where_samples_miss_what_is_known(sampled):
+    """The best ten have most of Z at a low c, and 256 samples miss them; all of them, where they are frequent."""
+    solution = solve(*make_random_task(4, 6, seed=0), 0.25)
+    best = np.argsort(-solution["log_probs"])[:10]
+    known = solution["sequences"][best], solution["lengths"][best]
+    said = "The samples missed the given sequences, which have most of Z, and may miss others."
+    found = [log_z(random_env(0.25), samples=256, seed=seed, sequences=known) for seed in range(20)]
+    missed = [one for one in found if said in one.notes]
+    assert missed and all(one.interval[1] == math.inf for one in missed)
+    every = solution["sequences"], solution["lengths"]
+    mild = log_z(random_env(4.0), samples=4_096, seed=0, sequences=every)
+    assert said not in mild.notes
+
+
 # -- twists -----------------------------------------------------------------------------------------------------------
 
 
