@@ -73,7 +73,8 @@ def test_a_run_of_melodies_imports_no_rdkit(tmp_path):
 def test_every_agent_is_trained_and_resume_goes_on_to_the_same_end(name, agent_class, tmp_path):
     """Q's exploration ends at a fixed step, for its schedule is otherwise half of what was asked for first."""
     settings = {"q": SMALL[:-1] + ', "epsilon_steps": 500}', "rl": SMALL[:-1] + ', "epsilon_steps": 500}'}
-    settings = {**settings, "pg": '{"n_envs": 16}'}.get(name, SMALL)
+    without_replay = dict.fromkeys(("pg", "kl_ppo"), '{"n_envs": 16}')
+    settings = {**settings, **without_replay}.get(name, SMALL)
     train(tmp_path / "whole", "--agent", name, steps=1280, settings=settings)
     train(tmp_path / "parts", "--agent", name, steps=640, settings=settings)
     train(tmp_path / "parts", "--resume", steps=1280)
