@@ -295,7 +295,8 @@ def test_settings_are_given_by_name():
     [
         (
             {"size": 3},
-            "store= has no setting 'size'; the settings are: capacity, draw, rank_weight, own, spellings, children, parents.",
+            "store= has no setting 'size'; the settings are: capacity, draw, rank_weight, own, spellings, children, "
+            "parents.",
         ),
         ({"own": 1.5}, "store: own must be a finite number from 0 to 1, not 1.5."),
         ({"own": -0.1}, "store: own must be a finite number from 0 to 1, not -0.1."),
