@@ -88,7 +88,11 @@ def test_a_loaded_agent_samples_and_saves_what_it_loaded(name, tmp_path):
     for key, array in before[0].items():
         np.testing.assert_array_equal(after[0][key], array)
     differing = {key for key in before[1] if before[1][key] != after[1][key]}
-    assert differing <= {"versions"}
+    assert differing <= {"versions", "settings"}
+    # settings of before keep their values; later ones are as if they did not exist
+    kept, settings = before[1]["settings"], after[1]["settings"]
+    assert {key: settings[key] for key in kept} == kept
+    assert {key: settings[key] for key in settings.keys() - kept.keys() if settings[key] is not None} == {"scores": "free"}
 
 
 def test_molecules_of_an_agent_are_told_from_those_of_its_prior(monkeypatch, tmp_path):
