@@ -19,6 +19,7 @@ Repetition and autocorrelation never pay. All weights must be 0 or more.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -26,13 +27,14 @@ from numba import njit
 from seqtutor_envs.melody.max_return import (
     LEAP_PAYS, ROUNDING, TOKENS, best_from_here, make_term_tables, nothing_to_come
 )
-from seqtutor_envs.melody.rules import COMPILED, LEAP, MOTIF, SLOW_RETURN
+from seqtutor_envs.melody.rules import MOTIF, SLOW_RETURN, follow_leaps
 from seqtutor_envs.melody.vocab import LOWEST_TOKEN
 from seqtutor_envs.vocab import Floats, Tokens
 
 FIRST_REPEAT = 2 * MOTIF - 1  # the first step at which 8 tokens can be a repeated motif
 # steps from n on, after which a window and the newest one that it can repeat hold tokens to come alone
 WINDOW_TO_COME, SOURCE_TO_COME = MOTIF - 1, FIRST_REPEAT
+KERNEL: dict[str, Any] = {"error_model": "numpy"}  # no cache: it would not see a change in rules.py
 
 
 def bound_prefixes(tokens: Tokens, so_far: Floats, length: int, weights: tuple[float, ...]) -> Floats:
@@ -91,7 +93,7 @@ class _Moves:
 _make_moves = lru_cache(maxsize=4)(_Moves)
 
 
-@njit(**COMPILED)
+@njit(**KERNEL)
 def _bound_rest(tokens, length, motif, repeated_motif, windows_cost, sources_cost):  # type: ignore[no-untyped-def]
     """Bound what the rules but unique_extremes pay from step n on: tokens [N, n] -> [N]."""
     n = tokens.shape[1]
@@ -123,7 +125,7 @@ def _bound_rest(tokens, length, motif, repeated_motif, windows_cost, sources_cos
     return rest
 
 
-@njit(**COMPILED)
+@njit(**KERNEL)
 def _most_pitches(x, begin):  # type: ignore[no-untyped-def]
     """Return the most different pitches of the window from `begin` on: tokens beyond x count as new ones."""
     seen = 0  # bit i: token i occurs
@@ -137,7 +139,7 @@ def _most_pitches(x, begin):  # type: ignore[no-untyped-def]
     return k
 
 
-@njit(**COMPILED)
+@njit(**KERNEL)
 def _most_of_repeated(x, t):  # type: ignore[no-untyped-def]
     """Return the most that repeated_motif pays at step t, some tokens of whose window are known."""
     first = t - MOTIF + 1
@@ -154,30 +156,13 @@ def _most_of_repeated(x, t):  # type: ignore[no-untyped-def]
     return most
 
 
-@njit(**COMPILED)
+@njit(**KERNEL)
 def _find_state(x):  # type: ignore[no-untyped-def]
     """Return the last pitch (0: none), the pending leap of rule 8 and the tokens since, as `follow_leap` has them.
 
     The pending leap is the rule's own: one that was doubled stays. From there on `follow_leap` bounds the rule, since
     it resolves that leap too if no other comes before.
     """
-    p, direction, left, since = 0, 0, 0, 0
-    for i in range(len(x)):
-        a = x[i]
-        if a < LOWEST_TOKEN:
-            since += 1
-            continue
-        if p > 0 and abs(a - p) >= LEAP:
-            this = 1 if a > p else -1
-            if direction == 0:
-                direction, left = this, p
-            elif direction != this:
-                direction = 0
-            since = 0
-        else:
-            since += 1
-            if direction * (a - left) <= 0:
-                direction = 0
-        p = a
+    _, p, direction, left, since = follow_leaps(x, len(x))
     pending = direction * left
-    return p, pending, min(since, SLOW_RETURN + 1) if pending != 0 else 0
+    return max(p, 0), pending, min(since, SLOW_RETURN + 1) if pending != 0 else 0

@@ -156,14 +156,24 @@ def leap(tokens, t, length):  # type: ignore[no-untyped-def]
     pending; one in the opposite direction clears it and resolves it only if more than 6 other tokens stand between this
     leap and the last one. A pitch that comes back, without a leap, to or past the pitch left resolves and clears it.
     """
-    a = tokens[t]
-    if t == 0 or a < LOWEST_TOKEN:
+    if t == 0 or tokens[t] < LOWEST_TOKEN:
         return 0.0
+    outcome, _, _, _, _ = follow_leaps(tokens, t + 1)
+    return outcome
+
+
+@njit(**RULE)
+def follow_leaps(tokens, n):  # type: ignore[no-untyped-def]
+    """Return what rule 8 pays for tokens[n - 1], and its state after tokens[:n], n >= 1.
+
+    The state is the last pitch (-1: none), the pending leap's direction (0: none pending), the pitch that it left, and
+    the tokens since the last leap.
+    """
     outcome = 0.0
-    direction, left, since = 0, 0, 0  # the pending leap's (0: none pending); tokens since the last leap
+    direction, left, since = 0, 0, 0
     # from the start: the pending leap depends on all that came before
     p = tokens[0] if tokens[0] >= LOWEST_TOKEN else -1
-    for i in range(1, t + 1):
+    for i in range(1, n):
         a = tokens[i]
         outcome = 0.0
         if a < LOWEST_TOKEN:
@@ -185,7 +195,7 @@ def leap(tokens, t, length):  # type: ignore[no-untyped-def]
                 direction = 0
                 outcome = 5.0
         p = a
-    return outcome
+    return outcome, p, direction, left, since
 
 
 @njit(**RULE)
