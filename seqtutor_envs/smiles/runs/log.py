@@ -136,10 +136,7 @@ class MoleculeLog(RunLog):
 
     def _oracle(self) -> dict[str, float | None] | None:
         """Return the calls of the objective and how good its best molecules are; None without an objective."""
-        found: dict[str, float | None] | None = None
-        if self.task.objective is not None:
-            found = self.task.objective.oracle.summarize()
-        return found
+        return None if self.task.objective is None else dict(self.task.objective.oracle.summarize())
 
     def facts(self) -> dict[str, Any]:
         """Return the objective, the molecules' counts by reason, and what the last export counted."""
