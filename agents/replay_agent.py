@@ -128,19 +128,18 @@ class ReplayAgent(SequenceAgent):
         self.replay.add(newest)
         if self.store is not None:
             self.store.add(newest, Origin.OWN, self.rounds)
-            for kind, origin in (("spelling", Origin.SPELLING), ("child", Origin.CHILD)):
-                self._derive(kind, origin)
+            settings = self.store.settings
+            for origin, n in ((Origin.SPELLING, settings.spellings), (Origin.CHILD, settings.children)):
+                if n:
+                    self._derive(origin, n)
         return [self.learner.update(self.temperature.rescale(batch)) for batch in self._draw_batches(newest)]
 
-    def _derive(self, kind: str, origin: Origin) -> None:
-        """Put what the task makes of the best sequences into the store: other spellings, or children."""
+    def _derive(self, origin: Origin, n: int) -> None:
+        """Put n sequences that the task makes of the best ones into the store: other spellings, or children."""
         assert self.store is not None and self.task is not None
-        settings = self.store.settings
-        n = settings.spellings if origin is Origin.SPELLING else settings.children
-        if n:
-            best = self.store.best(settings.parents)
-            made = self.task.derive(kind, best.tokens, best.lengths, best.task_rewards.sum(axis=1), n, self.rng)
-            self.offer(made, origin)
+        best = self.store.best(self.store.settings.parents)
+        returns = best.task_rewards.sum(axis=1)
+        self.offer(self.task.derive(origin.name.lower(), best.tokens, best.lengths, returns, n, self.rng), origin)
 
     def _draw_batches(self, newest: Sequences) -> Iterator[Sequences]:
         if self._whole_rollout:
@@ -202,6 +201,12 @@ def find_scores(scores: str | None, env: AnyEnv, env_kwargs: Mapping[str, Any] |
     task = given.get("task")
     counted = given.get("oracle_budget") is not None or isinstance(task, Task) and task.budget_used() is not None
     return "expensive" if counted else "free"
+
+
+def fill_in(settings: Mapping[str, Any], defaults: Mapping[str, Any], n_envs: int) -> dict[str, Any]:
+    """Return the settings in force: a default where one is None, and by default updates that hold a rollout."""
+    chosen = {**settings, **{name: value for name, value in defaults.items() if settings[name] is None}}
+    return chosen | {"batch_size": settings["batch_size"] or max(chosen["batch_size"], n_envs)}
 
 
 def find_round_size(n_envs: int | None, scores: str, env: AnyEnv) -> int | None:

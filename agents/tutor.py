@@ -17,7 +17,7 @@ from agents.envs import AnyEnv
 from agents.learner import RANGES as LEARNER_RANGES
 from agents.learner import LearnerSettings, SoftQLearner
 from agents.networks import ValueNetwork
-from agents.replay_agent import EXPENSIVE_DEFAULTS, ReplayAgent, find_round_size, find_scores
+from agents.replay_agent import EXPENSIVE_DEFAULTS, ReplayAgent, fill_in, find_round_size, find_scores
 from agents.replay_agent import RANGES as REPLAY_RANGES
 from agents.targets import OBJECTIVES
 from seqtutor_envs.checks import COUNT, Range
@@ -133,12 +133,13 @@ class Tutor(ReplayAgent):
     ) -> None:
         objective = OBJECTIVES[self.objective_name]
         scores = find_scores(scores, env, env_kwargs)
-        defaults = EXPENSIVE if scores == "expensive" else FREE_DEFAULTS
+        defaults = dict(EXPENSIVE if scores == "expensive" else FREE_DEFAULTS)
+        usual_huber = defaults.pop("huber")  # apart from the others: None is no missing one but the squared loss
         if objective.greedy:
             if on_repeats in ("temperature", "prior"):
                 raise ValueError(f"Q-learning is greedy while it learns: on_repeats={on_repeats!r} would do nothing.")
             defaults = defaults | {"on_repeats": "warn" if defaults["on_repeats"] else None}
-        huber = defaults["huber"] if huber == "auto" else huber
+        huber = usual_huber if huber == "auto" else huber
         settings: dict[str, Any] = {
             "gamma": gamma, "lam": lam, "prior_weight": prior_weight, "learning_rate": learning_rate,
             "value_rate": value_rate, "anneal": anneal, "tau": tau, "max_grad_norm": max_grad_norm, "huber": huber,
@@ -148,7 +149,7 @@ class Tutor(ReplayAgent):
             "epsilon_end": epsilon_end, "epsilon_steps": epsilon_steps, "diversity": diversity,
         }  # fmt: skip
         # what the scores decide stands among the settings; what the horizon decides stays None there
-        by_scores = [name for name in FREE_DEFAULTS if settings[name] is None and name != "huber"]
+        by_scores = [name for name in FREE_DEFAULTS if name in defaults and settings[name] is None]
         settings |= {name: defaults[name] for name in by_scores}
         super().__init__(
             env, seed=seed, n_envs=find_round_size(n_envs, scores, env), prior=prior, diversity=diversity,
@@ -161,11 +162,7 @@ class Tutor(ReplayAgent):
             defaults = defaults | {"lam": 0.0}  # Q-learning has one-step targets only
             if settings["lam"]:
                 raise ValueError(f"Q-learning has one-step targets only: lam must be 0, not {lam}.")
-        chosen = settings | {
-            name: value for name, value in defaults.items() if settings[name] is None and name != "huber"
-        }
-        # a rollout must fit in an update, by default
-        chosen["batch_size"] = settings["batch_size"] or max(chosen["batch_size"], self.n_envs)
+        chosen = fill_in(settings, defaults, self.n_envs)
         # apart from `rng`, so that fresh weights depend on the seed alone
         generator = torch.Generator().manual_seed(self.seed)
         share = settings["prior_weight"]

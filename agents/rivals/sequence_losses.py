@@ -7,7 +7,7 @@ B sequences in an update, T steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -18,16 +18,19 @@ from agents.learner import RANGES as LEARNER_RANGES
 from agents.learner import Learner, OptimizerSettings
 from agents.losses import SHARE, augmented_hill_climb, per_token, reinvent, trajectory_balance, vargrad
 from agents.networks import ValueNetwork
-from agents.replay_agent import EXPENSIVE_DEFAULTS, ReplayAgent, find_round_size, find_scores
+from agents.replay_agent import EXPENSIVE_DEFAULTS, ReplayAgent, fill_in, find_round_size, find_scores
 from agents.replay_agent import RANGES as REPLAY_RANGES
 from agents.store.replay import Batch
 from agents.targets import taken, within
-from agents.tutor import LONG_DEFAULTS, SHORT, SHORT_DEFAULTS
+from agents.tutor import FREE_DEFAULTS, LONG_DEFAULTS, SHORT, SHORT_DEFAULTS
 from seqtutor_envs.checks import one_of
 from seqtutor_envs.prior import Prior
 
-LONG = {name: LONG_DEFAULTS[name] for name in ("learning_rate", "batch_size", "buffer_size", "updates_per_round")}
-FREE = dict(max_grad_norm=1.0, store=None, on_repeats=None)
+# the tutors' defaults of free scores, as far as these losses know them
+LONG_FREE, SHORT_FREE = (
+    {name: {**FREE_DEFAULTS, **by_horizon}[name] for name in EXPENSIVE_DEFAULTS}
+    for by_horizon in (LONG_DEFAULTS, SHORT_DEFAULTS)
+)
 RANGES = {
     **{name: replace(LEARNER_RANGES[name], optional=True) for name in ("learning_rate", "max_grad_norm")},
     **REPLAY_RANGES,
@@ -132,6 +135,7 @@ class Reinvent(ReplayAgent):
     """
 
     loss_name: ClassVar[str] = "reinvent"
+    of_loss: Mapping[str, Any] = {}  # settings that this loss alone has; a subclass sets them first
     has_soft_values = False  # v has no share in the loss
     ranges = RANGES
     trained = {"network": "network", "learner.log_z": "log_z", "learner.optimizer": "adam"}
@@ -162,33 +166,24 @@ class Reinvent(ReplayAgent):
         tensorboard_log: str | None = None,
         env_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        shared = {
-            "seed": seed, "n_envs": n_envs, "prior": prior, "learning_rate": learning_rate, "anneal": anneal,
-            "max_grad_norm": max_grad_norm, "precision": precision, "batch_size": batch_size,
-            "buffer_size": buffer_size, "updates_per_round": updates_per_round, "scores": scores, "store": store,
-            "c_start": c_start, "target_kl": target_kl, "on_repeats": on_repeats, "diversity": diversity,
-            "device": device, "verbose": verbose, "tensorboard_log": tensorboard_log, "env_kwargs": env_kwargs,
+        scores = find_scores(scores, env, env_kwargs)
+        settings = {
+            **self.of_loss, "learning_rate": learning_rate, "anneal": anneal, "max_grad_norm": max_grad_norm,
+            "precision": precision, "batch_size": batch_size, "buffer_size": buffer_size,
+            "updates_per_round": updates_per_round, "scores": scores, "store": store, "c_start": c_start,
+            "target_kl": target_kl, "on_repeats": on_repeats, "diversity": diversity,
         }  # fmt: skip
-        self._build(env, shared, {})
-
-    def _build(self, env: AnyEnv, shared: dict[str, Any], own: dict[str, Any]) -> None:
-        """Make the agent of the arguments that all losses share, and of those of its own loss."""
-        env_kwargs = shared["env_kwargs"]
-        shared["scores"] = scores = find_scores(shared["scores"], env, env_kwargs)
-        apart = ("seed", "n_envs", "prior", "device", "verbose", "tensorboard_log", "env_kwargs")
-        settings = own | {name: value for name, value in shared.items() if name not in apart}
-        ReplayAgent.__init__(
-            self, env, seed=shared["seed"], n_envs=find_round_size(shared["n_envs"], scores, env),
-            prior=shared["prior"], diversity=shared["diversity"], device=shared["device"], verbose=shared["verbose"],
-            tensorboard_log=shared["tensorboard_log"], env_kwargs=env_kwargs, settings=settings,
+        super().__init__(
+            env, seed=seed, n_envs=find_round_size(n_envs, scores, env), prior=prior, diversity=diversity,
+            device=device, verbose=verbose, tensorboard_log=tensorboard_log, env_kwargs=env_kwargs, settings=settings,
         )  # fmt: skip
-        chosen = choose_settings(self.settings, self.horizon, self.n_envs)
+        defaults = EXPENSIVE_DEFAULTS if scores == "expensive" else SHORT_FREE if self.horizon <= SHORT else LONG_FREE
+        chosen = fill_in(self.settings, defaults, self.n_envs)
         generator = torch.Generator().manual_seed(self.seed)
         network = ValueNetwork(self.prior, residual=False, prior_weight=1.0, generator=generator)
         self.network = network.to(self.device)
-        known = [field.name for field in fields(OptimizerSettings) if field.name in chosen]
-        optimizing = OptimizerSettings(**{name: chosen[name] for name in known})
-        self.learner = self._make_learner(optimizing)
+        names = ("learning_rate", "max_grad_norm", "precision")
+        self.learner = self._make_learner(OptimizerSettings(**{name: chosen[name] for name in names}))
         self._attach_memories(chosen)
 
     def _make_learner(self, optimizing: OptimizerSettings) -> Any:
@@ -234,14 +229,14 @@ class AugmentedHillClimb(Reinvent):
         tensorboard_log: str | None = None,
         env_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        shared = {
-            "seed": seed, "n_envs": n_envs, "prior": prior, "learning_rate": learning_rate, "anneal": anneal,
-            "max_grad_norm": max_grad_norm, "precision": precision, "batch_size": batch_size,
-            "buffer_size": buffer_size, "updates_per_round": updates_per_round, "scores": scores, "store": store,
-            "c_start": c_start, "target_kl": target_kl, "on_repeats": on_repeats, "diversity": diversity,
-            "device": device, "verbose": verbose, "tensorboard_log": tensorboard_log, "env_kwargs": env_kwargs,
-        }  # fmt: skip
-        self._build(env, shared, {"share": share})
+        self.of_loss = {"share": share}
+        super().__init__(
+            env, seed=seed, n_envs=n_envs, prior=prior, learning_rate=learning_rate, anneal=anneal,
+            max_grad_norm=max_grad_norm, precision=precision, batch_size=batch_size, buffer_size=buffer_size,
+            updates_per_round=updates_per_round, scores=scores, store=store, c_start=c_start, target_kl=target_kl,
+            on_repeats=on_repeats, diversity=diversity, device=device, verbose=verbose,
+            tensorboard_log=tensorboard_log, env_kwargs=env_kwargs,
+        )  # fmt: skip
 
 
 class TrajectoryBalance(Reinvent):
@@ -285,28 +280,17 @@ class TrajectoryBalance(Reinvent):
         tensorboard_log: str | None = None,
         env_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        shared = {
-            "seed": seed, "n_envs": n_envs, "prior": prior, "learning_rate": learning_rate, "anneal": anneal,
-            "max_grad_norm": max_grad_norm, "precision": precision, "batch_size": batch_size,
-            "buffer_size": buffer_size, "updates_per_round": updates_per_round, "scores": scores, "store": store,
-            "c_start": c_start, "target_kl": target_kl, "on_repeats": on_repeats, "diversity": diversity,
-            "device": device, "verbose": verbose, "tensorboard_log": tensorboard_log, "env_kwargs": env_kwargs,
-        }  # fmt: skip
         one_of("form", form, ("learned", "vargrad"))
-        self._build(env, shared, {"form": form, "log_z_rate": log_z_rate})
+        self.of_loss = {"form": form, "log_z_rate": log_z_rate}
+        super().__init__(
+            env, seed=seed, n_envs=n_envs, prior=prior, learning_rate=learning_rate, anneal=anneal,
+            max_grad_norm=max_grad_norm, precision=precision, batch_size=batch_size, buffer_size=buffer_size,
+            updates_per_round=updates_per_round, scores=scores, store=store, c_start=c_start, target_kl=target_kl,
+            on_repeats=on_repeats, diversity=diversity, device=device, verbose=verbose,
+            tensorboard_log=tensorboard_log, env_kwargs=env_kwargs,
+        )  # fmt: skip
 
     def _make_learner(self, optimizing: OptimizerSettings) -> SequenceLossLearner:
         name = "vargrad" if self.settings["form"] == "vargrad" else "trajectory_balance"
         rate = self.settings["log_z_rate"]
         return SequenceLossLearner(self.network, LOSSES[name], optimizing, self.settings, rate)
-
-
-def choose_settings(settings: Mapping[str, Any], horizon: int, n_envs: int) -> dict[str, Any]:
-    """Return the settings in force: those given, else the defaults of expensive scores or of the horizon."""
-    if settings["scores"] == "expensive":
-        defaults = EXPENSIVE_DEFAULTS
-    else:
-        defaults = FREE | ({name: SHORT_DEFAULTS[name] for name in LONG} if horizon <= SHORT else LONG)
-    chosen = {**settings, **{name: value for name, value in defaults.items() if settings[name] is None}}
-    chosen["batch_size"] = settings["batch_size"] or max(chosen["batch_size"], n_envs)
-    return chosen

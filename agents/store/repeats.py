@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.store.replay import Sequences
+from agents.store.store import find_keys, mark_new
 from seqtutor_envs.checks import one_of
 from seqtutor_envs.files import hash64
 from seqtutor_envs.files.expected import expect_array, expect_names, expect_range
@@ -49,12 +50,9 @@ class Repeats:
 
     def count(self, sequences: Sequences, num_timesteps: int) -> None:
         """Count a round, and set how the next one is sampled."""
-        new = 0
-        for row, length in zip(sequences.tokens, sequences.lengths.tolist()):
-            key = hash64(row[:length].tobytes().hex())
-            new += key not in self._seen
-            self._seen.add(key)
-        self.new = new / len(sequences.lengths)
+        keys = [hash64(key.hex()) for key in find_keys(sequences)]
+        self.new = float(mark_new(keys, self._seen).mean())
+        self._seen.update(keys)
         few = self.new < FEW_NEW
         if self.action == "temperature":
             self.heat = min(self.heat * HEAT, MOST_HEAT) if few else max(self.heat / HEAT, 1.0)

@@ -6,7 +6,8 @@ rewards. Two sequences are the same if their tokens up to their lengths are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
@@ -301,12 +302,12 @@ def find_keys(sequences: Sequences) -> list[bytes]:
     return [row[:length].tobytes() for row, length in zip(sequences.tokens, sequences.lengths.tolist())]
 
 
-def mark_new(keys: list[bytes], known: set[bytes]) -> NDArray[np.bool_]:
+def mark_new(keys: Sequence[Hashable], known: AbstractSet[Hashable]) -> NDArray[np.bool_]:
     """Mark the keys [B] that are not known and stand for the first time."""
-    new, seen = np.zeros(len(keys), bool), set(known)
+    new, before = np.zeros(len(keys), bool), set[Hashable]()
     for row, key in enumerate(keys):
-        new[row] = key not in seen
-        seen.add(key)
+        new[row] = key not in known and key not in before
+        before.add(key)
     return new
 
 
