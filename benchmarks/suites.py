@@ -274,7 +274,7 @@ PLANTED = tuple(
     for length in (16, 32, 128, 512)
     for every, paid in ((1, "each token is paid"), (8, "paid every 8 tokens"), (None, "paid at the end"))
     for experiment in expand(
-        {"env": PLANTED_ID, "env_kwargs.length": length, "env_kwargs.every": every, "seed": range(3)}
+        {"env": PLANTED_ID, "env_kwargs.length": length, "env_kwargs.every": every}
         | {"seconds": 60.0, "n": 2_000, "group": f"{length} tokens, {paid}"},
         *variants("prior", "psi", "g", "pg", "ppo", "recurrent_ppo_prior"),
     )
