@@ -3,8 +3,8 @@
 What such a policy lacks of log Z is not the learner's, which never sees a reward: `python -m benchmarks.distill fit
 --hidden-size 512`. `psi` goes on from there by Psi-learning.
 
-pi*(x) = p(x) exp(R(x) / c) / Z is sampled by sequential Monte Carlo from the prior. Natural logs. All figures but J are
-estimates, since these samples stand in for samples of pi*.
+pi*(x) = p(x) exp(R(x) / c) / Z is sampled by sequential Monte Carlo from the prior, and all figures but J are then
+estimates, since these samples stand in for samples of pi*; or exactly, by rejection from so many calls. Natural logs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from agents.networks import ValueNetwork
 from benchmarks.domains import MELODY, SEED_APART, build_env_kwargs
 from benchmarks.prior_samples import make_batch
 from seqtutor_envs.bounds import run_smc
-from seqtutor_envs.bounds.smc import resample
+from seqtutor_envs.bounds.smc import draw_weighted, resample
 from seqtutor_envs.checks import COUNT, Range
 from seqtutor_envs.command import run
 from seqtutor_envs.env import SequenceTutorVectorEnv
@@ -46,6 +46,8 @@ PARTICLES = 16_384  # of an SMC run
 DRAWN = 8_192  # training samples taken from a run: half its particles, so that few of them are drawn twice
 HELD_OUT = 8  # runs of which the validation set is drawn: samples of one run have common beginnings
 HELD_OUT_DRAWN = 2_048  # samples of each
+HELD_OUT_CALLS = 16_384  # where rejection samples
+BLOCK = 4_096  # calls at a time
 REPORTED = ("j", "j_se", "kl", "kl_se", "distinct")
 SMALL = 0.02  # standard deviation of the weights of added cells: they differ from each other, and disturb little
 # ours: 524,288 samples, once each; after more passes the samples' common beginnings are learned by heart
@@ -84,6 +86,31 @@ def sample_optimum(
     return Optimum(tokens, lengths, value, max(log_z) + float(np.log(z.mean())), float(error))
 
 
+def sample_exactly(env: SequenceTutorVectorEnv, calls: int, seed: int, progress_bar: bool = False) -> Optimum:
+    """Sample the optimum by rejection: all that so many draws of the prior give, each of them scored once.
+
+    Raises ValueError where no bound on the return is known, or fewer than two samples are accepted.
+    """
+    task, rng = env.task, np.random.default_rng(seed)
+    if not np.isfinite(most := task.max_return() / env.c):
+        raise ValueError(f"{type(task).__name__} has proved no greatest return, so nothing can be rejected by it.")
+    parts, weights = [], []
+    with make_bar(total=calls, desc="calls", disable=not progress_bar) as bar:
+        for begin in range(0, calls, BLOCK):
+            count = min(BLOCK, calls - begin)
+            drawn = draw_weighted(task, env.prior, env.c, n=count, rng=rng)
+            kept = np.flatnonzero(rng.random(count) < np.exp(np.minimum(drawn.log_weights - most, 0.0)))
+            value = drawn.log_p[kept] + drawn.log_weights[kept]
+            parts.append((drawn.tokens[kept], drawn.lengths[kept], value))
+            weights.append(np.exp(drawn.log_weights - most))
+            bar.update(count)
+    tokens, lengths, value = (np.concatenate(columns) for columns in zip(*parts))
+    if len(tokens) < 2:
+        raise ValueError(f"Rejection accepts {len(tokens)} of {calls:,} draws: give more --calls, or a higher --c.")
+    mean, error = mean_and_error("weight", np.concatenate(weights)).values()
+    return Optimum(tokens, lengths, value, most + float(np.log(mean)), error / mean)
+
+
 def widen(prior: RecurrentPrior, cells: int, rng: np.random.Generator) -> RecurrentPrior:
     """Return a prior of one layer of more cells that computes the same.
 
@@ -112,6 +139,7 @@ def fit_policy(
     c: float = 10.0,
     env_kwargs: str = "{}",
     runs: int = 64,
+    calls: int | None = None,
     start: str | None = None,
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 20_000,
     out: Path = Path("distilled.safetensors"),
@@ -125,6 +153,8 @@ def fit_policy(
         c: temperature.
         env_kwargs: JSON, further keywords of the environment.
         runs: SMC runs of 16,384 particles that training samples are drawn from, 8,192 each.
+        calls: draws of the prior, each scored once, that rejection takes exact samples from instead. The held-out ones
+            are of 16,384 further calls.
         start: the prior to start from, by name or path, widened if it has fewer cells. Default: the environment's own,
             or random weights if that is no network.
         n: samples of the policy by which J is estimated at the end; a tenth of them after each epoch.
@@ -135,16 +165,24 @@ def fit_policy(
     check_checkpoint(out, resume)  # before the minutes that sampling takes
     kwargs = build_env_kwargs(env, env_kwargs) | {"c": c}
     batch = make_batch(env, kwargs)
-    train = sample_optimum(batch, runs, settings.seed, progress_bar=True)
-    measure = Measure(batch, settings.seed + SEED_APART, train.log_z)
-    print(f"{env}, c = {c:g}: log Z = {train.log_z:.3f} ± {train.log_z_se:.3f} by {runs} runs")
+    apart = settings.seed + SEED_APART
+    if calls is None:
+        train, how = sample_optimum(batch, runs, settings.seed, progress_bar=True), f"{runs} runs"
+        held_out = sample_optimum(batch, HELD_OUT, apart, HELD_OUT_DRAWN)
+    else:
+        calls = COUNT.check("--calls", calls)
+        train = sample_exactly(batch, calls, settings.seed, progress_bar=True)
+        held_out, how = sample_exactly(batch, HELD_OUT_CALLS, apart), f"{calls:,} calls, {len(train.tokens):,} accepted"
+    measure = Measure(batch, apart, train.log_z, held_out)
+    print(f"{env}, c = {c:g}: log Z = {train.log_z:.3f} ± {train.log_z_se:.3f} by {how}")
     card = {"env": env, "env_kwargs": kwargs, "log_z": train.log_z, "log_z_se": train.log_z_se}
     prior = fit(
         list_sequences(train), list_sequences(measure.held_out), batch.task.vocab, out, settings, batch.task.length,
         card, resume, progress_bar=True, watch=lambda policy: measure.estimate_j(policy, n // 10),
         start=first_weights(batch.prior, start, settings),
     )  # fmt: skip
-    facts = card | {"cells": prior.hidden_size, "settings": asdict(settings) | {"start": start, "runs": runs}}
+    source = {"runs": runs} if calls is None else {"calls": calls}
+    facts = card | {"cells": prior.hidden_size, "settings": asdict(settings) | {"start": start, **source}}
     write_results(out, facts | {"curve": prior.card["training"]["history"]}, measure(prior, n))
 
 
@@ -179,7 +217,9 @@ def learn_on(
     batch = make_batch(facts["env"], facts["env_kwargs"])
     settings: dict[str, Any] = {"learning_rate": learning_rate, "n_envs": n_envs, "precision": precision, "seed": seed}
     agent = start_agent(prior, facts["env"], facts["env_kwargs"], **settings)
-    measure = Measure(batch, seed + SEED_APART, facts["log_z"])
+    apart = seed + SEED_APART
+    held_out = sample_optimum(batch, HELD_OUT, apart, HELD_OUT_DRAWN)
+    measure = Measure(batch, apart, facts["log_z"], held_out)
     before, began = measure(prior, n), time.process_time()
     fit_values(agent, value_tokens)
     agent.learn(tokens, progress_bar=True)
@@ -222,11 +262,11 @@ class Measure:
         env: its prior, task and c.
         seed: of a policy's samples, and of the held-out samples of the optimum.
         log_z: an estimate of it.
+        held_out: samples of the optimum that no policy was fitted to.
     """
 
-    def __init__(self, env: SequenceTutorVectorEnv, seed: int, log_z: float) -> None:
-        self.env, self.seed, self.log_z = env, seed, log_z
-        self.held_out = sample_optimum(env, HELD_OUT, seed, HELD_OUT_DRAWN)
+    def __init__(self, env: SequenceTutorVectorEnv, seed: int, log_z: float, held_out: Optimum) -> None:
+        self.env, self.seed, self.log_z, self.held_out = env, seed, log_z, held_out
         self.clock = time.process_time()
 
     def __call__(self, policy: Prior, n: int) -> dict[str, float]:

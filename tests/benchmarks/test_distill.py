@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from agents import PsiLearning
-from benchmarks.distill import Measure, fit_values, main, sample_optimum, start_agent, widen
+from benchmarks.distill import Measure, fit_values, main, sample_exactly, sample_optimum, start_agent, widen
 from benchmarks.prior_samples import make_batch
 from seqtutor_envs.bounds.smc import resample
 from seqtutor_envs.exact import kl_optimum_policy, kl_policy_optimum, objective
@@ -52,6 +52,27 @@ def test_samples_are_those_of_the_enumerated_optimum(solution):
     assert found.log_z == pytest.approx(solution["log_z"], abs=0.02)
 
 
+def test_exact_samples_are_those_of_the_enumerated_optimum(solution):
+    """Shares to five standard errors, log Z to five of its own, values to 1e-4; every call gives one sample at most."""
+    batch = make_batch(EXACT, KWARGS)
+    found = sample_exactly(batch, calls=20_000, seed=0)
+    accepted = len(found.tokens)
+    expected = np.exp(solution["log_probs"])
+    shares = np.bincount(found.tokens @ [27, 9, 3, 1], minlength=81) / accepted
+    assert (np.abs(shares - expected) < 5 * np.sqrt(expected / accepted) + 1e-9).all()
+    rate = np.exp(solution["log_z"] - batch.task.max_return() / batch.c)
+    assert accepted == pytest.approx(20_000 * rate, abs=5 * np.sqrt(20_000 * rate))
+    assert found.log_z == pytest.approx(solution["log_z"], abs=5 * found.log_z_se)
+    places = found.tokens @ [27, 9, 3, 1]
+    np.testing.assert_allclose(found.log_weights, (solution["log_probs"] + solution["log_z"])[places], atol=1e-4)
+
+
+def test_exact_samples_need_calls_enough(tmp_path, capsys):
+    with pytest.raises(ValueError, match="Rejection accepts 0 of 1 draws: give more --calls"):
+        sample_exactly(make_batch(EXACT, KWARGS), calls=1, seed=0)
+    assert "--calls must be" in refuse(capsys, main, "fit", "--calls", "0", "--out", tmp_path / "a")
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_a_widened_network_computes_the_same(cell):
     prior = random_prior(cell, hidden_size=7)
@@ -90,10 +111,18 @@ def test_a_fitted_policy_is_near_the_enumerated_optimum(fitted, solution):
     assert result["j"] == pytest.approx(objective(solution, log_pi), abs=5 * result["j_se"])
 
 
+def test_a_policy_can_be_fitted_to_exact_samples(tmp_path, solution):
+    out = tmp_path / "a.safetensors"
+    main(["fit", *TINY, "--epochs", "8", "--epoch-size", "0", "--calls", "20000", "--out", str(out)])
+    written = json.loads(out.with_suffix(".results.json").read_text())
+    assert written["settings"]["calls"] == 20_000 and "runs" not in written["settings"]
+    assert kl_policy_optimum(solution, log_probs_of(out, solution)) < 0.05
+
+
 def test_both_distances_of_the_prior_are_the_enumerated_ones(solution):
     """Within 5 standard errors; the prior is far from the optimum in both directions."""
     batch = make_batch(EXACT, KWARGS)
-    found = Measure(batch, 3, solution["log_z"])(batch.prior, 5_000)
+    found = Measure(batch, 3, solution["log_z"], sample_optimum(batch, 8, 3, 2_048))(batch.prior, 5_000)
     to, back = (kl(solution, solution["prior_log_probs"]) for kl in (kl_policy_optimum, kl_optimum_policy))
     assert min(to, back) > 0.5
     assert found["kl_to_optimum"] == pytest.approx(to, abs=5 * found["j_se"])
