@@ -10,19 +10,21 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agents.base import SequenceAgent
 from agents.envs import AnyEnv, get_env_attribute, is_batched
 from agents.learner import Learner
 from agents.networks import Policy
-from agents.rollouts import Rollout
+from agents.rollouts import Rollout, has_own_dynamics
 from agents.store.offers import Refused, offer
-from agents.store.replay import Replay, Sequences, join
-from agents.store.repeats import ACTIONS, Repeats
+from agents.store.repeats import Repeats, choose_candidates
+from agents.store.replay import Replay, Sequences, join, select
 from agents.store.store import Origin, make_store
 from agents.store.temperature import TARGET_KL, Temperature
-from seqtutor_envs.checks import COUNT, TEMPERATURE, one_of
-from seqtutor_envs.prior import token_log_probs
+from seqtutor_envs.checks import COUNT, TEMPERATURE, Range, one_of
+from seqtutor_envs.exact import MAX_SEQUENCES
+from seqtutor_envs.prior import Prior, token_log_probs
 from seqtutor_envs.prior.network import adam_steps
 from seqtutor_envs.task import Task
 from seqtutor_envs.vocab import Tokens
@@ -33,7 +35,7 @@ SCORES = ("free", "expensive")
 # store
 EXPENSIVE_DEFAULTS: dict[str, Any] = dict(
     learning_rate=5e-4, max_grad_norm=10.0, batch_size=64, buffer_size=64, updates_per_round=4, store=True,
-    on_repeats="temperature",
+    on_repeats="temperature", candidates=4,
 )  # fmt: skip
 EXPENSIVE_ROUND = 64  # sequences
 RANGES = {
@@ -42,6 +44,7 @@ RANGES = {
     "updates_per_round": replace(COUNT, optional=True),
     "c_start": replace(TEMPERATURE, optional=True),
     "target_kl": replace(TARGET_KL, optional=True),
+    "candidates": Range(1, 64, whole=True, optional=True),
 }
 
 
@@ -70,9 +73,10 @@ class ReplayAgent(SequenceAgent):
         self.replay = Replay(max(settings["buffer_size"], self.n_envs), self.horizon, len(self.prior.vocab))
         self.store = make_store(settings["store"], self.horizon, len(self.prior.vocab))
         self.temperature = Temperature(self.c, settings["c_start"], settings["target_kl"])
-        action = settings["on_repeats"]
-        one_of("on_repeats", action, (None, "off", *ACTIONS))
-        self.repeats = None if action in (None, "off") else Repeats(action)
+        action = "off" if settings["on_repeats"] is None else settings["on_repeats"]
+        # chosen from before they are scored, which an environment that is stepped does not allow
+        self.candidates: int = (settings["candidates"] or 1) if has_own_dynamics(self.env) else 1
+        self.repeats = Repeats(action) if action != "off" or self.candidates > 1 else None
         found: dict[str, Any] = {"replay": self.replay, "store": self.store, "repeats": self.repeats}
         found["temperature"] = self.temperature if self.temperature.moves else None
         self.memories = {name: memory for name, memory in found.items() if memory is not None} | self.memories
@@ -106,12 +110,30 @@ class ReplayAgent(SequenceAgent):
         policy = self.current_policy()
         if self.repeats is not None:
             policy = self.repeats.wrap(policy, self.prior)
+        if self.candidates > 1:
+            return self.rollouts.collect(policy, self.rng, self.exploration(), self.candidates, self._choose)
         sequences, log_policy = self.rollouts.collect(policy, self.rng, self.exploration())
+        self._measure_kl(sequences, log_policy)
         if self.repeats is not None:
             self.repeats.count(sequences, self.num_timesteps + int(sequences.lengths.sum()))
-        # kept for the temperature, as `improve` is given the sequences alone
-        self._newest_log_policy = log_policy
         return sequences, log_policy
+
+    def _choose(self, candidates: Sequences, log_policy: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the rows [N] of the candidates that are to be scored."""
+        assert self.repeats is not None
+        log_ratio = self._measure_kl(candidates, log_policy)
+        new = self.repeats.judge(candidates, self.num_timesteps, stacklevel=7)
+        # at the optimum log pi - log p is R / c - log Z: the policy's own guess of the return
+        rows = choose_candidates(new, log_ratio, self.n_envs, self.rng)
+        self.repeats.remember(select(candidates, rows))
+        return rows
+
+    def _measure_kl(self, sequences: Sequences, log_policy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return log pi - log p of n sampled sequences, [n], whose mean the temperature follows."""
+        log_prior = token_log_probs(sequences.prior_log_probs, sequences.tokens, sequences.lengths).sum(axis=1)
+        log_ratio = log_policy - log_prior
+        self._newest_kl = float(log_ratio.mean())
+        return np.asarray(log_ratio)
 
     def improve(self, sequences: Sequences) -> dict[str, float]:
         if self.settings["anneal"]:
@@ -160,10 +182,8 @@ class ReplayAgent(SequenceAgent):
         said: dict[str, float] = {}
         if self.temperature.moves:
             said["c"] = self.temperature.now
-            log_prior = token_log_probs(sequences.prior_log_probs, sequences.tokens, sequences.lengths).sum(axis=1)
-            kl = float((self._newest_log_policy - log_prior).mean())
             # with this round, which the agent counts only later: the last round ends at the environment's c
-            self.temperature.follow(self._progress(self.num_timesteps + int(sequences.lengths.sum())), kl)
+            self.temperature.follow(self._progress(self.num_timesteps + int(sequences.lengths.sum())), self._newest_kl)
         if self.repeats is not None:
             said |= {"new": self.repeats.new, "heat": self.repeats.heat, "prior_share": self.repeats.prior_share}
         if self.store is not None:
@@ -201,6 +221,11 @@ def find_scores(scores: str | None, env: AnyEnv, env_kwargs: Mapping[str, Any] |
     task = given.get("task")
     counted = given.get("oracle_budget") is not None or isinstance(task, Task) and task.budget_used() is not None
     return "expensive" if counted else "free"
+
+
+def is_enumerable(prior: Prior, horizon: int) -> bool:
+    """Return whether so few sequences are possible that they can be enumerated."""
+    return len(prior.vocab) ** horizon <= MAX_SEQUENCES
 
 
 def fill_in(settings: Mapping[str, Any], defaults: Mapping[str, Any], n_envs: int) -> dict[str, Any]:

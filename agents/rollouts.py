@@ -5,6 +5,7 @@ N environments, T steps at most, V tokens. log pi in nats.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeGuard
 
@@ -16,7 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from agents.cuda_graphs import GraphedSampler
 from agents.envs import BatchedEnv
 from agents.networks import FORBIDDEN, Policy
-from agents.store.replay import Sequences, make_empty_sequences
+from agents.store.replay import Sequences, make_empty_sequences, select
 from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.infos import term_keys
@@ -27,6 +28,7 @@ from seqtutor_envs.rewards import scaled
 from seqtutor_envs.threads import one_thread
 
 Rollout = tuple[Sequences, NDArray[np.float64]]  # sequences, and log pi [N] of each
+Choose = Callable[[Sequences, NDArray[np.float64]], NDArray[np.int64]]
 Terms = dict[str, NDArray[np.float64]]  # raw terms [N] by name
 
 
@@ -66,7 +68,14 @@ class Rollouts:
             # with infos="end" the environment shows its rows of log p at times only
             self._informed = getattr(env.unwrapped, "infos", "full") == "full"
 
-    def collect(self, policy: Policy, rng: np.random.Generator, epsilon: float | None = None) -> Rollout:
+    def collect(
+        self,
+        policy: Policy,
+        rng: np.random.Generator,
+        epsilon: float | None = None,
+        candidates: int = 1,
+        choose: Choose | None = None,
+    ) -> Rollout:
         """Collect one rollout; return the sequences and log pi [N] of each under `policy`.
 
         Raises ValueError where rewards or log p are no numbers to learn from.
@@ -75,16 +84,24 @@ class Rollouts:
             policy: what to act by.
             rng: every random number is drawn from it.
             epsilon: None samples from the policy; a number takes its best token, and with that probability any token.
+            candidates: sampled for each sequence of the rollout. More than 1 needs the fast path, and `choose`.
+            choose: given the candidates and log pi of each, returns the rows [N] of those that are scored and returned.
         """
         if self._native is None:
             return self._step_env(policy, rng, epsilon)
+        n = self.num_envs * candidates
         sampler = self._find_gpu_sampler(policy) if epsilon is None else None
         if sampler is None:
-            sequences, log_policy = self._sample(self._native, policy, rng, epsilon)
+            # only what will be scored is announced
+            sequences, log_policy = self._sample(self._native, policy, rng, epsilon, n, announce=choose is None)
         else:
-            sequences, log_policy = sampler.sample(self.num_envs, self.horizon, rng)
+            sequences, log_policy = sampler.sample(n, self.horizon, rng)
+        if choose is not None:
+            rows = choose(sequences, log_policy)
+            sequences, log_policy = select(sequences, rows), log_policy[rows]
+        elif sampler is not None:
             # a whole rollout is one call: the task hears of the ended sequences when all are complete
-            ended = sequences.tokens[np.arange(self.num_envs), sequences.lengths - 1] == self.prior.vocab.end
+            ended = sequences.tokens[np.arange(n), sequences.lengths - 1] == self.prior.vocab.end
             if ended.any():
                 self._native.task.announce(sequences.tokens[ended], sequences.lengths[ended])
         checks.check_log_probs(sequences.prior_log_probs, "The prior's step")
@@ -95,10 +112,16 @@ class Rollouts:
 
     @one_thread()
     def _sample(
-        self, env: SequenceTutorVectorEnv, policy: Policy, rng: np.random.Generator, epsilon: float | None
+        self,
+        env: SequenceTutorVectorEnv,
+        policy: Policy,
+        rng: np.random.Generator,
+        epsilon: float | None,
+        n: int,
+        announce: bool,
     ) -> Rollout:
-        """Sample sequences without their rewards; announce each to the task as it ends, so that scoring can begin."""
-        n, vocab = self.num_envs, self.prior.vocab
+        """Sample n sequences without their rewards; announce each as it ends, so that scoring can begin, or none."""
+        vocab = self.prior.vocab
         sequences, log_policy = make_empty_sequences(n, self.horizon, len(vocab)), np.zeros(n)
         prior_state = self.prior.initial_state(n)
         parts = len(prior_state)  # of the joint state, those that are the prior's
@@ -121,7 +144,8 @@ class Rollouts:
             done = live[tokens == vocab.end]
             if len(done):
                 sequences.lengths[done] = t + 1
-                env.task.announce(sequences.tokens[done, : t + 1], sequences.lengths[done])
+                if announce:
+                    env.task.announce(sequences.tokens[done, : t + 1], sequences.lengths[done])
         return sequences, log_policy
 
     def _find_gpu_sampler(self, policy: Policy) -> GraphedSampler | None:

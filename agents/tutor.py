@@ -17,31 +17,33 @@ from agents.envs import AnyEnv
 from agents.learner import RANGES as LEARNER_RANGES
 from agents.learner import LearnerSettings, SoftQLearner
 from agents.networks import ValueNetwork
-from agents.replay_agent import EXPENSIVE_DEFAULTS, ReplayAgent, fill_in, find_round_size, find_scores
+from agents.replay_agent import EXPENSIVE_DEFAULTS, ReplayAgent, fill_in, find_round_size, find_scores, is_enumerable
 from agents.replay_agent import RANGES as REPLAY_RANGES
 from agents.targets import OBJECTIVES
 from seqtutor_envs.checks import COUNT, Range
 from seqtutor_envs.prior import Prior
 
-# One set of values does not serve both. In a task of a few tokens a policy soon leaves sequences that it needs, so it
-# must replay them: with 1,024 sequences in the replay instead of 8,192, KL to the enumerated optimum stays at .06 nats
-# instead of .001. Long sequences are learned best from the newest rollout alone, along their whole length: J of
-# melodies after 20 s is 33.6 nats with lam 1, 32.7 with .95, 19 with .7, and 31.1 if three rollouts in four are old.
-SHORT = 16  # tokens; up to this horizon the first set of values stands for an argument that is None
-SHORT_DEFAULTS: dict[str, Any] = dict(
+# One set of values does not serve both. Where sequences are few, a policy soon leaves some that it needs, so it must
+# replay them: with 1,024 sequences in the replay instead of 8,192, KL to the enumerated optimum stays at .06 nats
+# instead of .001. Where they are many, the newest rollout alone teaches best, along its whole length: J of melodies
+# after 20 s is 33.6 nats with lam 1, 32.7 with .95, 19 with .7, and 31.1 if three rollouts in four are old. Length does
+# not decide: of 16 notes, paid at the end, a planted optimum is .12 nats away after a minute, 2.7 by the first set.
+FEW_DEFAULTS: dict[str, Any] = dict(
     lam=0.0, learning_rate=3e-3, value_rate=1.0, batch_size=128, buffer_size=8192, updates_per_round=4
 )
 # v, whose gradient stays out of the core, may learn faster: J of QED at c = .02 after 1,000,000 tokens of molecules is
 # 41.45 nats with 5, 40.98 with 1; the prior's is 38.6
-LONG_DEFAULTS: dict[str, Any] = dict(
+MANY_DEFAULTS: dict[str, Any] = dict(
     lam=1.0, learning_rate=1e-3, value_rate=5.0, batch_size=64, buffer_size=64, updates_per_round=1
 )
 # With tau = .1 the policy in the targets is that of ten updates ago. Returns of hundreds of nats are few updates apart:
 # Huber's 20 nats and a norm of 1 would cut off nearly every error
-FREE_DEFAULTS: dict[str, Any] = dict(tau=0.1, max_grad_norm=1.0, huber=20.0, store=None, on_repeats=None)
-EXPENSIVE: dict[str, Any] = LONG_DEFAULTS | EXPENSIVE_DEFAULTS | dict(tau=1.0, huber=None)
+FREE_DEFAULTS: dict[str, Any] = dict(
+    tau=0.1, max_grad_norm=1.0, huber=20.0, store=None, on_repeats=None, candidates=None
+)
+EXPENSIVE: dict[str, Any] = MANY_DEFAULTS | EXPENSIVE_DEFAULTS | dict(tau=1.0, huber=None)
 RANGES = {
-    # None is a default by the horizon
+    # None is a default by the number of possible sequences
     **{name: replace(found, optional=name != "gamma") for name, found in LEARNER_RANGES.items()},
     **REPLAY_RANGES,
     "prior_weight": Range(0.0, 1e3),
@@ -69,8 +71,9 @@ class Tutor(ReplayAgent):
         buffer_size: sequences in the replay, which holds the newest.
         updates_per_round: gradient steps after each rollout.
         scores: "free" or "expensive": chooses what stands for an argument that is None, or "auto". Free scores take
-            SHORT_DEFAULTS or LONG_DEFAULTS, by the horizon, and FREE_DEFAULTS; expensive ones EXPENSIVE, with rounds of
-            64 sequences. Q's lam is 0. None: expensive where the environment has an `oracle_budget`.
+            FREE_DEFAULTS, and FEW_DEFAULTS where at most 1,000,000 sequences are possible, else MANY_DEFAULTS;
+            expensive ones EXPENSIVE, with rounds of 64 sequences. Q's lam is 0. None: expensive where the environment
+            has an `oracle_budget`.
         store: True, or StoreSettings by name: a share of each update comes from a store of all that was seen.
         c_start: temperature at which learning begins; it moves to the environment's c over the budget of scores, or
             over the timesteps that `learn` is asked for.
@@ -78,6 +81,9 @@ class Tutor(ReplayAgent):
         on_repeats: what happens once fewer than half of a round's sequences are new: "warn", or also a higher sampling
             "temperature", or a share of the round from the "prior"; "off" does not count. See Repeats. Q-learning is
             greedy while it learns and can only warn.
+        candidates: sequences sampled for each that is scored. Those that never came before are preferred, then by
+            log pi - log p, which is what the policy expects of R / c; a quarter is chosen at random. Timesteps count
+            what is scored. An environment that is stepped, as one in a wrapper is, has 1.
         epsilon_start, epsilon_end, epsilon_steps: exploration of agents that are greedy while they learn: the share of
             uniform tokens falls linearly over so many timesteps; None takes half of what `learn` is asked for (the
             paper's).
@@ -122,6 +128,7 @@ class Tutor(ReplayAgent):
         c_start: float | None = None,
         target_kl: float | None = None,
         on_repeats: str | None = None,
+        candidates: int | None = None,
         epsilon_start: float = 1.0,
         epsilon_end: float = 0.1,
         epsilon_steps: int | None = None,
@@ -138,17 +145,18 @@ class Tutor(ReplayAgent):
         if objective.greedy:
             if on_repeats in ("temperature", "prior"):
                 raise ValueError(f"Q-learning is greedy while it learns: on_repeats={on_repeats!r} would do nothing.")
-            defaults = defaults | {"on_repeats": "warn" if defaults["on_repeats"] else None}
+            defaults = defaults | {"on_repeats": "warn" if defaults["on_repeats"] else None, "candidates": None}
         huber = usual_huber if huber == "auto" else huber
         settings: dict[str, Any] = {
             "gamma": gamma, "lam": lam, "prior_weight": prior_weight, "learning_rate": learning_rate,
             "value_rate": value_rate, "anneal": anneal, "tau": tau, "max_grad_norm": max_grad_norm, "huber": huber,
             "double": double, "head": head, "precision": precision, "batch_size": batch_size,
             "buffer_size": buffer_size, "updates_per_round": updates_per_round, "scores": scores, "store": store,
-            "c_start": c_start, "target_kl": target_kl, "on_repeats": on_repeats, "epsilon_start": epsilon_start,
-            "epsilon_end": epsilon_end, "epsilon_steps": epsilon_steps, "diversity": diversity,
+            "c_start": c_start, "target_kl": target_kl, "on_repeats": on_repeats, "candidates": candidates,
+            "epsilon_start": epsilon_start, "epsilon_end": epsilon_end, "epsilon_steps": epsilon_steps,
+            "diversity": diversity,
         }  # fmt: skip
-        # what the scores decide stands among the settings; what the horizon decides stays None there
+        # what the scores decide stands among the settings; what the number of sequences decides stays None there
         by_scores = [name for name in FREE_DEFAULTS if name in defaults and settings[name] is None]
         settings |= {name: defaults[name] for name in by_scores}
         super().__init__(
@@ -157,7 +165,7 @@ class Tutor(ReplayAgent):
         )  # fmt: skip
         settings = self.settings
         if scores == "free":
-            defaults = defaults | (SHORT_DEFAULTS if self.horizon <= SHORT else LONG_DEFAULTS)
+            defaults = defaults | (FEW_DEFAULTS if is_enumerable(self.prior, self.horizon) else MANY_DEFAULTS)
         if objective.greedy:
             defaults = defaults | {"lam": 0.0}  # Q-learning has one-step targets only
             if settings["lam"]:
@@ -237,6 +245,7 @@ class RLOnly(QLearning):
         c_start: float | None = None,
         target_kl: float | None = None,
         on_repeats: str | None = None,
+        candidates: int | None = None,
         epsilon_start: float = 1.0,
         epsilon_end: float = 0.1,
         epsilon_steps: int | None = None,
@@ -253,7 +262,7 @@ class RLOnly(QLearning):
             learning_rate=learning_rate, value_rate=value_rate, anneal=anneal, tau=tau, max_grad_norm=max_grad_norm,
             huber=huber, double=double, head=head, precision=precision, batch_size=batch_size,
             buffer_size=buffer_size, updates_per_round=updates_per_round, scores=scores, store=store, c_start=c_start,
-            target_kl=target_kl, on_repeats=on_repeats, epsilon_start=epsilon_start, epsilon_end=epsilon_end,
-            epsilon_steps=epsilon_steps, diversity=diversity, device=device, verbose=verbose,
-            tensorboard_log=tensorboard_log, env_kwargs=env_kwargs,
+            target_kl=target_kl, on_repeats=on_repeats, candidates=candidates, epsilon_start=epsilon_start,
+            epsilon_end=epsilon_end, epsilon_steps=epsilon_steps, diversity=diversity, device=device,
+            verbose=verbose, tensorboard_log=tensorboard_log, env_kwargs=env_kwargs,
         )  # fmt: skip

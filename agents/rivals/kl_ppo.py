@@ -20,7 +20,7 @@ from agents.losses import KL_KINDS, clipped_policy_gradient, kl_estimate, per_to
 from agents.networks import ValueNetwork, start_at_mean
 from agents.replay_agent import RANGES as REPLAY_RANGES
 from agents.replay_agent import ReplayAgent
-from agents.store.replay import Batch, Sequences
+from agents.store.replay import Batch, Sequences, select
 from agents.targets import discounts, taken, within
 from seqtutor_envs.checks import COUNT, Range, one_of
 from seqtutor_envs.prior import Prior
@@ -151,7 +151,8 @@ class KLPPO(ReplayAgent):
         self.learner = PPOLearner(self.network, optimizing, given["clip_range"], given["value_weight"], in_loss)
         size = given["batch_size"] or max(1, self.n_envs // 4)
         self._attach_memories(
-            given | {"batch_size": size, "buffer_size": 1, "updates_per_round": 1, "store": None, "on_repeats": None}
+            given | {"batch_size": size, "buffer_size": 1, "updates_per_round": 1}
+            | {"store": None, "on_repeats": None, "candidates": 1}  # it learns from its own samples alone
         )
 
     def _learn_from(self, newest: Sequences) -> list[dict[str, float]]:
@@ -163,9 +164,8 @@ class KLPPO(ReplayAgent):
             order = self.rng.permutation(len(round_.lengths))
             for begin in range(0, len(order), self.batch_size):
                 rows = order[begin : begin + self.batch_size]
-                part = Sequences(*(array[rows] for array in round_.arrays()))
                 chosen = torch.from_numpy(rows).to(self.device)
-                statistics.append(self.learner.update(part, *(tensor[chosen] for tensor in further)))
+                statistics.append(self.learner.update(select(round_, rows), *(tensor[chosen] for tensor in further)))
         return statistics
 
     @torch.no_grad()

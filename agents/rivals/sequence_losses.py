@@ -18,18 +18,18 @@ from agents.learner import RANGES as LEARNER_RANGES
 from agents.learner import Learner, OptimizerSettings
 from agents.losses import SHARE, augmented_hill_climb, per_token, reinvent, trajectory_balance, vargrad
 from agents.networks import ValueNetwork
-from agents.replay_agent import EXPENSIVE_DEFAULTS, ReplayAgent, fill_in, find_round_size, find_scores
+from agents.replay_agent import EXPENSIVE_DEFAULTS, ReplayAgent, fill_in, find_round_size, find_scores, is_enumerable
 from agents.replay_agent import RANGES as REPLAY_RANGES
 from agents.store.replay import Batch
 from agents.targets import taken, within
-from agents.tutor import FREE_DEFAULTS, LONG_DEFAULTS, SHORT, SHORT_DEFAULTS
+from agents.tutor import FEW_DEFAULTS, FREE_DEFAULTS, MANY_DEFAULTS
 from seqtutor_envs.checks import one_of
 from seqtutor_envs.prior import Prior
 
 # the tutors' defaults of free scores, as far as these losses know them
-LONG_FREE, SHORT_FREE = (
-    {name: {**FREE_DEFAULTS, **by_horizon}[name] for name in EXPENSIVE_DEFAULTS}
-    for by_horizon in (LONG_DEFAULTS, SHORT_DEFAULTS)
+MANY_FREE, FEW_FREE = (
+    {name: {**FREE_DEFAULTS, **by_number}[name] for name in EXPENSIVE_DEFAULTS}
+    for by_number in (MANY_DEFAULTS, FEW_DEFAULTS)
 )
 RANGES = {
     **{name: replace(LEARNER_RANGES[name], optional=True) for name in ("learning_rate", "max_grad_norm")},
@@ -128,13 +128,15 @@ class Reinvent(ReplayAgent):
     On its own samples its optimum is that of J. On stored ones it is another, unless log Z = 0: see losses.py.
 
     Args:
-        env, seed, n_envs, prior, anneal, scores, store, c_start, target_kl, on_repeats, diversity, device, verbose,
-            tensorboard_log, env_kwargs: as for the tutors.
+        env, seed, n_envs, prior, anneal, scores, store, c_start, target_kl, on_repeats, candidates, diversity, device,
+            verbose, tensorboard_log, env_kwargs: as for the tutors.
         learning_rate, max_grad_norm, precision: see OptimizerSettings.
         batch_size, buffer_size, updates_per_round: as for the tutors, whose numbers stand for None.
     """
 
     loss_name: ClassVar[str] = "reinvent"
+    # a choice among candidates makes them other samples, on which its fixed point is another
+    expensive: ClassVar[Mapping[str, Any]] = {**EXPENSIVE_DEFAULTS, "candidates": 1}
     of_loss: Mapping[str, Any] = {}  # settings that this loss alone has; a subclass sets them first
     has_soft_values = False  # v has no share in the loss
     ranges = RANGES
@@ -160,6 +162,7 @@ class Reinvent(ReplayAgent):
         c_start: float | None = None,
         target_kl: float | None = None,
         on_repeats: str | None = None,
+        candidates: int | None = None,
         diversity: Mapping[str, Any] | bool | None = None,
         device: str = "cpu",
         verbose: int = 0,
@@ -171,13 +174,14 @@ class Reinvent(ReplayAgent):
             **self.of_loss, "learning_rate": learning_rate, "anneal": anneal, "max_grad_norm": max_grad_norm,
             "precision": precision, "batch_size": batch_size, "buffer_size": buffer_size,
             "updates_per_round": updates_per_round, "scores": scores, "store": store, "c_start": c_start,
-            "target_kl": target_kl, "on_repeats": on_repeats, "diversity": diversity,
+            "target_kl": target_kl, "on_repeats": on_repeats, "candidates": candidates, "diversity": diversity,
         }  # fmt: skip
         super().__init__(
             env, seed=seed, n_envs=find_round_size(n_envs, scores, env), prior=prior, diversity=diversity,
             device=device, verbose=verbose, tensorboard_log=tensorboard_log, env_kwargs=env_kwargs, settings=settings,
         )  # fmt: skip
-        defaults = EXPENSIVE_DEFAULTS if scores == "expensive" else SHORT_FREE if self.horizon <= SHORT else LONG_FREE
+        free = FEW_FREE if is_enumerable(self.prior, self.horizon) else MANY_FREE
+        defaults = self.expensive if scores == "expensive" else free
         chosen = fill_in(self.settings, defaults, self.n_envs)
         generator = torch.Generator().manual_seed(self.seed)
         network = ValueNetwork(self.prior, residual=False, prior_weight=1.0, generator=generator)
@@ -223,6 +227,7 @@ class AugmentedHillClimb(Reinvent):
         c_start: float | None = None,
         target_kl: float | None = None,
         on_repeats: str | None = None,
+        candidates: int | None = None,
         diversity: Mapping[str, Any] | bool | None = None,
         device: str = "cpu",
         verbose: int = 0,
@@ -234,7 +239,7 @@ class AugmentedHillClimb(Reinvent):
             env, seed=seed, n_envs=n_envs, prior=prior, learning_rate=learning_rate, anneal=anneal,
             max_grad_norm=max_grad_norm, precision=precision, batch_size=batch_size, buffer_size=buffer_size,
             updates_per_round=updates_per_round, scores=scores, store=store, c_start=c_start, target_kl=target_kl,
-            on_repeats=on_repeats, diversity=diversity, device=device, verbose=verbose,
+            on_repeats=on_repeats, candidates=candidates, diversity=diversity, device=device, verbose=verbose,
             tensorboard_log=tensorboard_log, env_kwargs=env_kwargs,
         )  # fmt: skip
 
@@ -251,6 +256,7 @@ class TrajectoryBalance(Reinvent):
         env and all others: as for Reinvent.
     """
 
+    expensive = EXPENSIVE_DEFAULTS
     ranges = {**RANGES, "log_z_rate": LEARNER_RANGES["value_rate"]}
 
     def __init__(
@@ -274,6 +280,7 @@ class TrajectoryBalance(Reinvent):
         c_start: float | None = None,
         target_kl: float | None = None,
         on_repeats: str | None = None,
+        candidates: int | None = None,
         diversity: Mapping[str, Any] | bool | None = None,
         device: str = "cpu",
         verbose: int = 0,
@@ -286,7 +293,7 @@ class TrajectoryBalance(Reinvent):
             env, seed=seed, n_envs=n_envs, prior=prior, learning_rate=learning_rate, anneal=anneal,
             max_grad_norm=max_grad_norm, precision=precision, batch_size=batch_size, buffer_size=buffer_size,
             updates_per_round=updates_per_round, scores=scores, store=store, c_start=c_start, target_kl=target_kl,
-            on_repeats=on_repeats, diversity=diversity, device=device, verbose=verbose,
+            on_repeats=on_repeats, candidates=candidates, diversity=diversity, device=device, verbose=verbose,
             tensorboard_log=tensorboard_log, env_kwargs=env_kwargs,
         )  # fmt: skip
 

@@ -10,10 +10,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
-from numpy.typing import NDArray
 
 from agents.rollouts import compute_task_rewards, has_own_dynamics
-from agents.store.replay import Sequences, make_empty_sequences
+from agents.store.replay import Sequences, make_empty_sequences, select
 from agents.store.store import Store
 from seqtutor_envs import checks
 from seqtutor_envs.metrics import padding, parts
@@ -146,8 +145,3 @@ def score(sequences: Sequences, env: SequenceTutorVectorEnv) -> Sequences:
         if not env.task.spent:
             return replace(sequences, task_rewards=rewards)
     return select(sequences, np.zeros(len(sequences.lengths), bool))
-
-
-def select(sequences: Sequences, mask: NDArray[np.bool_]) -> Sequences:
-    """Return the sequences of mask [n]."""
-    return Sequences(*(array[mask] for array in sequences.arrays()))

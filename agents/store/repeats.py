@@ -22,8 +22,9 @@ from seqtutor_envs.prior import Prior, State
 from seqtutor_envs.prior.recurrent_step import log_softmax
 from seqtutor_envs.vocab import Tokens
 
-ACTIONS = ("warn", "temperature", "prior")
+ACTIONS = ("off", "warn", "temperature", "prior")
 FEW_NEW = 0.5  # share of a round's sequences that are new, below which the policy is said to repeat itself
+RANDOM = 0.25  # share of a round that is chosen from the candidates at random
 HEAT, MOST_HEAT = 1.1, 3.0  # by which the sampling temperature rises in such a round, and where it ends
 SHARE, MOST_SHARE = 0.05, 0.5  # the same of the share that the prior samples
 
@@ -34,7 +35,7 @@ class Repeats:
     Args:
         action: when fewer than half of a round's sequences are new: "warn" once; raise the sampling "temperature" by a
             tenth, up to 3; or let the "prior" sample 5% more of each round, up to half. Later rounds with more new ones
-            take it back by as much. All three warn.
+            take it back by as much. All three warn. "off" only remembers.
 
     Attributes:
         new: share of the newest round's sequences that never came before.
@@ -49,10 +50,21 @@ class Repeats:
         self._warned = False
 
     def count(self, sequences: Sequences, num_timesteps: int) -> None:
-        """Count a round, and set how the next one is sampled."""
-        keys = [hash64(key.hex()) for key in find_keys(sequences)]
-        self.new = float(mark_new(keys, self._seen).mean())
-        self._seen.update(keys)
+        """Count a round, remember it, and set how the next one is sampled."""
+        self.judge(sequences, num_timesteps, stacklevel=6)
+        self.remember(sequences)
+
+    def remember(self, sequences: Sequences) -> None:
+        """Take it that these were seen."""
+        self._seen.update(_hash_keys(sequences))
+
+    def judge(self, sequences: Sequences, num_timesteps: int, stacklevel: int) -> NDArray[np.bool_]:
+        """Return which of n sequences are new, [n], of equal ones the first; set how the next round is sampled.
+
+        A warning is that of the line so many calls up, the user's.
+        """
+        new = mark_new(_hash_keys(sequences), self._seen)
+        self.new = float(new.mean())
         few = self.new < FEW_NEW
         if self.action == "temperature":
             self.heat = min(self.heat * HEAT, MOST_HEAT) if few else max(self.heat / HEAT, 1.0)
@@ -60,7 +72,7 @@ class Repeats:
             # rounded: five steps up and five down end at 0
             share = self.prior_share + (SHARE if few else -SHARE)
             self.prior_share = round(min(max(share, 0.0), MOST_SHARE), 6)
-        if few and not self._warned:
+        if few and not self._warned and self.action != "off":
             self._warned = True
             then = {
                 "warn": "on_repeats='temperature' makes it vary",
@@ -68,7 +80,8 @@ class Repeats:
                 "prior": "the prior samples a share of each round",
             }[self.action]
             said = f"Only {self.new:.0%} of a round's sequences are new after {num_timesteps:,} timesteps: {then}."
-            warnings.warn(said, stacklevel=5)
+            warnings.warn(said, stacklevel=stacklevel)
+        return new
 
     def wrap(self, policy: Any, prior: Prior) -> Any:
         """Return the policy to sample the next round by."""
@@ -92,6 +105,26 @@ class Repeats:
         self._seen = set(seen.tolist())
         self.new, self.heat, self.prior_share = (float(value) for value in numbers[:3])
         self._warned = bool(numbers[3])
+
+
+def choose_candidates(
+    new: NDArray[np.bool_], values: NDArray[np.float64], n: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Choose n of M candidates: new ones before others, three quarters by their values, the rest at random.
+
+    Args:
+        new: which of them never came before, [M].
+        values: what they promise, [M].
+        n: at most M.
+    """
+    order = np.lexsort((-values, ~new))
+    best, others = np.split(order, [n - round(RANDOM * n)])
+    others = rng.permutation(others)
+    return np.concatenate([best, others[np.argsort(~new[others], kind="stable")][: n - len(best)]])
+
+
+def _hash_keys(sequences: Sequences) -> list[int]:
+    return [hash64(key.hex()) for key in find_keys(sequences)]
 
 
 class VariedPolicy:

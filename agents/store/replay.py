@@ -58,6 +58,12 @@ def make_empty_sequences(n: int, horizon: int, vocab_size: int) -> Sequences:
     return Sequences(np.zeros(shape, np.int64), np.full(n, horizon), np.zeros(shape, np.float32), prior_log_probs)
 
 
+def select(sequences: Sequences, rows: NDArray[Any]) -> Sequences:
+    """Return the sequences of rows, which are numbers or a mask [B]."""
+    # fancy indexing copies, so later changes of the one do not change the other
+    return Sequences(*(array[rows] for array in sequences.arrays()))
+
+
 def join(parts: list[Sequences]) -> Sequences:
     """Put sequences together, as wide as the longest of them."""
     if len(parts) == 1:
@@ -101,9 +107,7 @@ class Replay:
 
     def sample(self, batch_size: int, rng: np.random.Generator) -> Sequences:
         """Sample `batch_size` sequences without replacement (all, if fewer are stored), cut to the longest of them."""
-        # fancy indexing copies, so later rollouts do not change a batch
-        rows = rng.permutation(self.size)[:batch_size]
-        return Sequences(*(array[rows] for array in self.stored.arrays())).cut()
+        return select(self.stored, rng.permutation(self.size)[:batch_size]).cut()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return what is stored, for a checkpoint."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.store.replay import Sequences, make_empty_sequences
+from agents.store.replay import Sequences, make_empty_sequences, select
 from seqtutor_envs.checks import COUNT, Range, one_of
 from seqtutor_envs.files.expected import expect_array, expect_names, expect_range
 from seqtutor_envs.prior import token_log_probs
@@ -173,7 +173,7 @@ class Store:
                 self._keys.append(key)
         self._known.update(keys)
         self.size = len(self._keys)
-        put = self._take(slots)
+        put = select(self.stored, slots)
         self.log_p[slots] = token_log_probs(put.prior_log_probs, put.tokens, put.lengths).sum(axis=1)
         self.returns[slots] = sum_rewards(put)
 
@@ -201,11 +201,11 @@ class Store:
         else:
             ranks = rng.choice(self.size, n, p=rank_probabilities(self.size, self.settings.rank_weight))
             slots = self._sort_slots()[ranks]
-        return self._take(slots).cut()
+        return select(self.stored, slots).cut()
 
     def best(self, n: int) -> Sequences:
         """Return the n stored sequences of the greatest returns, or all if there are fewer, best first; not cut."""
-        return self._take(self._sort_slots()[:n])
+        return select(self.stored, self._sort_slots()[:n])
 
     def diagnostics(self, rounds: int) -> dict[str, float]:
         """Describe what is stored, for the training log; empty while nothing is.
@@ -225,10 +225,6 @@ class Store:
 
     def _sort_slots(self) -> NDArray[np.int64]:
         return sort_by_return(self.returns[: self.size], self._arrivals[: self.size])
-
-    def _take(self, slots: NDArray[np.int64]) -> Sequences:
-        # fancy indexing copies, so later additions do not change a batch
-        return Sequences(*(array[slots] for array in self.stored.arrays()))
 
     # ---------------------------------------------------------------- checkpoints
 

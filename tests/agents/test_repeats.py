@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax
+from toys.agent_toys import EXACT, made, sung_batch, synced_toys, toy_batch
 
 from agents import PsiLearning, QLearning, TrajectoryBalance
+from agents.store.repeats import Repeats, VariedPolicy, choose_candidates
 from agents.store.replay import Sequences
-from agents.store.repeats import Repeats, VariedPolicy
+from seqtutor_envs.prior import token_log_probs
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR
-from toys.agent_toys import EXACT, made, sung_batch, synced_toys, toy_batch
 
 ALL_NEW, ALL_OLD = "new", "old"
 
@@ -207,7 +208,7 @@ def test_a_greedy_agent_can_only_warn():
 
 @pytest.mark.parametrize("agent_class", [PsiLearning, TrajectoryBalance])
 def test_an_unknown_action_is_one_line_with_all_choices(agent_class):
-    with pytest.raises(ValueError, match="on_repeats must be one of None, 'off', 'warn', 'temperature', 'prior'"):
+    with pytest.raises(ValueError, match="on_repeats must be one of 'off', 'warn', 'temperature', 'prior'"):
         made(agent_class, EXACT, n_envs=16, on_repeats="heat")
 
 
@@ -251,3 +252,67 @@ def test_damaged_counts_are_refused_and_change_nothing(damage):
     with pytest.raises(ValueError):
         repeats.restore(DAMAGES[damage])
     assert (repeats.new, repeats.heat, repeats._seen) == (0.4, 1.1, {3, 2**63})
+
+
+# -- candidates -------------------------------------------------------------------------------------------------------
+
+
+def test_new_candidates_come_before_others_and_the_best_of_them_first():
+    """By hand: of 8, six are new; of 4 chosen, three are the best of these and one is a random one of the other new."""
+    new = np.array([True, False, True, True, True, True, False, True])
+    values = np.array([1.0, 9.0, 7.0, 3.0, 2.0, 5.0, 8.0, 4.0])
+    last = [choose_candidates(new, values, 4, np.random.default_rng(seed)) for seed in range(60)]
+    assert {tuple(rows[:3]) for rows in last} == {(2, 5, 7)}
+    assert {int(rows[3]) for rows in last} == {0, 3, 4}
+
+
+def test_known_candidates_fill_a_round_that_has_too_few_new_ones():
+    new = np.array([False, True, False, False, False, False])
+    rows = choose_candidates(new, np.arange(6.0), 4, np.random.default_rng(0))
+    assert rows[0] == 1 and len(set(rows.tolist())) == 4
+    assert rows[1:3].tolist() == [5, 4]
+
+
+def test_all_candidates_of_a_round_of_one_each_are_chosen():
+    rows = choose_candidates(np.ones(5, bool), np.arange(5.0), 5, np.random.default_rng(0))
+    assert sorted(rows.tolist()) == list(range(5))
+
+
+@pytest.mark.parametrize("agent_class", [PsiLearning, TrajectoryBalance])
+def test_only_chosen_candidates_are_scored_and_all_of_a_round_are_new_while_there_are_any(agent_class):
+    """81 sequences: in rounds of 9 of 36 candidates, nothing comes twice while two in three are still to be found."""
+    agent = made(agent_class, EXACT, n_envs=9, candidates=4, store=True, learning_rate=1e-6)
+    scored = []
+    terms = agent.task.terms
+    agent.task.terms = lambda tokens, lengths=None: scored.append(len(tokens)) or terms(tokens, lengths)
+    agent.learn(9 * 4 * 3)
+    assert scored == [9, 9, 9]
+    assert agent.store.size == 27
+
+
+def test_the_kl_that_sets_the_temperature_is_that_of_all_candidates():
+    """The prior itself has a KL of 0; that of the chosen quarter, of the greatest log pi - log p, is not."""
+    agent = made(PsiLearning, EXACT, n_envs=64, candidates=16, target_kl=1.0, learning_rate=1e-2).learn(64 * 4 * 40)
+    sampled, lengths = agent.sample(20_000, seed=1)
+    of_prior = token_log_probs(agent.prior.log_probs(sampled, lengths), sampled, lengths).sum(axis=1)
+    kl = float((agent.log_prob(sampled, lengths) - of_prior).mean())
+    assert agent._newest_kl == pytest.approx(kl, abs=0.15)
+
+
+def test_a_warning_names_the_users_line_with_candidates_too():
+    agent = made(PsiLearning, EXACT, n_envs=16, candidates=2, on_repeats="warn")
+    with pytest.warns(UserWarning, match="of a round's sequences are new after") as caught:
+        agent.learn(16 * 4 * 20)
+    assert caught[0].filename == __file__
+
+
+def test_an_environment_that_is_stepped_has_no_candidates():
+    agent = made(PsiLearning, synced_toys(), candidates=4)
+    assert agent.candidates == 1
+    agent.learn(60)
+
+
+@pytest.mark.parametrize("candidates", [0, 65, 1.5, "4"])
+def test_impossible_numbers_of_candidates_are_refused(candidates):
+    with pytest.raises((ValueError, TypeError), match="candidates must be"):
+        made(PsiLearning, EXACT, n_envs=16, candidates=candidates)

@@ -235,7 +235,8 @@ def test_what_is_given_wins(agent_class):
     expect(agent_class(SMILES, scores="free", env_kwargs=COUNTED), False)
     assert agent_class(SMILES, scores="free", env_kwargs=COUNTED).n_envs != 64
     expect(agent_class(SMILES, scores="expensive"), True)
-    given = {"store": False, "on_repeats": "off", "updates_per_round": 3, "batch_size": 7, "learning_rate": 0.25}
+    given = {"store": False, "on_repeats": "off", "candidates": 1}
+    given |= {"updates_per_round": 3, "batch_size": 7, "learning_rate": 0.25}
     agent = agent_class(SMILES, n_envs=5, max_grad_norm=2.0, env_kwargs=COUNTED, **given)
     assert agent.store is None and agent.repeats is None and agent.n_envs == 5
     assert (agent.updates_per_round, agent.batch_size, agent.learner._rates[0]) == (3, 7, 0.25)
