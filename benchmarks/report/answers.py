@@ -48,8 +48,11 @@ def who_wins(tasks: Sequence[TaskResults]) -> str:
 
 
 def _rank(task: TaskResults) -> tuple[str | None, str]:
-    """Return the label whose best J (else return) has an interval that overlaps no other, and a sentence about it."""
-    metric = metrics.J if task.has("j") else task.return_metric
+    """Return the label whose best J has an interval that overlaps no other, and a sentence about it.
+
+    In place of J stands the AUC where calls of a score are limited, and the return where J is not known.
+    """
+    metric = next((one for one in (metrics.AUC, metrics.J) if task.has(one.key)), task.return_metric)
     known = [arm for arm in task.arms if len(arm.values(metric.key))]
     if not known:
         return None, f"{metric.title} is not known for any agent."

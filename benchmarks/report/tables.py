@@ -136,7 +136,9 @@ def headline(task: TaskResults) -> list[Metric]:
     exact = (metrics.EXACT_J, metrics.GAP, metrics.KL, task.return_metric)
     always = exact if task.is_exact else (metrics.J, metrics.GAP, metrics.KL, task.return_metric, metrics.DISTINCT)
     costs = (metrics.TOKENS, metrics.WALL if task.domain == "molecule" else metrics.CPU)
-    every = (*always, *metrics.HEADLINES.get(task.domain, ()), *costs)
+    # where the calls of a score are limited, what was found with them says most
+    budget = metrics.BUDGET if task.has(metrics.AUC.key) else ()
+    every = (*budget, *always, *metrics.HEADLINES.get(task.domain, ()), *costs)
     has_bounds = any(arm.gap is not None for arm in task.arms)
     return [one for one in every if task.has(one.key) or one is metrics.GAP and has_bounds]
 

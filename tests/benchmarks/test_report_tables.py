@@ -73,6 +73,19 @@ def test_the_main_table_holds_every_arms_means():
     assert table.heads[table.sorted_by].text == "J"
 
 
+def test_where_calls_are_limited_the_area_under_the_best_ten_comes_first():
+    """The arm with the lower J and the higher area is first in the table, and wins."""
+    found = dict(top_10=[0.9] * 3, top_1=[1.0] * 3, calls=[9_950.0, 10_000.0, 10_000.0])
+    ours = arm("Ψ", auc_top_10=[0.7, 0.71, 0.72], j=[1.0, 1.1, 1.2], **found)
+    theirs = arm("R", auc_top_10=[0.5, 0.51, 0.52], j=[2.0, 2.1, 2.2], **found)
+    (table,) = main_tables([task(theirs, ours)])
+    assert [head.text for head in table.heads][2:7] == ["AUC 10", "Best 10", "Best", "Calls", "J"]
+    assert [row[0].text for row in table.rows] == ["Ψ", "R"]
+    row = cells(table, "Ψ")
+    assert (row["AUC 10"].text, row["Calls"].text) == ("0.710", "9,983")
+    assert answers.who_wins([task(theirs, ours)]).startswith("Ψ has the highest AUC of the best 10, 0.710")
+
+
 def marked(*arms):
     """Labels whose J is marked as the best."""
     (table,) = main_tables([task(*arms)])
