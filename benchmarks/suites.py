@@ -290,14 +290,15 @@ GAP_QED = expand(
 )
 
 # 10,000 calls of a score, or 1,000,000 tokens for an agent that repeats itself; one seed. c falls tenfold over the
-# calls, to .002: see docs/agents.md. REINVENT and Augmented Hill-Climb have c = 1 / sigma of their published settings in
-# PMO, 500 and 120
+# calls, to .002: see docs/results.md. REINVENT and Augmented Hill-Climb have c = 1 / sigma of published settings, 500
+# and 120
 EXPENSIVE = tuple(
     experiment
     for name in ("celecoxib_rediscovery", "albuterol_similarity", "osimertinib_mpo")
     for experiment in expand(
-        {"env": SMILES, "env_kwargs.objective": f"seqtutor_envs.smiles.pmo:{name}", "env_kwargs.oracle_budget": 10_000}
-        | {"env_kwargs.c": 0.002, "seed": 0, "steps": 1_000_000, "n": 1_000, "group": name},
+        {"env": SMILES, "env_kwargs.objective": f"seqtutor_envs.smiles.pmo:{name}"}
+        | {"env_kwargs.oracle_budget": 10_000, "env_kwargs.c": 0.002, "seed": 0, "steps": 1_000_000, "n": 1_000}
+        | {"group": name},
         *variants("psi", "g", "tb", "kl_ppo", c_start=0.02),
         AGENTS["reinvent"],
         {**AGENTS["ahc"], "env_kwargs.c": 1 / 120},
