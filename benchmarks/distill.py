@@ -91,14 +91,14 @@ def sample_exactly(env: SequenceTutorVectorEnv, calls: int, seed: int, progress_
 
     Raises ValueError where no bound on the return is known, or fewer than two samples are accepted.
     """
-    task, rng = env.task, np.random.default_rng(seed)
+    task, prior, rng = env.task, mask_prior(env.prior, env.task), np.random.default_rng(seed)
     if not np.isfinite(most := task.max_return() / env.c):
         raise ValueError(f"{type(task).__name__} has proved no greatest return, so nothing can be rejected by it.")
     parts, weights = [], []
     with make_bar(total=calls, desc="calls", disable=not progress_bar) as bar:
         for begin in range(0, calls, BLOCK):
             count = min(BLOCK, calls - begin)
-            drawn = draw_weighted(task, env.prior, env.c, n=count, rng=rng)
+            drawn = draw_weighted(task, prior, env.c, n=count, rng=rng)
             kept = np.flatnonzero(rng.random(count) < np.exp(np.minimum(drawn.log_weights - most, 0.0)))
             value = drawn.log_p[kept] + drawn.log_weights[kept]
             parts.append((drawn.tokens[kept], drawn.lengths[kept], value))

@@ -21,6 +21,7 @@ CASES = {
     "psi": (PsiLearning, {**ALL, "target_kl": 0.5}),
     "psi, uniform store": (PsiLearning, {"store": {"draw": "uniform", "capacity": 20}, "on_repeats": "prior"}),
     "psi, diversity": (PsiLearning, {**ALL, "diversity": True}),
+    "psi, candidates": (PsiLearning, {"candidates": 3, "target_kl": 0.5}),
     "q": (QLearning, {"store": True, "on_repeats": "warn", "target_kl": 0.5, "epsilon_steps": 400}),
     "tb": (TrajectoryBalance, {**ALL, "target_kl": 0.5}),
     "vargrad": (TrajectoryBalance, {**ALL, "form": "vargrad"}),
