@@ -192,7 +192,7 @@ def expect(agent, expensive):
     settings = getattr(agent.learner, "settings", None)
     if settings is not None:
         found = settings.tau, settings.huber, settings.max_grad_norm, settings.learning_rate
-        assert found == ((1.0, None, 10.0, 5e-4) if expensive else (0.1, 20.0, 1.0, 1e-3))
+        assert found == ((1.0, None, 10.0, 1e-3) if expensive else (0.1, 20.0, 1.0, 1e-3))
     else:
         found = agent.learner._max_grad_norm, agent.learner._rates[0]
         assert found == ((10.0, 5e-4) if expensive else (1.0, 1e-3))
