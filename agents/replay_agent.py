@@ -18,13 +18,12 @@ from agents.learner import Learner
 from agents.networks import Policy
 from agents.rollouts import Rollout, has_own_dynamics
 from agents.store.offers import Refused, offer
-from agents.store.repeats import Repeats, choose_candidates
-from agents.store.replay import Replay, Sequences, join, select
+from agents.store.repeats import Repeats, choose_candidates, hash_keys
+from agents.store.replay import Replay, Sequences, join
 from agents.store.store import Origin, make_store
 from agents.store.temperature import TARGET_KL, Temperature
 from seqtutor_envs.checks import COUNT, TEMPERATURE, Range, one_of
-from seqtutor_envs.exact import MAX_SEQUENCES
-from seqtutor_envs.prior import Prior, token_log_probs
+from seqtutor_envs.prior import token_log_probs
 from seqtutor_envs.prior.network import adam_steps
 from seqtutor_envs.task import Task
 from seqtutor_envs.vocab import Tokens
@@ -113,7 +112,8 @@ class ReplayAgent(SequenceAgent):
         if self.candidates > 1:
             return self.rollouts.collect(policy, self.rng, self.exploration(), self.candidates, self._choose)
         sequences, log_policy = self.rollouts.collect(policy, self.rng, self.exploration())
-        self._measure_kl(sequences, log_policy)
+        if self.temperature.moves:
+            self._measure_kl(sequences, log_policy)
         if self.repeats is not None:
             self.repeats.count(sequences, self.num_timesteps + int(sequences.lengths.sum()))
         return sequences, log_policy
@@ -122,10 +122,11 @@ class ReplayAgent(SequenceAgent):
         """Return the rows [N] of the candidates that are to be scored."""
         assert self.repeats is not None
         log_ratio = self._measure_kl(candidates, log_policy)
-        new = self.repeats.judge(candidates, self.num_timesteps, stacklevel=7)
+        keys = hash_keys(candidates)
+        new = self.repeats.judge(keys, self.num_timesteps, stacklevel=7)
         # at the optimum log pi - log p is R / c - log Z: the policy's own guess of the return
         rows = choose_candidates(new, log_ratio, self.n_envs, self.rng)
-        self.repeats.remember(select(candidates, rows))
+        self.repeats.remember(keys[row] for row in rows)
         return rows
 
     def _measure_kl(self, sequences: Sequences, log_policy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -221,11 +222,6 @@ def find_scores(scores: str | None, env: AnyEnv, env_kwargs: Mapping[str, Any] |
     task = given.get("task")
     counted = given.get("oracle_budget") is not None or isinstance(task, Task) and task.budget_used() is not None
     return "expensive" if counted else "free"
-
-
-def is_enumerable(prior: Prior, horizon: int) -> bool:
-    """Return whether so few sequences are possible that they can be enumerated."""
-    return len(prior.vocab) ** horizon <= MAX_SEQUENCES
 
 
 def fill_in(settings: Mapping[str, Any], defaults: Mapping[str, Any], n_envs: int) -> dict[str, Any]:

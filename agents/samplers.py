@@ -44,6 +44,16 @@ class Weighted(NamedTuple):
     log_probs: Floats  # [n], in place of log pi: see above
 
 
+class Proposals(NamedTuple):
+    """Hold n draws of the prior, and what rejection says of each."""
+
+    tokens: Tokens  # [n, T], the start id as filler
+    lengths: Tokens  # [n]
+    returns: Floats  # [n], R
+    rates: Floats  # [n], probability of acceptance
+    accepted: NDArray[np.bool_]  # [n]
+
+
 class Sampler(ABC):
     """Sample sequences without learning. `agents.evaluate.evaluate` and experiments take it as an agent.
 
@@ -194,12 +204,11 @@ class RejectionSampler(Sampler):
             while found < n:
                 # as many as will do at the present rate, and a fifth more
                 size = int(min(AT_ONCE, max(64, 1.2 * (n - found) * (draws + 1) / (found + 1))))
-                tokens, lengths, returns = self._draw_from_prior(size, rng)
-                self._check_bound(returns)
-                rates.append(np.exp(np.minimum(scaled(returns - self.max_return, self.c), 0.0)))
-                accepted.append(rng.random(size) < rates[-1])
-                rows = np.flatnonzero(accepted[-1])
-                kept.append((tokens[rows], lengths[rows], returns[rows]))
+                drawn = self.propose(size, rng)
+                rates.append(drawn.rates)
+                accepted.append(drawn.accepted)
+                rows = np.flatnonzero(drawn.accepted)
+                kept.append((drawn.tokens[rows], drawn.lengths[rows], drawn.returns[rows]))
                 draws, found = draws + size, found + len(rows)
                 bar.update(min(n, found) - bar.n)
                 self._check_rate(sum(float(rate.sum()) for rate in rates), draws)
@@ -207,6 +216,13 @@ class RejectionSampler(Sampler):
         values = self._estimate_log_z(np.concatenate(rates), np.flatnonzero(np.concatenate(accepted))[:n])
         log_p = sequence_log_probs(self.prior, tokens, lengths)
         return Weighted(tokens, lengths, log_p + scaled(returns, self.c) - values)
+
+    def propose(self, n: int, rng: np.random.Generator) -> Proposals:
+        """Draw n sequences of the prior, and accept some. Raise ValueError where one returns more than max_return."""
+        tokens, lengths, returns = self._draw_from_prior(n, rng)
+        self._check_bound(returns)
+        rates = np.exp(np.minimum(scaled(returns - self.max_return, self.c), 0.0))
+        return Proposals(tokens, lengths, returns, rates, rng.random(n) < rates)
 
     def _estimate_log_z(self, rates: Floats, ends: Tokens) -> Floats:
         """Estimate log Z from all draws: numbers [n] with the estimate as their mean and its error as their own.

@@ -17,10 +17,11 @@ from agents.envs import AnyEnv
 from agents.learner import RANGES as LEARNER_RANGES
 from agents.learner import LearnerSettings, SoftQLearner
 from agents.networks import ValueNetwork
-from agents.replay_agent import EXPENSIVE_DEFAULTS, ReplayAgent, fill_in, find_round_size, find_scores, is_enumerable
+from agents.replay_agent import EXPENSIVE_DEFAULTS, ReplayAgent, fill_in, find_round_size, find_scores
 from agents.replay_agent import RANGES as REPLAY_RANGES
 from agents.targets import OBJECTIVES
 from seqtutor_envs.checks import COUNT, Range
+from seqtutor_envs.exact import are_few
 from seqtutor_envs.prior import Prior
 
 # One set of values does not serve both. Where sequences are few, a policy soon leaves some that it needs, so it must
@@ -167,7 +168,7 @@ class Tutor(ReplayAgent):
         )  # fmt: skip
         settings = self.settings
         if scores == "free":
-            defaults = defaults | (FEW_DEFAULTS if is_enumerable(self.prior, self.horizon) else MANY_DEFAULTS)
+            defaults = defaults | (FEW_DEFAULTS if are_few(len(self.prior.vocab), self.horizon) else MANY_DEFAULTS)
         if objective.greedy:
             defaults = defaults | {"lam": 0.0}  # Q-learning has one-step targets only
             if settings["lam"]:

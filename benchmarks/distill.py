@@ -26,10 +26,11 @@ from agents.baselines import FixedPolicy
 from agents.evaluate.evaluation import evaluate_in_env
 from agents.learner import SoftQLearner
 from agents.networks import ValueNetwork
+from agents.samplers import RejectionSampler
 from benchmarks.domains import MELODY, SEED_APART, build_env_kwargs
 from benchmarks.prior_samples import make_batch
 from seqtutor_envs.bounds import run_smc
-from seqtutor_envs.bounds.smc import draw_weighted, resample
+from seqtutor_envs.bounds.smc import resample
 from seqtutor_envs.checks import COUNT, Range
 from seqtutor_envs.command import run
 from seqtutor_envs.env import SequenceTutorVectorEnv
@@ -91,24 +92,19 @@ def sample_exactly(env: SequenceTutorVectorEnv, calls: int, seed: int, progress_
 
     Raises ValueError where no bound on the return is known, or fewer than two samples are accepted.
     """
-    task, prior, rng = env.task, mask_prior(env.prior, env.task), np.random.default_rng(seed)
-    if not np.isfinite(most := task.max_return() / env.c):
-        raise ValueError(f"{type(task).__name__} has proved no greatest return, so nothing can be rejected by it.")
-    parts, weights = [], []
+    sampler, rng = RejectionSampler(env), np.random.default_rng(seed)
+    parts = []
     with make_bar(total=calls, desc="calls", disable=not progress_bar) as bar:
         for begin in range(0, calls, BLOCK):
-            count = min(BLOCK, calls - begin)
-            drawn = draw_weighted(task, prior, env.c, n=count, rng=rng)
-            kept = np.flatnonzero(rng.random(count) < np.exp(np.minimum(drawn.log_weights - most, 0.0)))
-            value = drawn.log_p[kept] + drawn.log_weights[kept]
-            parts.append((drawn.tokens[kept], drawn.lengths[kept], value))
-            weights.append(np.exp(drawn.log_weights - most))
-            bar.update(count)
-    tokens, lengths, value = (np.concatenate(columns) for columns in zip(*parts))
+            parts.append(sampler.propose(min(BLOCK, calls - begin), rng))
+            bar.update(len(parts[-1].lengths))
+    tokens, lengths, returns, rates, accepted = (np.concatenate(columns) for columns in zip(*parts))
+    tokens, lengths, returns = tokens[accepted], lengths[accepted], returns[accepted]
     if len(tokens) < 2:
         raise ValueError(f"Rejection accepts {len(tokens)} of {calls:,} draws: give more --calls, or a higher --c.")
-    mean, error = mean_and_error("weight", np.concatenate(weights)).values()
-    return Optimum(tokens, lengths, value, most + float(np.log(mean)), error / mean)
+    mean, error = mean_and_error("rate", rates).values()
+    value = sequence_log_probs(sampler.prior, tokens, lengths) + returns / env.c
+    return Optimum(tokens, lengths, value, sampler.max_return / env.c + float(np.log(mean)), error / mean)
 
 
 def widen(prior: RecurrentPrior, cells: int, rng: np.random.Generator) -> RecurrentPrior:

@@ -138,7 +138,12 @@ class _Level(NamedTuple):
 def enumerable(task: Task) -> bool:
     """Return whether `solve` is worth a try: the sequences are few, or a mask may leave few of them."""
     masked = type(task).action_mask is not Task.action_mask
-    return masked or len(task.vocab) ** task.length <= MAX_SEQUENCES
+    return masked or are_few(len(task.vocab), task.length)
+
+
+def are_few(vocab_size: int, length: int) -> bool:
+    """Return whether all sequences of so many tokens can be enumerated, whatever a mask leaves out."""
+    return vocab_size**length <= MAX_SEQUENCES
 
 
 def solve(task: Task, prior: Prior, c: float, gamma: float = 1.0) -> dict[str, Any]:

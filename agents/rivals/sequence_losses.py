@@ -18,12 +18,13 @@ from agents.learner import RANGES as LEARNER_RANGES
 from agents.learner import Learner, OptimizerSettings
 from agents.losses import SHARE, augmented_hill_climb, per_token, reinvent, trajectory_balance, vargrad
 from agents.networks import ValueNetwork
-from agents.replay_agent import EXPENSIVE_DEFAULTS, ReplayAgent, fill_in, find_round_size, find_scores, is_enumerable
+from agents.replay_agent import EXPENSIVE_DEFAULTS, ReplayAgent, fill_in, find_round_size, find_scores
 from agents.replay_agent import RANGES as REPLAY_RANGES
 from agents.store.replay import Batch
 from agents.targets import taken, within
 from agents.tutor import FEW_DEFAULTS, FREE_DEFAULTS, MANY_DEFAULTS
 from seqtutor_envs.checks import one_of
+from seqtutor_envs.exact import are_few
 from seqtutor_envs.prior import Prior
 
 # the tutors' defaults of free scores, as far as these losses know them
@@ -180,7 +181,7 @@ class Reinvent(ReplayAgent):
             env, seed=seed, n_envs=find_round_size(n_envs, scores, env), prior=prior, diversity=diversity,
             device=device, verbose=verbose, tensorboard_log=tensorboard_log, env_kwargs=env_kwargs, settings=settings,
         )  # fmt: skip
-        free = FEW_FREE if is_enumerable(self.prior, self.horizon) else MANY_FREE
+        free = FEW_FREE if are_few(len(self.prior.vocab), self.horizon) else MANY_FREE
         defaults = self.expensive if scores == "expensive" else free
         chosen = fill_in(self.settings, defaults, self.n_envs)
         generator = torch.Generator().manual_seed(self.seed)

@@ -7,7 +7,7 @@ sampled before would then run on for long with its budget unspent.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,19 +51,23 @@ class Repeats:
 
     def count(self, sequences: Sequences, num_timesteps: int) -> None:
         """Count a round, remember it, and set how the next one is sampled."""
-        self.judge(sequences, num_timesteps, stacklevel=6)
-        self.remember(sequences)
+        keys = hash_keys(sequences)
+        self.judge(keys, num_timesteps, stacklevel=6)
+        self.remember(keys)
 
-    def remember(self, sequences: Sequences) -> None:
-        """Take it that these were seen."""
-        self._seen.update(_hash_keys(sequences))
+    def remember(self, keys: Iterable[int]) -> None:
+        """Take it that the sequences of these keys were seen."""
+        self._seen.update(keys)
 
-    def judge(self, sequences: Sequences, num_timesteps: int, stacklevel: int) -> NDArray[np.bool_]:
+    def judge(self, keys: Sequence[int], num_timesteps: int, stacklevel: int) -> NDArray[np.bool_]:
         """Return which of n sequences are new, [n], of equal ones the first; set how the next round is sampled.
 
-        A warning is that of the line so many calls up, the user's.
+        Args:
+            keys: of the n sequences, see `hash_keys`.
+            num_timesteps: so far, for the warning.
+            stacklevel: how many calls up stands the user's line, which the warning names.
         """
-        new = mark_new(_hash_keys(sequences), self._seen)
+        new = mark_new(keys, self._seen)
         self.new = float(new.mean())
         few = self.new < FEW_NEW
         if self.action == "temperature":
@@ -123,7 +127,8 @@ def choose_candidates(
     return np.concatenate([best, others[np.argsort(~new[others], kind="stable")][: n - len(best)]])
 
 
-def _hash_keys(sequences: Sequences) -> list[int]:
+def hash_keys(sequences: Sequences) -> list[int]:
+    """Return a number for each of n sequences that equal ones share."""
     return [hash64(key.hex()) for key in find_keys(sequences)]
 
 

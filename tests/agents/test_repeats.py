@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax
-from toys.agent_toys import EXACT, made, sung_batch, synced_toys, toy_batch
 
 from agents import PsiLearning, QLearning, TrajectoryBalance
 from agents.store.repeats import Repeats, VariedPolicy, choose_candidates
 from agents.store.replay import Sequences
 from seqtutor_envs.prior import token_log_probs
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR
+from toys.agent_toys import EXACT, made, sung_batch, synced_toys, toy_batch
 
 ALL_NEW, ALL_OLD = "new", "old"
 

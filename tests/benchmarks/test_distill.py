@@ -7,8 +7,6 @@ import json
 import gymnasium as gym
 import numpy as np
 import pytest
-from toys.commands import refuse
-from toys.recurrent_toys import random_prior
 
 from agents import PsiLearning
 from benchmarks.distill import Measure, fit_values, main, sample_exactly, sample_optimum, start_agent, widen
@@ -16,6 +14,8 @@ from benchmarks.prior_samples import make_batch
 from seqtutor_envs.bounds.smc import resample
 from seqtutor_envs.exact import kl_optimum_policy, kl_policy_optimum, objective
 from seqtutor_envs.prior import RecurrentPrior, token_log_probs
+from toys.commands import refuse
+from toys.recurrent_toys import random_prior
 
 EXACT = "SeqTutor-Exact-v0"
 KWARGS = {"vocab_size": 3, "length": 4, "seed": 5, "c": 1.0}
