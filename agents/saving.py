@@ -19,7 +19,7 @@ from seqtutor_envs.command import installed
 from seqtutor_envs.files import load_arrays, safetensors_path, save_arrays
 from seqtutor_envs.prior import Prior, RecurrentPrior, weights_sha256
 from seqtutor_envs.prior.masking import MaskedPrior
-from seqtutor_envs.prior.network import resolve_precision
+from seqtutor_envs.prior.network import supports_bfloat16
 from seqtutor_envs.registry import check_recipe
 
 
@@ -64,7 +64,7 @@ def load(
     if "scores" in signature(cls).parameters:  # files of before are of agents that know free ones only
         settings.setdefault("scores", "free")
     device = find_device(not_kept["device"])
-    if settings.get("precision") == "bfloat16" and resolve_precision("auto", device) != "bfloat16":
+    if settings.get("precision") == "bfloat16" and not supports_bfloat16(device):
         settings["precision"] = "float32"
         there = f"this torch cannot train an LSTM so on this {device.type.upper()}"
         warnings.warn(f"{target} learned with bfloat16 products, and {there}: it goes on with float32.", stacklevel=3)

@@ -70,7 +70,7 @@ class Settings:
     weight_decay: float = 0.0
     dropout: float = 0.0  # on the last layer's outputs
     max_grad_norm: float = 5.0  # global norm
-    # of products; weights and losses are float32 either way. auto: bfloat16 where the CPU can, else float32
+    # of products; weights and losses are float32 either way. auto: bfloat16 if the CPU has instructions for it
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     seed: int = 0
 

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from agents import PsiLearning
+from agents import PsiLearning, saving
 from agents.__main__ import main
 from seqtutor_envs.prior import network
 from seqtutor_envs.prior.network import RecurrentNetwork, resolve_precision, supports_bfloat16
@@ -22,7 +22,12 @@ NOTE = "learned with bfloat16 products, and this torch cannot train an LSTM so o
 @pytest.fixture
 def supported(monkeypatch):
     """Sets what the probe says."""
-    return lambda answer: monkeypatch.setattr(network, "supports_bfloat16", lambda device: answer)
+
+    def set_answer(answer):
+        for module in (network, saving):
+            monkeypatch.setattr(module, "supports_bfloat16", lambda device: answer)
+
+    return set_answer
 
 
 def test_the_probe_says_no_where_torch_raises(monkeypatch):
@@ -57,8 +62,12 @@ def test_the_probe_leaves_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_auto_is_bfloat16_where_it_can_be(supported):
+def test_auto_is_bfloat16_where_it_pays(supported, monkeypatch):
+    """A CPU without instructions for it can train so, but more slowly than in float32."""
     supported(True)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert [resolve_precision(name) for name in ("auto", "bfloat16", "float32")] == ["float32", "bfloat16", "float32"]
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     assert [resolve_precision(name) for name in ("auto", "bfloat16", "float32")] == ["bfloat16", "bfloat16", "float32"]
     supported(False)
     assert [resolve_precision(name) for name in ("auto", "float32")] == ["float32", "float32"]

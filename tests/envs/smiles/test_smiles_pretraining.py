@@ -17,7 +17,7 @@ from seqtutor_envs.pretrain import main
 from seqtutor_envs.prior import RecurrentPrior
 from seqtutor_envs.prior import fit as fitting
 from seqtutor_envs.prior import network, token_log_probs
-from seqtutor_envs.prior.network import supports_bfloat16
+from seqtutor_envs.prior.network import resolve_precision
 from seqtutor_envs.smiles import pretraining
 from seqtutor_envs.smiles.corpus import corpus, read_corpus
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
@@ -78,7 +78,7 @@ def test_a_file_with_junk_becomes_a_prior_a_card_and_a_bloom_filter(tmp_path):
     assert "skipped 5 of 41 records: 2 not SMILES, " in done.stdout
     tokens = sum(len(smiles) + 1 for smiles in CHAINS)
     assert f"36 molecules, {tokens} tokens of 4 kinds" in done.stdout
-    precision = "bfloat16" if supports_bfloat16() else "float32"
+    precision = resolve_precision("auto")
     assert f"training with {precision} products" in done.stdout
     assert "valid=0." in done.stderr and "validation_nll=" in done.stderr  # the progress bar's
     prior = RecurrentPrior.load(out)
