@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import tyro
 
 from benchmarks.experiment import FACTORY, Experiment, check_distinct, expand
-from benchmarks.suites import AGENTS, DOES_NOT_LEARN, Suite
+from benchmarks.named_agents import AGENTS, DOES_NOT_LEARN
+from benchmarks.suites import Suite
 from seqtutor_envs.checks import temperature
 from seqtutor_envs.command import json_object
 from seqtutor_envs.files import hash_bytes

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.domains import MELODY, SMILES, choose_clock
 from benchmarks.experiment import Experiment, expand
+from benchmarks.named_agents import AGENTS, variants
 
 EXACT = "SeqTutor-Exact-v0"
 RESULTS = Path("results")
@@ -55,40 +55,6 @@ class Suite:
             some = ", ".join(dict.fromkeys(one.name for one in self.experiments))
             raise ValueError(f"No experiment of {self.name} matches {' or '.join(patterns)}; labels are {some}.")
         return found
-
-
-OTHERS = "benchmarks.contestants"
-DOES_NOT_LEARN: dict[str, Any] = {"steps": None, "seconds": None, "seed": 0}
-# The agents that have a short name: their factory, their label in tables, and settings that differ from the suite's
-AGENTS: dict[str, dict[str, Any]] = {
-    "prior": {"agent": f"{OTHERS}:prior", "label": "prior", **DOES_NOT_LEARN},
-    "uniform": {"agent": f"{OTHERS}:uniform", "label": "uniform", **DOES_NOT_LEARN},
-    "best_of_prior": {"agent": f"{OTHERS}:best_of_prior", "label": "best of the prior's samples", **DOES_NOT_LEARN},
-    "smc": {"agent": "agents.samplers:SMCSampler", "label": "SMC", **DOES_NOT_LEARN},
-    "rejection": {"agent": "agents.samplers:RejectionSampler", "label": "rejection", **DOES_NOT_LEARN},
-    "best_of_n": {"agent": "agents.samplers:BestOfN", "label": "best of n", **DOES_NOT_LEARN}
-    | {"agent_kwargs": {"n": 64}},
-    "twisted_smc": {"agent": f"{OTHERS}:twisted_smc", "label": "SMC guided by Ψ", "n": 1_000},
-    "psi": {"agent": "agents:PsiLearning", "label": "Ψ"},
-    "g": {"agent": "agents:GLearning", "label": "G"},
-    "q": {"agent": "agents:QLearning", "label": "Q"},
-    "rl": {"agent": "agents:RLOnly", "label": "RL only"},
-    "pg": {"agent": "agents.baselines:PolicyGradient", "label": "policy gradient"},
-    "reinvent": {"agent": "agents:Reinvent", "label": "REINVENT"},
-    "ahc": {"agent": "agents:AugmentedHillClimb", "label": "Augmented Hill-Climb"},
-    "tb": {"agent": "agents:TrajectoryBalance", "label": "trajectory balance"},
-    "kl_ppo": {"agent": "agents:KLPPO", "label": "KL-PPO"},
-    "ppo": {"agent": f"{OTHERS}:ppo", "label": "PPO"},
-    "maskable_ppo": {"agent": f"{OTHERS}:maskable_ppo", "label": "MaskablePPO"},
-    "recurrent_ppo": {"agent": f"{OTHERS}:recurrent_ppo", "label": "RecurrentPPO"},
-    "recurrent_ppo_prior": {"agent": f"{OTHERS}:recurrent_ppo_prior", "label": "RecurrentPPO from the prior"},
-}
-
-
-def variants(*names: str, **settings: Any) -> tuple[dict[str, Any], ...]:
-    """Return the variants of these agents for `expand`, each with further keywords of its constructor."""
-    keywords = {f"agent_kwargs.{name}": value for name, value in settings.items()}
-    return tuple({**AGENTS[name], **keywords} for name in names)
 
 
 PRIOR, UNIFORM = AGENTS["prior"], AGENTS["uniform"]
@@ -305,6 +271,24 @@ EXPENSIVE = tuple(
     )
 )
 
+# 243 sequences of an LSTM prior: which of them must an update hold? Errors of v, which sees detached features, average
+# out on own samples alone
+STORES = tuple(
+    experiment
+    for source, store in (
+        ("own samples", {"own": 1.0}),
+        ("all sequences, uniformly", {"own": 0.0, "draw": "uniform"}),
+        ("the best 40 alone", {"own": 0.0, "capacity": 40}),
+        ("half own samples, half the best 40", {"own": 0.5, "capacity": 40}),
+    )
+    for experiment in expand(
+        {"env": EXACT, "env_kwargs.prior": "lstm", "env_kwargs.length": 5, "seed": range(3), "steps": 160_000}
+        | {"agent_kwargs.scores": "expensive", "agent_kwargs.candidates": 1, "agent_kwargs.on_repeats": "off"}
+        | {"agent_kwargs.store": store, "n": 20_000, "group": source},
+        *variants("psi", "g", "tb", "reinvent", "ahc"),
+    )
+)
+
 # PPO's KL to the prior stands in the reward or in the loss, by four estimators. log Z is known, so the gap is exact on
 # the exact tasks, and -J on the planted one, which is paid at the end alone
 KL_VARIANTS = tuple(
@@ -361,6 +345,7 @@ SUITES = {
         Suite("qed", "How far does QED alone rise for each nat of KL?", QED),
         Suite("planted", "How far from a planted optimum does each agent end, at any length?", PLANTED),
         Suite("expensive", "What does each agent find with 10,000 calls of a score?", EXPENSIVE),
+        Suite("stores", "Which sequences must an update hold?", STORES),
         Suite("kl-estimators", "Where does the KL of PPO stand best, and how is it estimated?", KL_ESTIMATORS),
         Suite("authors-smiles", "What do the paper's molecules look like in its authors' own set-up?", AUTHORS_SMILES),
     )

@@ -19,11 +19,11 @@ import tyro
 
 from benchmarks.domains import MELODY, SCORED_BY_PROCESSES, build_env_kwargs
 from benchmarks.experiment import Experiment
+from benchmarks.named_agents import AGENTS
 from benchmarks.report.statistics import interval, mean, probability_of_improvement
 from benchmarks.runner import results
 from benchmarks.runner.local_engine import LocalEngine, count_jobs
 from benchmarks.runner.run import plan, sweep
-from benchmarks.suites import AGENTS
 from seqtutor_envs.checks import COUNT, SEED, Range
 from seqtutor_envs.command import json_object
 from seqtutor_envs.files.locks import lock_folder

@@ -16,12 +16,13 @@ from tabulate import tabulate
 
 from benchmarks.experiment import Experiment
 from benchmarks.inline import Inline
+from benchmarks.named_agents import AGENTS
 from benchmarks.runner import results
 from benchmarks.runner.local_engine import Engine, LocalEngine, count_jobs
 from benchmarks.runner.progress import SweepProgress, describe
 from benchmarks.runner.provenance import collect_provenance, read_git_state
 from benchmarks.suite_files import find_suite, save_suite
-from benchmarks.suites import AGENTS, RESULTS, SUITES, Suite, total_budget
+from benchmarks.suites import RESULTS, SUITES, Suite, total_budget
 from seqtutor_envs.files import FileError, one_line
 from seqtutor_envs.files.locks import lock_folder
 from seqtutor_envs.files.text import printable
