@@ -249,7 +249,7 @@ PLANTED = tuple(
 # The same for QED: some 26,000 calls each, and exact samples of the optimum
 GAP_QED = expand(
     {**ONLY_QED, "env_kwargs.c": [0.01, 0.02, 0.05, 0.1, 0.2], "steps": 1_000_000, "n": 2_000},
-    PRIOR,
+    {**PRIOR, "n": 20_000},  # shares of the way from it rest on it
     *variants("psi", "g", "pg", anneal=True),
     {**AGENTS["best_of_prior"], "agent_kwargs.calls": 26_000},
     {**AGENTS["rejection"], "n": 2_000},
