@@ -28,9 +28,9 @@ SHIPPED = Path(__file__).parents[1] / "data" / "bounds.json"
 MOST_BYTES = 2**24  # of a file; an entry has 2 kB
 OURS = "seqtutor_envs."  # begins the entry points of our ids
 DESCRIPTION = ("env", "c", "prior", "env_kwargs")  # entries that say what log Z depends on
-# keywords that change no log Z: how many sequences at once, what is shown of them, who scores them
+# keywords that change no log Z: how many sequences at once, what is shown of them, who scores them, and how many
 INDIFFERENT = {"num_envs", "obs_mode", "autoreset_mode", "render_mode", "flat_infos", "infos"}
-INDIFFERENT |= {"workers", "score_timeout", "known"}
+INDIFFERENT |= {"workers", "score_timeout", "oracle_budget", "known"}
 
 
 def find_bounds(

@@ -109,7 +109,8 @@ def test_a_prior_that_weights_do_not_describe_has_none(path):
 
 
 def test_molecules_are_found_however_they_are_scored(path):
-    for further in ({"workers": 4, "score_timeout": 9.0}, {"known": None}, {"objective": None, "max_length": 100}):
+    scoring = {"workers": 4, "score_timeout": 9.0, "oracle_budget": 10}
+    for further in (scoring, {"known": None}, {"objective": None, "max_length": 100}):
         assert find_bounds(SMILES, {"c": 0.1, "term_weights": QED, **further}, path) == bounds(8.0)
     # QED = 1 is the default, and the order of names says nothing
     weights = {"qed": 1.0, **dict(reversed(QED.items()))}
