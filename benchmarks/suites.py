@@ -290,7 +290,7 @@ STORES = tuple(
 )
 
 # PPO's KL to the prior stands in the reward or in the loss, by four estimators. log Z is known, so the gap is exact on
-# the exact tasks, and -J on the planted one, which is paid at the end alone
+# the exact task, and -J on the planted one, which is paid at the end alone
 KL_VARIANTS = tuple(
     {**AGENTS["kl_ppo"], "label": f"{estimator} in the {place}", "agent_kwargs.kl": place}
     | {"agent_kwargs.estimator": estimator}

@@ -95,9 +95,7 @@ def resolve_precision(precision: str, device: torch.device | str = "cpu") -> Pre
 
     Raises ValueError for bfloat16 where the device cannot.
     """
-    if precision == "auto":
-        precision = "bfloat16" if computes_bfloat16(device) and supports_bfloat16(device) else "float32"
-    if precision == "float32":
+    if precision == "float32" or precision == "auto" and not (computes_bfloat16(device) and supports_bfloat16(device)):
         return "float32"
     if not supports_bfloat16(device):
         where = torch.device(device).type.upper()
