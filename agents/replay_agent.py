@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from agents.base import SequenceAgent
 from agents.envs import AnyEnv, get_env_attribute, is_batched
@@ -19,17 +20,21 @@ from agents.networks import Policy
 from agents.rollouts import Rollout, has_own_dynamics
 from agents.store.offers import Refused, offer
 from agents.store.repeats import Repeats, choose_candidates, hash_keys
-from agents.store.replay import Replay, Sequences, join
-from agents.store.store import Origin, make_store
+from agents.store.replay import Replay, Sequences, join, select
+from agents.store.store import Origin, make_store, sum_rewards
+from agents.store.surrogate import Surrogate
 from agents.store.temperature import TARGET_KL, Temperature
 from seqtutor_envs.checks import COUNT, TEMPERATURE, Range, one_of
 from seqtutor_envs.prior import token_log_probs
 from seqtutor_envs.prior.network import adam_steps
 from seqtutor_envs.task import Task
+from seqtutor_envs.threads import one_thread
 from seqtutor_envs.vocab import Tokens
 
 # Where a score costs nothing, the newest rounds are learned from; where calls are counted, all that was ever scored
 SCORES = ("free", "expensive")
+# What says which candidates are scored: a surrogate of the score, or the policy's own log pi - log p
+RANKINGS = ("surrogate", "policy")
 # Where scores are expensive, whatever the loss: a round of 64 is learned from four times, half of each update from the
 # store
 EXPENSIVE_DEFAULTS: dict[str, Any] = dict(
@@ -63,6 +68,7 @@ class ReplayAgent(SequenceAgent):
         store: all distinct sequences, within its capacity; or None.
         temperature: that of the present round.
         repeats: what counts new sequences; or None.
+        surrogate: what ranks candidates; or None.
     """
 
     learner: Learner
@@ -76,7 +82,9 @@ class ReplayAgent(SequenceAgent):
         # chosen from before they are scored, which an environment that is stepped does not allow
         self.candidates: int = (settings["candidates"] or 1) if has_own_dynamics(self.env) else 1
         self.repeats = Repeats(action) if action != "off" or self.candidates > 1 else None
+        self.surrogate = self._make_surrogate(settings["rank_by"])
         found: dict[str, Any] = {"replay": self.replay, "store": self.store, "repeats": self.repeats}
+        found["surrogate"] = self.surrogate
         found["temperature"] = self.temperature if self.temperature.moves else None
         self.memories = {name: memory for name, memory in found.items() if memory is not None} | self.memories
         self.batch_size: int = settings["batch_size"]
@@ -84,6 +92,13 @@ class ReplayAgent(SequenceAgent):
         # every update then is about the newest rollout as a whole, in which order does not matter
         whole = self.updates_per_round == 1 and self.n_envs == self.replay.capacity <= self.batch_size
         self._whole_rollout = whole and self.store is None
+
+    def _make_surrogate(self, rank_by: str | None) -> Surrogate | None:
+        """Make what ranks candidates by the task's features, if there are candidates and features."""
+        possible = self.task is not None and type(self.task).features is not Task.features
+        if rank_by is not None and one_of("rank_by", rank_by, RANKINGS) == "surrogate" and not possible:
+            raise ValueError("rank_by='surrogate' needs an environment whose `task` has features of sequences.")
+        return Surrogate() if self.candidates > 1 and possible and rank_by != "policy" else None
 
     def set_env(self, env: AnyEnv, force_reset: bool = True) -> None:
         """Go on learning in another environment: see SB3Model.set_env. What is remembered was paid by the one before.
@@ -94,7 +109,7 @@ class ReplayAgent(SequenceAgent):
         super().set_env(env, force_reset)
         if self.c != before:
             self.temperature.change_c(self.c)
-            for memory in (self.replay, self.store):
+            for memory in (self.replay, self.store, self.surrogate):
                 if memory is not None:
                     memory.rescale(before / self.c)
 
@@ -125,9 +140,26 @@ class ReplayAgent(SequenceAgent):
         keys = hash_keys(candidates)
         new = self.repeats.judge(keys, self.num_timesteps, stacklevel=7)
         # at the optimum log pi - log p is R / c - log Z: the policy's own guess of the return
-        rows = choose_candidates(new, log_ratio, self.n_envs, self.rng)
+        values = log_ratio
+        if self.surrogate is not None and self.surrogate.size:
+            values = np.full(len(new), -np.inf)
+            with one_thread():
+                values[new] = self.surrogate.predict(self._features(select(candidates, new)))
+        rows = choose_candidates(new, values, self.n_envs, self.rng)
         self.repeats.remember(keys[row] for row in rows)
+        self._new_rows = new[rows]
         return rows
+
+    def _features(self, sequences: Sequences) -> csr_array:
+        assert self.task is not None
+        features = self.task.features(sequences.tokens, sequences.lengths)
+        assert features is not None
+        return features
+
+    def _inform_surrogate(self, scored: Sequences) -> None:
+        """Show the surrogate sequences that it has not seen."""
+        if self.surrogate is not None and len(scored.lengths):
+            self.surrogate.add(self._features(scored), sum_rewards(scored))
 
     def _measure_kl(self, sequences: Sequences, log_policy: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return log pi - log p of n sampled sequences, [n], whose mean the temperature follows."""
@@ -149,6 +181,8 @@ class ReplayAgent(SequenceAgent):
     def _learn_from(self, newest: Sequences) -> list[dict[str, float]]:
         """Take the gradient steps of a round; return the statistics of each."""
         self.replay.add(newest)
+        if self.surrogate is not None:
+            self._inform_surrogate(select(newest, self._new_rows))
         if self.store is not None:
             self.store.add(newest, Origin.OWN, self.rounds)
             settings = self.store.settings
@@ -210,6 +244,8 @@ class ReplayAgent(SequenceAgent):
             raise ValueError("This agent has no store to put sequences into: make it with store=True.")
         found, refused = offer(sequences, self.env, self.prior, self.store)
         self.store.add(found, origin, self.rounds)
+        if origin is not Origin.SPELLING:  # of molecules that it has seen
+            self._inform_surrogate(found)
         # a full store has no place for a return below all of its own
         return Offered(int((~self.store.find_new(found)).sum()), refused)
 

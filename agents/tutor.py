@@ -84,9 +84,12 @@ class Tutor(ReplayAgent):
         on_repeats: what happens once fewer than half of a round's sequences are new: "warn", or also a higher sampling
             "temperature", or a share of the round from the "prior"; "off" does not count. See Repeats. Q-learning is
             greedy while it learns and can only warn.
-        candidates: sequences sampled for each that is scored. Those that never came before are preferred, then by
-            log pi - log p, which is what the policy expects of R / c; a quarter is chosen at random. Timesteps count
-            what is scored. An environment that is stepped, as one in a wrapper is, has 1.
+        candidates: sequences sampled for each that is scored. Those that never came before are preferred, then as
+            `rank_by` says; a quarter is chosen at random. Timesteps count what is scored. An environment that is
+            stepped, as one in a wrapper is, has 1.
+        rank_by: "surrogate", what agents.store.surrogate predicts of R / c by the task's features from what was scored;
+            or "policy", log pi - log p, which is what the policy expects of R / c. None: "surrogate" if the task has
+            features (molecules have), else "policy".
         epsilon_start, epsilon_end, epsilon_steps: exploration of agents that are greedy while they learn: the share of
             uniform tokens falls linearly over so many timesteps; None takes half of what `learn` is asked for (the
             paper's).
@@ -132,6 +135,7 @@ class Tutor(ReplayAgent):
         target_kl: float | None = None,
         on_repeats: str | None = None,
         candidates: int | None = None,
+        rank_by: str | None = None,
         epsilon_start: float = 1.0,
         epsilon_end: float = 0.1,
         epsilon_steps: int | None = None,
@@ -156,8 +160,8 @@ class Tutor(ReplayAgent):
             "double": double, "head": head, "precision": precision, "batch_size": batch_size,
             "buffer_size": buffer_size, "updates_per_round": updates_per_round, "scores": scores, "store": store,
             "c_start": c_start, "target_kl": target_kl, "on_repeats": on_repeats, "candidates": candidates,
-            "epsilon_start": epsilon_start, "epsilon_end": epsilon_end, "epsilon_steps": epsilon_steps,
-            "diversity": diversity,
+            "rank_by": rank_by, "epsilon_start": epsilon_start, "epsilon_end": epsilon_end,
+            "epsilon_steps": epsilon_steps, "diversity": diversity,
         }  # fmt: skip
         # what the scores decide stands among the settings; what the number of sequences decides stays None there
         by_scores = [name for name in FREE_DEFAULTS if name in defaults and settings[name] is None]
@@ -249,6 +253,7 @@ class RLOnly(QLearning):
         target_kl: float | None = None,
         on_repeats: str | None = None,
         candidates: int | None = None,
+        rank_by: str | None = None,
         epsilon_start: float = 1.0,
         epsilon_end: float = 0.1,
         epsilon_steps: int | None = None,
@@ -265,7 +270,7 @@ class RLOnly(QLearning):
             learning_rate=learning_rate, value_rate=value_rate, anneal=anneal, tau=tau, max_grad_norm=max_grad_norm,
             huber=huber, double=double, head=head, precision=precision, batch_size=batch_size,
             buffer_size=buffer_size, updates_per_round=updates_per_round, scores=scores, store=store, c_start=c_start,
-            target_kl=target_kl, on_repeats=on_repeats, candidates=candidates, epsilon_start=epsilon_start,
-            epsilon_end=epsilon_end, epsilon_steps=epsilon_steps, diversity=diversity, device=device,
-            verbose=verbose, tensorboard_log=tensorboard_log, env_kwargs=env_kwargs,
+            target_kl=target_kl, on_repeats=on_repeats, candidates=candidates, rank_by=rank_by,
+            epsilon_start=epsilon_start, epsilon_end=epsilon_end, epsilon_steps=epsilon_steps, diversity=diversity,
+            device=device, verbose=verbose, tensorboard_log=tensorboard_log, env_kwargs=env_kwargs,
         )  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from seqtutor_envs.checks import SCORE
 from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
@@ -297,10 +298,7 @@ class Task(ABC):
         return sum((self.weights[name] * term for name, term in terms.items()), np.zeros(np.shape(tokens)))
 
     def announce(self, tokens: Tokens, lengths: Tokens) -> None:
-        """Prepare to score finished sequences [N, T], which `terms` will be asked about before long.
-
-        A task whose scores take time in other processes may begin. The default does nothing.
-        """
+        """Begin to score finished sequences [N, T] in other processes if that takes long; by default, do nothing."""
 
     def metrics(self, tokens: Tokens, lengths: Tokens | None = None) -> dict[str, float]:
         """Compute a domain's own metrics of finished sequences, beside `metrics.evaluate_samples`; default: none."""
@@ -314,6 +312,13 @@ class Task(ABC):
         rows = self.checked(tokens).tolist()
         until = [len(row) for row in rows] if lengths is None else np.asarray(lengths).tolist()
         return [(" ".join(self.vocab.decode(row[:end])), "") for row, end in zip(rows, until)]
+
+    def features(self, tokens: Tokens, lengths: Tokens) -> csr_array | None:
+        """Count features of finished sequences [N, T], [N, d], by which a model may predict what they return.
+
+        A row of zeros alone is a sequence that is not worth a prediction. None (the default): there are no features.
+        """
+        return None
 
     def max_return(self) -> float:
         """Return a proved upper bound on the return R, before division by c; infinity (the default): none is known."""
@@ -335,10 +340,7 @@ class Task(ABC):
         return np.full(len(tokens), self.max_return())
 
     def close(self) -> None:
-        """Release what the task holds open, such as processes; it may be asked to score again.
-
-        The default does nothing.
-        """
+        """Release what the task holds open, such as processes; it may be asked to score again."""
 
     def checked(self, tokens: Any) -> Tokens:
         """Check tokens and return them as int64 [N, T].

@@ -152,7 +152,8 @@ class KLPPO(ReplayAgent):
         size = given["batch_size"] or max(1, self.n_envs // 4)
         self._attach_memories(
             given | {"batch_size": size, "buffer_size": 1, "updates_per_round": 1}
-            | {"store": None, "on_repeats": None, "candidates": 1}  # it learns from its own samples alone
+            # it learns from its own samples alone
+            | {"store": None, "on_repeats": None, "candidates": 1, "rank_by": None}
         )
 
     def _learn_from(self, newest: Sequences) -> list[dict[str, float]]:

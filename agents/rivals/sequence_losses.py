@@ -129,8 +129,8 @@ class Reinvent(ReplayAgent):
     On its own samples its optimum is that of J. On stored ones it is another, unless log Z = 0: see losses.py.
 
     Args:
-        env, seed, n_envs, prior, anneal, scores, store, c_start, target_kl, on_repeats, candidates, diversity, device,
-            verbose, tensorboard_log, env_kwargs: as for the tutors.
+        env, seed, n_envs, prior, anneal, scores, store, c_start, target_kl, on_repeats, candidates, rank_by, diversity,
+            device, verbose, tensorboard_log, env_kwargs: as for the tutors.
         learning_rate, max_grad_norm, precision: see OptimizerSettings.
         batch_size, buffer_size, updates_per_round: as for the tutors, whose numbers stand for None.
     """
@@ -164,6 +164,7 @@ class Reinvent(ReplayAgent):
         target_kl: float | None = None,
         on_repeats: str | None = None,
         candidates: int | None = None,
+        rank_by: str | None = None,
         diversity: Mapping[str, Any] | bool | None = None,
         device: str = "cpu",
         verbose: int = 0,
@@ -175,7 +176,8 @@ class Reinvent(ReplayAgent):
             **self.of_loss, "learning_rate": learning_rate, "anneal": anneal, "max_grad_norm": max_grad_norm,
             "precision": precision, "batch_size": batch_size, "buffer_size": buffer_size,
             "updates_per_round": updates_per_round, "scores": scores, "store": store, "c_start": c_start,
-            "target_kl": target_kl, "on_repeats": on_repeats, "candidates": candidates, "diversity": diversity,
+            "target_kl": target_kl, "on_repeats": on_repeats, "candidates": candidates, "rank_by": rank_by,
+            "diversity": diversity,
         }  # fmt: skip
         super().__init__(
             env, seed=seed, n_envs=find_round_size(n_envs, scores, env), prior=prior, diversity=diversity,
@@ -229,6 +231,7 @@ class AugmentedHillClimb(Reinvent):
         target_kl: float | None = None,
         on_repeats: str | None = None,
         candidates: int | None = None,
+        rank_by: str | None = None,
         diversity: Mapping[str, Any] | bool | None = None,
         device: str = "cpu",
         verbose: int = 0,
@@ -240,8 +243,8 @@ class AugmentedHillClimb(Reinvent):
             env, seed=seed, n_envs=n_envs, prior=prior, learning_rate=learning_rate, anneal=anneal,
             max_grad_norm=max_grad_norm, precision=precision, batch_size=batch_size, buffer_size=buffer_size,
             updates_per_round=updates_per_round, scores=scores, store=store, c_start=c_start, target_kl=target_kl,
-            on_repeats=on_repeats, candidates=candidates, diversity=diversity, device=device, verbose=verbose,
-            tensorboard_log=tensorboard_log, env_kwargs=env_kwargs,
+            on_repeats=on_repeats, candidates=candidates, rank_by=rank_by, diversity=diversity, device=device,
+            verbose=verbose, tensorboard_log=tensorboard_log, env_kwargs=env_kwargs,
         )  # fmt: skip
 
 
@@ -282,6 +285,7 @@ class TrajectoryBalance(Reinvent):
         target_kl: float | None = None,
         on_repeats: str | None = None,
         candidates: int | None = None,
+        rank_by: str | None = None,
         diversity: Mapping[str, Any] | bool | None = None,
         device: str = "cpu",
         verbose: int = 0,
@@ -294,8 +298,8 @@ class TrajectoryBalance(Reinvent):
             env, seed=seed, n_envs=n_envs, prior=prior, learning_rate=learning_rate, anneal=anneal,
             max_grad_norm=max_grad_norm, precision=precision, batch_size=batch_size, buffer_size=buffer_size,
             updates_per_round=updates_per_round, scores=scores, store=store, c_start=c_start, target_kl=target_kl,
-            on_repeats=on_repeats, candidates=candidates, diversity=diversity, device=device, verbose=verbose,
-            tensorboard_log=tensorboard_log, env_kwargs=env_kwargs,
+            on_repeats=on_repeats, candidates=candidates, rank_by=rank_by, diversity=diversity, device=device,
+            verbose=verbose, tensorboard_log=tensorboard_log, env_kwargs=env_kwargs,
         )  # fmt: skip
 
     def _make_learner(self, optimizing: OptimizerSettings) -> SequenceLossLearner:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from seqtutor_envs.checks import one_of, positive_integer
 from seqtutor_envs.prior import load_prior, padded
@@ -293,6 +294,12 @@ class SmilesTask(Task):
 
         names = [score.canonical or "" for score in self.scorer(self.smiles(*self._checked(tokens, lengths)))]
         return [(name, find_scaffold(name)) for name in names]
+
+    def features(self, tokens: Tokens, lengths: Tokens) -> csr_array:
+        """Count substructures, [N, 4096], of molecules; zeros of what is none: see chem/features.py."""
+        from seqtutor_envs.smiles.chem.features import count_features
+
+        return count_features(self.smiles(*self._checked(tokens, lengths)))
 
     def metrics(self, tokens: Tokens, lengths: Tokens | None = None) -> dict[str, float]:
         """Compute `metrics.table` of the strings, with novelty where `known` says what is not new."""

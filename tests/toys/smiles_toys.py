@@ -7,9 +7,11 @@ from rdkit import Chem
 from rdkit.Chem import QED, Crippen
 from rdkit.Contrib.SA_Score import sascorer
 
-from seqtutor_envs.prior import Prior
+from seqtutor_envs.prior import Prior, RecurrentPrior
 from seqtutor_envs.smiles import SmilesTask
+from seqtutor_envs.smiles.env import SmilesVectorEnv
 from seqtutor_envs.smiles.vocab import smiles_vocab, tokenize
+from toys.recurrent_toys import random_weights
 
 ASPIRIN, CAFFEINE, BENZENE = "CC(=O)Oc1ccccc1C(=O)O", "Cn1c(=O)c2c(ncn2C)n(C)c1=O", "c1ccccc1"
 LAURIC_ACID, GLUCOSE, MACROCYCLE = "CCCCCCCCCCCCCC(=O)O", "OCC1OC(O)C(O)C(O)C1O", "C1CCCCCCCCC1"  # a ring of ten
@@ -66,6 +68,20 @@ def carbons(smiles):
     """An objective: the share of carbon among the heavy atoms."""
     molecules = [Chem.MolFromSmiles(string) for string in smiles]
     return [sum(atom.GetSymbol() == "C" for atom in mol.GetAtoms()) / mol.GetNumAtoms() for mol in molecules]
+
+
+def share_of_carbons(smiles):
+    """An objective of chains of at most eight atoms."""
+    return [text.count("C") / 8 for text in smiles]
+
+
+def chain_batch(objective, oracle_budget):
+    """Sixteen chains of at most eight of C, N, O, S and =, by a random network."""
+    vocab = smiles_vocab(["C", "N", "O", "S", "="])
+    weights = random_weights("lstm", 1, len(vocab), hidden_size=7, scale=1.0)
+    prior = RecurrentPrior(weights, "lstm", vocab, 8, {"note": "random"})
+    settings = {"objective": objective, "oracle_budget": oracle_budget}
+    return SmilesVectorEnv(num_envs=16, prior=prior, max_length=8, c=0.1, **settings)
 
 
 class BigramPrior(Prior):

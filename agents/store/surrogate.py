@@ -1,0 +1,133 @@
+"""Surrogate: predicts what sequences return from those that were scored, so that the most promising are scored next.
+
+n sequences, d features. A return is R / c in nats. Rows of features are counts, [n, d]; one of zeros alone says that
+nothing can be predicted, as of a string that is no molecule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse import csr_array, vstack
+
+from seqtutor_envs.files.expected import expect_array, expect_names, expect_range
+from seqtutor_envs.vocab import Floats
+
+BEST, OTHERS = 700, 300  # sequences that a prediction rests on: the best, and others evenly over the ranks below
+CAPACITY = 16_384  # sequences kept; of more, half remain in the same proportion
+NOISE = 0.01  # variance of what features leave open, over that of the returns
+MOST = 8  # counts above this are taken for it
+
+
+class Surrogate:
+    """Predict returns by the mean of a Gaussian process over features.
+
+    Its kernel is MinMax, sum min(x, z) / sum max(x, z), the similarity of Tanimoto for counts (Ralaivola et al. 2005;
+    for molecules and Bayesian optimisation see Griffiths et al. 2023, GAUCHE). Before any data the mean is that of the
+    returns it rests on.
+
+    Attributes:
+        features: of what is kept, [n, d], or None.
+        returns: [n].
+    """
+
+    def __init__(self) -> None:
+        self.features: csr_array | None = None
+        self.returns = np.zeros(0)
+
+    @property
+    def size(self) -> int:
+        """Return how many sequences are kept."""
+        return len(self.returns)
+
+    def add(self, features: csr_array, returns: Floats) -> None:
+        """Keep n sequences whose features [n, d] are not all zero, with their returns [n]."""
+        rows = np.flatnonzero(features.indptr[1:] > features.indptr[:-1])
+        if not len(rows):
+            return
+        parts = [features[rows]] if self.features is None else [self.features, features[rows]]
+        self.features, self.returns = csr_array(vstack(parts, "csr")), np.concatenate([self.returns, returns[rows]])
+        if self.size > CAPACITY:
+            kept = np.sort(self._choose(CAPACITY // 2))
+            self.features, self.returns = self.features[kept], self.returns[kept]
+
+    def predict(self, features: csr_array) -> Floats:
+        """Predict the returns of n sequences by their features [n, d]: [n], -inf where these are all zero.
+
+        Raises ValueError where nothing is kept yet.
+        """
+        if self.features is None:
+            raise ValueError("There is nothing to predict from: add sequences first.")
+        rows = self._choose(BEST + OTHERS)
+        known, returns = _spread(self.features[rows]), self.returns[rows]
+        mean, scale = returns.mean(), returns.std()
+        similar = _min_max(known, known)
+        similar[np.diag_indices(len(rows))] += NOISE
+        # a scale of 0: all returns alike, of which any weight makes the mean
+        weights = cho_solve(cho_factor(similar, lower=True), (returns - mean) / (scale or 1.0))
+        predicted = mean + scale * (_min_max(_spread(features), known) @ weights)
+        return np.where(features.indptr[1:] > features.indptr[:-1], predicted, -np.inf)
+
+    def _choose(self, n: int) -> NDArray[np.int64]:
+        """Choose n sequences, or all if there are fewer: the best, and others evenly over the ranks below."""
+        order = np.argsort(-self.returns, kind="stable")
+        if self.size <= n:
+            return order
+        best = n * BEST // (BEST + OTHERS)
+        others = np.linspace(best, self.size - 1, n - best).astype(np.int64)
+        return np.concatenate([order[:best], order[others]])
+
+    def rescale(self, factor: float) -> None:
+        """Multiply all returns, which are R / c, as where c has changed."""
+        self.returns *= factor
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what is kept, for a checkpoint."""
+        if self.features is None:
+            return {"returns": self.returns}
+        counts = {"counts": self.features.data, "columns": self.features.indices, "ends": self.features.indptr}
+        counts |= {name: counts[name].astype(np.int32) for name in ("columns", "ends")}
+        return {"returns": self.returns, **counts, "width": np.array([self.features.shape[1]])}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Put back what `arrays` returned. Raise ValueError if it cannot be features and returns."""
+        size = np.size(arrays.get("returns", ()))
+        if not size:
+            expect_names(arrays, {"returns"})
+            self.features, self.returns = None, np.zeros(0)
+            return
+        expect_names(arrays, {"returns", "counts", "columns", "ends", "width"})
+        if size > CAPACITY:
+            raise ValueError(f"the surrogate holds {size:,} sequences, more than {CAPACITY:,}")
+        returns = expect_array(arrays, "returns", (size,), np.float64)
+        (width,) = expect_array(arrays, "width", (1,), np.int64).tolist()
+        ends = expect_array(arrays, "ends", (size + 1,), np.int32)
+        entries = int(ends[-1])
+        counts = expect_array(arrays, "counts", (entries,), np.float32)
+        columns = expect_array(arrays, "columns", (entries,), np.int32)
+        expect_range("columns", columns, 0, width - 1)
+        expect_range("counts", counts, 1, 2**24)
+        if ends[0] != 0 or (np.diff(ends) < 1).any():
+            raise ValueError("the surrogate's rows of features do not follow each other")
+        self.features, self.returns = csr_array((counts, columns, ends), shape=(size, width)), np.array(returns)
+
+
+def _spread(features: csr_array) -> csr_array:
+    """Spread counts [n, d] over columns [n, d * MOST], as many ones as each counts: products are sums of minima."""
+    counts = np.minimum(features.data, MOST).astype(np.int64)
+    first = np.repeat(features.indices.astype(np.int64) * MOST, counts)
+    ones = np.arange(len(first)) - np.repeat(np.cumsum(counts) - counts, counts)
+    ends = np.concatenate([[0], np.cumsum(counts)])[features.indptr]
+    shape = (features.shape[0], features.shape[1] * MOST)
+    return csr_array((np.ones(len(first), np.float32), first + ones, ends), shape=shape)
+
+
+def _min_max(left: csr_array, right: csr_array) -> Floats:
+    """Compute the MinMax kernel of n spread rows with m others, [n, m]; 0 for two of zeros alone."""
+    shared = (left @ right.T).toarray().astype(np.float64)
+    either = np.asarray(left.sum(axis=1))[:, None] + np.asarray(right.sum(axis=1))[None] - shared
+    return np.asarray(shared / np.maximum(either, 1.0))

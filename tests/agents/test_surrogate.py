@@ -1,0 +1,216 @@
+"""The surrogate against a Gaussian process written out, and what agents do with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rdkit import Chem
+from rdkit.Chem import rdFingerprintGenerator
+from scipy.sparse import csr_array
+
+from agents import PsiLearning, Reinvent, TrajectoryBalance
+from agents.store import surrogate
+from agents.store.surrogate import Surrogate
+from seqtutor_envs.smiles.chem.features import count_features
+from toys.agent_toys import EXACT, made
+from toys.smiles_toys import chain_batch, share_of_carbons
+
+pytestmark = pytest.mark.filterwarnings("ignore:Only .* of a round's sequences are new")
+
+
+def random_counts(n, seed, most=12):
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, most, (n, 9)) * (rng.random((n, 9)) < 0.5)
+    counts[:, 0] += counts.sum(axis=1) == 0
+    return counts
+
+
+def min_max(x, z):
+    """By loops, counts above 8 taken for 8."""
+    x, z = (np.minimum(one, surrogate.MOST) for one in (x, z))
+    return np.array([[np.minimum(a, b).sum() / np.maximum(a, b).sum() for b in z] for a in x])
+
+
+def predict_by_loops(known, returns, asked):
+    mean, scale = returns.mean(), returns.std()
+    similar = min_max(known, known) + surrogate.NOISE * np.eye(len(known))
+    return mean + scale * min_max(asked, known) @ np.linalg.inv(similar) @ ((returns - mean) / scale)
+
+
+def filled(counts, returns):
+    made_ = Surrogate()
+    made_.add(csr_array(counts.astype(np.float32)), returns)
+    return made_
+
+
+# -- predictions ------------------------------------------------------------------------------------------------------
+
+
+def test_predictions_are_the_mean_of_a_gaussian_process():
+    known, asked, returns = random_counts(30, 0), random_counts(7, 1), np.random.default_rng(2).normal(5.0, 40.0, 30)
+    predicted = filled(known, returns).predict(csr_array(asked.astype(np.float32)))
+    np.testing.assert_allclose(predicted, predict_by_loops(known, returns, asked), rtol=1e-5)
+
+
+def test_what_was_scored_is_predicted_as_it_was_and_what_is_like_nothing_as_the_mean():
+    known, returns = np.eye(4)[:3] * 5, np.array([10.0, 20.0, 60.0])
+    predicted = filled(known, returns).predict(csr_array((np.eye(4) * 5).astype(np.float32)))
+    np.testing.assert_allclose(predicted, [30 - 20 / 1.01, 30 - 10 / 1.01, 30 + 30 / 1.01, 30.0], rtol=1e-6)
+
+
+def test_equal_returns_are_predicted_as_such():
+    known = random_counts(5, 0)
+    predicted = filled(known, np.full(5, 7.0)).predict(csr_array(random_counts(3, 1).astype(np.float32)))
+    np.testing.assert_allclose(predicted, 7.0)
+
+
+def test_rows_of_zeros_are_not_kept_and_have_no_prediction():
+    counts = random_counts(4, 0)
+    counts[1] = 0
+    found = filled(counts, np.array([1.0, 999.0, 3.0, 5.0]))
+    assert found.size == 3 and found.returns.tolist() == [1.0, 3.0, 5.0]
+    predicted = found.predict(csr_array(counts.astype(np.float32)))
+    assert predicted[1] == -np.inf and np.isfinite(predicted[[0, 2, 3]]).all()
+    found.add(csr_array(np.zeros((2, 9), np.float32)), np.array([1.0, 1.0]))
+    assert found.size == 3
+
+
+def test_without_data_there_is_no_prediction():
+    with pytest.raises(ValueError, match="nothing to predict from"):
+        Surrogate().predict(csr_array(random_counts(2, 0).astype(np.float32)))
+
+
+def test_predictions_rest_on_the_best_and_on_others_of_all_ranks(monkeypatch):
+    """By hand: of returns 0 to 19, with room for 6, the four best and two of the other 16."""
+    monkeypatch.setattr(surrogate, "BEST", 4)
+    monkeypatch.setattr(surrogate, "OTHERS", 2)
+    counts, returns = random_counts(20, 0), np.random.default_rng(0).permutation(20).astype(float)
+    found, asked = filled(counts, returns), random_counts(5, 1)
+    rows = np.concatenate([np.flatnonzero(returns == value) for value in (19, 18, 17, 16, 15, 0)])
+    expected = predict_by_loops(counts[rows], returns[rows], asked)
+    np.testing.assert_allclose(found.predict(csr_array(asked.astype(np.float32))), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_full_one_keeps_half_and_the_best_of_all(monkeypatch):
+    monkeypatch.setattr(surrogate, "CAPACITY", 40)
+    found, returns = Surrogate(), np.random.default_rng(0).permutation(100).astype(float)
+    for part in np.split(np.arange(100), 10):
+        found.add(csr_array(random_counts(10, part[0]).astype(np.float32)), returns[part])
+        assert found.size <= 40
+    assert sorted(found.returns)[-14:] == list(range(86, 100))
+    assert found.returns.min() < 50
+    assert found.features.shape == (found.size, 9)
+
+
+def test_returns_follow_a_change_of_c():
+    known, returns, asked = random_counts(6, 0), np.arange(6.0), csr_array(random_counts(3, 1).astype(np.float32))
+    found = filled(known, returns)
+    before = found.predict(asked)
+    found.rescale(4.0)
+    np.testing.assert_allclose(found.predict(asked), 4 * before)
+
+
+# -- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+def test_a_restored_one_predicts_the_same_bits():
+    found, restored = filled(random_counts(20, 0), np.arange(20.0)), Surrogate()
+    restored.restore({name: np.copy(array) for name, array in found.arrays().items()})
+    asked = csr_array(random_counts(5, 1).astype(np.float32))
+    np.testing.assert_array_equal(restored.predict(asked), found.predict(asked))
+    empty = Surrogate()
+    empty.restore(Surrogate().arrays())
+    assert empty.size == 0 and empty.features is None
+
+
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("columns", lambda array: array + 9),
+        ("columns", lambda array: array - 1),
+        ("counts", lambda array: array * np.nan),
+        ("counts", lambda array: -array),
+        ("counts", lambda array: array[1:]),
+        ("ends", lambda array: array[::-1]),
+        ("ends", lambda array: array + 1),
+        ("ends", lambda array: np.where(array == array[1], array[2], array)),
+        ("ends", lambda array: array[1:]),
+        ("returns", lambda array: array.astype(np.float32)),
+        ("width", lambda array: array * 0),
+    ],
+)
+def test_damaged_arrays_are_refused(name, change):
+    arrays = filled(random_counts(6, 0), np.arange(6.0)).arrays()
+    with pytest.raises(ValueError):
+        Surrogate().restore({**arrays, name: change(arrays[name])})
+
+
+def test_missing_and_unknown_arrays_are_refused():
+    arrays = filled(random_counts(6, 0), np.arange(6.0)).arrays()
+    for changed in ({**arrays, "more": arrays["ends"]}, {name: arrays[name] for name in arrays if name != "ends"}):
+        with pytest.raises(ValueError):
+            Surrogate().restore(changed)
+
+
+# -- features of molecules --------------------------------------------------------------------------------------------
+
+
+def test_features_are_rdkits_counts():
+    smiles = ["CC(=O)Nc1ccc(O)cc1", "C", "no molecule", "O=C1N(CC)c2ccccc2S1"]
+    atoms = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
+    roles = rdFingerprintGenerator.GetMorganGenerator(
+        radius=2, fpSize=2048, atomInvariantsGenerator=rdFingerprintGenerator.GetMorganFeatureAtomInvGen()
+    )
+    found = count_features(smiles)
+    assert found.shape == (4, 4096)
+    for row, text in zip(found.toarray(), smiles):
+        mol = Chem.MolFromSmiles(text) if text != "no molecule" else None
+        expected = np.zeros(4096) if mol is None else np.concatenate(
+            [generator.GetCountFingerprintAsNumPy(mol) for generator in (atoms, roles)]
+        )
+        np.testing.assert_array_equal(row, expected)
+
+
+def test_features_are_those_of_the_molecule_whatever_its_spelling():
+    one, other = count_features(["OCc1ccncc1", "n1ccc(CO)cc1"]).toarray()
+    np.testing.assert_array_equal(one, other)
+
+
+# -- agents -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agent_class", [PsiLearning, TrajectoryBalance])
+def test_candidates_are_chosen_by_the_surrogate_once_it_knows_something(agent_class):
+    agent = agent_class(chain_batch(share_of_carbons, 10**6), seed=0, candidates=8, learning_rate=1e-9)
+    assert agent.surrogate is not None and agent.surrogate.size == 0
+    rounds = []
+    agent.learn(16 * 8 * 6, lambda _locals, _globals: rounds.append(agent.newest) or True)
+    distinct = {id(one): one for one in rounds}.values()
+    means = [float(one.task_rewards.sum(axis=1).mean()) for one in distinct]
+    # the policy hardly moves, so that only the choice can raise the score
+    assert len(means) >= 4 and np.mean(means[1:]) > 1.5 * means[0]
+    assert 0 < agent.surrogate.size <= 16 * len(means)
+    assert agent.surrogate.returns.max() <= 10.0
+
+
+def test_a_policy_ranks_where_it_is_asked_to_or_there_are_no_features():
+    chains = chain_batch(share_of_carbons, 10**6)
+    assert PsiLearning(chains, candidates=4, rank_by="policy").surrogate is None
+    assert PsiLearning(chains, candidates=1).surrogate is None
+    assert Reinvent(chains).surrogate is None
+    assert made(PsiLearning, EXACT, n_envs=16, candidates=4).surrogate is None
+
+
+def test_impossible_rankings_are_refused():
+    with pytest.raises(ValueError, match="rank_by='surrogate' needs an environment whose `task` has features"):
+        made(PsiLearning, EXACT, n_envs=16, candidates=4, rank_by="surrogate")
+    with pytest.raises(ValueError, match="rank_by must be one of"):
+        made(PsiLearning, EXACT, n_envs=16, candidates=4, rank_by="best")
+
+
+def test_offered_molecules_inform_the_surrogate_once():
+    agent = PsiLearning(chain_batch(share_of_carbons, 10**6), candidates=4)
+    assert agent.offer(["CCO", "CCO", "NCC", "CxC"]).taken == 2
+    assert sorted(agent.surrogate.returns) == pytest.approx([2.5, 2.5])
+    agent.offer(["CCO"])
+    assert agent.surrogate.size == 2
