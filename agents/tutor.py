@@ -40,7 +40,7 @@ MANY_DEFAULTS: dict[str, Any] = dict(
 # With tau = .1 the policy in the targets is that of ten updates ago. Returns of hundreds of nats are few updates apart:
 # Huber's 20 nats and a norm of 1 would cut off nearly every error
 FREE_DEFAULTS: dict[str, Any] = dict(
-    tau=0.1, max_grad_norm=1.0, huber=20.0, store=None, on_repeats=None, candidates=None
+    tau=0.1, max_grad_norm=1.0, huber=20.0, store=None, on_repeats=None, candidates=1
 )
 # A learning rate of .001 where the losses of whole sequences have .0005: AUC of the best ten of Psi is .554 and .550 on
 # zaleplon_mpo and perindopril_mpo (three runs), with .0005 it is .550 and .505 (four runs)
@@ -86,7 +86,7 @@ class Tutor(ReplayAgent):
             greedy while it learns and can only warn.
         candidates: sequences sampled for each that is scored. Those that never came before are preferred, then as
             `rank_by` says; a quarter is chosen at random. Timesteps count what is scored. An environment that is
-            stepped, as one in a wrapper is, has 1.
+            stepped, as one in a wrapper is, has 1. None: 1, or of expensive scores 16 with a surrogate and 4 without.
         rank_by: "surrogate", what agents.store.surrogate predicts of R / c by the task's features from what was scored;
             or "policy", log pi - log p, which is what the policy expects of R / c. None: "surrogate" if the task has
             features (molecules have), else "policy".
@@ -152,7 +152,7 @@ class Tutor(ReplayAgent):
         if objective.greedy:
             if on_repeats in ("temperature", "prior"):
                 raise ValueError(f"Q-learning is greedy while it learns: on_repeats={on_repeats!r} would do nothing.")
-            defaults = defaults | {"on_repeats": "warn" if defaults["on_repeats"] else None, "candidates": None}
+            defaults = defaults | {"on_repeats": "warn" if defaults["on_repeats"] else None, "candidates": 1}
         huber = usual_huber if huber == "auto" else huber
         settings: dict[str, Any] = {
             "gamma": gamma, "lam": lam, "prior_weight": prior_weight, "learning_rate": learning_rate,
