@@ -35,7 +35,7 @@ from seqtutor_envs.vocab import Tokens
 SCORES = ("free", "expensive")
 # What says which candidates are scored, a surrogate of the score or the policy's own log pi - log p; and how many there
 # are of expensive scores. AUC of the best ten of Psi on zaleplon_mpo and perindopril_mpo: with a surrogate .578 and
-# .612 of 16 (two seeds), .591 and .549 of 8 (one); with the policy .554 and .533 of 4 (two or three), .545 and .512 of 8
+# .612 of 16 (two seeds), .591 and .549 of 8 (one); with the policy .554 and .533 of 4 (2 or 3), .545 and .512 of 8
 RANKINGS = {"surrogate": 16, "policy": 4}
 # Where scores are expensive, whatever the loss: a round of 64 is learned from four times, half of each update from the
 # store
