@@ -18,7 +18,7 @@ from agents.envs import AnyEnv, get_env_attribute, is_batched
 from agents.learner import Learner
 from agents.networks import Policy
 from agents.rollouts import Rollout, has_own_dynamics
-from agents.store.offers import Refused, offer
+from agents.store.offers import Refused, encode_texts, fill_rows, offer
 from agents.store.repeats import Repeats, choose_candidates, hash_keys
 from agents.store.replay import Replay, Sequences, join, select
 from agents.store.store import Origin, make_store, sum_rewards
@@ -198,11 +198,25 @@ class ReplayAgent(SequenceAgent):
         return [self.learner.update(self.temperature.rescale(batch)) for batch in self._draw_batches(newest)]
 
     def _derive(self, origin: Origin, n: int) -> None:
-        """Put n sequences that the task makes of the best ones into the store: other spellings, or children."""
+        """Put n sequences that the task makes of the best ones into the store: other spellings, or children.
+
+        Of children a surrogate has the choice among as many for each as of the policy's own sequences.
+        """
         assert self.store is not None and self.task is not None
         best = self.store.best(self.store.settings.parents)
         returns = best.task_rewards.sum(axis=1)
-        self.offer(self.task.derive(origin.name.lower(), best.tokens, best.lengths, returns, n, self.rng), origin)
+        tried = n * self.candidates if origin is Origin.CHILD and self.surrogate is not None else n
+        texts = self.task.derive(origin.name.lower(), best.tokens, best.lengths, returns, tried, self.rng)
+        self.offer(texts if tried == n else self._choose_promising(texts, n), origin)
+
+    def _choose_promising(self, texts: Sequence[Any], n: int) -> tuple[Tokens, Tokens]:
+        """Return tokens and lengths of the n texts of which the surrogate expects most, leaving out what is stored."""
+        assert self.store is not None and self.task is not None and self.surrogate is not None
+        rows = [row for row in encode_texts(texts, self.task) if row is not None and len(row) <= self.horizon]
+        found = fill_rows(rows, self.task)
+        found = select(found, self.store.find_new(found))
+        order = np.argsort(-self.surrogate.predict(self._features(found)), kind="stable")[:n]
+        return found.tokens[order], found.lengths[order]
 
     def _draw_batches(self, newest: Sequences) -> Iterator[Sequences]:
         if self._whole_rollout:

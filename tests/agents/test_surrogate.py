@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from agents import PsiLearning, Reinvent, TrajectoryBalance
 from agents.store import surrogate
+from agents.store.store import Origin
 from agents.store.surrogate import Surrogate
 from seqtutor_envs.smiles.chem.features import count_features
 from toys.agent_toys import EXACT, made
@@ -206,6 +207,24 @@ def test_impossible_rankings_are_refused():
         made(PsiLearning, EXACT, n_envs=16, candidates=4, rank_by="surrogate")
     with pytest.raises(ValueError, match="rank_by must be one of"):
         made(PsiLearning, EXACT, n_envs=16, candidates=4, rank_by="best")
+
+
+def test_only_the_most_promising_children_are_scored():
+    agent = PsiLearning(chain_batch(share_of_carbons, 10**6), candidates=4, store={"children": 3})
+    agent.offer(["CCCCCO", "CCCCNO", "CCNNOO", "CNNNOO", "OOOOOC"])
+    tried = []
+
+    def derive(kind, tokens, lengths, returns, n, rng):
+        tried.append((kind, n))
+        return ["NNNC", "CCCCCN", "CCCCC", "no molecule", "OOONC", "CCCCCCCCCCCC", "CCCCCO", "NNOC", "CCCCCC"]
+
+    agent.task.derive = derive
+    agent._derive(Origin.CHILD, 3)
+    assert tried == [("child", 12)]
+    stored = agent.store.origins[: agent.store.size] == Origin.CHILD
+    texts = agent.task.smiles(agent.store.stored.tokens[: agent.store.size][stored])
+    assert sorted(texts) == ["CCCCC", "CCCCCC", "CCCCCN"]
+    assert agent.surrogate.size == 8
 
 
 def test_offered_molecules_inform_the_surrogate_once():
