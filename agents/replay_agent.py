@@ -144,13 +144,17 @@ class ReplayAgent(SequenceAgent):
         assert self.repeats is not None
         log_ratio = self._measure_kl(candidates, log_policy)
         keys = hash_keys(candidates)
-        new = self.repeats.judge(keys, self.num_timesteps, stacklevel=7)
+        new = self.repeats.find_new(keys)
         # at the optimum log pi - log p is R / c - log Z: the policy's own guess of the return
         values = log_ratio
         if self.surrogate is not None and self.surrogate.size:
+            features = self._features(select(candidates, new))
             values = np.full(len(new), -np.inf)
             with one_thread():
-                values[new] = self.surrogate.predict(self._features(select(candidates, new)))
+                values[new] = self.surrogate.predict(features)
+            # another spelling of a molecule that was scored costs no call, and the surrogate likes it best
+            new[new] = self.surrogate.find_new(features)
+        self.repeats.judge(new, self.num_timesteps, stacklevel=7)
         rows = choose_candidates(new, values, self.n_envs, self.rng)
         self.repeats.remember(keys[row] for row in rows)
         self._new_rows = new[rows]
@@ -205,9 +209,10 @@ class ReplayAgent(SequenceAgent):
         assert self.store is not None and self.task is not None
         best = self.store.best(self.store.settings.parents)
         returns = best.task_rewards.sum(axis=1)
-        tried = n * self.candidates if origin is Origin.CHILD and self.surrogate is not None else n
+        choosing = origin is Origin.CHILD and self.surrogate is not None and self.surrogate.size > 0
+        tried = n * self.candidates if choosing else n
         texts = self.task.derive(origin.name.lower(), best.tokens, best.lengths, returns, tried, self.rng)
-        self.offer(texts if tried == n else self._choose_promising(texts, n), origin)
+        self.offer(self._choose_promising(texts, n) if choosing else texts, origin)
 
     def _choose_promising(self, texts: Sequence[Any], n: int) -> tuple[Tokens, Tokens]:
         """Return tokens and lengths of the n texts of which the surrogate expects most, leaving out what is stored."""

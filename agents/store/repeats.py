@@ -52,22 +52,25 @@ class Repeats:
     def count(self, sequences: Sequences, num_timesteps: int) -> None:
         """Count a round, remember it, and set how the next one is sampled."""
         keys = hash_keys(sequences)
-        self.judge(keys, num_timesteps, stacklevel=6)
+        self.judge(self.find_new(keys), num_timesteps, stacklevel=6)
         self.remember(keys)
+
+    def find_new(self, keys: Sequence[int]) -> NDArray[np.bool_]:
+        """Return which of n sequences, by their `hash_keys`, never came before, [n]; of equal ones the first."""
+        return mark_new(keys, self._seen)
 
     def remember(self, keys: Iterable[int]) -> None:
         """Take it that the sequences of these keys were seen."""
         self._seen.update(keys)
 
-    def judge(self, keys: Sequence[int], num_timesteps: int, stacklevel: int) -> NDArray[np.bool_]:
-        """Return which of n sequences are new, [n], of equal ones the first; set how the next round is sampled.
+    def judge(self, new: NDArray[np.bool_], num_timesteps: int, stacklevel: int) -> None:
+        """Set how the next round is sampled, by which of n sequences are new, [n].
 
         Args:
-            keys: of the n sequences, see `hash_keys`.
+            new: see `find_new`.
             num_timesteps: so far, for the warning.
             stacklevel: how many calls up stands the user's line, which the warning names.
         """
-        new = mark_new(keys, self._seen)
         self.new = float(new.mean())
         few = self.new < FEW_NEW
         if self.action == "temperature":
@@ -85,7 +88,6 @@ class Repeats:
             }[self.action]
             said = f"Only {self.new:.0%} of a round's sequences are new after {num_timesteps:,} timesteps: {then}."
             warnings.warn(said, stacklevel=stacklevel)
-        return new
 
     def wrap(self, policy: Any, prior: Prior) -> Any:
         """Return the policy to sample the next round by."""

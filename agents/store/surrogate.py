@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array, vstack
 
+from agents.store.store import mark_new
 from seqtutor_envs.files.expected import expect_array, expect_names, expect_range
 from seqtutor_envs.vocab import Floats
 
@@ -27,8 +28,8 @@ class Surrogate:
     """Predict returns by the mean of a Gaussian process over features.
 
     Its kernel is MinMax, sum min(x, z) / sum max(x, z), the similarity of Tanimoto for counts (Ralaivola et al. 2005;
-    for molecules and Bayesian optimisation see Griffiths et al. 2023, GAUCHE). Before any data the mean is that of the
-    returns it rests on.
+    for molecules see Griffiths et al. 2023, GAUCHE). Of what is like nothing that was scored it expects the mean return
+    of what it rests on.
 
     Attributes:
         features: of what is kept, [n, d], or None.
@@ -38,6 +39,7 @@ class Surrogate:
     def __init__(self) -> None:
         self.features: csr_array | None = None
         self.returns = np.zeros(0)
+        self._known: set[bytes] = set()  # `_find_keys` of what is kept
 
     @property
     def size(self) -> int:
@@ -49,11 +51,20 @@ class Surrogate:
         rows = np.flatnonzero(features.indptr[1:] > features.indptr[:-1])
         if not len(rows):
             return
+        self._known.update(_find_keys(features[rows]))
         parts = [features[rows]] if self.features is None else [self.features, features[rows]]
         self.features, self.returns = csr_array(vstack(parts, "csr")), np.concatenate([self.returns, returns[rows]])
         if self.size > CAPACITY:
             kept = np.sort(self._choose(CAPACITY // 2))
             self.features, self.returns = self.features[kept], self.returns[kept]
+            self._known = set(_find_keys(self.features))
+
+    def find_new(self, features: csr_array) -> NDArray[np.bool_]:
+        """Return which of n sequences differ in features [n, d] from all that is kept, [n]; of equal ones the first.
+
+        Those of zeros alone are new, as nothing is known of them.
+        """
+        return mark_new(_find_keys(features), self._known) | (features.indptr[1:] == features.indptr[:-1])
 
     def predict(self, features: csr_array) -> Floats:
         """Predict the returns of n sequences by their features [n, d]: [n], -inf where these are all zero.
@@ -98,7 +109,7 @@ class Surrogate:
         size = np.size(arrays.get("returns", ()))
         if not size:
             expect_names(arrays, {"returns"})
-            self.features, self.returns = None, np.zeros(0)
+            self.features, self.returns, self._known = None, np.zeros(0), set()
             return
         expect_names(arrays, {"returns", "counts", "columns", "ends", "width"})
         if size > CAPACITY:
@@ -114,6 +125,13 @@ class Surrogate:
         if ends[0] != 0 or (np.diff(ends) < 1).any():
             raise ValueError("the surrogate's rows of features do not follow each other")
         self.features, self.returns = csr_array((counts, columns, ends), shape=(size, width)), np.array(returns)
+        self._known = set(_find_keys(self.features))
+
+
+def _find_keys(features: csr_array) -> list[bytes]:
+    """Return for each of n rows the bytes that only equal rows have."""
+    parts = zip(features.indptr[:-1].tolist(), features.indptr[1:].tolist())
+    return [features.indices[a:b].tobytes() + features.data[a:b].tobytes() for a, b in parts]
 
 
 def _spread(features: csr_array) -> csr_array:

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from agents import PsiLearning, Reinvent, TrajectoryBalance
 from agents.store import surrogate
+from agents.store.offers import encode_texts, fill_rows
 from agents.store.store import Origin
 from agents.store.surrogate import Surrogate
 from seqtutor_envs.smiles.chem.features import count_features
@@ -111,6 +112,15 @@ def test_returns_follow_a_change_of_c():
     np.testing.assert_allclose(found.predict(asked), 4 * before)
 
 
+def test_what_has_the_features_of_a_known_one_is_not_new():
+    counts = np.array([[1, 2, 0], [0, 0, 0], [1, 2, 0], [2, 1, 0], [0, 0, 0], [0, 1, 2], [0, 1, 2]], np.float32)
+    found = filled(counts[3:4], np.ones(1))
+    assert found.find_new(csr_array(counts)).tolist() == [True, True, False, False, True, True, False]
+    restored = Surrogate()
+    restored.restore(found.arrays())
+    assert restored.find_new(csr_array(counts[:4])).tolist() == [True, True, False, False]
+
+
 # -- checkpoints ------------------------------------------------------------------------------------------------------
 
 
@@ -194,6 +204,17 @@ def test_candidates_are_chosen_by_the_surrogate_once_it_knows_something(agent_cl
     assert agent.surrogate.returns.max() <= 10.0
 
 
+def test_other_spellings_of_what_was_scored_are_not_chosen_while_there_is_anything_new():
+    """By hand: 16 of 17, of which one is the best known molecule backwards."""
+    agent = PsiLearning(chain_batch(share_of_carbons, 10**6), seed=0, candidates=8)
+    agent.offer(["CCCCCO", "NNNOO"])
+    texts = ["OCCCCC", *(f"{'N' * n}C{end}" for n in range(4) for end in ("", "O", "OO", "=O"))]
+    found = fill_rows(encode_texts(texts, agent.task), agent.task)
+    rows = agent._choose(found, np.zeros(17))
+    assert sorted(rows.tolist()) == list(range(1, 17))
+    assert agent.repeats.new == 16 / 17
+
+
 def test_a_policy_ranks_where_it_is_asked_to_or_there_are_no_features():
     chains = chain_batch(share_of_carbons, 10**6)
     assert PsiLearning(chains, candidates=4, rank_by="policy").surrogate is None
@@ -225,6 +246,15 @@ def test_only_the_most_promising_children_are_scored():
     texts = agent.task.smiles(agent.store.stored.tokens[: agent.store.size][stored])
     assert sorted(texts) == ["CCCCC", "CCCCCC", "CCCCCN"]
     assert agent.surrogate.size == 8
+
+
+@pytest.mark.parametrize("texts", [[], ["no molecule"], ["CCO"]])
+def test_children_that_give_nothing_new_change_nothing(texts):
+    agent = PsiLearning(chain_batch(share_of_carbons, 10**6), candidates=4, store={"children": 3})
+    agent.offer(["CCO"])
+    agent.task.derive = lambda *given: texts
+    agent._derive(Origin.CHILD, 3)
+    assert agent.store.size == agent.surrogate.size == 1
 
 
 def test_offered_molecules_inform_the_surrogate_once():
