@@ -269,7 +269,6 @@ EXPENSIVE = tuple(
         AGENTS["reinvent"],
         # is it the loss, or the surrogate that chooses what is scored?
         {**AGENTS["psi"], "label": "Ψ, no surrogate", "agent_kwargs": {"c_start": 0.02, "rank_by": "policy"}},
-        {**AGENTS["reinvent"], "label": "REINVENT with a surrogate", "agent_kwargs": {"candidates": 16}},
         {**AGENTS["ahc"], "env_kwargs.c": 1 / 120},
     )
 )
