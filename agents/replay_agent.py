@@ -82,7 +82,9 @@ class ReplayAgent(SequenceAgent):
         self.temperature = Temperature(self.c, settings["c_start"], settings["target_kl"])
         action = "off" if settings["on_repeats"] is None else settings["on_repeats"]
         rank_by = self._find_ranking(settings["rank_by"])
-        candidates = RANKINGS[rank_by] if settings["candidates"] is None else settings["candidates"]
+        candidates = settings["candidates"]
+        if candidates is None:
+            candidates = RANKINGS[rank_by] if settings["scores"] == "expensive" else 1
         # chosen from before they are scored, which an environment that is stepped does not allow
         self.candidates: int = candidates if has_own_dynamics(self.env) else 1
         self.repeats = Repeats(action) if action != "off" or self.candidates > 1 else None

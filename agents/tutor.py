@@ -40,7 +40,7 @@ MANY_DEFAULTS: dict[str, Any] = dict(
 # With tau = .1 the policy in the targets is that of ten updates ago. Returns of hundreds of nats are few updates apart:
 # Huber's 20 nats and a norm of 1 would cut off nearly every error
 FREE_DEFAULTS: dict[str, Any] = dict(
-    tau=0.1, max_grad_norm=1.0, huber=20.0, store=None, on_repeats=None, candidates=1
+    tau=0.1, max_grad_norm=1.0, huber=20.0, store=None, on_repeats=None, candidates=None
 )
 # A learning rate of .001 where the losses of whole sequences have .0005: AUC of the best ten of Psi is .554 and .550 on
 # zaleplon_mpo and perindopril_mpo (three runs), with .0005 it is .550 and .505 (four runs)
