@@ -152,7 +152,8 @@ class Tutor(ReplayAgent):
         if objective.greedy:
             if on_repeats in ("temperature", "prior"):
                 raise ValueError(f"Q-learning is greedy while it learns: on_repeats={on_repeats!r} would do nothing.")
-            defaults = defaults | {"on_repeats": "warn" if defaults["on_repeats"] else None, "candidates": 1}
+            counted = scores == "expensive"
+            defaults = defaults | {"on_repeats": "warn" if counted else None, "candidates": 1 if counted else None}
         huber = usual_huber if huber == "auto" else huber
         settings: dict[str, Any] = {
             "gamma": gamma, "lam": lam, "prior_weight": prior_weight, "learning_rate": learning_rate,
