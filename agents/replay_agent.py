@@ -159,7 +159,6 @@ class ReplayAgent(SequenceAgent):
         self.repeats.judge(new, self.num_timesteps, stacklevel=7)
         rows = choose_candidates(new, values, self.n_envs, self.rng)
         self.repeats.remember(keys[row] for row in rows)
-        self._new_rows = new[rows]
         return rows
 
     def _features(self, sequences: Sequences) -> csr_array:
@@ -169,8 +168,8 @@ class ReplayAgent(SequenceAgent):
         return features
 
     def _inform_surrogate(self, scored: Sequences) -> None:
-        """Show the surrogate sequences that it has not seen."""
-        if self.surrogate is not None and len(scored.lengths):
+        """Show the surrogate, if there is one, what was scored."""
+        if self.surrogate is not None:
             self.surrogate.add(self._features(scored), sum_rewards(scored))
 
     def _measure_kl(self, sequences: Sequences, log_policy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -193,8 +192,7 @@ class ReplayAgent(SequenceAgent):
     def _learn_from(self, newest: Sequences) -> list[dict[str, float]]:
         """Take the gradient steps of a round; return the statistics of each."""
         self.replay.add(newest)
-        if self.surrogate is not None:
-            self._inform_surrogate(select(newest, self._new_rows))
+        self._inform_surrogate(newest)
         if self.store is not None:
             self.store.add(newest, Origin.OWN, self.rounds)
             settings = self.store.settings
@@ -271,8 +269,7 @@ class ReplayAgent(SequenceAgent):
             raise ValueError("This agent has no store to put sequences into: make it with store=True.")
         found, refused = offer(sequences, self.env, self.prior, self.store)
         self.store.add(found, origin, self.rounds)
-        if origin is not Origin.SPELLING:  # of molecules that it has seen
-            self._inform_surrogate(found)
+        self._inform_surrogate(found)
         # a full store has no place for a return below all of its own
         return Offered(int((~self.store.find_new(found)).sum()), refused)
 

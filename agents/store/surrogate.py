@@ -47,8 +47,8 @@ class Surrogate:
         return len(self.returns)
 
     def add(self, features: csr_array, returns: Floats) -> None:
-        """Keep n sequences whose features [n, d] are not all zero, with their returns [n]."""
-        rows = np.flatnonzero(features.indptr[1:] > features.indptr[:-1])
+        """Keep those of n sequences that are new by their features [n, d], and not all zero, with their returns [n]."""
+        rows = np.flatnonzero(self.find_new(features) & ~_are_zeros(features))
         if not len(rows):
             return
         self._known.update(_find_keys(features[rows]))
@@ -64,7 +64,7 @@ class Surrogate:
 
         Those of zeros alone are new, as nothing is known of them.
         """
-        return mark_new(_find_keys(features), self._known) | (features.indptr[1:] == features.indptr[:-1])
+        return mark_new(_find_keys(features), self._known) | _are_zeros(features)
 
     def predict(self, features: csr_array) -> Floats:
         """Predict the returns of n sequences by their features [n, d]: [n], -inf where these are all zero.
@@ -81,7 +81,7 @@ class Surrogate:
         # a scale of 0: all returns alike, of which any weight makes the mean
         weights = cho_solve(cho_factor(similar, lower=True), (returns - mean) / (scale or 1.0))
         predicted = mean + scale * (_min_max(_spread(features), known) @ weights)
-        return np.where(features.indptr[1:] > features.indptr[:-1], predicted, -np.inf)
+        return np.where(_are_zeros(features), -np.inf, predicted)
 
     def _choose(self, n: int) -> NDArray[np.int64]:
         """Choose n sequences, or all if there are fewer: the best, and others evenly over the ranks below."""
@@ -126,6 +126,11 @@ class Surrogate:
             raise ValueError("the surrogate's rows of features do not follow each other")
         self.features, self.returns = csr_array((counts, columns, ends), shape=(size, width)), np.array(returns)
         self._known = set(_find_keys(self.features))
+
+
+def _are_zeros(features: csr_array) -> NDArray[np.bool_]:
+    """Return which of n rows are of zeros alone, [n]."""
+    return np.asarray(np.diff(features.indptr) == 0)
 
 
 def _find_keys(features: csr_array) -> list[bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 from rdkit.Chem import rdFingerprintGenerator
@@ -13,6 +12,11 @@ from seqtutor_envs.smiles.chem.molecule import parse
 
 BINS = 2048  # of each fingerprint
 RADIUS = 2  # bonds
+# of atoms as such, and of their roles: donor, acceptor, aromatic, halogen, acid, base
+_GENERATORS = tuple(
+    rdFingerprintGenerator.GetMorganGenerator(radius=RADIUS, fpSize=BINS, atomInvariantsGenerator=invariants)
+    for invariants in (None, rdFingerprintGenerator.GetMorganFeatureAtomInvGen())
+)
 
 
 def count_features(smiles: Sequence[str]) -> csr_array:
@@ -23,20 +27,10 @@ def count_features(smiles: Sequence[str]) -> csr_array:
     columns, counts, ends = [], [], [0]
     for text in smiles:
         mol = parse(text)
-        for kind, generator in enumerate(_generators() if mol is not None else ()):
+        for kind, generator in enumerate(_GENERATORS if mol is not None else ()):
             found = generator.GetCountFingerprint(mol).GetNonzeroElements()
             columns += [kind * BINS + number for number in found]
             counts += found.values()
         ends.append(len(columns))
     data = np.array(counts, np.float32), np.array(columns, np.int32), np.array(ends, np.int32)
     return csr_array(data, shape=(len(smiles), 2 * BINS))
-
-
-@lru_cache(maxsize=1)
-def _generators() -> tuple[rdFingerprintGenerator.FingerprintGenerator64, ...]:
-    """Make the generators of atoms as such, and of their roles (donor, acceptor, aromatic, halogen, acid, base)."""
-    roles = rdFingerprintGenerator.GetMorganFeatureAtomInvGen()
-    of_atoms = rdFingerprintGenerator.GetMorganGenerator(radius=RADIUS, fpSize=BINS)
-    return of_atoms, rdFingerprintGenerator.GetMorganGenerator(
-        radius=RADIUS, fpSize=BINS, atomInvariantsGenerator=roles
-    )
