@@ -263,7 +263,7 @@ EXPENSIVE = tuple(
     for name in ("celecoxib_rediscovery", "albuterol_similarity", "osimertinib_mpo")
     for experiment in expand(
         {"env": SMILES, "env_kwargs.objective": f"seqtutor_envs.smiles.pmo:{name}"}
-        | {"env_kwargs.oracle_budget": 10_000, "env_kwargs.c": 0.002, "seed": 0, "steps": 1_000_000, "n": 1_000}
+        | {"env_kwargs.oracle_budget": 10_000, "env_kwargs.c": 0.002, "seed": range(3), "steps": 1_000_000, "n": 1_000}
         | {"group": name},
         *variants("psi", "g", "tb", "kl_ppo", c_start=0.02),
         AGENTS["reinvent"],
