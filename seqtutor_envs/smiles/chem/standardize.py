@@ -54,3 +54,10 @@ def parent(molecule: Chem.Mol) -> Parent:
 def fragments(molecule: Chem.Mol) -> int:
     """Count the parts that no bond connects."""
     return len(Chem.GetMolFrags(molecule))
+
+
+def without_stereo(molecule: Chem.Mol) -> Chem.Mol:
+    """Return the molecule without its stereo centres and the directions of its double bonds."""
+    flat = Chem.Mol(molecule)
+    Chem.RemoveStereochemistry(flat)
+    return flat

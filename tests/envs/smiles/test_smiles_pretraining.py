@@ -121,13 +121,17 @@ def test_options_reach_the_molecules_and_the_card(tmp_path, chains, capsys):
     assert RecurrentPrior.load(tmp_path / "s").card["skipped"]["more than one fragment"] == 2
 
 
-def test_moses_is_named_with_its_licence(tmp_path):
-    (tmp_path / "train.csv").write_text("\n".join(["SMILES", *CHAINS]))
-    train("--moses", tmp_path / "train.csv", "--out", tmp_path / "p")
+@pytest.mark.parametrize(
+    "option, name, lines",
+    [("moses", "MOSES, training set", ["SMILES", *CHAINS]), ("zinc250k", "ZINC 250k", CHAINS)],
+)
+def test_a_public_set_is_named_with_its_licence(tmp_path, option, name, lines):
+    (tmp_path / "set.csv").write_text("\n".join(lines))
+    train(f"--{option}", tmp_path / "set.csv", "--out", tmp_path / "p", "--stereo", "drop")
     card = RecurrentPrior.load(tmp_path / "p").card
-    assert card["sources"][0]["name"] == "MOSES, training set" and card["sources"][0]["molecules"] == 36
+    assert card["sources"][0]["name"] == name and card["sources"][0]["molecules"] == 36
     assert "MIT" in card["sources"][0]["licence"] and "ZINC" in card["sources"][0]["licence"]
-    assert "--moses train.csv" in card["command"]
+    assert f"--{option} set.csv --stereo drop" in card["command"]
 
 
 def test_bfloat16_that_the_cpu_lacks_is_refused_before_anything_is_read(tmp_path, chains, monkeypatch, capsys):
@@ -146,7 +150,7 @@ def test_mistakes_are_one_line_and_leave_nothing(tmp_path, chains, capsys):
     (tmp_path / "p.checkpoint").write_bytes(b"an interrupted run's")
     before = names(tmp_path)
     for args, expected in [
-        ([], "exactly one of --file FILE and --moses"),
+        ([], "exactly one of --file FILE, --moses WHEEL_OR_CSV and --zinc250k WHEEL"),
         (["--file", chains, "--moses", chains], "exactly one of"),
         (["--moses", chains, "--column", "x"], "--column is for --file"),
         (["--file", tmp_path / "nowhere.smi"], "nowhere.smi"),
