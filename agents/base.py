@@ -21,7 +21,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from agents import saving
 from agents.envs import AnyEnv, get_env_attribute, make_batch, read_last_tokens, read_prefixes
 from agents.networks import Policy, ValueNetwork, ValueTwist, find_device
-from agents.rollouts import Rollout, feed_prefixes, restart_states
+from agents.rollouts import Rollout, Terms, feed_prefixes, restart_states
 from agents.samplers import sample_by_smc
 from agents.sb3.callback_steps import defer_interrupt, iterate_steps, make_callback
 from agents.sb3.model import SB3Model
@@ -82,6 +82,7 @@ class SequenceAgent(SB3Model, ABC):
         self.verbose, self.tensorboard_log = verbose, tensorboard_log
         self.num_timesteps = self.learned_timesteps = self.rounds = 0
         self.newest: Sequences | None = None
+        self.offered: list[tuple[Sequences, Terms]] = []  # what came from elsewhere in the newest round, and was scored
 
     def __repr__(self) -> str:
         """Describe it in a line: class, environment, c, gamma, and the tokens that it has learned from."""
@@ -173,6 +174,7 @@ class SequenceAgent(SB3Model, ABC):
         if hook is not None:
             hook.on_rollout_start()
         sequences, log_policy = self.collect()
+        self.offered = []
         statistics: dict[str, float] = {}
         if not self._is_spent():  # else some sequences may have no score
             adjusted = sequences if self.diversity is None else self.diversity.lower_rewards(sequences)

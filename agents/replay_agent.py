@@ -267,7 +267,9 @@ class ReplayAgent(SequenceAgent):
         """
         if self.store is None:
             raise ValueError("This agent has no store to put sequences into: make it with store=True.")
-        found, refused = offer(sequences, self.env, self.prior, self.store)
+        found, terms, refused = offer(sequences, self.env, self.prior, self.store)
+        if len(found.lengths):
+            self.offered.append((found, terms))
         self.store.add(found, origin, self.rounds)
         self._inform_surrogate(found)
         # a full store has no place for a return below all of its own

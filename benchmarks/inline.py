@@ -11,7 +11,7 @@ import tyro
 
 from benchmarks.experiment import FACTORY, Experiment, check_distinct, expand
 from benchmarks.named_agents import AGENTS, DOES_NOT_LEARN
-from benchmarks.suites import Suite
+from benchmarks.suite import Suite
 from seqtutor_envs.checks import temperature
 from seqtutor_envs.command import json_object
 from seqtutor_envs.files import hash_bytes

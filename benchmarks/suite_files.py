@@ -10,7 +10,8 @@ from pathlib import Path
 
 from benchmarks.experiment import Experiment, check_distinct
 from benchmarks.runner.shapes import entries, list_of, load_json, of_type
-from benchmarks.suites import SUITES, Suite
+from benchmarks.suite import Suite
+from benchmarks.suites import SUITES
 from seqtutor_envs.files import one_line, reading, write_atomically
 
 CHECK_SUITE = entries({"name": of_type(str), "question": of_type(str), "experiments": list_of(of_type(dict))})

@@ -2,61 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-from benchmarks.domains import MELODY, SMILES, choose_clock
-from benchmarks.experiment import Experiment, expand
+from benchmarks.domains import MELODY, SMILES
+from benchmarks.experiment import expand
 from benchmarks.named_agents import AGENTS, variants
+from benchmarks.suite import Suite
+from seqtutor_envs.smiles.pmo import PMO_NAMES
 
 EXACT = "SeqTutor-Exact-v0"
-RESULTS = Path("results")
-OURS = {"seqtutor_envs", "agents", "benchmarks"}  # packages that are installed on every node of a cluster
-
-
-@dataclass(frozen=True)
-class Suite:
-    """Hold experiments that answer a question together.
-
-    Attributes:
-        name: of its folder of results.
-        question: in a sentence.
-        path: the file it was read from; None for a shipped or an inline suite.
-    """
-
-    name: str
-    question: str
-    experiments: tuple[Experiment, ...]
-    path: Path | None = None
-
-    @property
-    def source(self) -> Path | None:
-        """Return the folder whose Python files the experiments may import; None if they need only this library."""
-        if self.path is not None and self.path.suffix == ".py":
-            return self.path.resolve().parent
-        named = {one.agent for one in self.experiments} | {one.env for one in self.experiments if ":" in one.env}
-        # only a user's own code must travel to the nodes of a cluster
-        packages = {name.partition(":")[0].partition(".")[0] for name in named}
-        return None if packages <= OURS else Path.cwd()
-
-    def folder(self, out: Path | None = None) -> Path:
-        """Return the folder of the results: `out`, or the folder of a saved suite, or results/NAME."""
-        if out is None and self.path is not None and self.path.suffix == ".json":
-            return self.path.parent
-        return out or RESULTS / self.name
-
-    def chosen(self, patterns: Sequence[str]) -> tuple[Experiment, ...]:
-        """Return the experiments that match a pattern, or all without patterns. Raises ValueError if none does."""
-        if not patterns:
-            return self.experiments
-        found = tuple(one for one in self.experiments if any(one.matches(pattern) for pattern in patterns))
-        if not found:
-            some = ", ".join(dict.fromkeys(one.name for one in self.experiments))
-            raise ValueError(f"No experiment of {self.name} matches {' or '.join(patterns)}; labels are {some}.")
-        return found
-
-
 PRIOR, UNIFORM = AGENTS["prior"], AGENTS["uniform"]
 PSI, G, Q = AGENTS["psi"], AGENTS["g"], AGENTS["q"]
 # Samplers draw many sequences for each that they return, so fewer are evaluated than of an agent
@@ -273,6 +225,17 @@ EXPENSIVE = tuple(
     )
 )
 
+PMO = tuple(
+    experiment
+    for name in PMO_NAMES
+    for experiment in expand(
+        {"env": f"SeqTutor-PMO-{name}-v0", "env_kwargs.oracle_budget": 10_000, "seed": 0, "steps": 1_000_000}
+        | {"n": 1_000, "group": name},
+        *variants("psi", c_start=0.02),
+        AGENTS["reinvent"],
+    )
+)
+
 # 243 sequences of an LSTM prior: which of them must an update hold? Errors of v, which sees detached features, average
 # out on own samples alone
 STORES = tuple(
@@ -355,23 +318,9 @@ SUITES = {
         Suite("qed", "How far does QED alone rise for each nat of KL?", QED),
         Suite("planted", "How far from a planted optimum does each agent end, at any length?", PLANTED),
         Suite("expensive", "What does each agent find with 10,000 calls of a score?", EXPENSIVE),
+        Suite("pmo", "What does each agent find with 10,000 calls on the 23 tasks of PMO?", PMO),
         Suite("stores", "Which sequences must an update hold?", STORES),
         Suite("kl-estimators", "Where does the KL of PPO stand best, and how is it estimated?", KL_ESTIMATORS),
         Suite("authors-smiles", "What do the paper's molecules look like in its authors' own set-up?", AUTHORS_SMILES),
     )
 }
-
-
-def total_budget(experiments: Iterable[Experiment]) -> str:
-    """Add up what experiments learn for: "1.2 M tokens", "35 CPU minutes", both, or "nothing".
-
-    Tokens and minutes are not converted into each other: how long a token takes depends on the machine.
-    """
-    tokens, seconds = 0, {"cpu": 0.0, "wall": 0.0}
-    for one in experiments:
-        tokens += one.steps or 0
-        seconds[choose_clock(one.env)] += one.seconds or 0.0
-    amounts = {"M tokens": tokens / 1e6, "CPU minutes": seconds["cpu"] / 60, "wall-clock minutes": seconds["wall"] / 60}
-    # two digits at least below 1, so that a short run is not 0.0
-    texts = [f"{amount:,.1f}".removesuffix(".0") if amount >= 1 else f"{amount:.2g}" for amount in amounts.values()]
-    return ", ".join(f"{text} {unit}" for text, unit in zip(texts, amounts) if amounts[unit]) or "nothing"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from gymnasium.envs.registration import register
 
+from seqtutor_envs.smiles.pmo import PMO_NAMES, PMO_TEMPERATURE
+
 __version__ = "0.1.0"
 
 # No max_episode_steps: the horizon belongs to the task, so its end is `terminated`.
@@ -43,3 +45,17 @@ register(
     entry_point="seqtutor_envs.planted:PlantedEnv",
     vector_entry_point="seqtutor_envs.planted:PlantedVectorEnv",
 )
+# by the benchmark's rules: what RDKit reads is a molecule, and the prior is of the data that its methods start from
+for name in PMO_NAMES:
+    register(
+        id=f"SeqTutor-PMO-{name}-v0",
+        entry_point="seqtutor_envs.smiles.env:SmilesEnv",
+        vector_entry_point="seqtutor_envs.smiles.env:SmilesVectorEnv",
+        kwargs={
+            "objective": f"seqtutor_envs.smiles.pmo:{name}",
+            "c": PMO_TEMPERATURE,
+            "prior": "smiles-zinc",
+            "checks": (),
+        },
+    )
+del name

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-from gymnasium.envs.registration import load_env_creator
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from seqtutor_envs.env import SequenceTutorEnv
+from seqtutor_envs.smiles.pmo import PMO_NAMES
 from seqtutor_envs.vector_env import SequenceTutorVectorEnv
 
 PASSIVE = ("OrderEnforcing", "PassiveEnvChecker")  # gym.make's own wrappers, which change nothing
@@ -51,8 +52,19 @@ def native_class(id: str) -> type[SequenceTutorVectorEnv] | None:
     if module:
         # importing a module registers its ids, as gymnasium.make does with "module:Id-v0"
         importlib.import_module(module)
-    found = _load(gymnasium.spec(name).vector_entry_point)
+    found = _load(find_spec(name).vector_entry_point)
     return found if isinstance(found, type) and issubclass(found, SequenceTutorVectorEnv) else None
+
+
+def find_spec(name: str) -> EnvSpec:
+    """Return what is registered under a name. Raise Gymnasium's error at an unknown one; for PMO it names the tasks."""
+    try:
+        return gymnasium.spec(name)
+    except gymnasium.error.NameNotFound:
+        if not name.startswith("SeqTutor-PMO-"):
+            raise
+        ids = f"the ids are SeqTutor-PMO-TASK-v0 with TASK one of {', '.join(PMO_NAMES)}"
+        raise gymnasium.error.NameNotFound(f"PMO has no {name}: {ids}.") from None
 
 
 def check_id(file: Path, recipe: Any, trust: bool = False) -> Any:

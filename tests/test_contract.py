@@ -36,6 +36,7 @@ FIXTURES = Path("tests/fixtures")  # relative, as the agents' files name their p
 RESULTS = sorted((ROOT / "docs/results").glob("*/*.json"))
 EXACT, MELODY, SMILES = "SeqTutor-Exact-v0", "SeqTutor-Melody-v0", "SeqTutor-SMILES-v0"
 PLANTED = "SeqTutor-Planted-v0"
+PMO = "SeqTutor-PMO-osimertinib_mpo-v0"  # and 22 more, alike but for their objective
 ONE_HOT = {"SeqTutor-MelodyOneHot-v0": MELODY, "SeqTutor-SMILESOneHot-v0": SMILES}  # ids of another default obs_mode
 REQUIRED = inspect.Parameter.empty  # a parameter without a default
 
@@ -262,15 +263,18 @@ KEYWORDS = {  # of gym.make and gym.make_vec alike, with their defaults
 }
 FLAT = {"obs_mode": "one_hot", "flat_infos": True}
 KEYWORDS |= {one: KEYWORDS[other] | FLAT for one, other in ONE_HOT.items()}
+OF_PMO = {"objective": "seqtutor_envs.smiles.pmo:osimertinib_mpo", "prior": "smiles-zinc", "c": 0.002, "checks": ()}
+KEYWORDS[PMO] = KEYWORDS[SMILES] | OF_PMO
 OF_BATCHES = {"num_envs": 1, "autoreset_mode": AutoresetMode.NEXT_STEP, "infos": "full"}
-TEMPERATURE = {EXACT: 1.0, MELODY: 2.0, SMILES: 0.05, PLANTED: 1.0}
-HORIZON = {EXACT: 4, MELODY: 32, SMILES: 100, PLANTED: 32}
-TOKENS = {EXACT: 3, MELODY: 38, SMILES: 25, PLANTED: 38}
+TEMPERATURE = {EXACT: 1.0, MELODY: 2.0, SMILES: 0.05, PLANTED: 1.0, PMO: 0.002}
+HORIZON = {EXACT: 4, MELODY: 32, SMILES: 100, PLANTED: 32, PMO: 100}
+TOKENS = {EXACT: 3, MELODY: 38, SMILES: 25, PLANTED: 38, PMO: 51}
 TERMS = {
     EXACT: "prefix".split(),
     MELODY: "key tonic repetition autocorrelation motif repeated_motif interval leap unique_extremes".split(),
     SMILES: "valid qed logp sa ring".split(),
     PLANTED: "planted".split(),
+    PMO: "objective".split(),
 }
 for table in (TEMPERATURE, HORIZON, TOKENS, TERMS):
     table |= {one: table[other] for one, other in ONE_HOT.items()}
@@ -378,7 +382,7 @@ def test_infos_of_one_environment(env_id):
         assert reward == pytest.approx(info["prior_log_prob"] + info["task_reward"])
         row = info.get("prior_log_probs")
     assert terminated and steps == HORIZON[env_id]
-    assert env_id in ONE_HOT or isinstance(info["sequence"], str if env_id == SMILES else list)
+    assert env_id in ONE_HOT or isinstance(info["sequence"], str if env_id in (SMILES, PMO) else list)
 
 
 @pytest.mark.parametrize("infos", ["full", "end"])
@@ -444,6 +448,7 @@ METRICS = {
     PLANTED: EVERY_METRIC | {"log_z", "gap", "gap_se"},
     MELODY: EVERY_METRIC | LOG_Z | TABLE_1 | RHYTHM,
     SMILES: EVERY_METRIC | LOG_Z | MOLECULES | NOVELTY,
+    PMO: EVERY_METRIC | MOLECULES | NOVELTY,
 }
 METRICS |= {one: METRICS[other] for one, other in ONE_HOT.items()}
 

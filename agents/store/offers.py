@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
-from agents.rollouts import compute_task_rewards, has_own_dynamics
+from agents.rollouts import Terms, compute_task_rewards, has_own_dynamics
 from agents.store.replay import Sequences, make_empty_sequences, select
 from agents.store.store import Store
 from seqtutor_envs import checks
@@ -36,8 +36,10 @@ class Refused(NamedTuple):
 
 def offer(
     sequences: Sequence[Any] | tuple[Tokens, Tokens], env: SequenceTutorVectorEnv, prior: Prior, store: Store
-) -> tuple[Sequences, Refused]:
+) -> tuple[Sequences, Terms, Refused]:
     """Check and score sequences from elsewhere; return those that the store can take, in order, and count the others.
+
+    With the n that it returns come their raw terms, each summed over steps, [n].
 
     It adds nothing to the store. Only what it returns is scored. If that spends the task's budget of scores, it returns
     none: which of them were scored before the end is not known.
@@ -63,8 +65,8 @@ def offer(
     filled = fill_rows(finished, task)
     new = select(filled, store.find_new(filled))
     possible = select_possible(compute_rows(new, prior))
-    scored = score(possible, env)
-    return scored, Refused(
+    scored, terms = score(possible, env)
+    return scored, terms, Refused(
         not_tokenised=len(given) - len(tokenised),
         too_long=len(tokenised) - len(short),
         unfinished=len(short) - len(finished),
@@ -137,11 +139,11 @@ def select_possible(sequences: Sequences) -> Sequences:
     return select(sequences, (by_step > LOG_PROB_FLOOR).all(axis=1))
 
 
-def score(sequences: Sequences, env: SequenceTutorVectorEnv) -> Sequences:
-    """Return n sequences with their task rewards; none of them where the budget of scores is spent, or by them."""
+def score(sequences: Sequences, env: SequenceTutorVectorEnv) -> tuple[Sequences, Terms]:
+    """Return n sequences with their task rewards, and their terms; none where the budget is spent, or by them."""
     # neither asked for nothing, nor where nothing can be scored
     if len(sequences.lengths) and not env.task.spent:
-        rewards, _ = compute_task_rewards(env, sequences)
+        rewards, terms = compute_task_rewards(env, sequences)
         if not env.task.spent:
-            return replace(sequences, task_rewards=rewards)
-    return select(sequences, np.zeros(len(sequences.lengths), bool))
+            return replace(sequences, task_rewards=rewards), terms
+    return select(sequences, np.zeros(len(sequences.lengths), bool)), {}

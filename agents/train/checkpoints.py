@@ -130,8 +130,8 @@ class Checkpoints(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         agent: Any = self.model
-        new, terms = agent.newest, agent.rollouts.terms
-        self.log.add(Round(new.tokens, new.lengths, new.prior_log_probs, terms, agent.num_timesteps))
+        for new, terms in ((agent.newest, agent.rollouts.terms), *agent.offered):
+            self.log.add(Round(new.tokens, new.lengths, new.prior_log_probs, terms, agent.num_timesteps))
         self._whole = True
         if self.clock() >= self._due:
             self._write()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from benchmarks.suite import RESULTS
 from benchmarks.suite_files import find_suite
-from benchmarks.suites import RESULTS
 from seqtutor_envs.files import replacing, write_atomically
 from seqtutor_envs.files.text import printable, spreadsheet_cell
 

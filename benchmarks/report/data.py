@@ -185,7 +185,8 @@ class Arm:
     @cached_property
     def numbers(self) -> pd.DataFrame:
         """Collect metrics and times by seed; NaN where a run has no finite number."""
-        columns = [name for name in map(str, self.runs) if name.startswith(("timesteps", "metrics.", "time."))]
+        kinds = ("timesteps", "metrics.", "time.", "peak_memory_mib")
+        columns = [name for name in map(str, self.runs) if name.startswith(kinds)]
         frame = self.runs.set_index("seed")[columns].rename(columns=lambda name: name.partition(".")[2] or name)
         # JSON has no NaN: what was not finite is null in the file
         frame = frame.apply(pd.to_numeric, errors="coerce").astype(float)

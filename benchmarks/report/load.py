@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.experiment import Experiment
 from benchmarks.report.data import Results, domain_of
 from benchmarks.runner import results as files
-from benchmarks.suites import Suite
+from benchmarks.suite import Suite
 from seqtutor_envs.bounds import Bounds, find_bounds
 from seqtutor_envs.files import FileError
 from seqtutor_envs.melody.notes import checked

@@ -131,11 +131,11 @@ COSTS = (TOKENS, CPU, WALL)
 WINS = Metric("", "Wins", percent=True, digits=0)
 
 _groups = tomllib.loads(Path(__file__).with_name("metrics.toml").read_text(encoding="utf-8"))
-TABLE_1, RHYTHM, MELODY_TERMS, MOLECULE_TERMS, MOLECULE_SETS, SEARCH, BUDGET, PROPERTY_MEANS, PROPERTIES = (
+TABLE_1, RHYTHM, MELODY_TERMS, MOLECULE_TERMS, MOLECULE_SETS, SEARCH, BUDGET, DESIGN, PROPERTY_MEANS, PROPERTIES = (
     tuple(Metric(**row) for row in _groups[name])
     for name in (
-        "table_1", "rhythm", "melody_terms", "molecule_terms", "molecule_sets", "search", "budget", "property_means",
-        "properties",
+        "table_1", "rhythm", "melody_terms", "molecule_terms", "molecule_sets", "search", "budget", "design",
+        "property_means", "properties",
     )
 )
 SEARCH = (replace(SEARCH[0], style=TOKENS.style), *SEARCH[1:])  # a count

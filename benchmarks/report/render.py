@@ -16,6 +16,7 @@ from benchmarks.experiment import Experiment
 from benchmarks.report.data import Results
 from benchmarks.report.drawing import VARIABLES, assign_styles, render_png, render_svg
 from benchmarks.report.names import shared_environments
+from benchmarks.report.pmo import draw_best
 from benchmarks.report.samples import card_groups
 from benchmarks.report.sections import make_sections
 from seqtutor_envs.melody.notes import HIGHEST_PITCH, LOWEST_PITCH, segments
@@ -70,11 +71,12 @@ def render_markdown(results: Results) -> str:
 
 
 def render_pictures(results: Results) -> dict[str, bytes]:
-    """Draw the plots of each section that has any as a PNG file; returns name -> bytes."""
+    """Draw the plots of each section that has any as a PNG file, and the best molecules of PMO; name -> bytes."""
     looks = assign_styles(results.arms)
     sections = make_sections(results, looks)
     plots = {one.anchor: [plot for block in one.blocks for plot in block.plots] for one in sections}
-    return {name: render_png(some, looks, 2 + (name in THREE_COLUMNS)) for name, some in plots.items() if some}
+    drawn = {name: render_png(some, looks, 2 + (name in THREE_COLUMNS)) for name, some in plots.items() if some}
+    return drawn | draw_best(results)
 
 
 @lru_cache(maxsize=1)  # the page and the Markdown of one report show the same sections
@@ -101,6 +103,10 @@ def list_notices(results: Results) -> list[str]:
         lines.append(f"The results come from {len(commits)} commits: {names}. They may not be comparable.")
     if dirty := sum(bool(state.get("dirty")) for state in states):
         lines.append(f"{_number(dirty, 'result')} came from code that was changed since its commit.")
+    chemistry = Counter(rdkit for one in results.results if (rdkit := (one.get("versions") or {}).get("rdkit")))
+    if len(chemistry) > 1:
+        names = ", ".join(f"{version} ({n})" for version, n in chemistry.most_common())
+        lines.append(f"The results come from {len(chemistry)} versions of RDKit, {names}: scores may differ.")
     if (kinds := len(_machines(results.results))) > 1:
         lines.append(f"The results come from {kinds} kinds of machine: seconds cannot be compared.")
     return lines + list_warnings(results)

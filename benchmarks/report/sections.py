@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.report import answers, metrics, samples
+from benchmarks.report import answers, metrics, pmo, samples
 from benchmarks.report.data import Arm, Results, TaskResults, fronts
 from benchmarks.report.drawing import Looks, Plot
 from benchmarks.report.gaps import gaps_over_tasks
@@ -86,6 +86,9 @@ def make_sections(results: Results, looks: Looks) -> list[Section]:
         answer = _name_first(melodies) + answers.beside_the_paper(melodies[0])
         question, remarks = "How do they compare with the paper’s Table 1?", ["paper", *_left_out(melodies)]
         made.append(Section("table-1", "Table 1", question, answer, _fold_all_but_first(tables), remarks))
+    if of_pmo := pmo.collect_arms(tasks):
+        question, blocks = "How do they compare with what is published on PMO?", [Block(pmo.make_tables(of_pmo))]
+        made.append(Section("pmo", "PMO", question, pmo.describe_sums(of_pmo), blocks, ["pmo"]))
     if molecules:
         shown = (*metrics.MOLECULE_SETS, *metrics.DISTINCT_MEANS)
         caption = "the samples, and means over distinct molecules"

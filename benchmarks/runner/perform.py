@@ -28,6 +28,7 @@ POINTS = 12  # of a learning curve, with its start and its end
 CURVE_SHARE, CURVE_LEAST = 10, 200  # a point is evaluated on n / 10 sequences, but on 200 or all n at least
 CURVE = ("j", "j_se", "kl", "task_return", "distinct", "gap")
 SAMPLES = 8  # sequences that a result keeps
+BEST = 10  # molecules that it keeps of those scored with a budget
 OnProgress = Callable[[dict[str, Any]], None]
 
 
@@ -122,6 +123,9 @@ def perform(experiment: Experiment, on_progress: OnProgress = lambda progress: N
         # separates learning from evaluation in the times of the result
         learned_at = time.perf_counter()
         evaluated = evaluate_agent(experiment, sampled, without_budget(kwargs))
+        if "oracle_budget" in kwargs and not isinstance(agent, Contestant):
+            # an agent that does not learn asks for scores when it samples
+            learned |= summarize_calls(getattr(getattr(model, "env", None), "task", None))
         evaluated["metrics"] |= learned.pop("oracle", {})
         if isinstance(sampled, Sampler):
             # beside those that a guide has learned from
@@ -164,17 +168,23 @@ def learn(experiment: Experiment, agent: Contestant, on_progress: OnProgress) ->
         "timesteps": int(agent.model.num_timesteps),
         **agent.count_sequences(),
         "counts": dict(getattr(getattr(agent, "task", None), "counts", {})),
-        "oracle": summarize_oracle(getattr(agent, "task", None)),
+        **summarize_calls(getattr(agent, "task", None)),
         "seconds": seconds,
     }
 
 
-def summarize_oracle(task: Any) -> dict[str, float]:
-    """Return what a user's objective was asked for: calls, and the mean score and AUC of the best; {} without one."""
+def summarize_calls(task: Any) -> dict[str, Any]:
+    """Return what a user's objective was asked for: `oracle`, metrics; with a budget all `calls`, and the `best`."""
     objective = getattr(task, "objective", None)
     if objective is None:
-        return {}
-    return {name: float(value) for name, value in objective.oracle.summarize().items() if value is not None}
+        return {"oracle": {}}
+    # a user's own objective may have failed for some valid molecules
+    valid = sum(task.counts[reason] for reason in ("valid", "objective failed"))
+    metrics = task.summarize_calls() | {"repeats": 1 - objective.oracle.calls / valid if valid else 0.0}
+    if objective.oracle.budget is None:
+        return {"oracle": metrics}
+    best = [dict(zip(("smiles", "score", "call"), row)) for row in objective.oracle.best(BEST)]
+    return {"oracle": metrics, "calls": objective.oracle.format_calls(), "best": best}
 
 
 def without_budget(env_kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Files appear whole or not at all.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,7 @@ from seqtutor_envs.files import finite, reading, write_atomically
 FAILED = ".failed.json"
 LOGS = "logs"
 DAMAGED = ".damaged"
+CALLS = ".calls.yaml.gz"
 SUITE_FILE = "suite.json"  # an inline suite, beside its results
 BOUNDS_FILE = "bounds.json"  # bounds of log Z, beside the results
 OTHER_FILES = {SUITE_FILE, BOUNDS_FILE}  # JSON in a folder of results that is no experiment's
@@ -63,8 +65,18 @@ def log_path(folder: Path, experiment: Experiment) -> Path:
     return folder / LOGS / f"{experiment.id}.log"
 
 
+def calls_path(folder: Path, experiment: Experiment) -> Path:
+    """Return the path of the calls of an experiment with a budget of scores: see `OracleCounter.format_calls`."""
+    return folder / f"{experiment.id}{CALLS}"
+
+
 def write(path: Path, experiment: Experiment, facts: Mapping[str, Any]) -> None:
-    """Write a result or a failure."""
+    """Write a result or a failure; a result's calls, if it has some, in a file beside it."""
+    facts = dict(facts)
+    if (calls := facts.pop("calls", None)) is not None:
+        # before the result, with which the experiment counts as done; no time in gzip's header, so that the same calls
+        # give the same bytes
+        write_atomically(calls_path(path.parent, experiment), gzip.compress(calls.encode(), mtime=0))
     content = {"id": experiment.id, "experiment": asdict(experiment), **facts}
     # a line for each key: grep and diff can read it
     lines = (f" {json.dumps(name)}: {json.dumps(value)}" for name, value in finite(content).items())

@@ -21,8 +21,9 @@ from benchmarks.runner import results
 from benchmarks.runner.local_engine import Engine, LocalEngine, count_jobs
 from benchmarks.runner.progress import SweepProgress, describe
 from benchmarks.runner.provenance import collect_provenance, read_git_state
+from benchmarks.suite import RESULTS, Suite, total_budget
 from benchmarks.suite_files import find_suite, save_suite
-from benchmarks.suites import RESULTS, SUITES, Suite, total_budget
+from benchmarks.suites import SUITES
 from seqtutor_envs.files import FileError, one_line
 from seqtutor_envs.files.locks import lock_folder
 from seqtutor_envs.files.text import printable
@@ -110,9 +111,7 @@ def _choose_suite(name: str | None, inline: Inline) -> Suite:
 
 def check_env(env_id: str) -> None:
     """Raise Gymnasium's error, or ImportError, in one line, unless an environment is registered under the id."""
-    import gymnasium
-
-    import seqtutor_envs  # noqa: F401  (registers the ids)
+    from seqtutor_envs.registry import find_spec
 
     module, _, name = env_id.rpartition(":")
     if module:
@@ -120,7 +119,7 @@ def check_env(env_id: str) -> None:
             importlib.import_module(module)
         except Exception as error:  # importing runs the user's module, which can raise anything
             raise ImportError(f"--env {env_id}: importing {module} failed: {one_line(error)}.") from error
-    gymnasium.spec(name)
+    find_spec(name)
 
 
 def check_named(suite: Suite, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from seqtutor_envs.prior import Prior, find_prior, load_prior
 from seqtutor_envs.smiles.chem.checks import ELEMENTS
 from seqtutor_envs.smiles.corpus.bloom import SUFFIX
 from seqtutor_envs.smiles.objective import SHIPPED_OBJECTIVES
+from seqtutor_envs.smiles.pmo.task import PmoTask, find_pmo_name
 from seqtutor_envs.smiles.rewards import SCALE
 from seqtutor_envs.smiles.task import MAX_LENGTH, SmilesTask
+from seqtutor_envs.smiles.vocab import find_elements
 from seqtutor_envs.task import Task
 from seqtutor_envs.vector_env import SequenceTutorVectorEnv
 
@@ -141,6 +144,11 @@ class SmilesEnv(SequenceTutorEnv):
     finished molecules, in this process, with the canonical SMILES of those that are valid, distinct and not yet known.
     An invalid molecule has `invalid_score`. With `constraints="hard"` a molecule that fails one counts as invalid.
 
+    The ids `SeqTutor-PMO-NAME-v0`, one for each of the 23 tasks of the PMO benchmark (Gao et al. 2022), are this
+    environment with its score as the objective and defaults of their own: `objective="seqtutor_envs.smiles.pmo:NAME"`,
+    `prior="smiles-zinc"`, `c=.002`, `checks=()`. Their scores lie in [0, 1]; `seqtutor_envs.smiles.pmo.PmoTask(NAME)`
+    has the terms behind one and the target molecules. docs/pmo.md has the names, the protocol and results.
+
     `shaping="prefix"`: instead of all that, the dense reward of the paper's authors with their constants
     (`seqtutor_envs.smiles.rewards.prefix_terms`), a plain weighted sum of the terms prefix, logp, sa, ring, qed, valid,
     length, short, carbon_run; a molecule is valid there if RDKit reads it.
@@ -244,12 +252,23 @@ def find_bloom(prior: str | os.PathLike[str] | Prior) -> Path | None:
 def _task(task: Task | None, prior: str | os.PathLike[str] | Prior, options: dict[str, Any]) -> tuple[Task, Prior]:
     """Return the user's task or make one of these options; and the prior. Raise ValueError where both are given."""
     model = load_prior(prior)
+    _warn_of_missing_elements(options["objective"], prior, model)
     if task is None:
         known = find_bloom(prior) if options["known"] == OF_PRIOR else options["known"]
         return SmilesTask(**{**options, "vocab": model.vocab, "known": known}), model
     given = {name: value != DEFAULTS[name] for name, value in options.items()}
     nothing_beside_task({"term_weights" if name == "weights" else name: was for name, was in given.items()})
     return task, model
+
+
+def _warn_of_missing_elements(objective: Any, prior: Any, model: Prior) -> None:
+    """Name the elements that a task of PMO needs for a full score, and the prior cannot write."""
+    name = find_pmo_name(objective)
+    missing = [] if name is None else [one for one in PmoTask(name).elements if one not in find_elements(model.vocab)]
+    if missing:
+        whose = f"The prior {prior}" if isinstance(prior, (str, os.PathLike)) else "This prior"
+        fix = "a full score is out of its reach. The id's own prior, smiles-zinc, can write them"
+        warnings.warn(f"{whose} cannot write {', '.join(missing)}, which {name} asks for: {fix}.", stacklevel=4)
 
 
 def _temperature(c: float | None, task: Task) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,8 +25,9 @@ from seqtutor_envs.smiles.corpus import MoleculeCorpus, Rules, format_counts, re
 from seqtutor_envs.smiles.corpus.bloom import SUFFIX, BloomFilter
 from seqtutor_envs.smiles.corpus.reading import format_columns, read_columns
 from seqtutor_envs.smiles.corpus.sources import Source
+from seqtutor_envs.smiles.pmo import PMO_NAMES, PmoTask
 from seqtutor_envs.smiles.task import SmilesTask
-from seqtutor_envs.smiles.vocab import END, decode, find_relative, tokenize
+from seqtutor_envs.smiles.vocab import END, decode, find_elements, find_relative, tokenize
 from seqtutor_envs.vocab import TokenVocab
 
 SETTINGS = Settings(  # the shipped prior's: six passes over MOSES
@@ -306,17 +306,28 @@ def describe_data(data: MoleculeCorpus, source: Source, held_out: int) -> dict[s
         },
         "skipped": data.skipped,
         "changes": data.changes,
+        "pmo_tasks": describe_reach(data.vocab),
         "vocabulary_note": f"It writes only what it saw: no {missing or 'token but these'}.",
         "rdkit": RDKIT_VERSION,
     }
+
+
+def describe_reach(vocab: TokenVocab) -> dict[str, str]:
+    """Say of each task of PMO that needs certain elements which these are, and which of them cannot be written."""
+    writes, told = find_elements(vocab), {}
+    for name in PMO_NAMES:
+        needed = PmoTask(name).elements
+        missing = " ".join(one for one in needed if one not in writes)
+        if needed:
+            told[name] = f"{' '.join(needed)}: {f'cannot write {missing}' if missing else 'can write all'}"
+    return told
 
 
 def list_missing(vocab: TokenVocab) -> list[str]:
     """List what of drug-like molecules these tokens cannot write."""
     brackets = [token for token in vocab.tokens if token.startswith("[")]
     bare = [token for token in vocab.tokens if not token.startswith("[")]
-    symbols = [*bare, *(token[1:].lstrip("0123456789") for token in brackets)]
-    elements = {match[0].capitalize() for symbol in symbols if (match := re.match("[A-Z][a-z]?|[a-z]{1,2}", symbol))}
+    elements = find_elements(vocab)
     has = {
         "stereo": "/" in bare or "\\" in bare or any("@" in token for token in brackets),
         "charges": any("+" in token or "-" in token for token in brackets),

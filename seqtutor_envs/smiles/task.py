@@ -18,6 +18,7 @@ from seqtutor_envs.smiles.chem.checks import CHECKS, ELEMENTS, check_names
 from seqtutor_envs.smiles.chem.constraints import Constraints
 from seqtutor_envs.smiles.max_return import bound_dense_return, bound_mean_return
 from seqtutor_envs.smiles.objective import UserObjective
+from seqtutor_envs.smiles.pmo.task import find_pmo_name
 from seqtutor_envs.smiles.rewards import DENSE_PROPERTIES, FROM_PROPERTY, MOLECULE_TERMS, PREFIX_TERMS, prefix_terms
 from seqtutor_envs.smiles.scoring import Score, Scorer, ScoreSpec
 from seqtutor_envs.smiles.vocab import END, encode
@@ -97,7 +98,10 @@ class SmilesTask(Task):
         self.properties = DENSE_PROPERTIES if self.shaping else tuple(name for name, _ in terms)
         default = () if self.shaping else CHECKS
         asked = check_names(default if checks is None else checks, elements)
-        self.scorer = Scorer(ScoreSpec(self.properties, *asked, self.constraints, not soft), workers, score_timeout)
+        spec, name = ScoreSpec(self.properties, *asked, self.constraints, not soft), find_pmo_name(objective)
+        self.scorer = Scorer(spec, workers, score_timeout, pmo_task=name)
+        if self.objective is not None and name is not None:
+            self.objective.scorer = self.scorer
         self.known = known
         self.counts: Counter[str] = Counter()
 
@@ -223,6 +227,19 @@ class SmilesTask(Task):
         if self.objective is None or self.objective.oracle.budget is None:
             return None
         return self.objective.oracle.calls / self.objective.oracle.budget
+
+    def summarize_calls(self) -> dict[str, float]:
+        """Return what the objective was asked for, and how good the best are; with a budget, what else they are worth.
+
+        See `OracleCounter.summarize` and `chem.designs.measure_designs`. Empty without an objective.
+        """
+        from seqtutor_envs.smiles.chem.designs import measure_designs
+
+        if self.objective is None:
+            return {}
+        oracle = self.objective.oracle
+        found = {name: float(value) for name, value in oracle.summarize().items() if value is not None}
+        return found | (measure_designs(oracle.molecules, oracle.scores) if oracle.molecules else {})
 
     def _dense(self, smiles: list[str], finished: NDArray[np.bool_], wrote: NDArray[np.bool_]) -> Floats:
         """Compute the authors' terms of n strings so far, [n, K]."""

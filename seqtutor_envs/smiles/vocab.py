@@ -48,6 +48,12 @@ def find_relative(token: str) -> str:
     return match[1] if match else ""
 
 
+def find_elements(vocab: TokenVocab) -> set[str]:
+    """Return the symbols of the elements that a vocabulary can write, H only if it has a token of its own."""
+    symbols = [token.lstrip("[").lstrip("0123456789") for token in vocab.tokens if token != END]
+    return {match[0].capitalize() for symbol in symbols if (match := re.match("[A-Z][a-z]?|[a-z]{1,2}", symbol))}
+
+
 def encode(vocab: TokenVocab, smiles: str) -> NDArray[np.int64]:
     """Return the ids of the tokens of a SMILES, the end token last.
 

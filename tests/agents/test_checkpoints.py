@@ -13,13 +13,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 from rdkit import Chem
-
 from agents import PsiLearning
 from agents.__main__ import main
 from agents.store.replay import Sequences
 from agents.train.checkpoints import SHARE, Checkpoints
 from seqtutor_envs.smiles.runs.log import MoleculeLog
+from seqtutor_envs.smiles.task import SmilesTask
 from toys.molecule_runs import (
     OBJECTIVE,
     SMILES,
@@ -30,6 +31,7 @@ from toys.molecule_runs import (
     refused,
     resume,
     train,
+    valid_by_rdkit,
     working_folder,
 )
 
@@ -66,6 +68,34 @@ def test_a_killed_run_leaves_its_last_checkpoint_and_goes_on_to_the_same_end(hom
     train(home / "whole", steps=reached + 300)
     assert_same_runs(out, home / "whole")
     assert not list(out.glob(".*"))
+
+
+def test_calls_and_children_are_logged_and_a_resumed_run_has_the_same(home, monkeypatch):
+    """Chains of other lengths stand for a genetic algorithm's children: each is a call, and a molecule of the run."""
+    made = []
+
+    def derive(self, kind, tokens, lengths, returns, n, rng):
+        texts = ["C" * int(rng.integers(1, 6)) + "N" + "C" * int(rng.integers(0, 2)) for _ in range(n)]
+        made.extend(texts)
+        return texts
+
+    monkeypatch.setattr(SmilesTask, "derive", derive)
+    given = {"store": {"children": 3, "parents": 8}, "scores": "expensive", "n_envs": 8, "on_repeats": "off"}
+    asked = ["--objective", "chemist:carbons", "--oracle-budget", "90", "--settings", json.dumps(given)]
+    train(home / "whole", *asked, steps=10**6)
+    calls = yaml.safe_load((home / "whole" / "calls.yaml").read_text())
+    assert [n for _, n in calls.values()] == list(range(1, 91)) and record(home / "whole")["oracle"]["calls"] == 90
+    assert all(score == name.count("C") / 8 for name, (score, _) in calls.items())
+    children = {valid_by_rdkit(text) for text in made} & set(calls)
+    logged = {row["smiles"] for row in molecules(home / "whole")}
+    # but for those of the last round, in which the budget ended
+    assert len(children & logged) >= len(children) - 3 > 0 and logged <= set(calls)
+
+    train(home / "parts", *asked, steps=100)
+    resume(home / "parts", 250)
+    assert 10 < record(home / "parts")["oracle"]["calls"] < 90
+    resume(home / "parts", 10**6)
+    assert_same_runs(home / "whole", home / "parts")
 
 
 @pytest.mark.parametrize("moment", ["before the molecules are committed", "before the agent is in its place"])
@@ -139,6 +169,7 @@ def test_checkpoints_are_rarer_where_writing_is_slow(tmp_path):
         num_timesteps, rounds, logger = 0, 0, None
         newest = Sequences(*(np.zeros(0),) * 4)
         rollouts = SimpleNamespace(terms=None)
+        offered = ()
 
         def save(self, path):
             now[0] += 5.0

@@ -19,7 +19,11 @@ from toys.smiles_toys import ASPIRIN, BENZENE, CAFFEINE, GLUCOSE, OSIMERTINIB, V
 
 def offered(env, sequences, store=None):
     prior = mask_prior(env.prior, env.task)
-    return offer(sequences, env, prior, Store(env.task.length, len(prior.vocab)) if store is None else store)
+    store = Store(env.task.length, len(prior.vocab)) if store is None else store
+    found, terms, refused = offer(sequences, env, prior, store)
+    # as many terms as sequences, and none where nothing was scored
+    assert [len(term) for term in terms.values()] == [len(found.lengths)] * (len(env.task.weights) if terms else 0)
+    return found, refused
 
 
 def smiles_batch(**kwargs):

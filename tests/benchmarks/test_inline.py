@@ -12,7 +12,8 @@ from benchmarks.experiment import Experiment
 from benchmarks.inline import Inline
 from benchmarks.runner import results
 from benchmarks.suite_files import find_suite, load_suite
-from benchmarks.suites import SUITES, Suite
+from benchmarks.suite import Suite
+from benchmarks.suites import SUITES
 from toys.commands import refuse
 from toys.sweep_toys import EXACT, KWARGS
 

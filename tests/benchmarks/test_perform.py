@@ -8,6 +8,7 @@ from hashlib import sha256
 import gymnasium as gym
 import numpy as np
 import pytest
+import yaml
 
 from agents import PsiLearning
 from agents.evaluate import evaluate
@@ -16,6 +17,8 @@ from benchmarks.domains import SEED_APART
 from benchmarks.experiment import Experiment
 from benchmarks.runner import perform as module
 from benchmarks.runner.perform import CurveRecorder, perform, weights_hash
+from seqtutor_envs.smiles.chem.designs import measure_designs
+from seqtutor_envs.smiles.pmo import PmoTask
 from toys.agent_toys import SMALL
 from toys.sweep_toys import EXACT, KWARGS, N, T, Table, toy
 
@@ -194,3 +197,48 @@ def test_a_learner_that_only_predicts_has_a_curve_of_returns():
     assert all("j" not in point and "task_return" in point for point in result["curve"])
     assert all(entry["j"] is None for entry in told) and told[-1]["share"] == 1.0
     assert len(result["warnings"]) == 1
+
+
+# ---------------------------------------------------------------- a budget of scores
+
+
+def test_every_call_of_a_score_is_kept_in_order_and_gives_the_figures():
+    """By PMO's protocol, from the written calls: each molecule scored anew, the area by trapezoids."""
+    settings = {"n_envs": 16}
+    one = Experiment("SeqTutor-PMO-qed-v0", "agents:Reinvent", {"oracle_budget": 60}, settings, steps=10**6, n=20)
+    result = perform(one)
+    calls = yaml.safe_load(result["calls"])
+    assert [n for _, n in calls.values()] == list(range(1, 61))
+    scores = np.array([score for score, _ in calls.values()])
+    assert scores == pytest.approx(PmoTask("qed").score(list(calls)), abs=1e-12)
+    metrics = result["metrics"]
+    best = np.sort(scores)[-10:].mean()
+    # from 0 at 0 calls to the mean of the best ten at the last, which is the first point
+    assert metrics["auc_top_10"] == pytest.approx(best / 2) and metrics["top_10"] == pytest.approx(best)
+    assert (metrics["calls"], metrics["budget"]) == (60, 60)
+    assert metrics["repeats"] == pytest.approx(1 - 60 / result["counts"]["valid"]) and metrics["repeats"] < 1
+    assert [row["score"] for row in result["best"]] == sorted(scores.tolist(), reverse=True)[:10]
+    assert all(calls[row["smiles"]] == [row["score"], row["call"]] for row in result["best"])
+    expected = measure_designs(list(calls), scores)
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected)
+
+
+def test_without_a_budget_no_call_is_kept():
+    kwargs = {"objective": "seqtutor_envs.smiles.pmo:qed"}
+    one = Experiment("SeqTutor-SMILES-v0", "agents:Reinvent", kwargs, {"n_envs": 8}, steps=200, n=10)
+    result = perform(one)
+    assert not {"calls", "best"} & set(result) and result["metrics"]["calls"] > 0
+    assert "diverse_hits" not in result["metrics"]
+
+
+def test_the_best_of_the_prior_spend_a_budget_too():
+    one = Experiment(
+        "SeqTutor-PMO-isomers_c7h8n2o2-v0", "benchmarks.contestants:best_of_prior", {"oracle_budget": 150},
+        {"calls": 150}, n=20,
+    )  # fmt: skip
+    result = perform(one)
+    calls = yaml.safe_load(result["calls"])
+    scores = np.sort([score for score, _ in calls.values()])
+    assert len(calls) == 150 == result["metrics"]["calls"]
+    assert result["metrics"]["task_return"] == pytest.approx(scores[-20:].mean())
+    assert result["metrics"]["top_10"] == pytest.approx(scores[-10:].mean())

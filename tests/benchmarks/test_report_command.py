@@ -14,7 +14,8 @@ from benchmarks.__main__ import main
 from benchmarks.experiment import Experiment, expand
 from benchmarks.report.load import load_results
 from benchmarks.runner import results
-from benchmarks.suites import SUITES, Suite
+from benchmarks.suite import Suite
+from benchmarks.suites import SUITES
 
 EXPERIMENTS = expand({"env": "SeqTutor-Exact-v0", "agent": "agents:PsiLearning", "steps": 100, "seed": range(4)})
 SUITE = Suite("toys", "What is there?", EXPERIMENTS)

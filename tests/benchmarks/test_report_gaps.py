@@ -23,7 +23,7 @@ from benchmarks.report.sections import make_sections
 from benchmarks.report.statistics import Interval
 from benchmarks.report.tables import best_of, format_text, improvement_table, log_z_table, main_tables
 from benchmarks.runner import results as files
-from benchmarks.suites import Suite
+from benchmarks.suite import Suite
 from seqtutor_envs.bounds import Bounds
 from seqtutor_envs.bounds.known import describe_task, write_entries
 from seqtutor_envs.melody.vocab import MELODY_VOCAB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from dataclasses import asdict, replace
@@ -34,6 +35,18 @@ def test_what_is_written_is_read_again(path):
     assert results.read(path, ONE) == {"id": ONE.id, "experiment": asdict(ONE), **FACTS} == results.read(path)
     assert Experiment.of(results.read(path)["experiment"]) == ONE
     assert files(path.parent) == [f"{ONE.id}.json"]
+
+
+def test_calls_stand_in_a_file_beside_the_result(tmp_path):
+    path, calls = results.result_path(tmp_path, ONE), '"CC": [0.5, 1]\n'
+    results.write(path, ONE, {**FACTS, "calls": calls})
+    assert results.read(path, ONE) == {"id": ONE.id, "experiment": asdict(ONE), **FACTS}
+    assert files(tmp_path) == [f"{ONE.id}.calls.yaml.gz", f"{ONE.id}.json"]
+    packed = results.calls_path(tmp_path, ONE).read_bytes()
+    assert gzip.decompress(packed).decode() == calls
+    results.write(path, ONE, {**FACTS, "calls": calls})
+    assert results.calls_path(tmp_path, ONE).read_bytes() == packed
+    assert results.find_other_files(tmp_path, [ONE]) == []
 
 
 def test_a_failure_is_a_file_of_another_name(tmp_path):

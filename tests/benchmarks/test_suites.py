@@ -19,7 +19,8 @@ from benchmarks.contestants import import_factory
 from benchmarks.domains import MELODY, SMILES
 from benchmarks.experiment import Experiment
 from benchmarks.suite_files import find_suite
-from benchmarks.suites import SUITES, Suite, total_budget
+from benchmarks.suite import Suite, total_budget
+from benchmarks.suites import SUITES
 from toys.commands import ROOT, refuse
 from toys.sweep_toys import toy, write_suite
 

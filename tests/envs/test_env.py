@@ -13,7 +13,7 @@ from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.prior import TablePrior
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, allowed_log_probs
 from seqtutor_envs.vocab import TokenVocab
-from toys.env_toys import AUTORESET_MODES, HORIZON, IDS, OBS_MODES, ToyTask, assert_same, toy_prior, walk
+from toys.env_toys import AUTORESET_MODES, HORIZON, IDS, OBS_MODES, PMO, ToyTask, assert_same, toy_prior, walk
 
 END, START = ToyTask.vocab.end, ToyTask.vocab.start
 each_mask = pytest.mark.parametrize("masked", [False, True])
@@ -171,7 +171,8 @@ def test_a_prior_without_rows_of_v_is_an_error():
         SequenceTutorEnv(ToyTask(), Wrong(ToyTask.vocab, np.zeros((341, 4)), 5), c=1.0)
 
 
-@pytest.mark.parametrize("id", sorted(set(IDS) - {"SeqTutor-Exact-v0", "SeqTutor-Planted-v0"}))
+# those of PMO are their task
+@pytest.mark.parametrize("id", sorted(set(IDS) - {"SeqTutor-Exact-v0", "SeqTutor-Planted-v0"} - PMO))
 def test_a_prior_or_a_task_of_the_users_own_goes_through_make(id):
     env = gymnasium.make(id, task=ToyTask(), prior=toy_prior(), c=1.0, render_mode="ansi")
     env.reset()

@@ -21,10 +21,20 @@ from gymnasium.utils.passive_env_checker import data_shares_objects
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
-from toys.env_toys import AUTORESET_MODES, HORIZON, ID_OBS_MODES, IDS, assert_same, of_some, walk
+from toys.env_toys import (
+    AUTORESET_MODES,
+    HORIZON,
+    ID_OBS_MODES,
+    IDS,
+    SLOW_ID_OBS_MODES,
+    SLOW_IDS,
+    assert_same,
+    of_some,
+    walk,
+)
 
-each_id = pytest.mark.parametrize("id", IDS)
-each_id_and_obs_mode = pytest.mark.parametrize("id, obs_mode", ID_OBS_MODES)
+each_id = pytest.mark.parametrize("id", [*IDS, *SLOW_IDS])
+each_id_and_obs_mode = pytest.mark.parametrize("id, obs_mode", [*ID_OBS_MODES, *SLOW_ID_OBS_MODES])
 each_autoreset_mode = pytest.mark.parametrize("autoreset_mode", AUTORESET_MODES)
 
 

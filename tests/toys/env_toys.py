@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import gymnasium
 import numpy as np
+import pytest
 
 import seqtutor_envs  # noqa: F401  registers the ids
 from seqtutor_envs.prior import TablePrior
 from seqtutor_envs.task import Task, named_weights
 from seqtutor_envs.vocab import TokenVocab
 
-IDS = sorted(id for id in gymnasium.registry if id.startswith("SeqTutor-"))
+REGISTERED = sorted(id for id in gymnasium.registry if id.startswith("SeqTutor-"))
+PMO = {f"SeqTutor-PMO-{name}-v0" for name in ("isomers_c9h10n2o2pf2cl", "gsk3b", "osimertinib_mpo")}
+IDS = [id for id in REGISTERED if "PMO" not in id or id in PMO]
+SLOW_IDS = [pytest.param(id, marks=pytest.mark.slow) for id in REGISTERED if id not in IDS]  # as those three
 OBS_MODES = ("token", "prefix", "dict", "one_hot")
-# the ids whose default is another obs_mode are the same environments in the others
-ID_OBS_MODES = [(id, mode) for id in IDS for mode in OBS_MODES if "OneHot" not in id or mode == "one_hot"]
+# the ids whose default is another obs_mode are the same environments in the others, and so are those of PMO
+ID_OBS_MODES = [
+    (id, mode)
+    for id in IDS
+    for mode in OBS_MODES
+    if ("OneHot" not in id or mode == "one_hot") and ("PMO" not in id or mode == "token")
+]
+SLOW_ID_OBS_MODES = [pytest.param(id, "token", marks=pytest.mark.slow) for id in REGISTERED if id not in IDS]
 AUTORESET_MODES = ("NextStep", "SameStep", "Disabled")
-HORIZON = {id: "max_length" if "SMILES" in id else "length" for id in IDS}  # what the horizon's keyword is called
+# what the horizon's keyword is called
+HORIZON = {id: "max_length" if "SMILES" in id or "PMO" in id else "length" for id in REGISTERED}
 
 
 class ToyTask(Task):

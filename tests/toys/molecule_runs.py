@@ -73,7 +73,8 @@ def record(out):
 
 def assert_same_runs(a, b):
     assert_same_agents(*(PsiLearning.load(run / "agent", trust=True) for run in (a, b)))
-    for name in ("molecules.csv.gz", "top.sdf"):
+    budget = record(a)["objective"] is not None and record(a)["objective"]["oracle_budget"] is not None
+    for name in ("molecules.csv.gz", "top.sdf", *["calls.yaml"] * budget):
         assert (a / name).read_bytes() == (b / name).read_bytes()
     for fact in ("num_timesteps", "counts", "distinct_molecules", "oracle", "objective", "prior_sha256"):
         assert record(a)[fact] == record(b)[fact]

@@ -72,10 +72,10 @@ def find_failed_filter(mol: Chem.Mol) -> str:
     for name, pattern in _mcf():
         if with_hydrogens.HasSubstructMatch(pattern):
             return name
-    return "PAINS" if _has_pains(mol) else ""
+    return "PAINS" if has_pains(mol) else ""
 
 
-def _has_pains(mol: Chem.Mol) -> bool:
+def has_pains(mol: Chem.Mol) -> bool:
     """Return whether a PAINS pattern occurs; most of them are ruled out in one comparison."""
     patterns, bits = _pains()
     # a pattern occurs only where the molecule has all bits of its fingerprint

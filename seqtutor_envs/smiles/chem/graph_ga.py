@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from rdkit import rdBase
@@ -38,7 +39,7 @@ def children(smiles: Sequence[str], scores: Sequence[float], n: int, rng: np.ran
             from mol_ga.sample_population import uniform_quantile_sampling
         except ImportError as error:
             raise ImportError("Children of molecules need the extra 'ga': pip install 'seqtutor[ga]'") from error
-        population = [(float(score), text) for score, text in zip(scores, smiles) if parse(text) is not None]
+        population = [(float(score), text) for score, text in zip(scores, smiles) if _is_molecule(text)]
         # mol-ga takes a generator of Python's, of its own: no global one is touched
         generator = random.Random(int(rng.integers(2**63)))
         if not population or n < 1:
@@ -48,3 +49,8 @@ def children(smiles: Sequence[str], scores: Sequence[float], n: int, rng: np.ran
         found = sorted(graph_ga_blended_generation(parents, n, generator))
     generator.shuffle(found)  # whoever takes the first of them takes no alphabetical ones
     return found
+
+
+@lru_cache(maxsize=16_384)  # the best of a store stay nearly the same from round to round
+def _is_molecule(smiles: str) -> bool:
+    return parse(smiles) is not None

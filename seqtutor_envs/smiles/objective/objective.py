@@ -20,7 +20,8 @@ from seqtutor_envs.checks import MAX_REWARD, SCORE, Range
 from seqtutor_envs.files import one_line
 from seqtutor_envs.smiles.objective import oracle
 from seqtutor_envs.smiles.objective.transforms import Transform
-from seqtutor_envs.smiles.pmo.task import PMO_NAMES
+from seqtutor_envs.smiles.pmo import PMO_NAMES
+from seqtutor_envs.smiles.scoring import Scorer
 
 CACHE_SIZE = 50_000  # scores
 NAMED_FAILURES = 3  # failures that are named one by one; later ones are only counted
@@ -62,6 +63,7 @@ class UserObjective:
         path: "package.module:function" of the function.
         source_hash: SHA-256 of its source file; None where it has none.
         oracle: the OracleCounter, which counts final scores.
+        scorer: whose processes compute the function, a task of PMO; None: it is called in this process.
         scored, failed: number of molecules that the function was asked for, and of those that failed.
 
     Raises ValueError or ImportError, of one line, where an argument cannot be.
@@ -82,6 +84,7 @@ class UserObjective:
         self.path = self.named or oracle.name_function(self.function)
         self.source_hash = oracle.hash_source(self.function)
         self.oracle = oracle.OracleCounter(oracle_budget)
+        self.scorer: Scorer | None = None
         self.invalid_score = SCORE.check("invalid_score", invalid_score)
         self.minimize, self.clip = bool(minimize), _check_clip(clip)
         self.transform = None if transform is None else Transform.of(transform)
@@ -163,7 +166,7 @@ class UserObjective:
         A batch that fails as a whole is asked for molecule by molecule.
         """
         try:
-            raw = oracle.convert_scores(self.function(list(smiles)), len(smiles))
+            raw = oracle.convert_scores(self._compute(list(smiles)), len(smiles))
         except Exception as error:
             if isinstance(error, oracle.WrongReturn) and not self._returned:
                 raise oracle.UnusableObjective(f"The objective {self.path} {error}") from None
@@ -176,6 +179,11 @@ class UserObjective:
         for n in np.flatnonzero(~np.isfinite(raw)):
             self._failure(smiles[n], f"returned {raw[n]}")
         return np.where(np.isfinite(raw), raw, np.nan)
+
+    def _compute(self, smiles: list[str]) -> Any:
+        if self.scorer is not None and self.scorer.uses_processes(len(smiles)):
+            return self.scorer.compute_objective(smiles)
+        return self.function(smiles)
 
     def _failure(self, smiles: str, what: str) -> None:
         """Count one failed molecule; the first few are named."""

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import heapq
 import inspect
+import json
 from array import array
 from collections.abc import Callable, Sequence
 from numbers import Real
@@ -14,12 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqtutor_envs.checks import positive_integer
+from seqtutor_envs.checks import Range, positive_integer
 from seqtutor_envs.files import hash64, import_by_name
 
 EXAMPLE = "my_objective:score for the function score of my_objective.py"
 BEST, EVERY = 10, 100  # PMO's AUC top-10, one point every 100 calls
 SUMMARIZED = (1, 10, 100)  # molecules, whose mean score and AUC stand in the results
+MOST_CALLS = 10**7  # of a budget, each of which is kept: 1.6 GB
+EARLY = 1_000  # calls, of a second AUC: what somebody has who can afford no more
 
 
 class UnusableObjective(TypeError, AttributeError, ValueError):
@@ -92,22 +95,31 @@ class OracleCounter:
     """Count the distinct molecules that an objective scores, keep to a budget of them, and rank their final scores.
 
     Args:
-        budget: number of distinct molecules after which no new one is scored; None: no limit.
+        budget: number of distinct molecules after which no new one is scored, at most MOST_CALLS; None: no limit.
 
     Memory is 70 bytes a molecule: a hash of 64 bits, so that of a million molecules one is mistaken for another with a
-    probability of 3e-8, and its score.
+    probability of 3e-8, and its score; with a budget some 90 more, for its SMILES.
+
+    Attributes:
+        molecules: with a budget, those scored, in the order of the calls; else empty.
     """
 
     def __init__(self, budget: int | None = None) -> None:
-        self.budget = None if budget is None else positive_integer("budget", budget)
+        self.budget: int | None = Range(1, MOST_CALLS, whole=True, optional=True).check("oracle_budget", budget)
         # array("d"), 8 bytes each: a list of floats takes four times as much
         self._scores = array("d")  # of each distinct molecule, in the order of the calls
         self._seen: set[int] = set()  # their hashes
+        self.molecules: list[str] = []
 
     @property
     def calls(self) -> int:
         """Count the distinct molecules scored so far."""
         return len(self._scores)
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Return the score of each call, [calls]."""
+        return np.array(self._scores)
 
     @property
     def spent(self) -> bool:
@@ -128,10 +140,12 @@ class OracleCounter:
 
     def record(self, smiles: Sequence[str], scores: Sequence[float]) -> None:
         """Count those of the molecules that are new, with their scores."""
-        for key, value in zip(map(hash64, smiles), scores, strict=True):
-            if key not in self._seen:
+        for text, value in zip(smiles, scores, strict=True):
+            if (key := hash64(text)) not in self._seen:
                 self._seen.add(key)
                 self._scores.append(value)
+                if self.budget is not None:
+                    self.molecules.append(text)
 
     def top(self, k: int) -> float:
         """Return the mean score of the best k molecules, or of all where there are fewer; NaN where there are none."""
@@ -139,10 +153,10 @@ class OracleCounter:
         best = heapq.nlargest(k, self._scores)
         return sum(best) / len(best) if best else float("nan")
 
-    def auc(self, k: int = BEST, every: int = EVERY) -> float:
+    def auc(self, k: int = BEST, every: int = EVERY, within: int | None = None) -> float:
         """Compute the area under the curve of the mean of the best k molecules over calls; NaN before the first call.
 
-        It is divided by the budget or, without one, by the calls.
+        It is divided by the calls that count: those `within` so many, by default the budget or, without one, all.
 
         As PMO's `top_auc` (Gao et al., "Sample Efficiency Matters", 2022; wenhao-gao/mol_opt): trapezoids from 0 at 0
         calls, one point every `every` calls and one at the last. The curve stays where it is up to the budget.
@@ -151,25 +165,49 @@ class OracleCounter:
         positive_integer("every", every)
         if not self._scores:
             return float("nan")
+        end = within or self.budget or self.calls
+        last = min(end, self.calls)
         # a heap of k: sorting all scores at each point would grow with the run
         heap: list[float] = []  # the best k so far, the smallest first
         area, before, at = 0.0, 0.0, 0
-        for calls, value in enumerate(self._scores, start=1):
+        for calls, value in enumerate(self._scores[:last], start=1):
             if len(heap) < k:
                 heapq.heappush(heap, value)
             else:
                 heapq.heappushpop(heap, value)
-            if calls % every == 0 or calls == self.calls:
+            if calls % every == 0 or calls == last:
                 mean = sum(heap) / len(heap)
                 area += (calls - at) * (mean + before) / 2
                 before, at = mean, calls
-        area += ((self.budget or at) - at) * before
-        return area / (self.budget or at)
+        area += (end - at) * before
+        return area / end
 
     def summarize(self) -> dict[str, float | None]:
-        """Return the calls, the budget, and the mean score and AUC of the best 1, 10 and 100 molecules."""
+        """Return the calls, the budget, and the mean score and AUC of the best 1, 10 and 100 molecules.
+
+        With a budget above EARLY there is the AUC within so few calls, too, as `auc_top_10_within_1000`.
+        """
         best = {f"top_{k}": self.top(k) for k in SUMMARIZED}
-        return {"calls": self.calls, "budget": self.budget, **best, **{f"auc_top_{k}": self.auc(k) for k in SUMMARIZED}}
+        best |= {f"auc_top_{k}": self.auc(k) for k in SUMMARIZED}
+        if self.budget is not None and self.budget > EARLY:
+            best |= {f"auc_top_{k}_within_{EARLY}": self.auc(k, within=EARLY) for k in SUMMARIZED}
+        return {"calls": self.calls, "budget": self.budget, **best}
+
+    def best(self, k: int) -> list[tuple[str, float, int]]:
+        """Return SMILES, score and number of the k best calls, the best first; none without a budget."""
+        order = np.argsort(-self.scores, kind="stable")[:k].tolist() if self.molecules else []
+        return [(self.molecules[n], self._scores[n], n + 1) for n in order]
+
+    def format_calls(self) -> str:
+        """Write each call as a line of YAML, "SMILES": [score, number] as in mol_opt; "" without a budget."""
+        rows = enumerate(zip(self.molecules, self._scores), start=1)
+        return "".join(f"{json.dumps(smiles)}: [{_yaml_number(score)}, {n}]\n" for n, (smiles, score) in rows)
+
+
+def _yaml_number(value: float) -> str:
+    """Write a finite number so that YAML reads it as one: without a point, 1e-21 would be a text."""
+    mantissa, e, exponent = repr(value).partition("e")
+    return f"{mantissa}{'' if '.' in mantissa else '.0'}{e}{exponent}"
 
 
 def _find_definition(function: Callable[..., Any]) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
+from seqtutor_envs.smiles.chem import parse
 from seqtutor_envs.smiles.pmo.chem_terms import (
     Fingerprint,
     aromatic_rings,
@@ -27,6 +28,7 @@ from seqtutor_envs.smiles.pmo.chem_terms import (
     jnk3,
     logp,
     no,
+    parse_formula,
     phco,
     qed,
     rings,
@@ -72,6 +74,14 @@ DECORATION = "[#6]-[#6]-[#6]-[#8]-[#6]~[#6]~[#6]~[#6]~[#6]-[#7]-c1ccc2ncsc2c1"
 BIARYL_AMIDE = "CN(C=O)Cc1ccc(c2ccccc2)cc1"  # of valsartan
 SITAGLIPTIN_LOGP, SITAGLIPTIN_TPSA = 2.0165, 77.04  # its own values
 VALSARTAN_BERTZ = 896.3805
+FORMULAS = {
+    "isomers_c7h8n2o2": "C7H8N2O2",
+    "isomers_c9h10n2o2pf2cl": "C9H10N2O2PF2Cl",
+    "sitagliptin_mpo": "C16H15F6N5O",
+    "zaleplon_mpo": "C19H17N3O2",  # zaleplon is C17H15N5O; the task asks for another one
+}
+# beyond those of targets and formulas: of the fluorine that is counted, and of a SMARTS
+FURTHER_ELEMENTS = {"ranolazine_mpo": "F", "valsartan_smarts": "CNO"}
 
 
 class Definition(NamedTuple):
@@ -125,8 +135,8 @@ def definitions(legacy: bool = False) -> dict[str, Definition]:
             logp=below(logp, 4, 1),
         ),
         "gsk3b": one(gsk3b=gsk3b),
-        "isomers_c7h8n2o2": gm(**formula_terms("C7H8N2O2", legacy)),
-        "isomers_c9h10n2o2pf2cl": gm(**formula_terms("C9H10N2O2PF2Cl", legacy)),
+        "isomers_c7h8n2o2": gm(**formula_terms(FORMULAS["isomers_c7h8n2o2"], legacy)),
+        "isomers_c9h10n2o2pf2cl": gm(**formula_terms(FORMULAS["isomers_c9h10n2o2pf2cl"], legacy)),
         "jnk3": one(jnk3=jnk3),
         "median1": gm("camphor", "menthol", camphor=to("camphor", ecfp4), menthol=to("menthol", ecfp4)),
         "median2": gm("tadalafil", "sildenafil", tadalafil=to("tadalafil", ecfp6), sildenafil=to("sildenafil", ecfp6)),
@@ -157,7 +167,7 @@ def definitions(legacy: bool = False) -> dict[str, Definition]:
             ecfp4=gauss(to("sitagliptin", ecfp4), 0, 0.1),
             logp=gauss(logp, SITAGLIPTIN_LOGP, 0.2),
             tpsa=gauss(tpsa, SITAGLIPTIN_TPSA, 5),
-            formula=formula("C16H15F6N5O", legacy),
+            formula=formula(FORMULAS["sitagliptin_mpo"], legacy),
         ),
         "thiothixene_rediscovery": one("thiothixene", ecfp4=to("thiothixene", ecfp4)),
         "troglitazone_rediscovery": one("troglitazone", ecfp4=to("troglitazone", ecfp4)),
@@ -167,6 +177,15 @@ def definitions(legacy: bool = False) -> dict[str, Definition]:
             tpsa=gauss(tpsa, SITAGLIPTIN_TPSA, 5),
             bertz=gauss(bertz, VALSARTAN_BERTZ, 30),
         ),
-        # zaleplon is C17H15N5O; the task asks for another formula
-        "zaleplon_mpo": gm("zaleplon", ecfp4=to("zaleplon", ecfp4), formula=formula("C19H17N3O2", legacy)),
+        "zaleplon_mpo": gm(
+            "zaleplon", ecfp4=to("zaleplon", ecfp4), formula=formula(FORMULAS["zaleplon_mpo"], legacy)
+        ),
     }
+
+
+def find_elements(name: str, definition: Definition) -> tuple[str, ...]:
+    """Return the elements of a task's targets and formula, and FURTHER_ELEMENTS, but H: C first, then the alphabet."""
+    mols = [parse(TARGETS[target]) for target in definition.targets]
+    found = {atom.GetSymbol() for mol in mols if mol is not None for atom in mol.GetAtoms()}
+    found |= {*parse_formula(FORMULAS.get(name, "")), *FURTHER_ELEMENTS.get(name, "")} - {"H"}
+    return tuple(sorted(found, key=lambda element: (element != "C", element)))

@@ -16,6 +16,7 @@ PMO_NAMES = (
     "osimertinib_mpo", "perindopril_mpo", "qed", "ranolazine_mpo", "scaffold_hop", "sitagliptin_mpo",
     "thiothixene_rediscovery", "troglitazone_rediscovery", "valsartan_smarts", "zaleplon_mpo",
 )  # in the published order, the alphabet's
+PMO_TEMPERATURE = 0.002  # of the ids SeqTutor-PMO-NAME-v0
 
 
 class PmoTask:
@@ -31,6 +32,7 @@ class PmoTask:
 
     Attributes:
         targets: name of a molecule -> SMILES of the molecules that the task compares with; empty if there is none.
+        elements: symbols that a molecule needs for a full score, "C" first as in a formula; () if any will do.
 
     Raises ValueError, in one line, for an unknown name.
     """
@@ -38,10 +40,11 @@ class PmoTask:
     def __init__(self, name: str, legacy: bool = False) -> None:
         if name not in PMO_NAMES:
             raise ValueError(f"No PMO task is called {name!r}; the tasks are: {', '.join(PMO_NAMES)}.")
-        from seqtutor_envs.smiles.pmo.chem_tasks import TARGETS, definitions
+        from seqtutor_envs.smiles.pmo.chem_tasks import TARGETS, definitions, find_elements
 
         self.name, self.legacy = name, bool(legacy)
         self._definition = definitions(self.legacy)[name]
+        self.elements = find_elements(name, self._definition)
         self.targets = {target: TARGETS[target] for target in self._definition.targets}
 
     def terms(self, smiles: Sequence[str]) -> dict[str, Floats]:
@@ -73,6 +76,12 @@ class PmoTask:
     def __reduce__(self) -> tuple[type[PmoTask], tuple[str, bool]]:
         """Pickle by name: the terms are closures, which cannot be pickled."""
         return PmoTask, (self.name, self.legacy)
+
+
+def find_pmo_name(objective: object) -> str | None:
+    """Return the task of an objective that is given by its name here, as the ids SeqTutor-PMO-NAME-v0 give it."""
+    module, _, name = objective.partition(":") if isinstance(objective, str) else ("", "", "")
+    return name if module == __package__ and name in PMO_NAMES else None
 
 
 def make_objective(name: str, module: str) -> Callable[[Sequence[str]], Floats]:

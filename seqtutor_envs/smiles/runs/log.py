@@ -27,9 +27,13 @@ from seqtutor_envs.smiles.task import SmilesTask
 from seqtutor_envs.task import Round, RunLog
 
 TABLE_FILE, CSV_FILE, SDF_FILE = "molecules.sqlite", "molecules.csv.gz", "top.sdf"
+CALLS_FILE = "calls.yaml"  # with a budget of calls
 TOP = 100  # molecules in the SDF
 CACHE_KIB = 16_384  # of the table that SQLite holds in memory: pages of about a minute's molecules
 COMPRESSION = 4  # of gzip: half the time of its 9 for files a tenth larger
+
+
+CALLS_TABLE = "CREATE TABLE IF NOT EXISTS calls (id INTEGER PRIMARY KEY, smiles TEXT NOT NULL, score REAL NOT NULL)"
 
 
 class MoleculeLog(RunLog):
@@ -49,13 +53,14 @@ class MoleculeLog(RunLog):
         ValueError, FileNotFoundError: the agent has learned already, and the folder has no table of its timesteps.
     """
 
-    files = (CSV_FILE, SDF_FILE)
+    files = (CSV_FILE, SDF_FILE, CALLS_FILE)
 
     def __init__(self, folder: Path, task: SmilesTask, num_timesteps: int) -> None:
         self.folder, self.task = folder, task
         values, counts = ("task_return", *task.weights, "prior_log_prob"), ("first_step", "last_step", "times_seen")
         self.columns = ("smiles", *values, *counts)
         self._db: sqlite3.Connection | None = None
+        self._calls = 0  # of a task with a budget, that the table has
         self._measured: dict[str, Any] = {"distinct_molecules": None, "oracle": None}  # as of the last export
         if num_timesteps:
             self._resume(num_timesteps)
@@ -72,6 +77,12 @@ class MoleculeLog(RunLog):
         insert = f"INSERT INTO molecules ({quote(columns)}) VALUES ({values}) ON CONFLICT(smiles) DO UPDATE SET {again}"
         with disk_errors(self.folder):
             self._db.executemany(insert, self._rows(newest))
+            if self.task.objective is not None:
+                oracle = self.task.objective.oracle
+                new = slice(self._calls, len(oracle.molecules))
+                calls = zip(oracle.molecules[new], oracle.scores[new].tolist())
+                self._db.executemany("INSERT INTO calls (smiles, score) VALUES (?, ?)", calls)
+                self._calls = new.stop
 
     def _rows(self, newest: Round) -> Iterator[tuple[Any, ...]]:
         """Yield a row for each valid molecule of a round, as often as it was generated."""
@@ -113,12 +124,14 @@ class MoleculeLog(RunLog):
     # ---------------------------------------------------------------- what the run shows
 
     def export(self) -> None:
-        """Write molecules.csv.gz, the best first, and top.sdf, each atomically; count the molecules anew."""
+        """Write molecules.csv.gz, the best first, top.sdf and calls.yaml, each atomically; count the molecules anew."""
         with disk_errors(self.folder):
             # twice through the table instead of a list in memory: it may hold millions of rows
             write_csv(self.folder / CSV_FILE, self.columns, self._best())
             best = (dict(zip(self.columns, row)) for row in self._best(TOP))
             write_atomically(self.folder / SDF_FILE, format_sdf(best).encode())
+            if self.task.objective is not None and (calls := self.task.objective.oracle.format_calls()):
+                write_atomically(self.folder / CALLS_FILE, calls.encode())
             self._measure()
 
     def _best(self, limit: int = -1) -> Iterator[tuple[Any, ...]]:
@@ -177,6 +190,7 @@ class MoleculeLog(RunLog):
         with disk_errors(self.folder):
             db.execute(f"CREATE TABLE {table}")
             db.execute("CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+            db.execute(CALLS_TABLE)
         return db
 
     def _resume(self, num_timesteps: int) -> None:
@@ -196,6 +210,8 @@ class MoleculeLog(RunLog):
             # the task goes on counting where the last session stopped
             self.task.counts.update(counts)
             with damage_named(path):
+                self._db.execute(CALLS_TABLE)  # which a run of an earlier version lacks
+                self._calls = int(self._db.execute("SELECT COUNT(*) FROM calls").fetchone()[0])
                 self._record_scores()
                 self._measure()
         except ValueError:
@@ -205,10 +221,12 @@ class MoleculeLog(RunLog):
     def _record_scores(self) -> None:
         """Give the objective's oracle the scores of the table, in the order of the calls."""
         if self._db is not None and self.task.objective is not None and "objective" in self.columns:
-            # a known molecule is no further call
-            for smiles, score in self._db.execute('SELECT smiles, "objective" FROM molecules ORDER BY id'):
-                self.task.objective.oracle.record([smiles], [float(score)])
-            self.task.spent = self.task.objective.oracle.spent
+            oracle = self.task.objective.oracle
+            # a run of an earlier version, or without a budget, has molecules alone; a known molecule is no further call
+            for chosen in ("SELECT smiles, score FROM calls", 'SELECT smiles, "objective" FROM molecules'):
+                for smiles, score in self._db.execute(f"{chosen} ORDER BY id"):
+                    oracle.record([smiles], [float(score)])
+            self.task.spent = oracle.spent
 
     @classmethod
     def committed_timesteps(cls, folder: Path) -> int:

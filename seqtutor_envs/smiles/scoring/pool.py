@@ -1,7 +1,7 @@
 """Persistent scoring processes: started with the first batch, fed in chunks, replaced when they are lost.
 
 They are subprocesses of this package's own module and not of `multiprocessing`, whose pools need a main guard in the
-user's script and cannot be started by a daemon. Strings and scores travel as lines of JSON (see worker.py). A worker
+user's script and cannot be started by a daemon. Strings and answers travel as lines of JSON (see worker.py). A worker
 ends with this process, even after kill -9: its standard input then ends. POSIX only.
 """
 
@@ -32,17 +32,21 @@ HANG_LIMIT = 600.0  # seconds for a molecule where no timeout is asked for; thos
 GRACE = 5.0  # seconds after its limit until a worker that does not end itself, being stopped, is ended
 START_LIMIT = 300.0  # seconds until a worker has imported RDKit and answers; 1 on an idle machine
 TIMEOUT, DIED = "timeout", "worker died"
+SCORE, OBJECTIVE = "score", "objective"  # what is asked of a worker
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 class WorkerPool:
     """Score strings in processes: `pool(smiles)` gives the fields of `scoring.score` of each, as lists of JSON.
 
+    `pool(smiles, OBJECTIVE)` gives the scores of a task of PMO instead, floats, None where there is none.
+
     Args:
         spec: ScoreSpec.as_dict().
         workers: number of processes.
         score_timeout: seconds for one molecule; None: HANG_LIMIT.
         command: what starts a worker.
+        pmo_task: the task of PMO that may be asked for.
 
     A worker that dies or takes longer is replaced, and each molecule of its chunk is tried again alone, since a worker
     may also die of something else (the kernel's out-of-memory killer). The one at which a worker is lost again has the
@@ -57,12 +61,13 @@ class WorkerPool:
         workers: int,
         score_timeout: float | None = None,
         command: Sequence[str] = COMMAND,
+        pmo_task: str | None = None,
     ) -> None:
         if os.name != "posix":
             raise ValueError("Scoring processes need Linux or macOS; use workers=0 here.")
         self.limit = HANG_LIMIT if score_timeout is None else score_timeout
         self.number, self.command = workers, command
-        self._hello = {"spec": spec, "limit": self.limit}
+        self._hello = {"spec": spec, "limit": self.limit, "pmo_task": pmo_task}
         self._workers: list[_Worker] = []
         _POOLS.add(self)
         weakref.finalize(self, _end, self._workers)  # also when the interpreter ends
@@ -77,11 +82,11 @@ class WorkerPool:
         """Return the workers' process ids."""
         return [worker.process.pid for worker in self._workers]
 
-    def __call__(self, smiles: Sequence[str]) -> list[Answer]:
+    def __call__(self, smiles: Sequence[str], question: str = SCORE) -> list[Answer]:
         """Score `smiles`; the answers are in their order."""
         if not smiles:
             return []
-        batch = _Batch(smiles)
+        batch = _Batch(smiles, question)
         try:
             while len(self._workers) < self.number:
                 self._workers.append(_Worker(self.command, self._hello))
@@ -143,8 +148,8 @@ class WorkerPool:
 class _Batch:
     """Hold the strings being scored, by index: `waiting` have no worker yet, one of the `suspects` ended its worker."""
 
-    def __init__(self, smiles: Sequence[str]) -> None:
-        self.smiles = smiles
+    def __init__(self, smiles: Sequence[str], question: str) -> None:
+        self.smiles, self.question = smiles, question
         self.waiting = deque(range(len(smiles)))
         self.suspects: list[int] = []
         self.answers: list[Answer] = [None] * len(smiles)
@@ -158,7 +163,7 @@ class _Batch:
         """Give up a molecule that has ended its worker twice: warn, and count it as invalid."""
         why = f"took more than {limit:g} s" if reason == TIMEOUT else "ended its scoring process"
         warnings.warn(f"Scoring {self.smiles[place]!r} {why}: it counts as invalid ({reason}).", stacklevel=2)
-        self.answer(place, [reason, None, [], []])
+        self.answer(place, [reason, None, [], []] if self.question == SCORE else None)
 
 
 class _Worker:
@@ -185,7 +190,7 @@ class _Worker:
     def send(self, chunk: list[int], batch: _Batch) -> None:
         """Send a chunk to an idle worker, which reads it at once, so that the pipe cannot fill."""
         self.todo, self._since = chunk, time.monotonic()
-        self._write([batch.smiles[place] for place in chunk])
+        self._write([batch.question, [batch.smiles[place] for place in chunk]])
 
     def read(self, batch: _Batch) -> bool:
         """Take what is there of its answer. Return False if it has ended."""

@@ -1,12 +1,12 @@
 """Score a SMILES as it is written: validity, properties and unmet constraints.
 
 `score` is a pure function of one string and a spec. `Scorer` puts a bounded cache and, where asked, worker processes in
-front of it; any number of workers gives the same scores in the same order.
+front of it; any number of workers gives the same scores in the same order. Its workers also compute a task of PMO.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from seqtutor_envs.smiles import chem
 from seqtutor_envs.smiles.chem import checks as chem_checks
 from seqtutor_envs.smiles.chem import descriptors
 from seqtutor_envs.smiles.chem.constraints import Constraints
-from seqtutor_envs.smiles.scoring.pool import Ahead, WorkerPool
+from seqtutor_envs.smiles.scoring.pool import OBJECTIVE, Ahead, WorkerPool
 
 CACHE_SIZE = 50_000  # scores; 30 MB
 
@@ -106,6 +106,7 @@ class Scorer:
         score_timeout: seconds that one molecule may take, None: no limit. Its worker is then ended and replaced, and
             the molecule's reason is "timeout".
         cache_size: how many scores are kept, those used last.
+        pmo_task: a task of PMO, which `compute_objective` asks the workers for.
 
     Pickled or copied, it starts with an empty cache and workers of its own. Not for two threads at once.
 
@@ -114,16 +115,19 @@ class Scorer:
     """
 
     def __init__(
-        self, spec: ScoreSpec, workers: int = 0, score_timeout: float | None = None, cache_size: int = CACHE_SIZE
-    ) -> None:
-        self.spec, self.score_timeout = spec, score_timeout
+        self, spec: ScoreSpec, workers: int = 0, score_timeout: float | None = None, cache_size: int = CACHE_SIZE,
+        pmo_task: str | None = None,
+    ) -> None:  # fmt: skip
+        self.spec, self.score_timeout, self.pmo_task = spec, score_timeout, pmo_task
         self.workers: int = Range(0, 2**10, whole=True).check("workers", workers)
         self.cache_size = positive_integer("cache_size", cache_size)
         Range(0.0, 1e6, above=True, optional=True).check("score_timeout", score_timeout)
         if score_timeout is not None and not self.workers:
             raise ValueError("score_timeout needs workers=1 or more: RDKit is only stopped in a process of its own.")
         self._cache: LRUCache[str, Score] = LRUCache(self.cache_size)
-        self._pool = WorkerPool(spec.as_dict(), self.workers, score_timeout) if self.workers else None
+        self._pool = None
+        if self.workers:
+            self._pool = WorkerPool(spec.as_dict(), self.workers, score_timeout, pmo_task=pmo_task)
         self._ahead = Ahead(self._pool) if self._pool else None
 
     def begin(self, smiles: Iterable[str]) -> None:
@@ -150,10 +154,20 @@ class Scorer:
             self._cache[text] = found[text]
         return [found[text] for text in smiles]
 
+    def uses_processes(self, n: int) -> bool:
+        """Return whether n strings go to processes: a few are not worth starting them, unless one may be stopped."""
+        return self._pool is not None and bool(self._pool.running or self.score_timeout or n >= 2 * self.workers)
+
+    def compute_objective(self, smiles: Sequence[str]) -> list[float | None]:
+        """Let the workers compute the scores of the task of PMO; None where a molecule is lost."""
+        assert self._pool is not None and self._ahead is not None and self.pmo_task is not None
+        for text, answer in self._ahead.take().items():  # a pool serves one caller at a time
+            self._cache[text] = score_from_json(answer)
+        return self._pool(smiles, OBJECTIVE)
+
     def _score(self, smiles: list[str]) -> list[Score]:
         """Score distinct strings that are not in the cache."""
-        # a few molecules are not worth starting processes for, unless one must be able to stop them
-        if self._pool and (self._pool.running or self.score_timeout or len(smiles) >= 2 * self.workers):
+        if self._pool and self.uses_processes(len(smiles)):
             return [score_from_json(answer) for answer in self._pool(smiles)]
         return [score(text, self.spec) for text in smiles]
 
@@ -165,4 +179,4 @@ class Scorer:
 
     def __reduce__(self) -> tuple[type[Scorer], tuple[Any, ...]]:
         # the cache and the processes are left behind: neither can be pickled
-        return Scorer, (self.spec, self.workers, self.score_timeout, self.cache_size)
+        return Scorer, (self.spec, self.workers, self.score_timeout, self.cache_size, self.pmo_task)

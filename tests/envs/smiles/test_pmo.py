@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import math
 import pickle
+import re
 import subprocess
 import sys
+import warnings
+from contextlib import closing
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -21,6 +25,7 @@ from seqtutor_envs.smiles import SmilesTask, pmo
 from seqtutor_envs.smiles.objective.oracle import find_function, name_function
 from seqtutor_envs.smiles.pmo import PMO_NAMES, PmoTask
 from seqtutor_envs.smiles.pmo.chem_tasks import definitions
+from toys.commands import ROOT, run_module
 
 MOLECULES = [
     "CC(=O)Nc1ccc(OCC(O)CNC(C)(C)C)cc1",
@@ -54,6 +59,8 @@ VALUES = {
 CLASSIFIERS = ("drd2", "gsk3b", "jnk3")
 HOPS = ("deco_hop", "scaffold_hop")
 OF_A_FORMULA = ("isomers_c7h8n2o2", "isomers_c9h10n2o2pf2cl", "sitagliptin_mpo", "zaleplon_mpo")
+PAGE = ROOT / "docs" / "pmo.md"
+CHAINS = ["C" * n + "O" for n in range(1, 5)]
 SITAGLIPTIN = "Fc1cc(c(F)cc1F)CC(N)CC(=O)N3Cc2nnc(n2CC3)C(F)(F)F"
 
 
@@ -221,3 +228,99 @@ def test_the_names_are_there_without_rdkit():
     code = f"import sys, {pmo.__name__}; print('rdkit' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]
+
+
+# -- as environments --------------------------------------------------------------------------------------------------
+
+
+def test_each_task_is_an_id() -> None:
+    ids = {f"SeqTutor-PMO-{name}-v0" for name in PMO_NAMES}
+    assert {one for one in gym.registry if "PMO" in one} == ids
+    for name in PMO_NAMES:
+        kwargs = gym.spec(f"SeqTutor-PMO-{name}-v0").kwargs
+        assert kwargs == {
+            "objective": f"seqtutor_envs.smiles.pmo:{name}", "c": 0.002, "prior": "smiles-zinc", "checks": (),
+        }  # fmt: skip
+
+
+def test_the_reward_of_a_molecule_is_its_score_over_c() -> None:
+    env = gym.make("SeqTutor-PMO-osimertinib_mpo-v0", c=0.1)
+    env.reset()
+    vocab = env.unwrapped.task.vocab
+    for token in env.unwrapped.task.encode(MOLECULES[0]).tolist():
+        _, reward, terminated, truncated, info = env.step(token)
+    assert terminated and not truncated and info["sequence"] == MOLECULES[0] and vocab.end == token
+    assert info["task_reward"] == pytest.approx(0.233961 / 0.1, abs=1e-5)
+    assert reward == pytest.approx(info["task_reward"] + info["prior_log_prob"])
+    env.reset()
+    *_, info = env.step(vocab.end)
+    assert info["task_reward"] == 0.0
+
+
+def test_a_prior_that_lacks_an_element_is_named_and_goes_on() -> None:
+    with pytest.warns(UserWarning) as said:
+        env = gym.make("SeqTutor-PMO-isomers_c9h10n2o2pf2cl-v0", prior="smiles")
+    (warning,) = [str(one.message) for one in said if "prior" in str(one.message)]
+    assert "The prior smiles cannot write P, which isomers_c9h10n2o2pf2cl asks for" in warning and "\n" not in warning
+    assert env.reset()[1]["prior_log_probs"].shape == (25,)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gym.make("SeqTutor-PMO-isomers_c7h8n2o2-v0", prior="smiles")
+        for name in PMO_NAMES:
+            gym.make(f"SeqTutor-PMO-{name}-v0")
+
+
+def test_elements_are_those_of_targets_and_formulas() -> None:
+    assert PmoTask("isomers_c9h10n2o2pf2cl").elements == ("C", "Cl", "F", "N", "O", "P")
+    assert PmoTask("celecoxib_rediscovery").elements == ("C", "F", "N", "O", "S")
+    assert PmoTask("ranolazine_mpo").elements == ("C", "F", "N", "O")
+    assert PmoTask("valsartan_smarts").elements == ("C", "N", "O")
+    assert PmoTask("qed").elements == PmoTask("jnk3").elements == ()
+
+
+@pytest.mark.parametrize("name", ["deco_hop", "sitagliptin_mpo", "drd2"])
+def test_processes_give_the_same_scores(name: str) -> None:
+    scores = []
+    for workers in (0, 2):
+        with closing(SmilesTask(objective=f"seqtutor_envs.smiles.pmo:{name}", workers=workers)) as task:
+            # asked for while others are under way, and again
+            task.scorer.begin(MOLECULES)
+            scores += [task.scores([*MOLECULES, "C1", *CHAINS])[:, 0], task.scores([*MOLECULES, "C1", *CHAINS])[:, 0]]
+            assert (task.scorer._pool is not None and task.scorer._pool.running) == bool(workers)
+    for other in scores:
+        assert other.tolist() == scores[0].tolist()
+    assert scores[0][:4] == pytest.approx(PmoTask(name).score(MOLECULES), abs=1e-12) and scores[0][4] == 0.0
+
+
+def test_a_molecule_that_a_process_is_lost_at_has_no_score() -> None:
+    task = SmilesTask(objective="seqtutor_envs.smiles.pmo:deco_hop", workers=1, score_timeout=0.5)
+    with closing(task), pytest.warns(UserWarning, match="took more than 0.5 s"):
+        # a chain of 99 carbons has 9 s of pharmacophores, and 2 ms of all else
+        found = task.objective(["C" * 99, MOLECULES[0]])
+    assert found[0].reason == "objective failed" and found[0].value == 0.0
+    assert found[1].value == pytest.approx(0.518527, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("agents", "train", "SeqTutor-PMO-osimertinib-v0"),
+        ("benchmarks", "run", "--env", "SeqTutor-PMO-osimertinib-v0", "--agents", "psi", "--steps", "100"),
+    ],
+)
+def test_an_unknown_task_is_one_line_that_names_the_tasks(command: tuple[str, ...], capsys: Any) -> None:
+    assert run_module(*command) == 2
+    said = capsys.readouterr().err.strip()
+    assert len(said.splitlines()) == 1 and "PMO has no SeqTutor-PMO-osimertinib" in said
+    assert all(name in said for name in PMO_NAMES)
+
+
+def test_the_page_lists_every_task_with_its_terms_and_its_mean() -> None:
+    rows = re.findall(r"^\| (\w+) \| ([^|]*) \| (–|geometric|arithmetic) \|$", PAGE.read_text("utf-8"), re.M)
+    assert tuple(name for name, *_ in rows) == PMO_NAMES
+    for name, terms, mean in rows:
+        definition = definitions()[name]
+        expected = "–" if len(definition.terms) == 1 else definition.mean.__name__.removesuffix("_mean")
+        assert mean == expected, name
+        named = re.findall(r"(?:^|[;,] )(\w+)(?=[:;,]|$)", re.sub(r": [^;]*", ":", terms))
+        assert [term for term in named if term in definition.terms] == list(definition.terms), name

@@ -159,7 +159,7 @@ def test_to_minimise_with_a_transform_is_an_error_that_names_the_reverse_one() -
         ({"invalid_score": math.nan}, "invalid_score must be a finite number from -1e+09 to 1e+09, not nan."),
         ({"invalid_score": None}, "invalid_score must be a finite number from -1e+09 to 1e+09, not None."),
         ({"transform": "cosine"}, "No transform is called 'cosine'; the transforms are: sigmoid, "),
-        ({"oracle_budget": 0}, "budget must be an integer of at least 1, not 0."),
+        ({"oracle_budget": 0}, "oracle_budget must be an integer from 1 to 10,000,000 or None, not 0."),
     ],
 )
 def test_arguments_that_cannot_be_are_named(arguments: dict[str, Any], message: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from seqtutor_envs.smiles.objective.oracle import OracleCounter
 
@@ -66,7 +67,39 @@ def test_a_constant_objective_has_the_area_of_itself_but_for_the_first_rise() ->
     assert counted([0.8] * 10_000, budget=10_000).auc() == pytest.approx(0.8 * (1 - 0.005))
 
 
-@pytest.mark.parametrize("budget", [0, -1, 2.5, True])
+def test_published_curves() -> None:
+    rising = [n / 10_000 for n in range(1, 10_001)]
+    assert counted(rising, budget=10_000).auc() == pytest.approx(0.499552, abs=1e-6)
+    assert counted([1.0] * 10_000, budget=10_000).auc() == pytest.approx(0.995)
+    # a run that stalls after 500 calls is filled flat
+    assert counted([1.0] * 500, budget=10_000).auc() == pytest.approx(0.995)
+
+
+def test_the_area_within_the_first_calls_is_that_of_a_run_that_ends_there() -> None:
+    scores = np.random.default_rng(0).random(2_500).tolist()
+    counter = counted(scores, budget=10_000)
+    for within in (50, 1_000, 1_050):
+        assert counter.auc(within=within) == counted(scores[:within], budget=within).auc()
+    assert counter.summarize()["auc_top_10_within_1000"] == counter.auc(within=1_000)
+    # one that has ended before is filled flat up to there
+    assert counted([0.5] * 200, budget=10_000).auc(within=1_000) == pytest.approx(0.5 * 0.95)
+    assert "auc_top_10_within_1000" not in counted(scores).summarize()
+    assert "auc_top_10_within_1000" not in counted(scores[:500], budget=500).summarize()
+
+
+def test_calls_are_written_as_results_of_mol_opt() -> None:
+    counter = OracleCounter(budget=5)
+    counter.record(["C", "F/C=C\\F", "C"], [1e-21, 0.25, 1e-21])
+    counter.record(["CC", "C[N+](C)(C)C", "CCC"], [1, 2.5e22, 0.1 + 0.2])
+    found = yaml.safe_load(counter.format_calls())
+    assert found == {
+        "C": [1e-21, 1], "F/C=C\\F": [0.25, 2], "CC": [1.0, 3], "C[N+](C)(C)C": [2.5e22, 4], "CCC": [0.1 + 0.2, 5],
+    }  # fmt: skip
+    assert list(found) == counter.molecules and all(type(score) is float for score, _ in found.values())
+    assert counted([1.0, 2.0]).format_calls() == "" == OracleCounter(3).format_calls()
+
+
+@pytest.mark.parametrize("budget", [0, -1, 2.5, True, 10**9])
 def test_a_budget_is_a_positive_integer(budget: Any) -> None:
-    with pytest.raises(ValueError, match="budget must be an integer of at least 1"):
+    with pytest.raises(ValueError, match=f"oracle_budget must be an integer from 1 to .* or None, not {budget}"):
         OracleCounter(budget)

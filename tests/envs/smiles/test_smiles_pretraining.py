@@ -21,7 +21,14 @@ from seqtutor_envs.prior.network import resolve_precision
 from seqtutor_envs.smiles import pretraining
 from seqtutor_envs.smiles.corpus import corpus, read_corpus
 from seqtutor_envs.smiles.corpus.bloom import BloomFilter
-from seqtutor_envs.smiles.pretraining import SETTINGS, describe_corpus, list_missing, measure_prior, measure_validity
+from seqtutor_envs.smiles.pretraining import (
+    SETTINGS,
+    describe_corpus,
+    describe_reach,
+    list_missing,
+    measure_prior,
+    measure_validity,
+)
 from seqtutor_envs.smiles.vocab import END, smiles_vocab
 from toys.interruptions import InterruptingBar
 from toys.recurrent_toys import assert_same_weights
@@ -285,3 +292,10 @@ def test_the_shipped_prior_has_the_commands_own_settings():
     training = RecurrentPrior.load("smiles").card["training"]
     expected = {**asdict(SETTINGS), "precision": "bfloat16"}  # SETTINGS': where the CPU can
     assert {name: training[name] for name in asdict(SETTINGS)} == expected
+
+
+def test_a_card_says_which_tasks_of_pmo_are_within_reach():
+    found = describe_reach(smiles_vocab("C c N n O [nH] Cl [O-] F".split()))
+    assert found["isomers_c9h10n2o2pf2cl"] == "C Cl F N O P: cannot write P"
+    assert found["zaleplon_mpo"] == "C N O: can write all" and found["celecoxib_rediscovery"].endswith("cannot write S")
+    assert "qed" not in found
