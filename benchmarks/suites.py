@@ -225,14 +225,32 @@ EXPENSIVE = tuple(
     )
 )
 
+BUDGET = {"env_kwargs.oracle_budget": 10_000, "steps": 1_000_000, "n": 1_000, "seed": 0}
 PMO = tuple(
     experiment
     for name in PMO_NAMES
     for experiment in expand(
-        {"env": f"SeqTutor-PMO-{name}-v0", "env_kwargs.oracle_budget": 10_000, "seed": 0, "steps": 1_000_000}
-        | {"n": 1_000, "group": name},
+        {"env": f"SeqTutor-PMO-{name}-v0", "group": name, **BUDGET},
         *variants("psi", c_start=0.02),
         AGENTS["reinvent"],
+    )
+)
+# on two tasks: what diversity costs, by the temperature; and what is lost where scores come back many at a time
+TWO_OF_PMO = [{"env": f"SeqTutor-PMO-{name}-v0", "group": name, **BUDGET} for name in ("jnk3", "osimertinib_mpo")]
+PMO_TEMPERATURES = tuple(
+    experiment
+    for task in TWO_OF_PMO
+    for c in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
+    for experiment in expand(
+        {**task, "env_kwargs.c": c}, {**PSI, "label": f"Ψ, c = {c:g}", "agent_kwargs.c_start": 10 * c}
+    )
+)
+PMO_ROUNDS = tuple(
+    experiment
+    for task in TWO_OF_PMO
+    for n in (16, 64, 256)
+    for experiment in expand(
+        task, {**PSI, "label": f"Ψ, {n} a round", "agent_kwargs": {"c_start": 0.02, "n_envs": n}}
     )
 )
 
@@ -319,6 +337,8 @@ SUITES = {
         Suite("planted", "How far from a planted optimum does each agent end, at any length?", PLANTED),
         Suite("expensive", "What does each agent find with 10,000 calls of a score?", EXPENSIVE),
         Suite("pmo", "What does each agent find with 10,000 calls on the 23 tasks of PMO?", PMO),
+        Suite("pmo-temperatures", "What does diversity cost, on two tasks of PMO?", PMO_TEMPERATURES),
+        Suite("pmo-rounds", "What is lost where scores come back 16, 64 or 256 at a time?", PMO_ROUNDS),
         Suite("stores", "Which sequences must an update hold?", STORES),
         Suite("kl-estimators", "Where does the KL of PPO stand best, and how is it estimated?", KL_ESTIMATORS),
         Suite("authors-smiles", "What do the paper's molecules look like in its authors' own set-up?", AUTHORS_SMILES),
