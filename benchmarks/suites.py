@@ -250,7 +250,9 @@ PMO_ROUNDS = tuple(
     for task in TWO_OF_PMO
     for n in (16, 64, 256)
     for experiment in expand(
-        task, {**PSI, "label": f"Ψ, {n} a round", "agent_kwargs": {"c_start": 0.02, "n_envs": n}}
+        task,
+        {**PSI, "label": f"Ψ, {n} a round", "agent_kwargs": {"c_start": 0.02, "n_envs": n}},
+        {**AGENTS["reinvent"], "label": f"REINVENT, {n} a round", "agent_kwargs": {"n_envs": n}},
     )
 )
 
