@@ -207,16 +207,16 @@ GAP_QED = expand(
     {**AGENTS["rejection"], "n": 2_000},
 )
 
-# 10,000 calls of a score, or 1,000,000 tokens for an agent that repeats itself; one seed. c falls tenfold over the
+# 10,000 calls of a score, or 1,000,000 tokens for an agent that repeats itself; three seeds. c falls tenfold over the
 # calls, to .002: see docs/results.md. REINVENT and Augmented Hill-Climb have c = 1 / sigma of published settings, 500
 # and 120
+BUDGET = {"env_kwargs.oracle_budget": 10_000, "steps": 1_000_000, "n": 1_000}
 EXPENSIVE = tuple(
     experiment
     for name in ("celecoxib_rediscovery", "albuterol_similarity", "osimertinib_mpo")
     for experiment in expand(
         {"env": SMILES, "env_kwargs.objective": f"seqtutor_envs.smiles.pmo:{name}"}
-        | {"env_kwargs.oracle_budget": 10_000, "env_kwargs.c": 0.002, "seed": range(3), "steps": 1_000_000, "n": 1_000}
-        | {"group": name},
+        | {"env_kwargs.c": 0.002, "seed": range(3), "group": name, **BUDGET},
         *variants("psi", "g", "tb", "kl_ppo", c_start=0.02),
         AGENTS["reinvent"],
         # is it the loss, or the surrogate that chooses what is scored?
@@ -225,18 +225,19 @@ EXPENSIVE = tuple(
     )
 )
 
-BUDGET = {"env_kwargs.oracle_budget": 10_000, "steps": 1_000_000, "n": 1_000, "seed": 0}
 PMO = tuple(
     experiment
     for name in PMO_NAMES
     for experiment in expand(
-        {"env": f"SeqTutor-PMO-{name}-v0", "group": name, **BUDGET},
+        {"env": f"SeqTutor-PMO-{name}-v0", "group": name, "seed": 0, **BUDGET},
         *variants("psi", c_start=0.02),
         AGENTS["reinvent"],
     )
 )
 # on two tasks: what diversity costs, by the temperature; and what is lost where scores come back many at a time
-TWO_OF_PMO = [{"env": f"SeqTutor-PMO-{name}-v0", "group": name, **BUDGET} for name in ("jnk3", "osimertinib_mpo")]
+TWO_OF_PMO = [
+    {"env": f"SeqTutor-PMO-{name}-v0", "group": name, "seed": 0, **BUDGET} for name in ("jnk3", "osimertinib_mpo")
+]
 PMO_TEMPERATURES = tuple(
     experiment
     for task in TWO_OF_PMO

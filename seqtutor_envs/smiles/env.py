@@ -20,7 +20,6 @@ from seqtutor_envs.smiles.objective import SHIPPED_OBJECTIVES
 from seqtutor_envs.smiles.pmo.task import PmoTask, find_pmo_name
 from seqtutor_envs.smiles.rewards import SCALE
 from seqtutor_envs.smiles.task import MAX_LENGTH, SmilesTask
-from seqtutor_envs.smiles.vocab import find_elements
 from seqtutor_envs.task import Task
 from seqtutor_envs.vector_env import SequenceTutorVectorEnv
 
@@ -264,7 +263,7 @@ def _task(task: Task | None, prior: str | os.PathLike[str] | Prior, options: dic
 def _warn_of_missing_elements(objective: Any, prior: Any, model: Prior) -> None:
     """Name the elements that a task of PMO needs for a full score, and the prior cannot write."""
     name = find_pmo_name(objective)
-    missing = [] if name is None else [one for one in PmoTask(name).elements if one not in find_elements(model.vocab)]
+    missing = [] if name is None else PmoTask(name).list_missing(model.vocab)
     if missing:
         whose = f"The prior {prior}" if isinstance(prior, (str, os.PathLike)) else "This prior"
         fix = "a full score is out of its reach. The id's own prior, smiles-zinc, can write them"

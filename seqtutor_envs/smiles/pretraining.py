@@ -314,12 +314,11 @@ def describe_data(data: MoleculeCorpus, source: Source, held_out: int) -> dict[s
 
 def describe_reach(vocab: TokenVocab) -> dict[str, str]:
     """Say of each task of PMO that needs certain elements which these are, and which of them cannot be written."""
-    writes, told = find_elements(vocab), {}
-    for name in PMO_NAMES:
-        needed = PmoTask(name).elements
-        missing = " ".join(one for one in needed if one not in writes)
-        if needed:
-            told[name] = f"{' '.join(needed)}: {f'cannot write {missing}' if missing else 'can write all'}"
+    told = {}
+    for task in map(PmoTask, PMO_NAMES):
+        missing = " ".join(task.list_missing(vocab))
+        if task.elements:
+            told[task.name] = f"{' '.join(task.elements)}: {f'cannot write {missing}' if missing else 'can write all'}"
     return told
 
 

@@ -193,6 +193,10 @@ class OracleCounter:
             best |= {f"auc_top_{k}_within_{EARLY}": self.auc(k, within=EARLY) for k in SUMMARIZED}
         return {"calls": self.calls, "budget": self.budget, **best}
 
+    def read_calls(self, begin: int = 0) -> list[tuple[str, float]]:
+        """Return SMILES and score of the calls after the first `begin`, in their order; none without a budget."""
+        return list(zip(self.molecules[begin:], self._scores[begin:]))
+
     def best(self, k: int) -> list[tuple[str, float, int]]:
         """Return SMILES, score and number of the k best calls, the best first; none without a budget."""
         order = np.argsort(-self.scores, kind="stable")[:k].tolist() if self.molecules else []
@@ -200,7 +204,7 @@ class OracleCounter:
 
     def format_calls(self) -> str:
         """Write each call as a line of YAML, "SMILES": [score, number] as in mol_opt; "" without a budget."""
-        rows = enumerate(zip(self.molecules, self._scores), start=1)
+        rows = enumerate(self.read_calls(), start=1)
         return "".join(f"{json.dumps(smiles)}: [{_yaml_number(score)}, {n}]\n" for n, (smiles, score) in rows)
 
 

@@ -8,6 +8,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from seqtutor_envs.smiles import vocab as vocabulary
+from seqtutor_envs.vocab import TokenVocab
+
 Floats = NDArray[np.float64]
 
 PMO_NAMES = (
@@ -32,7 +35,6 @@ class PmoTask:
 
     Attributes:
         targets: name of a molecule -> SMILES of the molecules that the task compares with; empty if there is none.
-        elements: symbols that a molecule needs for a full score, "C" first as in a formula; () if any will do.
 
     Raises ValueError, in one line, for an unknown name.
     """
@@ -40,12 +42,23 @@ class PmoTask:
     def __init__(self, name: str, legacy: bool = False) -> None:
         if name not in PMO_NAMES:
             raise ValueError(f"No PMO task is called {name!r}; the tasks are: {', '.join(PMO_NAMES)}.")
-        from seqtutor_envs.smiles.pmo.chem_tasks import TARGETS, definitions, find_elements
+        from seqtutor_envs.smiles.pmo.chem_tasks import TARGETS, definitions
 
         self.name, self.legacy = name, bool(legacy)
         self._definition = definitions(self.legacy)[name]
-        self.elements = find_elements(name, self._definition)
         self.targets = {target: TARGETS[target] for target in self._definition.targets}
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Return the symbols that a molecule needs for a full score, C first as in a formula; none if any will do."""
+        from seqtutor_envs.smiles.pmo.chem_tasks import find_elements
+
+        return find_elements(self.name, self._definition)
+
+    def list_missing(self, vocab: TokenVocab) -> list[str]:
+        """Return those of `elements` that a vocabulary cannot write."""
+        writes = vocabulary.find_elements(vocab)
+        return [element for element in self.elements if element not in writes]
 
     def terms(self, smiles: Sequence[str]) -> dict[str, Floats]:
         """Compute what the score is the mean of: name -> float64 [n], in [0, 1]; 0 where a string is no molecule.

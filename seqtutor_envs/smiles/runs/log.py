@@ -78,11 +78,9 @@ class MoleculeLog(RunLog):
         with disk_errors(self.folder):
             self._db.executemany(insert, self._rows(newest))
             if self.task.objective is not None:
-                oracle = self.task.objective.oracle
-                new = slice(self._calls, len(oracle.molecules))
-                calls = zip(oracle.molecules[new], oracle.scores[new].tolist())
+                calls = self.task.objective.oracle.read_calls(self._calls)
                 self._db.executemany("INSERT INTO calls (smiles, score) VALUES (?, ?)", calls)
-                self._calls = new.stop
+                self._calls += len(calls)
 
     def _rows(self, newest: Round) -> Iterator[tuple[Any, ...]]:
         """Yield a row for each valid molecule of a round, as often as it was generated."""
