@@ -118,4 +118,5 @@ def test_the_committed_results_are_those_of_the_shipped_suites():
     assert {"exact", "paper-melody", "paper-smiles", "frontier-melody", "frontier-smiles", "third-party"} <= set(suites)
     for name in suites:
         found = load_results(SUITES[name], folder / name)
-        assert not found.notes and not found.missing and not found.failures, name
+        assert found.results and not found.notes and not found.failures, name
+        assert name == "pmo" or not found.missing, name  # the results of pmo are added as they come
