@@ -13,6 +13,7 @@ PROGRAM = "python -m benchmarks"
 with report_errors(PROGRAM):  # these take a second, in which Ctrl-C may come
     import tyro
 
+    from agents import MODULES  # noqa: F401  (fails, in one line, where another package is called agents)
     from benchmarks.bounds import bounds
     from benchmarks.demo.settings import DemoSettings
     from benchmarks.leaderboard.verify import verify
