@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -115,3 +116,15 @@ def test_ppo_as_a_command_shows_j():
     assert shown[0] < log_z - 0.5 and abs(shown[-1] - log_z) < 0.25, (log_z, shown)
     verdict = ast.literal_eval(done.stdout.splitlines()[-1])
     assert np.isfinite(list(verdict.values())).all() and 0 < verdict["distinct"] <= 1
+
+
+@pytest.mark.parametrize("agent, export", [("recurrent_ppo", "exact"), ("ppo", "distilled")])
+def test_a_model_of_stable_baselines3_is_submitted(agent, export, tmp_path):
+    pytest.importorskip("sb3_contrib")
+    words = ["--steps", "8192", "-n", "100", "--sequences", "512", "--out", str(tmp_path / "mine")]
+    command = [sys.executable, str(ROOT / "examples" / "submit_sb3.py"), agent, *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    card = json.loads((tmp_path / "mine.json").read_text())
+    assert card["policy"]["export"] == export and card["num_timesteps"] == 8_192

@@ -20,7 +20,12 @@ from agents.samplers import BestOfN, RejectionSampler, SMCSampler
 from seqtutor_envs.files import FileError, read_bytes, reading
 from seqtutor_envs.registry import check_recipe
 
-SAMPLERS: Mapping[str, Any] = {"smc": SMCSampler, "rejection": RejectionSampler, "best_of_n": BestOfN}
+SAMPLERS: Mapping[str, Any] = {
+    "prior": lambda env_id, env_kwargs: FrozenAgent(env_id, env_kwargs),
+    "smc": SMCSampler,
+    "rejection": RejectionSampler,
+    "best_of_n": BestOfN,
+}
 MOST_BYTES = 2**20  # of a card, which has some kilobytes
 CARD, VERIFIED = ".json", ".verified.json"
 

@@ -93,7 +93,7 @@ def test_samplers_are_cards_alone_and_the_page_shows_what_was_found(entry, tmp_p
     [
         ("[]", "holds no JSON object"),
         ('{"claims": {"metrics": {"j": "9"}}}', "claims no figures"),
-        ('{"sampler": "luck", "env": {"id": "SeqTutor-Melody-v0", "kwargs": {}}}', "the samplers are smc, rejection"),
+        ('{"sampler": "luck", "env": {"id": "SeqTutor-Melody-v0", "kwargs": {}}}', "the samplers are prior, smc"),
         ('{"sampler": "smc", "settings": {"wrong": 1}, "env": {"id": "SeqTutor-Melody-v0", "kwargs": {}}}', "names no"),
         ('{"sampler": "smc"}', "names no sampler"),
         ("{}", "No prior"),
