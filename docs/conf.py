@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,6 @@ copyright = "The SeqTutor authors"
 release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
-# notebooks/ and the leaderboard may be absent
-suppress_warnings = ["toc.empty_glob"]
 # indented blocks are commands
 highlight_language = "sh"
 
@@ -40,10 +39,13 @@ DOCS = Path(__file__).parent
 PAGES = {DOCS.parent / "CHANGELOG": "changelog", DOCS.parent / "README": "index"}
 
 
-def mark_reports(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Keep the reports of results out of the navigation: results.md links each."""
+def prepare_page(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Keep the reports of results out of the navigation, as results.md links each; leave out patterns of no file."""
     if docname.startswith("results/"):
         source[0] = f"---\norphan: true\n---\n{source[0]}"
+    for pattern in re.findall(r"^\S+\*$", source[0], re.M) if docname == "index" else ():
+        if not any(path.suffix in app.config.source_suffix for path in DOCS.glob(pattern)):
+            source[0] = source[0].replace(f"\n{pattern}\n", "\n")
 
 
 def resolve_links(app: Sphinx, doctree: nodes.document) -> None:
@@ -56,15 +58,37 @@ def resolve_links(app: Sphinx, doctree: nodes.document) -> None:
             link.replace_self(link.children)
 
 
-def shorten_specification(app: Sphinx, what: str, name: str, item: Any, options: Any, lines: list[str]) -> None:
-    """Replace an environment's specification, which is Markdown, by a link to its page."""
+def convert_docstring(app: Sphinx, what: str, name: str, item: Any, options: Any, lines: list[str]) -> None:
+    """Turn what is Markdown in a docstring into reStructuredText: tables, blocks of code, single characters.
+
+    Of an environment's specification only the first lines stay, and a link to its page.
+    """
     if "## Description" in lines:
         module = name.split(".")[1]  # the pages have the modules' names
         lines[lines.index("## Description") :] = [f"The specification is :doc:`/environments/{module}`.", ""]
+    lines[:] = MARKDOWN.sub(convert, "\n".join([*lines, ""])).split("\n")
+
+
+# `|` and `*` would begin a substitution and an emphasis, but in code
+MARKDOWN = re.compile(
+    r"(?P<block>(?<=:\n\n)(?:(?:    .*)?\n)+)|(?P<table>(?:^\|.*\n)+)|(?P<code>`[^`]*`|^ *>>> .*)|(?P<mark>[|*])", re.M
+)
+
+
+def convert(found: re.Match[str]) -> str:
+    """Turn a block, a table or a character into reStructuredText."""
+    if found["block"]:
+        return f".. code-block:: text\n\n{found[0]}\n"
+    if found["table"]:
+        head, _, *body = [row.strip("|").split("|") for row in found[0].splitlines()]
+        cells = [("*" if n == 0 else " ", cell.strip()) for row in (head, *body) for n, cell in enumerate(row)]
+        rows = "".join(f"   {bullet} - {MARKDOWN.sub(convert, cell)}\n" for bullet, cell in cells)
+        return f"\n.. list-table::\n   :header-rows: 1\n\n{rows}\n"
+    return found["code"] or f"\\{found['mark']}"
 
 
 def setup(app: Sphinx) -> None:
     """Connect the functions above."""
-    app.connect("source-read", mark_reports)
+    app.connect("source-read", prepare_page)
     app.connect("doctree-read", resolve_links)
-    app.connect("autodoc-process-docstring", shorten_specification, priority=1)  # before napoleon
+    app.connect("autodoc-process-docstring", convert_docstring, priority=1)  # before napoleon
