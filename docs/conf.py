@@ -31,6 +31,7 @@ myst_heading_anchors = 4
 
 # docstrings write code in single backticks
 default_role = "code"
+napoleon_use_ivar = True
 autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 88
 
@@ -54,7 +55,7 @@ def resolve_links(app: Sphinx, doctree: nodes.document) -> None:
         target = link["reftarget"]
         if link.get("refdomain") == "doc" and Path(target) in PAGES:
             link["reftarget"] = PAGES[Path(target)]
-        elif link.get("reftype") == "myst" and (DOCS / link["refdoc"]).parent.joinpath(target).is_dir():
+        elif link.get("refdomain") is None and (DOCS / link["refdoc"]).parent.joinpath(target).is_dir():
             link.replace_self(link.children)
 
 

@@ -5,19 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import matplotlib.pyplot as plt
 import numpy as np
 
+from seqtutor_envs.exact import make_random_task, solve
+
 C = 1.0  # the environment's default
 BLUE, ORANGE, GREY = "#1f5fa8", "#c45a00", "#555555"
-
-
-def solve(c: float) -> dict[str, Any]:
-    """Return the optimum of the exact task at temperature c."""
-    with gymnasium.make("seqtutor_envs:SeqTutor-Exact-v0", c=c) as env:
-        found: dict[str, Any] = env.unwrapped.solution()
-    return found
 
 
 def measure(solution: dict[str, Any], log_pi: np.ndarray) -> np.ndarray:
@@ -28,8 +22,9 @@ def measure(solution: dict[str, Any], log_pi: np.ndarray) -> np.ndarray:
 
 def draw(path: Path) -> None:
     """Draw the optimum at all temperatures, the line of equal J that touches it at C, and a policy below."""
-    optimum = solve(C)
-    frontier = np.array([measure(optimum, solve(c)["log_probs"]) for c in np.geomspace(0.02, 200, 120)])
+    task, prior = make_random_task(vocab_size=3, length=4, seed=0)  # that of SeqTutor-Exact-v0
+    optimum = solve(task, prior, C)
+    frontier = np.array([measure(optimum, solve(task, prior, c)["log_probs"]) for c in np.geomspace(0.02, 200, 120)])
     best = measure(optimum, optimum["log_probs"])
     uniform = measure(optimum, np.full(len(optimum["log_probs"]), -np.log(len(optimum["log_probs"]))))
     log_z, j = optimum["log_z"], uniform[1] / C - uniform[0]
