@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agents.evaluate.load import load
+    from agents.policies.saving import save_policy
     from agents.rivals.kl_ppo import KLPPO
     from agents.rivals.sequence_losses import AugmentedHillClimb, Reinvent, TrajectoryBalance
     from agents.samplers import BestOfN, RejectionSampler, SMCSampler
@@ -13,9 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AugmentedHillClimb", "BestOfN", "GLearning", "KLPPO", "PsiLearning", "QLearning", "RLOnly", "Reinvent",
-    "RejectionSampler", "SMCSampler", "TrajectoryBalance",
+    "RejectionSampler", "SMCSampler", "TrajectoryBalance", "load", "save_policy",
 ]  # fmt: skip
 MODULES = {
+    "agents.evaluate.load": ("load",),
+    "agents.policies.saving": ("save_policy",),
     "agents.samplers": ("BestOfN", "RejectionSampler", "SMCSampler"),
     "agents.rivals.kl_ppo": ("KLPPO",),
     "agents.rivals.sequence_losses": ("AugmentedHillClimb", "Reinvent", "TrajectoryBalance"),

@@ -23,9 +23,11 @@ with report_errors(PROGRAM):  # these take seconds, in which Ctrl-C may come
     from agents.evaluate import checks as agent_checks
     from agents.evaluate import evaluation, sb3_zips
     from agents.evaluate.gaps import describe_gap, find_log_z
-    from agents.evaluate.load import find_agent_file, find_prior_file, get_agent_classes, load_ours
-    from agents.evaluate.priors import PriorAgent, choose_results_file, find_recipe, make_prior
+    from agents.evaluate.load import find_agent_file, find_prior_file, get_agent_classes, load_model, load_ours
+    from agents.evaluate.priors import choose_results_file, find_recipe
     from agents.evaluate.spellings import compute_kl_over_molecules
+    from agents.policies.frozen import FrozenAgent
+    from agents.policies.saving import save_policy
     from agents.train import run_folder
     from agents.train.checkpoints import AGENT_FILE, find_saved_class, read_facts, recover
     from agents.train.task_options import check_format, field_names, find_task_options, say_how_to_allow
@@ -146,8 +148,13 @@ def sample(
     """
     checks.positive_integer("n", n)
     check_format(options)
-    if find_prior_file(folder) is not None:
-        agent: Any = PriorAgent(*find_recipe(folder, env))
+    model = find_prior_file(folder)
+    if model is not None:
+        agent: Any = load_model(model, trust)
+        if not isinstance(agent, FrozenAgent):
+            agent = FrozenAgent(*find_recipe(folder, env))
+        elif env is not None:
+            agent = agent.move(env, make_machine_kwargs(env))
         folder = folder.parent  # where further files go
     else:
         file = folder / AGENT_FILE
@@ -229,19 +236,47 @@ def evaluate(
     write_atomically(kept_at, (json.dumps(kept, indent=1) + "\n").encode())
 
 
-def export(path: Annotated[Path, tyro.conf.Positional], out: Path, note: str = "", trust: bool = False) -> None:
-    """Write the policy of a trained agent (all but g) as a prior's file, and its card beside it.
+def export(
+    path: Annotated[Path, tyro.conf.Positional],
+    out: Path,
+    env: str | None = None,
+    env_kwargs: str = "{}",
+    n: Count = 10_000,
+    seed: int = 0,
+    sequences: int = 32_768,
+    note: str = "",
+    trust: bool = False,
+    algorithm: str | None = None,
+) -> None:
+    """Write the policy of a trained agent, ours or stable-baselines3's, as a file of weights and a card beside it.
 
-    Every prior= and --prior takes such a file; as policy= of SeqTutor-Planted-v0 it is the optimum of a task.
+    A policy that is one LSTM or GRU is written exactly, any other is distilled into one. The card says which, and what
+    the file reaches; `python -m benchmarks verify` checks that. Every prior= and --prior takes such a file; as policy=
+    of SeqTutor-Planted-v0 it is the optimum of a task.
 
     Args:
-        path: folder of `train`, or a file of ours.
+        path: folder of `train`, a file of ours, or a zip that stable-baselines3 or sb3-contrib wrote.
         out: the file to write.
+        env: an environment id, needed for a zip; by default the agent's own.
+        env_kwargs: keywords of the environment as JSON; without --env they are added to the agent's own.
+        n: sequences that the file's claims rest on.
+        seed: of these sequences, and of distilling.
+        sequences: samples of the agent to distil from.
         note: to keep in the card.
-        trust: use the programs, modules and paths that the agent's file names.
+        trust: load a zip, which holds pickles: they can run any code. Use the programs, modules and paths that an
+            agent's file names.
+        algorithm: class that wrote the zip, module:Class, where it cannot be told from the zip.
     """
-    agent = load_to_evaluate(find_agent_file(path), trust, {})
-    print(make_prior(agent, note).save(out))
+    given = json_object(env_kwargs, "--env-kwargs")
+    agent, env_id, kwargs, _ = load_with_env(path, env, given, trust, algorithm)
+    file = save_policy(agent, out, env_id, kwargs, n=n, seed=seed, sequences=sequences, note=note, progress_bar=True)
+    card = load_prior(file).card  # type: ignore[attr-defined]
+    how = card["policy"]
+    if how["export"] == "exact":
+        print(f"{file}: an exact copy")
+    else:
+        kl = "unknown" if how["kl"] is None else f"{how['kl']:.3f} ± {how['kl_se']:.3f} nats"
+        print(f"{file}: distilled, since {how['reason']}; KL(agent || file) is {kl}")
 
 
 def load_with_env(
@@ -252,9 +287,16 @@ def load_with_env(
     Returns:
         The agent, the environment's id and keywords, and the file to write the metrics to.
     """
-    if algorithm is None and find_prior_file(path) is not None:
+    model = find_prior_file(path) if algorithm is None else None
+    if model is not None:
+        agent = load_model(model, trust)
+        if isinstance(agent, FrozenAgent):
+            env_id, own = agent.recipe["id"], agent.recipe["kwargs"]
+            if env is not None:
+                env_id, own = env, make_machine_kwargs(env)
+            return agent.move(env_id, own | given), env_id, own | given, choose_results_file(path)
         env, kwargs = find_recipe(path, env)
-        return load_prior(path), env, kwargs | given, choose_results_file(path)
+        return agent, env, kwargs | given, choose_results_file(path)
     zipped = sb3_zips.find_zip(path)
     file = find_agent_file(path) if zipped is None else zipped
     if zipped is not None:
@@ -272,7 +314,12 @@ def load_with_env(
     kept_at = path / "evaluation.json" if zipped is None and path.is_dir() else file.with_suffix(".evaluation.json")
     if env is None:
         return agent, agent.recipe["id"], agent.recipe["kwargs"] | given, kept_at
-    return agent, env, get_vector_class(env).task_type.run_options().train.machine_kwargs() | given, kept_at
+    return agent, env, make_machine_kwargs(env) | given, kept_at
+
+
+def make_machine_kwargs(env_id: str) -> dict[str, Any]:
+    """Return the keywords by which an environment uses this machine's cores."""
+    return get_vector_class(env_id).task_type.run_options().train.machine_kwargs()
 
 
 def load_to_evaluate(file: Path, trust: bool, stand_ins: dict[str, Any]) -> Any:

@@ -19,9 +19,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
 
 from agents import saving
-from agents.envs import AnyEnv, get_env_attribute, make_batch, read_last_tokens, read_prefixes
+from agents.envs import AnyEnv, get_env_attribute, make_batch
 from agents.networks import Policy, ValueNetwork, ValueTwist, find_device
-from agents.rollouts import Rollout, Terms, feed_prefixes, restart_states
+from agents.rollouts import Rollout, Terms, predict_tokens
 from agents.samplers import sample_by_smc
 from agents.sb3.callback_steps import defer_interrupt, iterate_steps, make_callback
 from agents.sb3.model import SB3Model
@@ -31,7 +31,6 @@ from seqtutor_envs import checks
 from seqtutor_envs.checks import Diverged
 from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.prior import Prior, State, token_log_probs
-from seqtutor_envs.prior.recurrent_step import sample_tokens
 from seqtutor_envs.threads import one_thread
 
 
@@ -259,21 +258,10 @@ class SequenceAgent(SB3Model, ABC):
             episode_start: [N], True for a sequence that begins; its state starts anew.
             deterministic: the most probable token instead of a sampled one.
         """
-        policy, start = self.current_policy(), self.prior.vocab.start
         # a vector [L] may be one prefix or the last tokens of L sequences: only the obs_mode can tell
-        prefix = get_env_attribute(self.env, "obs_mode") == "prefix"
-        tokens, single = read_last_tokens(observation, start, prefix)
-        if state is None:
-            state = policy.initial_state(len(tokens))
-            # only a prefix shows the tokens before the last one; the state after them is computed again
-            prefixes = read_prefixes(observation, start, prefix)
-            if prefixes is not None:
-                state = feed_prefixes(policy, prefixes.reshape(-1, prefixes.shape[-1]), state)
-        elif episode_start is not None:
-            state = restart_states(policy, state, np.asarray(episode_start, bool).reshape(-1))
-        rows, state = policy.step(tokens, state)
-        actions = rows.argmax(axis=1) if deterministic else sample_tokens(rows, self.rng)
-        return (actions[0] if single else actions), state
+        is_prefix = get_env_attribute(self.env, "obs_mode") == "prefix"
+        policy = self.current_policy()
+        return predict_tokens(policy, observation, is_prefix, state, episode_start, deterministic, self.rng)
 
     def sample(
         self, n: int, seed: int, temperature: float = 1.0, particles: int | None = None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from agents.cuda_graphs import GraphedSampler
-from agents.envs import BatchedEnv
+from agents.envs import BatchedEnv, read_last_tokens, read_prefixes
 from agents.networks import FORBIDDEN, Policy
 from agents.store.replay import Sequences, make_empty_sequences, select
 from seqtutor_envs import checks
@@ -279,7 +279,7 @@ def select_states(mask: NDArray[np.bool_], new: State, old: State) -> State:
     return tuple(np.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(new, old))
 
 
-def feed_prefixes(policy: Policy, prefixes: NDArray[np.int64], state: State) -> State:
+def feed_prefixes(policy: Prior, prefixes: NDArray[np.int64], state: State) -> State:
     """Feed all but the last token of each prefix [N, L] to a policy in its initial state; return the state after."""
     start = policy.vocab.start
     counts = (prefixes != start).sum(axis=1)
@@ -288,6 +288,36 @@ def feed_prefixes(policy: Policy, prefixes: NDArray[np.int64], state: State) -> 
         _, read = policy.step(prefixes[:, t - 1] if t else np.full(len(prefixes), start), state)
         state = select_states(t < counts, read, state)
     return state
+
+
+def predict_tokens(
+    policy: Prior,
+    observation: Any,
+    is_prefix: bool,
+    state: State | None,
+    episode_start: Any,
+    deterministic: bool,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.int64], State]:
+    """Choose the next tokens for observations of any obs_mode: see SequenceAgent.predict.
+
+    Args:
+        is_prefix: whether a vector of integers is one prefix, not the last tokens of many sequences.
+        rng: samples the tokens unless `deterministic`.
+    """
+    start = policy.vocab.start
+    tokens, single = read_last_tokens(observation, start, is_prefix)
+    if state is None:
+        state = policy.initial_state(len(tokens))
+        # only a prefix shows the tokens before the last one; the state after them is computed again
+        prefixes = read_prefixes(observation, start, is_prefix)
+        if prefixes is not None:
+            state = feed_prefixes(policy, prefixes.reshape(-1, prefixes.shape[-1]), state)
+    elif episode_start is not None:
+        state = restart_states(policy, state, np.asarray(episode_start, bool).reshape(-1))
+    rows, state = policy.step(tokens, state)
+    actions = rows.argmax(axis=1) if deterministic else sample_tokens(rows, rng)
+    return (actions[0] if single else actions), state
 
 
 def choose_tokens(

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the commands demo, run, list, report, tune, bounds and speed."""
+"""`python -m benchmarks`: the commands demo, run, list, report, tune, bounds, speed and verify."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ PROGRAM = "python -m benchmarks"
 with report_errors(PROGRAM):  # these take a second, in which Ctrl-C may come
     import tyro
 
+    from agents import MODULES  # noqa: F401  (fails, in one line, where another package is called agents)
     from benchmarks.bounds import bounds
     from benchmarks.demo.settings import DemoSettings
+    from benchmarks.leaderboard.verify import verify
     from benchmarks.report.command import report
     from benchmarks.runner.run import list_suites
     from benchmarks.runner.run import run as run_suite
@@ -56,6 +58,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "tune": tune,
     "bounds": bounds,
     "speed": speed,
+    "verify": verify,
 }
 
 

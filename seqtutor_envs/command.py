@@ -10,7 +10,9 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import find_spec
+from pathlib import Path
 from platform import python_version
 from typing import Any
 
@@ -22,6 +24,7 @@ from seqtutor_envs.files.text import printable
 
 PACKAGES = ("torch", "numpy", "rdkit", "gymnasium", "stable-baselines3")  # results may depend on their versions
 INTERRUPTED, TERMINATED = 130, 143  # exit statuses of a shell command that Ctrl-C or SIGTERM ended
+HOME = Path(__file__).parents[1]  # where our packages are
 TRACEBACK = "SEQTUTOR_TRACEBACK"  # environment variable
 received: list[int] = []  # SIGTERM, once it has come
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
@@ -156,11 +159,30 @@ def explain_error(error: Exception) -> str | None:
     elif isinstance(error, OSError) and error.filename:
         # str(OSError) is "[Errno 2] No such file ...": the user needs the reason and the name alone
         reason = f"{error.strerror}: {error.filename}"
+    elif isinstance(error, ImportError) and (conflict := find_conflict()) is not None:
+        reason = conflict
     elif isinstance(error, (ValueError, OSError, ImportError, GymnasiumError)):
         reason = str(error)
     else:
         return None
     return printable(" ".join(reason.splitlines()))
+
+
+def find_conflict() -> str | None:
+    """Say what stands where our packages `agents` and `benchmarks` should be found; None if they are ours."""
+    for name in ("agents", "benchmarks"):
+        spec = find_spec(name)
+        origin = None if spec is None else spec.origin
+        if origin is None:
+            return f"there is no package `{name}` beside seqtutor_envs: install SeqTutor anew"
+        if Path(origin).parent != HOME / name:
+            fix = "rename it, start Python in another folder, or install SeqTutor in an environment of its own"
+            return f"`{name}` is {origin}, not SeqTutor's: {fix}"
+    # one that was installed later has put its files in place of ours
+    others = sorted(set(packages_distributions().get("agents", ())) - {"seqtutor"})
+    if not others:
+        return None
+    return f"{others[0]} has a package called `agents`, too: install SeqTutor in an environment of its own"
 
 
 @contextmanager

@@ -276,6 +276,8 @@ def _sum_along(levels: list[_Level], tables: list[Floats]) -> Floats:
 class ExactVectorEnv(SequenceTutorVectorEnv):
     """Generate N sequences at once, each as ExactEnv specifies."""
 
+    user_keywords = {"prior": (*SequenceTutorVectorEnv.user_keywords["prior"], "lstm")}
+
     def __init__(
         self,
         *,

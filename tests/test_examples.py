@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -146,3 +147,15 @@ def test_the_prior_of_peptides_counts_pairs():
     after = [two[1] for word in peptides.KNOWN.split() for two in zip(word, [*word[1:], "<end>"]) if two[0] == "W"]
     row = np.exp(peptides.Bigrams().step(peptides.VOCAB.encode("W"), ())[0][0])
     assert row == pytest.approx([(after.count(text) + 0.1) / (len(after) + 2.1) for text in peptides.VOCAB.tokens])
+
+
+@pytest.mark.parametrize("agent, export", [("recurrent_ppo", "exact"), ("ppo", "distilled")])
+def test_a_model_of_stable_baselines3_is_submitted(agent, export, tmp_path):
+    pytest.importorskip("sb3_contrib")
+    words = ["--steps", "8192", "-n", "100", "--sequences", "512", "--out", str(tmp_path / "mine")]
+    command = [sys.executable, str(ROOT / "examples" / "submit_sb3.py"), agent, *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    card = json.loads((tmp_path / "mine.json").read_text())
+    assert card["policy"]["export"] == export and card["num_timesteps"] == 8_192

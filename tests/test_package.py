@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import configparser
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections import Counter
 from fnmatch import fnmatch
 from graphlib import TopologicalSorter
@@ -168,6 +170,34 @@ def test_a_wheel_would_hold_every_package_and_every_data_file():
         held = {path for pattern in data[package] for path in (ROOT / package).glob(pattern)}
         others = {path for path in (ROOT / package).rglob("*") if path.is_file() and path.suffix != ".py"}
         assert {path for path in others if "__pycache__" not in path.parts} == held
+
+
+def test_the_wheel_holds_the_packages_and_nothing_else(tmp_path):
+    source = tmp_path / "source"
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.cfg", "MANIFEST.in", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    expected = {path.relative_to(source).as_posix() for name in PACKAGES for path in (source / name).rglob("*.*")}
+    # by the setuptools that is installed, so that the test needs no network
+    words = ["-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(tmp_path), "."]
+    subprocess.run([sys.executable, *words], cwd=source, check=True)
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        names = {name for name in opened.namelist() if ".dist-info/" not in name}
+        [metadata] = [name for name in opened.namelist() if name.endswith(".dist-info/METADATA")]
+        described = opened.read(metadata).decode()
+    assert names == expected and "agents/__init__.py" in names and "seqtutor_envs/data/melody.safetensors" in names
+    assert wheel.stat().st_size < 16e6
+    assert f"Version: {import_module('seqtutor_envs').__version__}\n" in described and "# SeqTutor" in described
+
+
+def test_the_citation_is_of_this_version():
+    import yaml
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert re.search(r"^## (\d+\.\d+\.\d+)", changes, re.M)[1] == citation["version"]
 
 
 def test_the_version_is_written_once():

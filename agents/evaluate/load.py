@@ -1,4 +1,4 @@
-"""Load a saved agent: ours (`.safetensors`), a stable-baselines3 `.zip`, or a prior."""
+"""Load a saved agent: ours or a policy of any (`.safetensors`), a stable-baselines3 `.zip`, or a prior."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 
 from agents.baselines import PolicyGradient
 from agents.evaluate import sb3_zips
+from agents.policies.frozen import POLICY, FrozenAgent, find_policy, load_policy
 from agents.rivals.kl_ppo import KLPPO
 from agents.rivals.sequence_losses import AugmentedHillClimb, Reinvent, TrajectoryBalance
 from agents.train.checkpoints import AGENT_FILE, read_facts
 from agents.tutor import GLearning, PsiLearning, QLearning, RLOnly
 from seqtutor_envs.files import load_arrays, safetensors_path
-from seqtutor_envs.prior import find_prior, list_shipped, load_prior
+from seqtutor_envs.prior import Prior, find_prior, list_shipped, load_prior
 
 
 def get_agent_classes() -> dict[str, Any]:
@@ -26,18 +27,29 @@ def get_agent_classes() -> dict[str, Any]:
 
 
 def load(path: str | os.PathLike[str], trust: bool = False) -> Any:
-    """Load the agent at a path: ours, a file or the folder of `train`; a stable-baselines3 zip, with `trust`; a prior.
+    """Load the agent at a path, or a shipped policy by its name, such as "psi-melody".
 
-    An agent of ours needs `trust` only if its file names a program, a module or a path.
+    Args:
+        path: an agent of ours, a file or the folder of `train`, which learns on; a policy that `save_policy` wrote or a
+            shipped name, which comes as a FrozenAgent; a stable-baselines3 zip; or a prior, its file or its shipped
+            name, which comes as a Prior.
+        trust: load a zip, which holds pickles; use the programs, modules and paths that a file of ours names.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: in one line.
     """
     path = Path(path)
-    if find_prior_file(path) is not None:
-        return load_prior(path)
+    file = find_prior_file(path)
+    if file is not None:
+        return load_model(file, trust)
     zipped = sb3_zips.find_zip(path)
     return load_ours(find_agent_file(path), trust=trust) if zipped is None else sb3_zips.load_zip(zipped, trust)
+
+
+def load_model(file: Path, trust: bool = False) -> Prior | FrozenAgent:
+    """Load the file of a prior, or of a policy, which acts in the environment that its card names."""
+    model = load_prior(file)
+    return load_policy(file, model, trust) if POLICY in getattr(model, "card", {}) else model
 
 
 def find_agent_file(path: Path) -> Path:
@@ -48,13 +60,13 @@ def find_agent_file(path: Path) -> Path:
 
 
 def find_prior_file(path: Path) -> Path | None:
-    """Return the file of the prior that a user names by a file or a shipped name; None if it is no prior.
+    """Return the file of the prior or policy that a user names by a file or a shipped name; None if it is neither.
 
     A folder of `train` comes before a shipped name.
     """
     file = find_agent_file(path)
     if not file.is_file():
-        return find_prior(path) if os.fspath(path) in list_shipped() else None
+        return find_prior(path) if os.fspath(path) in list_shipped() else find_policy(path)
     facts = load_arrays(file)[1]
     return file if isinstance(facts, dict) and {"cell", "vocabulary"} <= facts.keys() else None
 

@@ -12,11 +12,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import mido
 import numpy as np
-import pretty_midi
 from numpy.typing import NDArray
 from scipy.io import wavfile
+
+try:
+    import mido
+    import pretty_midi
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError("MIDI files need pretty_midi: pip install pretty_midi", name=missing.name) from None
 
 from seqtutor_envs.checks import Range
 from seqtutor_envs.files import FileError, read_bytes, reading, write_atomically

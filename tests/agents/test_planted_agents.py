@@ -1,50 +1,29 @@
-"""Policies of agents as priors and as optima: `export`, planted tasks that are learned, files that name a policy."""
+"""Policies of agents as optima: `export`, planted tasks that are learned, files that name a policy."""
 
 from __future__ import annotations
 
 import json
 
 import gymnasium as gym
-import numpy as np
 import pytest
 
-from agents import GLearning, PsiLearning
+from agents import PsiLearning, save_policy
 from agents.__main__ import main
 from agents.evaluate import evaluate
-from agents.evaluate.priors import make_prior
 from seqtutor_envs.exact import kl_policy_optimum, solve
 from seqtutor_envs.prior import load_prior
 from seqtutor_envs.registry import Untrusted
-from toys.agent_toys import AGENTS, EXACT, made, toy_batch
+from toys.agent_toys import EXACT, made
 from toys.commands import refuse
 
 PLANTED, MELODY = "SeqTutor-Planted-v0", "SeqTutor-Melody-v0"
 
 
-@pytest.mark.parametrize("agent_class", [one for one in AGENTS if one is not GLearning])
-def test_an_agents_policy_is_a_prior_with_the_same_probabilities(agent_class, tmp_path):
-    agent = made(agent_class, EXACT, n_envs=16).learn(200)
-    prior = load_prior(make_prior(agent, "a note").save(tmp_path / "policy"))
-    tokens, lengths = agent.sample(20, 0)
-    np.testing.assert_array_equal(prior.sample(20, 0)[0], tokens)
-    np.testing.assert_allclose(prior.log_probs(tokens, lengths), agent.policy().log_probs(tokens, lengths), atol=1e-6)
-    start = gym.make(EXACT).unwrapped.prior.log_probs(tokens, lengths)
-    assert np.abs(prior.log_probs(tokens, lengths) - start).max() > 0.01  # it has learned
-    assert prior.card["note"] == "a note" and prior.card["agent"] == agent_class.__name__
-
-
-def test_a_policy_of_two_parts_is_no_prior():
-    with pytest.raises(ValueError, match="The policy of this GLearning is no prior of its own: it is log p . G"):
-        make_prior(made(GLearning, EXACT))
-    with pytest.raises(ValueError, match="The policy of this PsiLearning .* its task forbids tokens"):
-        make_prior(PsiLearning(toy_batch(masked=True)))
-
-
 def test_the_command_exports_a_policy_that_can_be_planted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(["train", MELODY, "--steps", "3000", "--out", "tutor", "--env-kwargs", '{"length": 6}'])
-    main(["export", "tutor", "--out", "mine", "--note", "six notes"])
-    assert capsys.readouterr().out.splitlines()[-1] == "mine.safetensors"
+    main(["export", "tutor", "--out", "mine", "--note", "six notes", "-n", "50"])
+    assert capsys.readouterr().out.splitlines()[-1] == "mine.safetensors: an exact copy"
     card = json.loads((tmp_path / "mine.json").read_text())
     assert (card["note"], card["length"], card["env"]["id"]) == ("six notes", 6, MELODY)
     found = evaluate(load_prior("mine"), PLANTED, 50, policy="mine.safetensors", prior="melody", length=6)
@@ -53,7 +32,7 @@ def test_the_command_exports_a_policy_that_can_be_planted(tmp_path, monkeypatch,
 
 
 def test_a_file_that_names_a_policy_needs_trust_and_a_shipped_one_does_not(tmp_path):
-    policy = make_prior(made(PsiLearning, MELODY, n_envs=2, env_kwargs={"length": 4})).save(tmp_path / "mine")
+    policy = save_policy(made(PsiLearning, MELODY, n_envs=2, env_kwargs={"length": 4}), tmp_path / "mine", n=20)
     for name, named in ((str(policy), True), ("planted-melody", False)):
         kwargs = {"length": 4, "policy": name}
         file = made(PsiLearning, PLANTED, n_envs=2, env_kwargs=kwargs).save(tmp_path / "agent")

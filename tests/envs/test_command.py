@@ -170,3 +170,34 @@ def test_versions_are_the_installed_ones_and_this_librarys_own(monkeypatch):
         "numpy": version("numpy"),
         "no-such-package": None,
     }
+
+
+def run_python(folder, *words):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_a_file_of_the_users_that_has_the_name_of_a_package_is_named(tmp_path):
+    (tmp_path / "agents.py").touch()
+    line = f"`agents` is {tmp_path / 'agents.py'}, not SeqTutor's: rename it"
+    shown = run_python(tmp_path, "-m", "seqtutor_envs")
+    assert shown.returncode == 1 and shown.stderr.startswith(f"python -m seqtutor_envs: {line}")
+    failed = run_python(tmp_path, "-m", "benchmarks", "demo", "--out", "demo")
+    assert failed.returncode == 2 and failed.stderr.startswith(f"python -m benchmarks: {line}")
+    assert failed.stderr.count("\n") == 1
+
+
+def test_another_distribution_in_the_folder_of_a_package_is_named(monkeypatch):
+    assert command.find_conflict() is None
+    monkeypatch.setattr(command, "packages_distributions", lambda: {"agents": ["seqtutor", "openai-agents"]})
+    assert command.find_conflict() == (
+        "openai-agents has a package called `agents`, too: install SeqTutor in an environment of its own"
+    )
+
+
+def test_the_package_itself_shows_what_is_installed(tmp_path):
+    shown = run_python(tmp_path, "-m", "seqtutor_envs")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    lines = shown.stdout.splitlines()
+    assert f"{'folder':18} {ROOT}" in lines and f"{'numpy':18} {version('numpy')}" in lines
+    assert "SeqTutor-Melody-v0" in lines

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+try:
+    import rdkit  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("Molecules need RDKit: pip install rdkit", name=error.name) from None
+
 from seqtutor_envs.smiles.chem.descriptors import PROPERTIES
 from seqtutor_envs.smiles.chem.molecule import (
     RDKIT_VERSION,

@@ -1,0 +1,1 @@
+"""Policies as files of weights alone: load them, and save any agent's."""
