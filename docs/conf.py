@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 
@@ -15,8 +16,13 @@ from seqtutor_envs import __version__
 project = "SeqTutor"
 copyright = "The SeqTutor authors"
 release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
-exclude_patterns = ["_build"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+# jupyter_execute: copies that MyST-NB makes beside the build
+exclude_patterns = ["_build", "jupyter_execute", "**.ipynb_checkpoints"]
+# notebooks are shown with the outputs that they are stored with; their formulas are MathML, as MathJax needs a network
+nb_execution_mode = "off"
+myst_enable_extensions = ["dollarmath"]
+html_math_renderer = "mathml"
 # indented blocks are commands
 highlight_language = "sh"
 
@@ -88,8 +94,15 @@ def convert(found: re.Match[str]) -> str:
     return found["code"] or f"\\{found['mark']}"
 
 
+def write_math(translator: Any, node: nodes.Element) -> None:
+    """Write a formula, within a line or by itself, as MathML."""
+    translator.body.append(tex2mathml(node.astext(), as_block=isinstance(node, nodes.math_block)))
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
     """Connect the functions above."""
+    app.add_html_math_renderer("mathml", (write_math, None), (write_math, None))
     app.connect("source-read", prepare_page)
     app.connect("doctree-read", resolve_links)
     app.connect("autodoc-process-docstring", convert_docstring, priority=1)  # before napoleon

@@ -45,7 +45,7 @@ def test_the_picture_of_the_concepts_can_be_drawn(tmp_path, capsys):
 
 
 def test_markdown_of_docstrings_becomes_restructured_text():
-    pytest.importorskip("myst_parser", reason="the extra `docs` is not installed")
+    pytest.importorskip("myst_nb", reason="the extra `docs` is not installed")
     conf = run_path(str(DOCS / "conf.py"))
     text = "KL(pi || p), `a | b`, *:\n\n    x * y\n\n| a | b |\n|---|---|\n| `c` | * |\n"
     assert conf["MARKDOWN"].sub(conf["convert"], text) == (
