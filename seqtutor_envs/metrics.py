@@ -39,7 +39,7 @@ def evaluate_samples(
     | `term_<name>` | | mean of the sum of a raw term, for each term of the task |
     | `log_p` | prior | mean log p of a sequence |
     | `log_p_per_step` | prior | log p per token, over all tokens |
-    | `kl` | log_probs | mean of log pi - log p: an estimate of KL(pi || p) if the sequences are samples of pi |
+    | `kl` | log_probs | mean of log pi - log p: an estimate of the KL to p if the sequences are samples of pi |
     | `j` | log_probs | mean of R / c + log p - log pi: an estimate of J if the sequences are samples of pi |
 
     `task_return`, `log_p`, `kl` and `j` have their standard errors beside them, as `<name>_se`.

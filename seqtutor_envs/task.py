@@ -265,8 +265,9 @@ class Task(ABC):
         """Compute raw terms of the step just taken: a pure function of `tokens[n, : steps[n] + 1]`.
 
         Args:
-            tokens: [N, T]; `tokens[n, steps[n]]` is the token just chosen, what lies beyond is ignored.
-            steps: [N], counted from 0.
+            tokens: [N, T]; `tokens[n, steps[n]]` is the token just chosen, what lies beyond is ignored. It may be any
+                id, also V, that of the start token.
+            steps: [N], counted from 0. Steps after a sequence's end are asked for too, and what they pay is dropped.
 
         Returns:
             [N, K], unweighted.

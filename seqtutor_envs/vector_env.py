@@ -52,7 +52,7 @@ class SequenceTutorVectorEnv(VectorEnv[Any, Tokens, NDArray[Any]]):
     Args:
         task: what is asked of a sequence; `task.length` is the horizon.
         prior: a shipped name, a path, or a Prior over the task's vocabulary.
-        num_envs: N.
+        num_envs: how many, N.
         c: temperature; the reward is log p + r_T / c.
         obs_mode: "token", "prefix", "dict" or "one_hot".
         autoreset_mode: Gymnasium's enum or its string.

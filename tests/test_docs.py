@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pkgutil import resolve_name
+from textwrap import dedent
 from typing import NamedTuple
 
 import gymnasium as gym
@@ -24,18 +25,23 @@ from seqtutor_envs.exact import kl_optimum_policy
 from toys.commands import ROOT, show_help
 
 GUIDE, README = ROOT / "docs" / "plug_in_your_agent.md", ROOT / "README.md"
-DOCUMENTS = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if not {"_build", "results"} & set(path.parts)]
+DOCUMENTS = [README, ROOT / "CHANGELOG.md", *PAGES]
 BLOCK = re.compile(
-    r"(?:^<!-- not run: (?P<reason>[^\n]*) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?:^<!-- not run: (?P<reason>[^\n]*) -->\n)?"
+    r"^(?P<indent> *)```(?P<language>\w+|\{\w+\}[^\n]*)\n(?P<code>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
 )
 RUN = ("python", "sh")
-NOT_CODE = ("bibtex",)
+# pycon: doctests of docstrings, which envs/test_env_doctests.py runs; in braces: for Sphinx
+NOT_CODE = ("bibtex", "pycon", "{include} ../README.md", "{include} ../CHANGELOG.md", "{toctree}")
+NOT_CODE += ("{literalinclude} ../examples/peptides.py",)
 APART = "torchrl"  # importing it sets multiprocessing to spawn
 OPTIONAL = ("sb3_contrib", APART)
 SHORTER = {README: [("learn(1_000_000,", "learn(2_048,")]}  # its own number takes half a minute
 ELSEWHERE = ["molecules: The shipped prior"]  # run, and its numbers checked, by test_smiles_metrics.py
 PACKAGES = ("seqtutor_envs", "agents", "benchmarks")
-OTHER_PROGRAMS = ("pytest", "flake8", "mypy", "cProfile", "rl_zoo3.train")
+OTHER_PROGRAMS = ("pytest", "flake8", "mypy", "sphinx", "cProfile", "rl_zoo3.train")
 
 
 class Block(NamedTuple):
@@ -50,10 +56,11 @@ def sections(path):
     text, found = path.read_text("utf-8"), {}
     starts = [(match.start(), match[1]) for match in re.finditer(r"^#+ (.*)$", BLOCK.sub(blanked, text), re.M)]
     for match in BLOCK.finditer(text):
-        heading = [name for start, name in starts if start < match.start()][-1]
         line = text.count("\n", 0, match.start("code")) + 1
         if match["language"] not in NOT_CODE:
-            found.setdefault(heading, []).append(Block(match["language"], match["code"], line, match["reason"]))
+            heading = [name for start, name in starts if start < match.start()][-1]
+            code = dedent(match["code"])
+            found.setdefault(heading, []).append(Block(match["language"], code, line, match["reason"]))
     return found
 
 
@@ -94,6 +101,7 @@ def imports(library, block):
 def folder(tmp_path, monkeypatch):
     """An empty folder to run in, but for the examples; ids that are registered there are forgotten."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")  # some commands are the checkout's
+    monkeypatch.syspath_prepend(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     with registry_restored():
         yield tmp_path
@@ -110,7 +118,12 @@ def registry_restored():
         gym.registry.update(before)
 
 
-SECTIONS = {f"{path.stem}: {name}": (path, blocks) for path in DOCUMENTS for name, blocks in sections(path).items()}
+def page_of(path):
+    """A document's name: its path within docs/, without the ending."""
+    return path.relative_to(ROOT).with_suffix("").as_posix().removeprefix("docs/")
+
+
+SECTIONS = {f"{page_of(path)}: {name}": (path, blocks) for path in DOCUMENTS for name, blocks in sections(path).items()}
 
 
 @pytest.mark.parametrize("name", [name for name in SECTIONS if name not in ELSEWHERE])
@@ -130,7 +143,7 @@ def test_a_section_runs_as_it_stands(name, folder):
 
 def test_hardly_anything_is_left_out_or_made_shorter():
     left_out = {name for name, (_, blocks) in SECTIONS.items() if any(block.reason is not None for block in blocks)}
-    assert left_out == {f"{GUIDE.stem}: RLlib"}
+    assert left_out == {f"{GUIDE.stem}: RLlib", "leaderboard/README: How these entries were made"}
     assert all(path.read_text("utf-8").count(old) == 1 for path, changes in SHORTER.items() for old, _ in changes)
 
 
@@ -139,8 +152,8 @@ def test_every_block_is_found():
     for path in DOCUMENTS:
         text = path.read_text("utf-8")
         languages = [match["language"] for match in BLOCK.finditer(text)]
-        assert len(languages) == text.count("```") / 2, path.name
-        assert set(languages) <= {*RUN, *NOT_CODE}, path.name
+        assert len(languages) == text.count("```") / 2, path
+        assert set(languages) <= {*RUN, *NOT_CODE}, path
     assert sections(README) and len(sections(GUIDE)) > 10
 
 
@@ -153,7 +166,7 @@ def anchors(path):
     return {re.sub(r"[^\w -]", "", name.lower()).replace(" ", "-") for name in headings}
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=page_of)
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", BLOCK.sub(blanked, path.read_text("utf-8"))):
         name, _, anchor = target.partition("#")
@@ -189,7 +202,7 @@ def options_in(words):
     return {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=page_of)
 def test_command_lines_exist(path):
     for module, *words in commands(path.read_text("utf-8")):
         if module in OTHER_PROGRAMS:

@@ -1,4 +1,4 @@
-"""The examples do what they say: the CleanRL-style PPO reaches the optimum that enumeration knows."""
+"""The examples do what they say: the PPO reaches the optimum that enumeration knows, peptides are scored as by hand."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.utils.env_checker import check_env
 
 from agents.evaluate import evaluate
 from seqtutor_envs.exact import objective
@@ -35,6 +36,7 @@ def loaded(path):
 
 
 ppo = loaded(PPO)
+peptides = loaded(ROOT / "examples" / "peptides.py")
 
 
 def enumerated(id, **kwargs):
@@ -116,6 +118,35 @@ def test_ppo_as_a_command_shows_j():
     assert shown[0] < log_z - 0.5 and abs(shown[-1] - log_z) < 0.25, (log_z, shown)
     verdict = ast.literal_eval(done.stdout.splitlines()[-1])
     assert np.isfinite(list(verdict.values())).all() and 0 < verdict["distinct"] <= 1
+
+
+def test_peptides_are_an_environment():
+    check_env(gym.make("Peptides-v0").unwrapped, skip_render_check=True)  # it draws no pictures
+    envs = gym.make_vec("Peptides-v0", num_envs=2)
+    envs.reset()
+    envs.step(peptides.VOCAB.encode("KA"))
+    *_, terminated, _, infos = envs.step(np.array([20, 11]))  # the end, K
+    assert terminated.tolist() == [True, False]
+    # K: charge 1, hydropathy -3.9; AK is not over
+    assert infos["terms"]["charge"].tolist() == [-4.0, 0.0]
+    assert infos["terms"]["hydropathy"] == pytest.approx([-3.9, 0.0])
+
+
+def test_peptides_are_paid_for_charge_and_hydropathy():
+    """By hand, KKI and DRA: charges 2 and 0, (-3.9 - 3.9 + 4.5) / 3 = -1.1 and (-3.5 - 4.5 + 1.8) / 3 = -2.0667."""
+    tokens = np.stack([peptides.VOCAB.encode([*word, "<end>", "A"]) for word in ("KKI", "DRA")])
+    terms = peptides.Peptides().terms(tokens, np.array([4, 4]))
+    assert terms["charge"].tolist() == [[0, 0, 0, -3, 0], [0, 0, 0, -5, 0]]
+    assert terms["hydropathy"][:, 3] == pytest.approx([-1.1, -6.2 / 3])
+
+
+def test_the_prior_of_peptides_counts_pairs():
+    begin = np.exp(peptides.Bigrams().step(np.array([peptides.VOCAB.start]), ())[0][0])
+    first = [word[0] for word in peptides.KNOWN.split()]
+    assert begin == pytest.approx([(first.count(text) + 0.1) / (5 + 2.1) for text in peptides.VOCAB.tokens])
+    after = [two[1] for word in peptides.KNOWN.split() for two in zip(word, [*word[1:], "<end>"]) if two[0] == "W"]
+    row = np.exp(peptides.Bigrams().step(peptides.VOCAB.encode("W"), ())[0][0])
+    assert row == pytest.approx([(after.count(text) + 0.1) / (len(after) + 2.1) for text in peptides.VOCAB.tokens])
 
 
 @pytest.mark.parametrize("agent, export", [("recurrent_ppo", "exact"), ("ppo", "distilled")])

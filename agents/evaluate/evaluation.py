@@ -121,7 +121,8 @@ def make_env(agent: Any, env_id: str, n: int, kwargs: Mapping[str, Any]) -> Sequ
     except GymnasiumError as error:
         raise ValueError(str(error)) from None
     except TypeError as error:
-        raise ValueError(f"{env_id} cannot be made as an environment of this library: {error}.") from error
+        fix = " To evaluate a prior, its class needs the keyword `prior`, as the shipped ones have it." if own else ""
+        raise ValueError(f"{env_id} cannot be made as an environment of this library: {error}.{fix}") from error
     if not isinstance(env, SequenceTutorVectorEnv):
         env.close()
         raise ValueError(f"{env_id} is no environment of this library: it has no native batch.")

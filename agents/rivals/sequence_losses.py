@@ -129,9 +129,8 @@ class Reinvent(ReplayAgent):
     On its own samples its optimum is that of J. On stored ones it is another, unless log Z = 0: see losses.py.
 
     Args:
-        env, seed, n_envs, prior, anneal, scores, store, c_start, target_kl, on_repeats, candidates, rank_by, diversity,
-            device, verbose, tensorboard_log, env_kwargs: as for the tutors.
         learning_rate, max_grad_norm, precision: see OptimizerSettings.
+        env and all others: as for the tutors.
         batch_size, buffer_size, updates_per_round: as for the tutors, whose numbers stand for None.
     """
 

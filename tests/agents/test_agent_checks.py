@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3 import PPO
@@ -96,6 +97,21 @@ def test_our_agents_of_other_tokens_are_refused(env, kwargs, says):
 def test_a_mistaken_argument_is_one_clear_line(env_id, n, kwargs, says):
     with pytest.raises(ValueError, match=says) as caught:
         evaluate(uniform, env_id, n, **kwargs)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_prior_needs_an_environment_that_takes_one():
+    class WithoutPrior(SequenceTutorVectorEnv):
+        def __init__(self, *, c=1.0, **keywords):
+            super().__init__(ToyTask(), toy_prior(), c=c, **keywords)
+
+    gym.register("WithoutPrior-v0", vector_entry_point=WithoutPrior)
+    try:
+        assert evaluate(lambda seen: np.full((len(seen), 4), 0.25), "WithoutPrior-v0", 5)["kl"] > 0
+        with pytest.raises(ValueError, match="its class needs the keyword `prior`") as caught:
+            evaluate(toy_prior(), "WithoutPrior-v0", 5)
+    finally:
+        del gym.registry["WithoutPrior-v0"]
     assert len(str(caught.value).splitlines()) == 1
 
 

@@ -2,7 +2,8 @@
 
 Each is the environment `SeqTutor-PMO-NAME-v0`, and an objective by its name, as in
 `objective="seqtutor_envs.smiles.pmo:osimertinib_mpo"`: a function (smiles: Sequence[str]) -> float64 [n] in [0, 1].
-`PmoTask` gives the same score with its terms and its targets.
+`PmoTask` gives the same score with its terms and its targets. Actions, observations, infos and keywords are those of
+`seqtutor_envs.smiles.env.SmilesEnv`. docs/pmo.md has the terms of each task, the protocol and results.
 """
 
 from __future__ import annotations
