@@ -64,10 +64,10 @@ def _make_row(name: str, card: Mapping[str, Any], found: Mapping[str, Any]) -> t
         file += "" if policy["kl"] is None else f", {policy['kl']:.2f} nats"
     return (
         escape_markdown(f"{card['name']}" if "name" in card else name),
-        f"{'≥ ' if is_bound else ''}{metrics['j']:.2f} ± {Z * metrics['j_se']:.2f}",
+        f"{'≥ ' if is_bound else ''}{metrics['j']:.2f} ± {Z * metrics['j_se']:.2f}".replace("-", "−"),
         left,
         f"{'≤ ' if is_bound else ''}{metrics['kl']:.2f}",
-        f"{metrics['task_return']:.2f}",
+        f"{metrics['task_return']:.2f}".replace("-", "−"),
         f"{metrics['distinct']:.1%}",
         f"{found['n']:,}",
         file,
