@@ -167,9 +167,10 @@ def _cut_to_prefix(whole: str, prefix: str, drawer: rdMolDraw2D.MolDraw2D) -> Ch
 def close_prefix(prefix: str) -> str:
     """Close what the prefix of a SMILES leaves open: "Cc1ccc(NC(=O" becomes "Ccccc(NC(=O))".
 
-    Ring bonds that are still open, and a bond or a bracket at the end, are left out; branches are closed.
+    Ring bonds that are still open, and a bond, a bracket or half a bracket atom at the end, are left out; branches are
+    closed.
     """
-    parts, open_rings = PARTS.findall(prefix), dict[str, int]()
+    parts, open_rings = PARTS.findall(re.sub(r"\[[^\]]*$", "", prefix)), dict[str, int]()
     for place, part in enumerate(parts):
         number = part.lstrip(BONDS)
         if number[:1] == "%" or number.isdigit():
