@@ -48,11 +48,11 @@ def picture(smiles: str, caption: Sequence[str] = (), whole: str | None = None) 
     pen = ImageDraw.Draw(image)
     drawer = rdMolDraw2D.MolDraw2DCairo(FRAME_WIDTH, top)
     _set_options(drawer)
+    molecule = parse(smiles)
     if whole is not None:
         molecule = _cut_to_prefix(whole, smiles, drawer)
-    else:
-        found = parse(smiles)
-        molecule = None if found is None else _flat(found, True)
+    elif molecule is not None:
+        molecule = _flat(molecule, True)
     if molecule is None:
         _write_smiles(pen, smiles, top)
     else:
@@ -143,7 +143,7 @@ def _cut_to_prefix(whole: str, prefix: str, drawer: rdMolDraw2D.MolDraw2D) -> Ch
     """
     if parse(whole) is None or not whole.startswith(prefix):
         raise ValueError(f"{whole!r} is no molecule that begins with {prefix!r}.")
-    options = Chem.SmilesParserParams()
+    options: Any = Chem.SmilesParserParams()
     options.removeHs = False  # a "[H]" that were left out would move the numbers of the atoms after it
     molecule = _flat(Chem.MolFromSmiles(whole, options), False)
     # the prefix alone may break valences and aromaticity; only its connections are read
