@@ -63,9 +63,15 @@ def save_gif(frames: Sequence[Frame], path: Path) -> None:
     # one palette for all, of two frames that have every colour between them
     palette = Image.fromarray(np.concatenate([frames[len(frames) // 2][0], frames[-1][0]])).quantize(COLOURS)
     colours = np.array(palette.getpalette()).reshape(-1, 3)
-    colours[colours.min(axis=1) > 250] = 255  # paper, which the palette has a little darker
+    white = int(colours.min(axis=1).argmax())
+    colours[white] = 255
     palette.putpalette(colours.ravel().tolist())
-    images = [Image.fromarray(pixels).quantize(palette=palette, dither=Image.Dither.NONE) for pixels, _ in frames]
+    images = []
+    for pixels, _ in frames:
+        places = np.array(Image.fromarray(pixels).quantize(palette=palette, dither=Image.Dither.NONE))
+        places[(pixels == 255).all(axis=2)] = white  # Pillow looks for the nearest colour by the first bits alone
+        images.append(Image.fromarray(places))
+        images[-1].putpalette(colours.ravel().tolist())
     images[0].save(
         path, save_all=True, append_images=images[1:], duration=[stay for _, stay in frames], loop=0, optimize=True
     )
