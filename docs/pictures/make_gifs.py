@@ -4,7 +4,7 @@ Each is made of what an environment and a trained agent did, with fixed seeds:
 
     melody                 35 CPU seconds    Psi-learning at c = 7, 1,000,000 tokens
     molecule               40                Psi-learning on QED at c = .01, 300,000 tokens
-    leaving-the-prior      70                Psi-learning at each c of CS, 500,000 tokens each
+    leaving-the-prior      80                Psi-learning at each c of CS, 500,000 tokens each
 
 `--tokens 2000 --out FOLDER` makes quick ones of agents that have learned little.
 """
