@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from rdkit import Chem, rdBase
 from rdkit.Chem.Draw import rdMolDraw2D
+from rdkit.Geometry import Point2D
 
 from seqtutor_envs.smiles.chem import parse
 
@@ -25,12 +27,17 @@ BOND_LENGTH, BOND_WIDTH = 40.0, 2.0  # pixels at most: small molecules are not b
 CELL_WIDTH, CELL_HEIGHT = 260, 220  # pixels, of an SVG
 ROW_WIDTH, ROW_HEIGHT = 340, 260  # pixels, of a molecule in a row
 LEGEND_SHARE = 0.2  # of its height, left free below the molecule
+AROUND = 0.8  # of a bond's length and a half, left free around a molecule that grows: a label is as tall
+
+BONDS = "-=#:/\\\\"
+PARTS = re.compile(rf"\[[^\]]*\]|[{BONDS}]?(?:%\d\d|\d)|.")  # of a SMILES: bracket atoms and ring bonds whole
 
 
-def picture(smiles: str, caption: Sequence[str] = ()) -> NDArray[np.uint8]:
+def picture(smiles: str, caption: Sequence[str] = (), whole: str | None = None) -> NDArray[np.uint8]:
     """Draw a molecule above its caption, a list of lines.
 
-    A string that is no molecule (yet) is written as text.
+    A string that is no molecule (yet) is written as text. With `whole`, a molecule that begins with it, its atoms and
+    bonds so far are drawn instead, each where the whole molecule has it.
 
     Returns:
         [480, 640, 3], whatever the molecule, as a video needs it. Lines that are too long are written smaller,
@@ -38,14 +45,18 @@ def picture(smiles: str, caption: Sequence[str] = ()) -> NDArray[np.uint8]:
     """
     image = Image.new("RGB", (FRAME_WIDTH, FRAME_HEIGHT), PAPER)
     top = FRAME_HEIGHT - MARGIN - LINE * len(caption)
-    molecule = parse(smiles)
     pen = ImageDraw.Draw(image)
+    drawer = rdMolDraw2D.MolDraw2DCairo(FRAME_WIDTH, top)
+    _set_options(drawer)
+    molecule = parse(smiles)
+    if whole is not None:
+        molecule = _cut_to_prefix(whole, smiles, drawer)
+    elif molecule is not None:
+        molecule = _flat(molecule, True)
     if molecule is None:
         _write_smiles(pen, smiles, top)
     else:
-        drawer = rdMolDraw2D.MolDraw2DCairo(FRAME_WIDTH, top)
-        _set_options(drawer)
-        drawer.DrawMolecule(_flat(molecule, True))
+        drawer.DrawMolecule(molecule)
         drawer.FinishDrawing()
         image.paste(Image.open(BytesIO(drawer.GetDrawingText())).convert("RGB"))
     for n, line in enumerate(caption):
@@ -123,6 +134,51 @@ def _flat(mol: Chem.Mol, wedge_hydrogens: bool) -> Chem.Mol:
     """Make a copy with 2D coordinates and wedged bonds; in a picture some centres need their hydrogen for that."""
     with rdBase.BlockLogs():
         return rdMolDraw2D.PrepareMolForDrawing(mol, kekulize=_kekulizes(mol), addChiralHs=wedge_hydrogens)
+
+
+def _cut_to_prefix(whole: str, prefix: str, drawer: rdMolDraw2D.MolDraw2D) -> Chem.Mol:
+    """Return the atoms and bonds of a molecule that a prefix of its SMILES has, and fit the drawer to the whole.
+
+    Raise ValueError if `whole` is no molecule or does not begin with `prefix`.
+    """
+    if parse(whole) is None or not whole.startswith(prefix):
+        raise ValueError(f"{whole!r} is no molecule that begins with {prefix!r}.")
+    options: Any = Chem.SmilesParserParams()
+    options.removeHs = False  # a "[H]" that were left out would move the numbers of the atoms after it
+    molecule = _flat(Chem.MolFromSmiles(whole, options), False)
+    # the prefix alone may break valences and aromaticity; only its connections are read
+    options.sanitize = False
+    written = Chem.MolFromSmiles(close_prefix(prefix), options)
+    there = {frozenset((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())) for bond in written.GetBonds()}
+    places = molecule.GetConformer().GetPositions()[:, :2]
+    low, high = places.min(axis=0) - AROUND, places.max(axis=0) + AROUND
+    drawer.SetScale(drawer.Width(), drawer.Height(), Point2D(*low), Point2D(*high))
+    grown = Chem.RWMol(molecule)
+    for bond in molecule.GetBonds():
+        ends = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+        if frozenset(ends) not in there:
+            grown.RemoveBond(*ends)
+    for atom in reversed(range(written.GetNumAtoms(), molecule.GetNumAtoms())):
+        grown.RemoveAtom(atom)
+    grown.UpdatePropertyCache(strict=False)  # counts anew the hydrogens that labels show
+    return grown
+
+
+def close_prefix(prefix: str) -> str:
+    """Close what the prefix of a SMILES leaves open: "Cc1ccc(NC(=O" becomes "Ccccc(NC(=O))".
+
+    Ring bonds that are still open, and a bond, a bracket or half a bracket atom at the end, are left out; branches are
+    closed.
+    """
+    parts, open_rings = PARTS.findall(re.sub(r"\[[^\]]*$", "", prefix)), dict[str, int]()
+    for place, part in enumerate(parts):
+        number = part.lstrip(BONDS)
+        if number[:1] == "%" or number.isdigit():
+            # the second one of a number closes the ring
+            if open_rings.pop(number, None) is None:
+                open_rings[number] = place
+    text = "".join(part for place, part in enumerate(parts) if place not in open_rings.values()).rstrip(f"({BONDS}")
+    return text + ")" * (text.count("(") - text.count(")"))
 
 
 def _kekulizes(mol: Chem.Mol) -> bool:

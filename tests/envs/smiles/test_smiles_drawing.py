@@ -42,6 +42,44 @@ def test_the_caption_stands_below_the_drawing() -> None:
     assert not bare[below].any() and one[below].any() and two[below].sum() > one[below].sum()
 
 
+@pytest.mark.parametrize(
+    "prefix, closed",
+    [
+        ("", ""), ("C", "C"), ("CC(", "CC"), ("CC(=", "CC"), ("CC(=O", "CC(=O)"), ("[13CH3]C(C(F", "[13CH3]C(C(F))"),
+        ("Cc1cc", "Cccc"), ("C1CC1", "C1CC1"), ("C1CC1C1", "C1CC1C"), ("C12CC1", "C1CC1"), ("C=1CC", "CCC"),
+        ("C%10CC", "CCC"), ("c1cc[nH]", "ccc[nH]"), ("CC(=[N", "CC"), ("Cc1ccc(NC(=O", "Ccccc(NC(=O))"),
+    ],
+)
+def test_what_a_prefix_leaves_open_is_closed(prefix: str, closed: str) -> None:
+    assert drawing.close_prefix(prefix) == closed
+    assert drawing.close_prefix(closed) == closed
+
+
+@pytest.mark.parametrize("whole", ["CC(=O)Nc1ccc2[nH]ccc2c1", "[H]c1ccccc1F", UNKEKULIZABLE, "C[C@H](N)C(=O)O", "C"])
+def test_every_prefix_of_a_molecule_has_a_picture(whole: str) -> None:
+    for length in range(len(whole)):
+        assert drawing.picture(whole[:length], whole=whole).shape == (480, 640, 3)
+
+
+def test_a_molecule_grows_in_place() -> None:
+    """The oxygen stays where it is; a ring is closed by its second digit; what is to come is not drawn."""
+    whole = "O=C(C)Cc1ccccc1F"
+    last, pictures = drawing.picture(whole, whole=whole), [drawing.picture(whole[:n], whole=whole) for n in (7, 14, 15)]
+
+    def red(picture: np.ndarray) -> np.ndarray:
+        return np.median(np.argwhere((picture[:, :, 0] > 200) & (picture[:, :, 1:] < 80).all(axis=2)), axis=0)
+
+    assert all(red(picture) == pytest.approx(red(last), abs=2) for picture in pictures)
+    assert 0 < inked(pictures[0]).sum() < inked(pictures[1]).sum() < inked(pictures[2]).sum() < inked(last).sum()
+    assert not inked(drawing.picture("", whole=whole)).any()
+
+
+@pytest.mark.parametrize("whole, prefix", [("CCO", "CN"), ("CC(", "CC")])
+def test_only_a_molecule_that_begins_so_can_grow(whole: str, prefix: str) -> None:
+    with pytest.raises(ValueError, match="is no molecule that begins with"):
+        drawing.picture(prefix, whole=whole)
+
+
 def test_an_svg_has_one_size_and_needs_a_molecule() -> None:
     for smiles in ("CC(=O)O", UNKEKULIZABLE, "C[C@H](N)C(=O)O"):
         drawn = drawing.svg(smiles)
