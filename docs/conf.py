@@ -43,7 +43,8 @@ python_maximum_signature_line_length = 88
 
 DOCS = Path(__file__).parent
 # files of the repository that are shown as a page; to others MyST links a copy
-PAGES = {DOCS.parent / "CHANGELOG": "changelog", DOCS.parent / "README": "index"}
+PAGES = {DOCS.parent / "CHANGELOG": "changelog", DOCS.parent / "CONTRIBUTING": "contributing"}
+PAGES |= {DOCS.parent / "README": "index"}
 
 
 def prepare_page(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -59,8 +60,10 @@ def resolve_links(app: Sphinx, doctree: nodes.document) -> None:
     """Lead links to the README and the changes to their pages; leave of a link to a folder its text."""
     for link in list(doctree.findall(pending_xref)):
         target = link["reftarget"]
-        if link.get("refdomain") == "doc" and Path(target) in PAGES:
-            link["reftarget"] = PAGES[Path(target)]
+        # of a page that includes a file of the root, links to others there have no folder
+        named = DOCS.parent / target.removesuffix(".md")
+        if link.get("refdomain") in ("doc", None) and named in PAGES:
+            link.attributes |= {"refdomain": "doc", "reftarget": PAGES[named], "reftargetid": link.get("reftargetid")}
         elif link.get("refdomain") is None and (DOCS / link["refdoc"]).parent.joinpath(target).is_dir():
             link.replace_self(link.children)
 

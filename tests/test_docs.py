@@ -26,7 +26,7 @@ from toys.commands import ROOT, show_help
 
 GUIDE, README = ROOT / "docs" / "plug_in_your_agent.md", ROOT / "README.md"
 PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if not {"_build", "results"} & set(path.parts)]
-DOCUMENTS = [README, ROOT / "CHANGELOG.md", *PAGES]
+DOCUMENTS = [README, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *PAGES]
 BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<reason>[^\n]*) -->\n)?"
     r"^(?P<indent> *)```(?P<language>\w+|\{\w+\}[^\n]*)\n(?P<code>.*?)^(?P=indent)```$",
@@ -35,7 +35,7 @@ BLOCK = re.compile(
 RUN = ("python", "sh")
 # pycon: doctests of docstrings, which envs/test_env_doctests.py runs; in braces: for Sphinx
 NOT_CODE = ("bibtex", "pycon", "{include} ../README.md", "{include} ../CHANGELOG.md", "{toctree}")
-NOT_CODE += ("{literalinclude} ../examples/peptides.py",)
+NOT_CODE += ("{include} ../CONTRIBUTING.md", "{literalinclude} ../examples/peptides.py")
 APART = "torchrl"  # importing it sets multiprocessing to spawn
 OPTIONAL = ("sb3_contrib", APART)
 SHORTER = {README: [("learn(1_000_000,", "learn(2_048,")]}  # its own number takes half a minute
