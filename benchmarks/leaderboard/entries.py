@@ -80,8 +80,9 @@ def load_entry(path: Path, trust: bool = False) -> Entry:
     card_file, weights = path.with_name(path.name + CARD), path.with_name(path.name + ".safetensors")
     card = read_object(card_file)
     with reading(card_file, "claims no figures"):
-        metrics = card.get("claims", {}).get("metrics", {})
-        if wrong := [name for name, value in metrics.items() if not isinstance(value, (int, float, NoneType))]:
+        claims = card.get("claims", {})
+        numbers = {"n": claims.get("n"), **claims.get("metrics", {})}
+        if wrong := [name for name, value in numbers.items() if not isinstance(value, (int, float, NoneType))]:
             raise TypeError(f"{wrong[0]} is no number")
     if "sampler" not in card:
         agent = load_model(weights, trust)

@@ -99,7 +99,7 @@ def recompute(entry: Entry, n: int | None, seed: int) -> tuple[list[Check], dict
     from agents.policies.saving import measure
 
     # as many as the claims rest on, within limits that no card moves
-    number = min(max(entry.claims.get("n", MOST), LEAST), MOST) if n is None else positive_integer("-n", n)
+    number = positive_integer("-n", n) if n is not None else int(min(max(entry.claims.get("n") or MOST, LEAST), MOST))
     kwargs = dict(entry.recipe["kwargs"])
     found = measure(entry.agent, entry.recipe["id"], kwargs, number, seed)
     checks = list(compare(entry.claims, found))

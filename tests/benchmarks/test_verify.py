@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import random
+from pathlib import Path
 
+import numpy as np
 import pytest
-from toys.commands import refuse
 
 from agents import load, save_policy
 from agents.evaluate import evaluate
 from benchmarks.__main__ import main
+from benchmarks.leaderboard.entries import find_entries, load_entry
+from benchmarks.leaderboard.page import write_page
+from benchmarks.leaderboard.verify import compare, recompute
+from seqtutor_envs.files import FileError
 from seqtutor_envs.prior import load_prior
+from toys import fuzzing
+from toys.commands import ROOT, refuse
 
 MELODY = "SeqTutor-Melody-v0"
+ENTRIES = [path for folder in ("agents/data", "docs/leaderboard") for path in find_entries(ROOT / folder)]
 TASK = {"length": 8, "c": 7.0}
 SMC = {"sampler": "smc", "settings": {"particles": 16}, "env": {"id": MELODY, "kwargs": TASK}, "description": "SMC"}
 
@@ -85,7 +94,7 @@ def test_samplers_are_cards_alone_and_the_page_shows_what_was_found(entry, tmp_p
     assert (smc[0], smc[-2], smc[-1]) == ("smc", "sampler", "no claims") and smc[1].startswith("≥ ")
     assert (mine[0], mine[-2], mine[-1]) == ("mine", "exact", "false")
     found = json.loads(entry.with_name("mine.verified.json").read_text())["metrics"]
-    assert mine[1] == f"{found['j']:.2f} ± {1.96 * found['j_se']:.2f}"
+    assert mine[1] == f"{found['j']:.2f} ± {1.96 * found['j_se']:.2f}".replace("-", "−")
 
 
 @pytest.mark.parametrize(
@@ -111,3 +120,44 @@ def test_wrong_words_are_one_line(entry, tmp_path, capsys):
     assert "Give the file of an agent" in refuse(capsys, main, "verify")
     load_prior("melody").save(tmp_path / "prior")
     assert "is a prior, no policy" in refuse(capsys, main, "verify", tmp_path / "prior.safetensors")
+
+
+def test_damaged_cards_are_one_line_each(tmp_path):
+    """300 of them: a card is read, or refused by what commands report in a line."""
+    load_prior("melody").save(tmp_path / "card")
+    claims = {"n": 50, "seed": 0, "metrics": {"j": 1.0, "j_se": 0.1, "kl": 2.0, "distinct": 1.0}}
+    card = {**SMC, "sampler": "prior", "settings": {}, "claims": claims, "policy": {"export": "exact"}}
+    found = {"n": 1_000, "metrics": {"j": 1.0, "j_se": 0.1, "kl": 2.0, "kl_se": 0.1, "distinct": 1.0}}
+    read = 0
+    for seed in range(300):
+        rng = random.Random(seed)
+        (tmp_path / "card.json").write_bytes(fuzzing.dump(fuzzing.mutate_json(card, rng), rng))
+        try:
+            entry = load_entry(tmp_path / "card.json")
+            assert all(isinstance(check.holds, bool) for check in compare(entry.claims, found))
+            read += 1
+        except (FileError, ValueError, OSError):
+            continue
+    assert 30 < read < 300
+
+
+@pytest.mark.parametrize("path", ENTRIES, ids=lambda path: path.name)
+def test_the_claims_of_the_leaderboard_hold(path):
+    """A sample: policies on 2,000 sequences, of which a seed of its own. Samplers take minutes."""
+    entry = load_entry(path)
+    if "sampler" in entry.card and entry.card["sampler"] != "prior":
+        pytest.skip("a sampler that takes minutes")
+    checks, kept = recompute(entry, 2_000 if entry.recipe["id"] == MELODY else 300, seed=2)
+    assert [check.name for check in checks if not check.holds] == []
+    stored = json.loads(path.with_name(f"{path.name}.verified.json").read_text())["metrics"]
+    for name in ("j", "kl", "task_return"):
+        apart = kept["metrics"][name] - stored[name]
+        assert abs(apart) <= 4 * np.hypot(kept["metrics"][f"{name}_se"], stored[f"{name}_se"]), name
+
+
+def test_the_page_is_that_of_its_entries(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    write_page(tmp_path / "page.md", [Path("agents/data"), Path("docs/leaderboard")])
+    command = f"--page {tmp_path / 'page.md'}`"
+    text = (tmp_path / "page.md").read_text("utf-8").replace(command, "--page docs/leaderboard.md`")
+    assert text == (ROOT / "docs" / "leaderboard.md").read_text("utf-8")
