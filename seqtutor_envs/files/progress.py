@@ -16,8 +16,9 @@ INTERVAL = 30.0  # seconds between two lines of a log
 def make_bar(*args: Any, **options: Any) -> Any:
     """Make a tqdm bar of these arguments for `file` (standard error): `LogBar` where that cannot redraw a line."""
     stream = options.get("file") or sys.stderr
-    # a notebook's stream is no terminal, but shows a redrawn line as a terminal does
-    redraws = stream.isatty() or "ipykernel" in sys.modules
+    # a notebook's stream is no terminal, but shows a redrawn line as a terminal does; in a process that has only
+    # imported ipykernel, as one that runs notebooks, the stream is an ordinary one
+    redraws = stream.isatty() or type(stream).__module__.startswith("ipykernel.")
     return (tqdm if redraws else LogBar)(*args, **options)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import sys
 
 import pytest
+from ipykernel.iostream import OutStream
 from tqdm import tqdm
 
 from seqtutor_envs.files import progress
@@ -42,11 +42,15 @@ def test_a_bar_that_does_not_stay_leaves_no_last_line(clock):
     assert progress.make_bar(range(5), file=stream, disable=True).close() is None
 
 
-def test_a_terminal_and_a_notebook_keep_the_bar_that_moves(monkeypatch):
+def test_a_terminal_and_a_notebook_keep_the_bar_that_moves():
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
     assert type(progress.make_bar(total=1, file=Terminal(), leave=False)) is tqdm
-    monkeypatch.setitem(sys.modules, "ipykernel", None)
-    assert type(progress.make_bar(total=1, file=io.StringIO(), leave=False)) is tqdm
+    # the module of the class of a notebook's stream; without a kernel there is none to be made
+    assert OutStream.__module__.startswith("ipykernel.")
+    notebook = type("OutStream", (io.StringIO,), {"__module__": OutStream.__module__})()
+    assert type(progress.make_bar(total=1, file=notebook, leave=False)) is tqdm
+    # ipykernel is imported here, and this stream is none of its
+    assert type(progress.make_bar(total=1, file=io.StringIO(), leave=False)) is progress.LogBar
