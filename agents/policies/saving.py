@@ -17,7 +17,7 @@ import numpy as np
 
 from agents.base import SequenceAgent
 from agents.baselines import FixedPolicy
-from agents.envs import make_recipe
+from agents.envs import get_vector_class, make_recipe
 from agents.evaluate import evaluation
 from agents.evaluate.gaps import LOG_Z
 from agents.policies.frozen import POLICY, FrozenAgent
@@ -84,8 +84,9 @@ def save_policy(
             distil into; or an exact copy gives another log pi than the agent.
     """
     env_id, kwargs = _find_env(agent, env_id, env_kwargs)
-    # an agent's own obs_mode is needed to ask it; the file's policy reads tokens
-    plain = {name: value for name, value in kwargs.items() if name != "obs_mode"}
+    # an agent's own obs_mode is needed to ask it, and the file's policy reads tokens; another machine has other cores
+    here = {"obs_mode", *get_vector_class(env_id).task_type.run_options().train.machine_kwargs()}
+    plain = {name: value for name, value in kwargs.items() if name not in here and value is not None}
     task = FrozenAgent(env_id, plain).task
     is_agent = not isinstance(agent, (tuple, list))  # torch modules alone cannot be asked for samples
     try:
@@ -100,11 +101,12 @@ def save_policy(
             policy, kl, kl_se = distil(agent, env, sequences, seed, progress_bar)
         how = {"export": "distilled", "reason": str(reason), "kl": kl, "kl_se": kl_se, "sequences": sequences}
     frozen = FrozenAgent(env_id, plain, policy)
+    asked = {name: value for name, value in kwargs.items() if name != "obs_mode"}
     card = {
         **_describe(agent),
         POLICY: how,
         "env": make_recipe(env_id, plain),
-        "claims": measure(frozen, env_id, plain, n, seed),
+        "claims": measure(frozen, env_id, asked, n, seed),
         "prior_sha256": hash_prior(frozen.prior),
         "versions": versions(),
         "note": note,

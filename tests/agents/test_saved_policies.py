@@ -169,8 +169,10 @@ def test_a_prior_that_others_use_keeps_its_card(tmp_path):
 
 
 def test_a_file_names_nothing_that_is_used_without_trust(tmp_path):
-    file = save_policy(load_prior("smiles"), tmp_path / "x", "SeqTutor-SMILES-v0", n=20)
+    kwargs = {"c": 0.1, "workers": 1, "oracle_budget": None}
+    file = save_policy(load_prior("smiles"), tmp_path / "x", "SeqTutor-SMILES-v0", kwargs, n=20)
     policy = load_prior(file)
+    assert policy.card["env"]["kwargs"] == {"c": 0.1}  # neither this machine's processes nor what is a default
     policy.card["env"]["kwargs"]["objective"] = "os:system"
     changed = type(policy)(policy.weights, policy.cell, policy.vocab, policy.length, policy.card).save(tmp_path / "y")
     with pytest.raises(Untrusted, match="objective"):
