@@ -5,18 +5,24 @@ V tokens; the network reads one-hot ids [V + 1], the last of them the start toke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
+from scipy.linalg import block_diag
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import Tensor, nn
 
 from agents.base import SequenceAgent
 from agents.policies.frozen import FrozenAgent
 from seqtutor_envs.prior import RecurrentPrior
+from seqtutor_envs.prior.masking import MaskedPrior
+from seqtutor_envs.prior.recurrent_step import GATES
 from seqtutor_envs.vocab import TokenVocab
+
+Weights = Mapping[str, NDArray[np.float32]]
 
 
 class NotOneNetwork(ValueError):
@@ -50,10 +56,33 @@ def read_network(agent: Any, vocab: TokenVocab, length: int) -> RecurrentPrior:
 
 
 def _read_ours(agent: SequenceAgent) -> RecurrentPrior:
-    network = agent.network
-    if network.residual:
-        raise NotOneNetwork("its policy is log p + G, two networks")
-    return RecurrentPrior(network.core.weights(), network.core.cell, agent.prior.vocab, agent.horizon)
+    network, prior = agent.network, agent.prior
+    weights: Weights = network.core.weights()
+    cell, layers = network.core.cell, network.core.rnn.num_layers
+    if network.residual:  # G-learning: logits of G beside log p
+        inner = prior.inner if isinstance(prior, MaskedPrior) else prior
+        if not isinstance(inner, RecurrentPrior) or (inner.cell, inner.num_layers) != (cell, layers):
+            raise NotOneNetwork("its policy is log p + G, and its prior is no network of the same kind")
+        weights = _join(inner.weights, weights, GATES[cell], network.prior_weight)
+    return RecurrentPrior(weights, cell, prior.vocab, agent.horizon)
+
+
+def _join(first: Weights, second: Weights, gates: int, share: float) -> Weights:
+    """Put two networks side by side as one, whose logits are share times the first's plus the second's.
+
+    The cells of neither see the other's. What log p differs from the prior's logits by is one number a row, which the
+    policy's softmax does not see.
+    """
+    joined = {}
+    for name in first.keys() - {"head.weight", "head.bias"}:
+        parts = [np.split(weights[name], gates) for weights in (first, second)]
+        # a block of each for every gate: rows are gates of cells; inputs are shared in the first layer alone
+        separate = name.startswith("rnn.weight") and name != "rnn.weight_ih_l0"
+        blocks = [block_diag(*pair) if separate else np.concatenate(pair) for pair in zip(*parts)]
+        joined[name] = np.concatenate(blocks)
+    joined["head.weight"] = np.concatenate([share * first["head.weight"], second["head.weight"]], axis=1)
+    joined["head.bias"] = share * first["head.bias"] + second["head.bias"]
+    return {name: array.astype(np.float32) for name, array in joined.items()}
 
 
 def _read_recurrent_ppo(policy: Any) -> dict[str, Tensor]:

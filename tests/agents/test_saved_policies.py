@@ -10,7 +10,7 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 from torch import nn
-from toys.agent_toys import AGENTS, EXACT, made, toy_batch
+from toys.agent_toys import AGENTS, EXACT, Sung, made, toy_batch
 from toys.recurrent_toys import random_prior
 
 import agents
@@ -20,6 +20,7 @@ from agents.evaluate import evaluate
 from agents.policies.frozen import FrozenAgent, list_policies
 from agents.policies.networks import NotOneNetwork, read_network
 from agents.samplers import SMCSampler
+from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.files import FileError
 from seqtutor_envs.prior import load_prior
 from seqtutor_envs.prior.masking import mask_prior
@@ -121,12 +122,35 @@ def test_recurrent_ppo_without_an_mlp_is_an_exact_copy(tmp_path):
     assert abs(ours["kl"] - theirs["kl"]) < 4 * np.hypot(ours["kl_se"], theirs["kl_se"])
 
 
-def test_a_policy_of_two_networks_is_distilled_and_the_card_has_its_kl(tmp_path):
+@pytest.mark.parametrize("cell, layers", [("lstm", 1), ("gru", 2)])
+def test_a_policy_of_two_networks_is_one_of_twice_the_cells(cell, layers, tmp_path):
+    batch = SequenceTutorVectorEnv(Sung(), random_prior(cell, layers, end=4), num_envs=16, c=1.0)
+    agent = GLearning(batch, prior_weight=0.7).learn(400)
+    copy = FixedPolicy(read_network(agent, batch.task.vocab, batch.task.length), batch.task.length)
+    assert copy.policy.hidden_size == 2 * random_prior(cell, layers).hidden_size
+    tokens, lengths = agent.sample(50, 0)
+    np.testing.assert_allclose(copy.log_prob(tokens, lengths), agent.log_prob(tokens, lengths), atol=1e-4)
+
+
+def test_g_learning_is_saved_exactly(tmp_path):
+    agent = made(GLearning, EXACT, n_envs=64, env_kwargs=SMALL_LSTM).learn(2_000)
+    how = read_card(save_policy(agent, tmp_path / "g", n=50))["policy"]
+    assert how["export"] == "exact" and how["difference"] < 1e-4
+
+
+class Foreign:
+    """What `evaluate` takes of another library: no network that could be read."""
+
+    def __init__(self, agent):
+        self.sample, self.log_prob = agent.sample, agent.log_prob
+
+
+def test_any_other_policy_is_distilled_and_the_card_has_its_kl(tmp_path):
     """The KL of all 81 sequences, by enumeration; four standard errors."""
     agent = made(GLearning, EXACT, n_envs=64, env_kwargs=SMALL_LSTM).learn(5_000)
-    file = save_policy(agent, tmp_path / "g", n=50, sequences=4_096)
+    file = save_policy(Foreign(agent), tmp_path / "g", EXACT, SMALL_LSTM, n=50, sequences=4_096)
     how = read_card(file)["policy"]
-    assert how["export"] == "distilled" and how["reason"] == "its policy is log p + G, two networks"
+    assert how["export"] == "distilled" and how["reason"] == "Foreign is not recurrent"
     tokens = np.stack(np.unravel_index(np.arange(81), (3,) * 4), axis=1)
     own, copied = agent.log_prob(tokens), load(file).log_prob(tokens)
     kl = float((np.exp(own) * (own - copied)).sum())
@@ -148,9 +172,12 @@ def test_what_gives_actions_only_is_distilled_without_a_kl(tmp_path):
     assert read_card(save_policy(smc, tmp_path / "smc", n=50, sequences=64))["policy"]["kl"] is None
 
 
-def test_a_table_is_no_network_to_distil_into(tmp_path):
+def test_a_table_is_no_network_to_join_or_to_distil_into(tmp_path):
+    agent = made(GLearning, EXACT, n_envs=4)
+    with pytest.raises(NotOneNetwork, match="log p . G, and its prior is no network of the same kind"):
+        read_network(agent, agent.prior.vocab, 4)
     with pytest.raises(ValueError, match="distilled into the environment's prior, and TablePrior is none"):
-        save_policy(made(GLearning, EXACT, n_envs=4), tmp_path / "g", n=50)
+        save_policy(agent, tmp_path / "g", n=50)
 
 
 def test_an_environment_must_be_known_and_fit_a_card(tmp_path):
