@@ -19,7 +19,7 @@ PROGRAM = "python -m agents"
 with report_errors(PROGRAM):  # these take seconds, in which Ctrl-C may come
     import tyro
 
-    from agents.envs import get_vector_class
+    from agents.envs import make_machine_kwargs
     from agents.evaluate import checks as agent_checks
     from agents.evaluate import evaluation, sb3_zips
     from agents.evaluate.gaps import describe_gap, find_log_z
@@ -315,11 +315,6 @@ def load_with_env(
     if env is None:
         return agent, agent.recipe["id"], agent.recipe["kwargs"] | given, kept_at
     return agent, env, make_machine_kwargs(env) | given, kept_at
-
-
-def make_machine_kwargs(env_id: str) -> dict[str, Any]:
-    """Return the keywords by which an environment uses this machine's cores."""
-    return get_vector_class(env_id).task_type.run_options().train.machine_kwargs()
 
 
 def load_to_evaluate(file: Path, trust: bool, stand_ins: dict[str, Any]) -> Any:

@@ -109,6 +109,11 @@ def _make_batch_like(env: Any, n_envs: int | None) -> tuple[SequenceTutorVectorE
     return batch, make_recipe(core.spec.id, core.spec.kwargs) if core.spec is not None else None
 
 
+def make_machine_kwargs(env_id: str) -> dict[str, Any]:
+    """Return the keywords by which an environment uses this machine's cores."""
+    return get_vector_class(env_id).task_type.run_options().train.machine_kwargs()
+
+
 def make_recipe(env_id: str, kwargs: dict[str, Any]) -> dict[str, Any] | None:
     """Return id and keywords as JSON has them; None if JSON cannot hold them."""
     # to JSON and back, so that a new recipe equals a loaded one (tuples become lists)

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
-from agents.envs import get_vector_class
+from agents.envs import get_vector_class, make_machine_kwargs
 from agents.evaluate.load import find_prior_file
 from seqtutor_envs.prior import load_prior
 from seqtutor_envs.task import Task
@@ -21,8 +21,7 @@ def find_recipe(path: Path, env_id: str | None = None) -> tuple[str, dict[str, A
     Raises FileNotFoundError or ValueError in one line.
     """
     env_id = find_env_id(path) if env_id is None else env_id
-    machine = get_vector_class(env_id).task_type.run_options().train.machine_kwargs()
-    return env_id, {**machine, "prior": os.fspath(path)}
+    return env_id, {**make_machine_kwargs(env_id), "prior": os.fspath(path)}
 
 
 def find_env_id(path: Path) -> str:

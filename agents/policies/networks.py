@@ -44,7 +44,7 @@ def read_network(agent: Any, vocab: TokenVocab, length: int) -> RecurrentPrior:
     if isinstance(agent, SequenceAgent):
         return _read_ours(agent)
     if isinstance(agent, FrozenAgent):
-        agent = agent.policy
+        agent = agent.model  # `policy` has the task's masks
     if isinstance(agent, RecurrentPrior):
         return agent
     if isinstance(agent, (tuple, list)):

@@ -17,7 +17,7 @@ import numpy as np
 
 from agents.base import SequenceAgent
 from agents.baselines import FixedPolicy
-from agents.envs import get_vector_class, make_recipe
+from agents.envs import make_machine_kwargs, make_recipe
 from agents.evaluate import evaluation
 from agents.evaluate.gaps import LOG_Z
 from agents.policies.frozen import POLICY, FrozenAgent
@@ -36,7 +36,7 @@ CHECKED = 256  # sequences on which an exact export must give the agent's own lo
 TOLERANCE = 1e-2  # nats of a whole sequence: float32 errs by 1e-5 a token
 METRICS = ("j", "kl", "task_return", "distinct", "gap", "log_z")  # what a card claims, where it is known
 VALIDATION_SHARE = 1 / 8
-# Of a PPO that reads prefixes, melodies at c = 7: see docs/leaderboard.md
+# the settings of benchmarks/distill.py, on fewer samples; not tuned for agents
 DISTILLATION = Settings(epochs=8, batch_size=128, learning_rate=2e-3, warmup=100, max_grad_norm=1.0)
 
 
@@ -85,22 +85,23 @@ def save_policy(
     """
     env_id, kwargs = _find_env(agent, env_id, env_kwargs)
     # an agent's own obs_mode is needed to ask it, and the file's policy reads tokens; another machine has other cores
-    here = {"obs_mode", *get_vector_class(env_id).task_type.run_options().train.machine_kwargs()}
+    here = {"obs_mode", *make_machine_kwargs(env_id)}
     plain = {name: value for name, value in kwargs.items() if name not in here and value is not None}
     task = FrozenAgent(env_id, plain).task
     is_agent = not isinstance(agent, (tuple, list))  # torch modules alone cannot be asked for samples
     try:
         policy = read_network(agent, task.vocab, task.length)
+        frozen = FrozenAgent(env_id, plain, policy)
         how: dict[str, Any] = {"export": "exact"}
         if is_agent:
-            how["difference"] = _check_copy(agent, FrozenAgent(env_id, plain, policy), env_id, kwargs)
+            how["difference"] = _check_copy(agent, frozen, env_id, kwargs)
     except NotOneNetwork as reason:
         if not is_agent:
             raise
         with closing(evaluation.make_env(agent, env_id, n, kwargs)) as env:
             policy, kl, kl_se = distil(agent, env, sequences, seed, progress_bar)
+        frozen = FrozenAgent(env_id, plain, policy)
         how = {"export": "distilled", "reason": str(reason), "kl": kl, "kl_se": kl_se, "sequences": sequences}
-    frozen = FrozenAgent(env_id, plain, policy)
     asked = {name: value for name, value in kwargs.items() if name != "obs_mode"}
     card = {
         **_describe(agent),

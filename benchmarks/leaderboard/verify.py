@@ -96,15 +96,13 @@ def describe(entry: Entry) -> str:
 
 def recompute(entry: Entry, n: int | None, seed: int) -> tuple[list[Check], dict[str, Any]]:
     """Evaluate an entry anew; return the checks of its claims, and what is kept of them."""
-    from agents.envs import get_vector_class
+    from agents.envs import make_machine_kwargs
     from agents.policies.saving import measure
 
     # as many as the claims rest on, within limits that no card moves
     number = positive_integer("-n", n) if n is not None else int(min(max(entry.claims.get("n") or MOST, LEAST), MOST))
     env_id = entry.recipe["id"]
-    # with this machine's cores
-    kwargs = get_vector_class(env_id).task_type.run_options().train.machine_kwargs() | entry.recipe["kwargs"]
-    found = measure(entry.agent, env_id, kwargs, number, seed)
+    found = measure(entry.agent, env_id, make_machine_kwargs(env_id) | entry.recipe["kwargs"], number, seed)
     checks = list(compare(entry.claims, found))
     verdict = "no claims" if not checks else "holds" if all(one.holds for one in checks) else "false"
     facts = {"verdict": verdict, **found, "false": [one.name for one in checks if not one.holds]}
