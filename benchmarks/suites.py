@@ -225,14 +225,21 @@ EXPENSIVE = tuple(
     )
 )
 
+# seed by seed, and within a seed the fastest answers first
+PMO_AGENTS = (
+    *variants("psi", c_start=0.02),
+    AGENTS["reinvent"],
+    *variants("tb", c_start=0.02),
+    *variants("best_of_prior", calls=10_000),
+    # needs mol-ga: a third of what is scored are children of the best
+    {**PSI, "label": "Ψ, children by a GA", "agent_kwargs": {"c_start": 0.02, "store": {"children": 32}}},
+)
 PMO = tuple(
     experiment
+    for seed in range(3)
+    for agent in PMO_AGENTS
     for name in PMO_NAMES
-    for experiment in expand(
-        {"env": f"SeqTutor-PMO-{name}-v0", "group": name, "seed": 0, **BUDGET},
-        *variants("psi", c_start=0.02),
-        AGENTS["reinvent"],
-    )
+    for experiment in expand({"env": f"SeqTutor-PMO-{name}-v0", "group": name, **BUDGET}, {**agent, "seed": seed})
 )
 # on two tasks: what diversity costs, by the temperature; and what is lost where scores come back many at a time
 TWO_OF_PMO = [
