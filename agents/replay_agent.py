@@ -202,15 +202,13 @@ class ReplayAgent(SequenceAgent):
         return [self.learner.update(self.temperature.rescale(batch)) for batch in self._draw_batches(newest)]
 
     def _derive(self, origin: Origin, n: int) -> None:
-        """Put n sequences that the task makes of the best ones into the store: other spellings, or children.
-
-        Of children a surrogate has the choice among as many for each as of the policy's own sequences.
-        """
+        """Put n sequences that the task makes of the best ones into the store: other spellings, or children."""
         assert self.store is not None and self.task is not None
-        best = self.store.best(self.store.settings.parents)
+        settings = self.store.settings
+        best = self.store.best(settings.parents)
         returns = best.task_rewards.sum(axis=1)
         choosing = origin is Origin.CHILD and self.surrogate is not None and self.surrogate.size > 0
-        tried = n * self.candidates if choosing else n
+        tried = n * settings.tries if choosing else n
         texts = self.task.derive(origin.name.lower(), best.tokens, best.lengths, returns, tried, self.rng)
         self.offer(self._choose_promising(texts, n) if choosing else texts, origin)
 

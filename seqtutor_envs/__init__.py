@@ -9,7 +9,7 @@ from gymnasium.envs.registration import register
 
 from seqtutor_envs.smiles.pmo import PMO_NAMES, PMO_TEMPERATURE
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # No max_episode_steps: the horizon belongs to the task, so its end is `terminated`.
 register(

@@ -197,7 +197,9 @@ def test_the_citation_is_of_this_version():
 
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
-    assert re.search(r"^## (\d+\.\d+\.\d+)", changes, re.M)[1] == citation["version"]
+    newest, date = re.search(r"^## \[(.+)\] - (\d{4}-\d\d-\d\d)$", changes, re.M).groups()
+    assert newest == citation["version"] == import_module("seqtutor_envs").__version__
+    assert date == str(citation["date-released"])
 
 
 def test_the_version_is_written_once():

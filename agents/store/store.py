@@ -25,7 +25,7 @@ DRAWS = ("rank", "uniform", "newest")
 MORE = Range(0, 2**16, whole=True)
 RANGES = {
     "capacity": COUNT, "rank_weight": Range(0.0, 1e6, above=True), "own": Range(0.0, 1.0), "spellings": MORE,
-    "children": MORE, "parents": COUNT,
+    "children": MORE, "tries": COUNT, "parents": COUNT,
 }  # fmt: skip
 MOST_ARRIVED = 2**60  # sequences; far from where counting them would leave int64
 
@@ -51,7 +51,8 @@ class StoreSettings:
     own: float = 0.5  # share of an update's sequences that are fresh samples of the agent's
     spellings: int = 0  # other spellings of the best molecules that each round adds; they cost no call
     children: int = 0  # molecules that a graph GA makes of the best, and each round adds and scores (extra `ga`)
-    parents: int = 100  # the best, of which these are made
+    tries: int = 16  # children made for each that is scored, among which a surrogate has the choice
+    parents: int = 100  # the best, of which spellings and children are made
 
     def __post_init__(self) -> None:
         for name, found in RANGES.items():

@@ -296,10 +296,11 @@ def test_settings_are_given_by_name():
         (
             {"size": 3},
             "store= has no setting 'size'; the settings are: capacity, draw, rank_weight, own, spellings, children, "
-            "parents.",
+            "tries, parents.",
         ),
         ({"own": 1.5}, "store: own must be a finite number from 0 to 1, not 1.5."),
         ({"own": -0.1}, "store: own must be a finite number from 0 to 1, not -0.1."),
+        ({"tries": 0}, "store: tries must be an integer of at least 1, not 0."),
         ({"capacity": 0}, "store: capacity must be an integer of at least 1, not 0."),
         ({"rank_weight": 0}, "store: rank_weight must be a finite number above 0 and at most 1e+06, not 0."),
         ({"draw": "best"}, "store: draw must be one of 'rank', 'uniform', 'newest', not 'best'."),

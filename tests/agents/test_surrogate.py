@@ -231,7 +231,7 @@ def test_impossible_rankings_are_refused():
 
 
 def test_only_the_most_promising_children_are_scored():
-    agent = PsiLearning(chain_batch(share_of_carbons, 10**6), candidates=4, store={"children": 3})
+    agent = PsiLearning(chain_batch(share_of_carbons, 10**6), candidates=2, store={"children": 3, "tries": 4})
     agent.offer(["CCCCCO", "CCCCNO", "CCNNOO", "CNNNOO", "OOOOOC"])
     tried = []
 
