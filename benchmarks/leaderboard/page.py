@@ -48,10 +48,13 @@ def write_page(page: Path, folders: Sequence[Path]) -> None:
 
 
 def _title(env: Mapping[str, Any]) -> str:
+    """Return the heading of an environment at its c, and a line with its other keywords if there are any."""
     kwargs = dict(env["kwargs"])
     c = kwargs.pop("c", None)
-    rest = f", {json.dumps(kwargs, ensure_ascii=False)}" if kwargs else ""
-    return escape_markdown(f"{env['id']}{'' if c is None else f', c = {c:g}'}{rest}")
+    title = escape_markdown(f"{env['id']}{'' if c is None else f', c = {c:g}'}")
+    # a card's own text: what would end the code is written as JSON's escape
+    keywords = json.dumps(kwargs, ensure_ascii=False, sort_keys=True).replace("`", r"\u0060")
+    return f"{title}\n\nKeywords: `{keywords}`" if kwargs else title
 
 
 def _make_row(name: str, card: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str, ...]:

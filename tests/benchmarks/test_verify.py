@@ -90,7 +90,8 @@ def test_samplers_are_cards_alone_and_the_page_shows_what_was_found(entry, tmp_p
     page = (tmp_path / "page.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
     header, smc, mine = rows[0], rows[1], rows[2]
-    assert "99" not in page and header[0] == "agent" and "c = 7" in page
+    assert "99" not in page and header[0] == "agent"
+    assert '-Melody-v0, c = 7\n\nKeywords: `{"length": 8}`\n' in page
     assert (smc[0], smc[-2], smc[-1]) == ("smc", "sampler", "no claims") and smc[1].startswith("≥ ")
     assert (mine[0], mine[-2], mine[-1]) == ("mine", "exact", "false")
     found = json.loads(entry.with_name("mine.verified.json").read_text())["metrics"]
