@@ -8,13 +8,15 @@ from runpy import run_path
 
 import pytest
 
-from toys.commands import ROOT
+from toys.commands import ROOT, show_help
 
 DOCS = ROOT / "docs"
 ENVIRONMENTS = run_path(str(DOCS / "_scripts" / "environments.py"))
 PUBLIC = ("agents", "agents.evaluate", "seqtutor_envs.bounds", "seqtutor_envs.env", "seqtutor_envs.melody")
 PUBLIC += ("seqtutor_envs.melody.metrics", "seqtutor_envs.melody.midi", "seqtutor_envs.prior", "seqtutor_envs.smiles")
 PUBLIC += ("seqtutor_envs.smiles.metrics", "seqtutor_envs.smiles.pmo")
+PROGRAMS = ("agents", "benchmarks", "benchmarks.authors_smiles", "benchmarks.distill")
+PROGRAMS += ("seqtutor_envs.melody", "seqtutor_envs.pretrain")
 
 
 def test_pages_of_environments_are_their_docstrings():
@@ -32,10 +34,27 @@ def test_a_page_has_the_docstring_and_the_keywords_of_its_ids():
 
 
 def test_the_reference_has_every_public_name():
-    text = "\n".join(path.read_text("utf-8") for path in (DOCS / "api").glob("*.rst"))
+    pages = [*(DOCS / "api").glob("*.rst"), *(DOCS / "agents").glob("*.md")]
+    text = "\n".join(path.read_text("utf-8") for path in pages)
     described = set(re.findall(r"^\.\. (?:auto\w+|py:\w+):: (\S+)$", text, re.M))
     public = {f"{module}.{name}" for module in PUBLIC for name in import_module(module).__all__}
     assert len(public) > 50 and public - described == set()
+
+
+def test_every_command_has_a_page_that_shows_its_help():
+    pages = "\n".join(path.read_text("utf-8") for path in (DOCS / "commands").glob("*.md"))
+    shown = set(re.findall(r"^```\{program-output\} python -m (.*) --help$", pages, re.M))
+    there = set()
+    for program in PROGRAMS:
+        commands = re.search(r"^usage: .*\{([\w,]+)\}", show_help(program))[1].split(",")
+        there |= {f"{program} {command}" for command in commands}
+    assert shown == there and len(there) > 15
+
+
+def test_every_agent_of_the_command_line_has_a_page():
+    pages = "\n".join(path.read_text("utf-8") for path in (DOCS / "agents").glob("*.md"))
+    names = re.search(r"--agent \{([\w,]+)\}", show_help("agents", "train"))[1].split(",")
+    assert [name for name in names if f"`--agent {name}`" not in pages] == []
 
 
 def test_the_picture_of_the_concepts_can_be_drawn(tmp_path, capsys):
