@@ -21,12 +21,13 @@ HEADER = """# Leaderboard
 
 Each entry is a file of weights with a card, or the card of a sampler, which learns nothing. `python -m benchmarks
 verify` sampled each anew and computed these figures; what a card claims counts for nothing here. J = E[R/c] − KL(π ‖ p)
-in nats, ± 1.96 standard errors. Nats left are log Z − J: no policy can have a J above log Z. "Distilled" is a network
-fitted to samples of the agent: the figures are the network's, and its KL from the agent stands beside it.
+in nats, ± 1.96 standard errors. Nats left are log Z − J: no policy can have a J above log Z. Tokens are those that the
+agent learned from, as its card says. "Distilled" is a network fitted to samples of the agent: the figures are the
+network's, and its KL from the agent stands beside it.
 [How to submit](leaderboard/README.md).
 """
 Z = 1.96
-COLUMNS = ("agent", "J", "nats left", "KL", "return", "distinct", "n", "file", "claims")
+COLUMNS = ("agent", "J", "nats left", "KL", "return", "distinct", "n", "tokens", "file", "claims")
 
 
 def write_page(page: Path, folders: Sequence[Path]) -> None:
@@ -60,7 +61,7 @@ def _title(env: Mapping[str, Any]) -> str:
 def _make_row(name: str, card: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str, ...]:
     metrics, policy = found["metrics"], card.get("policy", {})
     is_bound = getattr(SAMPLERS.get(card.get("sampler", "")), "j_kind", "") == LOWER_BOUND
-    log_z = read_log_z(metrics)
+    log_z, tokens = read_log_z(metrics), card.get("num_timesteps")
     left = "" if log_z is None else compute_gap(metrics["j"], log_z, is_bound).describe("{:.2f}".format)
     file = "sampler" if "sampler" in card else policy["export"]
     if file == "distilled":
@@ -73,6 +74,7 @@ def _make_row(name: str, card: Mapping[str, Any], found: Mapping[str, Any]) -> t
         f"{metrics['task_return']:.2f}".replace("-", "−"),
         f"{metrics['distinct']:.1%}",
         f"{found['n']:,}",
+        "" if tokens is None else f"{tokens / 1e6:.1f} M",
         file,
         found["verdict"],
     )
