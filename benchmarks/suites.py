@@ -225,7 +225,7 @@ EXPENSIVE = tuple(
     )
 )
 
-# seed by seed, and within a seed the fastest answers first
+# seed by seed: a seed of all agents is a table
 PMO_AGENTS = (
     *variants("psi", c_start=0.02),
     AGENTS["reinvent"],
