@@ -20,8 +20,9 @@ copyright = "The SeqTutor authors"
 release = __version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 extensions += ["sphinxcontrib.programoutput"]
-# the pages of commands show the help of this Python's packages, 80 columns wide
+# the pages of commands show the help of this Python's packages (the folder docs/agents is none), 80 columns wide
 os.environ |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "80"}
+os.environ["PYTHONSAFEPATH"] = "1"
 # jupyter_execute: copies that MyST-NB makes beside the build
 exclude_patterns = ["_build", "jupyter_execute", "**.ipynb_checkpoints"]
 # notebooks are shown with the outputs that they are stored with; their formulas are MathML, as MathJax needs a network

@@ -172,9 +172,10 @@ def find_conflict() -> str | None:
     """Say what stands where our packages `agents` and `benchmarks` should be found; None if they are ours."""
     for name in ("agents", "benchmarks"):
         spec = find_spec(name)
-        origin = None if spec is None else spec.origin
-        if origin is None:
+        if spec is None:
             return f"there is no package `{name}` beside seqtutor_envs: install SeqTutor anew"
+        # a folder without __init__.py has no origin: in the current folder it hides an editable install's package
+        origin = spec.origin or next(iter(spec.submodule_search_locations or ()))
         if Path(origin).parent != HOME / name:
             fix = "rename it, start Python in another folder, or install SeqTutor in an environment of its own"
             return f"`{name}` is {origin}, not SeqTutor's: {fix}"

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from importlib.machinery import PathFinder
 from importlib.metadata import version
 from pathlib import Path
 
@@ -185,6 +186,16 @@ def test_a_file_of_the_users_that_has_the_name_of_a_package_is_named(tmp_path):
     failed = run_python(tmp_path, "-m", "benchmarks", "demo", "--out", "demo")
     assert failed.returncode == 2 and failed.stderr.startswith(f"python -m benchmarks: {line}")
     assert failed.stderr.count("\n") == 1
+
+
+def test_a_folder_of_the_users_that_hides_an_editable_install_is_named(tmp_path, monkeypatch):
+    # what a finder of an editable install cannot prevent: the path has a folder `agents`, the package is not on it
+    (tmp_path / "agents").mkdir()
+    monkeypatch.setattr(command, "find_spec", lambda name: PathFinder.find_spec(name, [str(tmp_path)]))
+    assert command.find_conflict() == (
+        f"`agents` is {tmp_path / 'agents'}, not SeqTutor's: rename it, start Python in another folder, or install "
+        "SeqTutor in an environment of its own"
+    )
 
 
 def test_another_distribution_in_the_folder_of_a_package_is_named(monkeypatch):
