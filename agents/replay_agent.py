@@ -29,7 +29,7 @@ from seqtutor_envs.prior import token_log_probs
 from seqtutor_envs.prior.network import adam_steps
 from seqtutor_envs.task import Task
 from seqtutor_envs.threads import one_thread
-from seqtutor_envs.vocab import Tokens
+from seqtutor_envs.vocab import Floats, Tokens
 
 # Where a score costs nothing, the newest rounds are learned from; where calls are counted, all that was ever scored
 SCORES = ("free", "expensive")
@@ -150,10 +150,10 @@ class ReplayAgent(SequenceAgent):
         # at the optimum log pi - log p is R / c - log Z: the policy's own guess of the return
         values = log_ratio
         if self.surrogate is not None and self.surrogate.size:
-            features = self._features(select(candidates, new))
+            features, descriptors = self._describe(select(candidates, new))
             values = np.full(len(new), -np.inf)
             with one_thread():
-                values[new] = self.surrogate.predict(features)
+                values[new] = self.surrogate.predict(features, descriptors)
             # another spelling of a molecule that was scored costs no call, and the surrogate likes it best
             new[new] = self.surrogate.find_new(features)
         self.repeats.judge(new, self.num_timesteps, stacklevel=7)
@@ -161,16 +161,18 @@ class ReplayAgent(SequenceAgent):
         self.repeats.remember(keys[row] for row in rows)
         return rows
 
-    def _features(self, sequences: Sequences) -> csr_array:
+    def _describe(self, sequences: Sequences) -> tuple[csr_array, Floats | None]:
+        """Return what the task says of sequences: features, and descriptors if it has any."""
         assert self.task is not None
         features = self.task.features(sequences.tokens, sequences.lengths)
         assert features is not None
-        return features
+        return features, self.task.descriptors(sequences.tokens, sequences.lengths)
 
     def _inform_surrogate(self, scored: Sequences) -> None:
         """Show the surrogate, if there is one, what was scored."""
         if self.surrogate is not None:
-            self.surrogate.add(self._features(scored), sum_rewards(scored))
+            features, descriptors = self._describe(scored)
+            self.surrogate.add(features, sum_rewards(scored), descriptors)
 
     def _measure_kl(self, sequences: Sequences, log_policy: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return log pi - log p of n sampled sequences, [n], whose mean the temperature follows."""
@@ -218,7 +220,7 @@ class ReplayAgent(SequenceAgent):
         rows = [row for row in encode_texts(texts, self.task) if row is not None and len(row) <= self.horizon]
         found = fill_rows(rows, self.task)
         found = select(found, self.store.find_new(found))
-        order = np.argsort(-self.surrogate.predict(self._features(found)), kind="stable")[:n]
+        order = np.argsort(-self.surrogate.predict(*self._describe(found)), kind="stable")[:n]
         return found.tokens[order], found.lengths[order]
 
     def _draw_batches(self, newest: Sequences) -> Iterator[Sequences]:

@@ -33,10 +33,7 @@ def named_weights(names: Iterable[str], weights: Mapping[str, float] | None) -> 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Add options to `python -m agents train`.
-
-    Each field is an option, and by its name a keyword of the environment. A field that keeps its default is not passed.
-    """
+    """Add options to `python -m agents train`: each field is one, and a keyword of the environment if it is changed."""
 
     def given(self) -> dict[str, Any]:
         """Return the options that differ from their defaults, by name."""
@@ -49,10 +46,7 @@ class TrainOptions:
 
     @classmethod
     def machine_kwargs(cls) -> dict[str, Any]:
-        """Return keywords that belong to the machine, such as the number of processes.
-
-        The user's own come first. --resume takes these instead of the saved ones.
-        """
+        """Return keywords of the machine, such as its processes, where the user gives none; --resume asks anew."""
         return {}
 
     @classmethod
@@ -319,6 +313,10 @@ class Task(ABC):
 
         A row of zeros alone is a sequence that is not worth a prediction. None (the default): there are no features.
         """
+        return None
+
+    def descriptors(self, tokens: Tokens, lengths: Tokens) -> Floats | None:
+        """Return further numbers about finished sequences, [N, k], that help to predict returns; default: none."""
         return None
 
     def max_return(self) -> float:

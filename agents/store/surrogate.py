@@ -1,7 +1,7 @@
 """Surrogate: predicts what sequences return from those that were scored, so that the most promising are scored next.
 
-n sequences, d features. A return is R / c in nats. Rows of features are counts, [n, d]; one of zeros alone says that
-nothing can be predicted, as of a string that is no molecule.
+n sequences, d features, k descriptors. A return is R / c in nats. Rows of features are counts, [n, d]; one of zeros
+alone says that nothing can be predicted, as of a string that is no molecule. Descriptors are numbers, [n, k].
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array, vstack
+from scipy.spatial.distance import cdist
 
 from agents.store.store import mark_new
 from seqtutor_envs.files.expected import expect_array, expect_names, expect_range
@@ -22,22 +23,26 @@ BEST, OTHERS = 700, 300  # sequences that a prediction rests on: the best, and o
 CAPACITY = 16_384  # sequences kept; of more, half remain in the same proportion
 NOISE = 0.01  # variance of what features leave open, over that of the returns
 MOST = 8  # counts above this are taken for it
+LENGTH = 0.7  # of the kernel of descriptors, in standard deviations of each
 
 
 class Surrogate:
-    """Predict returns by the mean of a Gaussian process over features.
+    """Predict returns by the mean of a Gaussian process over features and descriptors.
 
-    Its kernel is MinMax, sum min(x, z) / sum max(x, z), the similarity of Tanimoto for counts (Ralaivola et al. 2005;
-    for molecules see Griffiths et al. 2023, GAUCHE). Of what is like nothing that was scored it expects the mean return
-    of what it rests on.
+    The kernel of features is MinMax, sum min(x, z) / sum max(x, z), the similarity of Tanimoto for counts (Ralaivola et
+    al. 2005; for molecules see Griffiths et al. 2023, GAUCHE). Where there are descriptors, the kernel is the mean of
+    that and of exp(-|x - z|^2 / (2 k LENGTH^2)) of these, in standard deviations of what the prediction rests on. Of
+    what is like nothing that was scored the mean return is expected.
 
     Attributes:
         features: of what is kept, [n, d], or None.
+        descriptors: [n, k]; k is 0 if there are none.
         returns: [n].
     """
 
     def __init__(self) -> None:
         self.features: csr_array | None = None
+        self.descriptors = np.zeros((0, 0))
         self.returns = np.zeros(0)
         self._known: set[bytes] = set()  # `_find_keys` of what is kept
 
@@ -46,17 +51,24 @@ class Surrogate:
         """Return how many sequences are kept."""
         return len(self.returns)
 
-    def add(self, features: csr_array, returns: Floats) -> None:
-        """Keep those of n sequences that are new by their features [n, d], and not all zero, with their returns [n]."""
+    def add(self, features: csr_array, returns: Floats, descriptors: Floats | None = None) -> None:
+        """Keep those of n sequences that are new by their features [n, d], and not all zero, with their returns [n].
+
+        Descriptors [n, k] are ignored if there were none at first, as in checkpoints of before there were any.
+        """
         rows = np.flatnonzero(self.find_new(features) & ~_are_zeros(features))
         if not len(rows):
             return
         self._known.update(_find_keys(features[rows]))
-        parts = [features[rows]] if self.features is None else [self.features, features[rows]]
-        self.features, self.returns = csr_array(vstack(parts, "csr")), np.concatenate([self.returns, returns[rows]])
+        features, returns, descriptors = features[rows], returns[rows], self._fit(descriptors, features)[rows]
+        if self.features is not None:
+            features = csr_array(vstack([self.features, features], "csr"))
+            returns = np.concatenate([self.returns, returns])
+            descriptors = np.concatenate([self.descriptors, descriptors])
+        self.features, self.returns, self.descriptors = features, returns, descriptors
         if self.size > CAPACITY:
             kept = np.sort(self._choose(CAPACITY // 2))
-            self.features, self.returns = self.features[kept], self.returns[kept]
+            self.features, self.returns, self.descriptors = features[kept], returns[kept], descriptors[kept]
             self._known = set(_find_keys(self.features))
 
     def find_new(self, features: csr_array) -> NDArray[np.bool_]:
@@ -66,22 +78,28 @@ class Surrogate:
         """
         return mark_new(_find_keys(features), self._known) | _are_zeros(features)
 
-    def predict(self, features: csr_array) -> Floats:
-        """Predict the returns of n sequences by their features [n, d]: [n], -inf where these are all zero.
+    def predict(self, features: csr_array, descriptors: Floats | None = None) -> Floats:
+        """Predict the returns of n sequences by features [n, d] and descriptors [n, k]: [n], -inf where d are all zero.
 
         Raises ValueError where nothing is kept yet.
         """
         if self.features is None:
             raise ValueError("There is nothing to predict from: add sequences first.")
         rows = self._choose(BEST + OTHERS)
-        known, returns = _spread(self.features[rows]), self.returns[rows]
+        known, returns = self.features[rows], self.returns[rows]
+        compare = _Similarity(known, self.descriptors[rows])
         mean, scale = returns.mean(), returns.std()
-        similar = _min_max(known, known)
+        similar = compare(known, self.descriptors[rows])
         similar[np.diag_indices(len(rows))] += NOISE
         # a scale of 0: all returns alike, of which any weight makes the mean
         weights = cho_solve(cho_factor(similar, lower=True), (returns - mean) / (scale or 1.0))
-        predicted = mean + scale * (_min_max(_spread(features), known) @ weights)
+        predicted = mean + scale * (compare(features, self._fit(descriptors, features)) @ weights)
         return np.where(_are_zeros(features), -np.inf, predicted)
+
+    def _fit(self, descriptors: Floats | None, features: csr_array) -> Floats:
+        """Return as many descriptors of each row as those that are kept have; all of them if nothing is kept yet."""
+        given = np.zeros((features.shape[0], 0)) if descriptors is None else descriptors
+        return given if self.features is None else given[:, : self.descriptors.shape[1]]
 
     def _choose(self, n: int) -> NDArray[np.int64]:
         """Choose n sequences, or all if there are fewer: the best, and others evenly over the ranks below."""
@@ -102,6 +120,7 @@ class Surrogate:
             return {"returns": self.returns}
         counts = {"counts": self.features.data, "columns": self.features.indices, "ends": self.features.indptr}
         counts |= {name: counts[name].astype(np.int32) for name in ("columns", "ends")}
+        counts |= {"descriptors": self.descriptors} if self.descriptors.shape[1] else {}
         return {"returns": self.returns, **counts, "width": np.array([self.features.shape[1]])}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -110,8 +129,10 @@ class Surrogate:
         if not size:
             expect_names(arrays, {"returns"})
             self.features, self.returns, self._known = None, np.zeros(0), set()
+            self.descriptors = np.zeros((0, 0))
             return
-        expect_names(arrays, {"returns", "counts", "columns", "ends", "width"})
+        described = {"descriptors"} & set(arrays)
+        expect_names(arrays, {"returns", "counts", "columns", "ends", "width"} | described)
         if size > CAPACITY:
             raise ValueError(f"the surrogate holds {size:,} sequences, more than {CAPACITY:,}")
         returns = expect_array(arrays, "returns", (size,), np.float64)
@@ -124,6 +145,9 @@ class Surrogate:
         expect_range("counts", counts, 1, 2**24)
         if ends[0] != 0 or (np.diff(ends) < 1).any():
             raise ValueError("the surrogate's rows of features do not follow each other")
+        found = {"descriptors": np.zeros((size, 0))} | {name: arrays[name] for name in described}
+        shape = size, found["descriptors"].size // size
+        self.descriptors = np.array(expect_array(found, "descriptors", shape, np.float64))
         self.features, self.returns = csr_array((counts, columns, ends), shape=(size, width)), np.array(returns)
         self._known = set(_find_keys(self.features))
 
@@ -147,6 +171,24 @@ def _spread(features: csr_array) -> csr_array:
     ends = np.concatenate([[0], np.cumsum(counts)])[features.indptr]
     shape = (features.shape[0], features.shape[1] * MOST)
     return csr_array((np.ones(len(first), np.float32), first + ones, ends), shape=shape)
+
+
+class _Similarity:
+    """Compare any sequences with m known ones, by their counts [m, d] and descriptors [m, k]."""
+
+    def __init__(self, features: csr_array, descriptors: Floats) -> None:
+        self.known = _spread(features)
+        # one that is alike in all known ones is measured in its own unit
+        deviations = descriptors.std(axis=0)
+        self.unit = np.where(deviations > 0, deviations, 1.0) * LENGTH * np.sqrt(2 * max(1, descriptors.shape[1]))
+        self.descriptors = descriptors / self.unit
+
+    def __call__(self, features: csr_array, descriptors: Floats) -> Floats:
+        """Return the kernel of n sequences with the known ones, [n, m]."""
+        shared = _min_max(_spread(features), self.known)
+        if not self.descriptors.shape[1]:
+            return shared
+        return (shared + np.exp(-cdist(descriptors / self.unit, self.descriptors, "sqeuclidean"))) / 2
 
 
 def _min_max(left: csr_array, right: csr_array) -> Floats:

@@ -318,6 +318,12 @@ class SmilesTask(Task):
 
         return count_features(self.smiles(*self._checked(tokens, lengths)))
 
+    def descriptors(self, tokens: Tokens, lengths: Tokens) -> Floats:
+        """Describe molecules by 15 numbers each; zeros of what is none: see chem/features.py."""
+        from seqtutor_envs.smiles.chem.features import describe
+
+        return describe(self.smiles(*self._checked(tokens, lengths)))
+
     def metrics(self, tokens: Tokens, lengths: Tokens | None = None) -> dict[str, float]:
         """Compute `metrics.table` of the strings, with novelty where `known` says what is not new."""
         from seqtutor_envs.smiles import metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from rdkit import Chem
-from rdkit.Chem import rdFingerprintGenerator
+from rdkit.Chem import Crippen, Descriptors, rdFingerprintGenerator
 from scipy.sparse import csr_array
 
 from agents import PsiLearning, Reinvent, TrajectoryBalance
@@ -13,7 +13,7 @@ from agents.store import surrogate
 from agents.store.offers import encode_texts, fill_rows
 from agents.store.store import Origin
 from agents.store.surrogate import Surrogate
-from seqtutor_envs.smiles.chem.features import count_features
+from seqtutor_envs.smiles.chem.features import ELEMENTS, count_features, describe
 from toys.agent_toys import EXACT, made
 from toys.smiles_toys import chain_batch, share_of_carbons
 
@@ -39,9 +39,9 @@ def predict_by_loops(known, returns, asked):
     return mean + scale * min_max(asked, known) @ np.linalg.inv(similar) @ ((returns - mean) / scale)
 
 
-def filled(counts, returns):
+def filled(counts, returns, descriptors=None):
     made_ = Surrogate()
-    made_.add(csr_array(counts.astype(np.float32)), returns)
+    made_.add(csr_array(counts.astype(np.float32)), returns, descriptors)
     return made_
 
 
@@ -52,6 +52,35 @@ def test_predictions_are_the_mean_of_a_gaussian_process():
     known, asked, returns = random_counts(30, 0), random_counts(7, 1), np.random.default_rng(2).normal(5.0, 40.0, 30)
     predicted = filled(known, returns).predict(csr_array(asked.astype(np.float32)))
     np.testing.assert_allclose(predicted, predict_by_loops(known, returns, asked), rtol=1e-5)
+
+
+def alike(x, z, unit):
+    """The kernel of descriptors, by loops."""
+    rows = [[np.exp(-(((a - b) / unit) ** 2).mean() / (2 * surrogate.LENGTH**2)) for b in z] for a in x]
+    return np.array(rows)
+
+
+def test_descriptors_are_compared_in_their_own_standard_deviations():
+    rng = np.random.default_rng(0)
+    known, asked, returns = random_counts(30, 0), random_counts(7, 1), rng.normal(5.0, 40.0, 30)
+    described, others = rng.normal(size=(30, 3)) * [1, 100, 0], rng.normal(size=(7, 3)) * [1, 100, 1]
+    found = filled(known, returns, described)
+    # the third is 0 in all that is known, so its unit is 1
+    unit = np.array([*described[:, :2].std(axis=0), 1.0])
+    similar = (min_max(known, known) + alike(described, described, unit)) / 2 + surrogate.NOISE * np.eye(30)
+    mixed = (min_max(asked, known) + alike(others, described, unit)) / 2
+    mean, scale = returns.mean(), returns.std()
+    expected = mean + scale * mixed @ np.linalg.inv(similar) @ ((returns - mean) / scale)
+    np.testing.assert_allclose(found.predict(csr_array(asked.astype(np.float32)), others), expected, rtol=1e-5)
+
+
+def test_what_began_without_descriptors_goes_on_without():
+    """As a checkpoint of before there were any does."""
+    known, asked, returns = random_counts(20, 0), random_counts(5, 1), np.arange(20.0)
+    found = filled(known[:8], returns[:8])
+    found.add(csr_array(known[8:].astype(np.float32)), returns[8:], np.ones((12, 3)))
+    rows = csr_array(asked.astype(np.float32))
+    np.testing.assert_allclose(found.predict(rows, np.ones((5, 3))), predict_by_loops(known, returns, asked), rtol=1e-5)
 
 
 def test_what_was_scored_is_predicted_as_it_was_and_what_is_like_nothing_as_the_mean():
@@ -129,6 +158,11 @@ def test_a_restored_one_predicts_the_same_bits():
     restored.restore({name: np.copy(array) for name, array in found.arrays().items()})
     asked = csr_array(random_counts(5, 1).astype(np.float32))
     np.testing.assert_array_equal(restored.predict(asked), found.predict(asked))
+    described = filled(random_counts(20, 0), np.arange(20.0), np.random.default_rng(0).normal(size=(20, 3)))
+    restored.restore({name: np.copy(array) for name, array in described.arrays().items()})
+    others = np.random.default_rng(1).normal(size=(5, 3))
+    np.testing.assert_array_equal(restored.predict(asked, others), described.predict(asked, others))
+    assert not np.allclose(restored.predict(asked, others), found.predict(asked))
     empty = Surrogate()
     empty.restore(Surrogate().arrays())
     assert empty.size == 0 and empty.features is None
@@ -148,10 +182,15 @@ def test_a_restored_one_predicts_the_same_bits():
         ("ends", lambda array: array[1:]),
         ("returns", lambda array: array.astype(np.float32)),
         ("width", lambda array: array * 0),
+        ("descriptors", lambda array: array[1:]),
+        ("descriptors", lambda array: array[:, 0]),
+        ("descriptors", lambda array: array[0, 0]),
+        ("descriptors", lambda array: array * np.inf),
+        ("descriptors", lambda array: array.astype(np.float32)),
     ],
 )
 def test_damaged_arrays_are_refused(name, change):
-    arrays = filled(random_counts(6, 0), np.arange(6.0)).arrays()
+    arrays = filled(random_counts(6, 0), np.arange(6.0), np.ones((6, 2))).arrays()
     with pytest.raises(ValueError):
         Surrogate().restore({**arrays, name: change(arrays[name])})
 
@@ -185,6 +224,21 @@ def test_features_are_rdkits_counts():
 def test_features_are_those_of_the_molecule_whatever_its_spelling():
     one, other = count_features(["OCc1ccncc1", "n1ccc(CO)cc1"]).toarray()
     np.testing.assert_array_equal(one, other)
+
+
+def test_descriptors_are_rdkits():
+    smiles = ["CC(=O)Nc1ccc(O)cc1", "no molecule", "FC(F)(F)c1ccc(Br)cc1[P+](C)(Cl)CI", "[Na+].[O-]S(=O)(=O)C1CC1"]
+    found = describe(smiles)
+    assert found.shape == (4, 15) and not found[1].any() and describe([]).shape == (0, 15)
+    for row, text in zip(found, smiles):
+        if text == "no molecule":
+            continue
+        mol = Chem.AddHs(Chem.MolFromSmiles(text))
+        atoms = [atom.GetSymbol() for atom in mol.GetAtoms()]
+        assert row[:10].tolist() == [atoms.count(name) for name in ELEMENTS]
+        mol = Chem.MolFromSmiles(text)
+        assert row[10:12].tolist() == [Descriptors.RingCount(mol), Descriptors.NumAromaticRings(mol)]
+        assert row[12:].tolist() == [Descriptors.TPSA(mol), Crippen.MolLogP(mol), Descriptors.FractionCSP3(mol)]
 
 
 # -- agents -----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -12,6 +14,7 @@ from rdkit.Chem import rdMolDescriptors
 from seqtutor_envs.smiles.chem.exact_qed import qed
 
 PROPERTIES = ("logp", "sa", "qed", "ring_penalty")
+_COUNT = re.compile(r"([A-Z][a-z]*)(\d*)")  # C9, Cl, N2: an element of a formula and its count, 1 if not written
 UNPENALISED_RING = 6  # atoms; rings up to this size cost nothing (the authors' reward)
 
 
@@ -28,6 +31,14 @@ def sa(mol: Chem.Mol) -> float:
 def ring_penalty(mol: Chem.Mol) -> float:
     """Count the atoms beyond six of the largest ring in RingInfo, at least 0; 0 without rings."""
     return float(max(max(map(len, mol.GetRingInfo().AtomRings()), default=0) - UNPENALISED_RING, 0))
+
+
+def parse_formula(text: str) -> dict[str, int]:
+    """Count the elements of a molecular formula: C9H10Cl -> {"C": 9, "H": 10, "Cl": 1}."""
+    counts: Counter[str] = Counter()
+    for element, count in _COUNT.findall(text):
+        counts[element] += int(count or 1)
+    return dict(counts)
 
 
 DESCRIPTORS: dict[str, Callable[[Chem.Mol], float]] = {

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from seqtutor_envs.smiles.chem import parse
+from seqtutor_envs.smiles.chem.descriptors import parse_formula
 from seqtutor_envs.smiles.pmo.chem_terms import (
     Fingerprint,
     aromatic_rings,
@@ -28,7 +29,6 @@ from seqtutor_envs.smiles.pmo.chem_terms import (
     jnk3,
     logp,
     no,
-    parse_formula,
     phco,
     qed,
     rings,

@@ -5,8 +5,6 @@ Similarities are Tanimoto's of sparse counts (of bits for `phco`), without chira
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -16,7 +14,7 @@ from rdkit import Chem, DataStructs
 from rdkit.Chem import GraphDescriptors, rdFingerprintGenerator, rdMolDescriptors
 
 from seqtutor_envs.smiles.chem import canonical_of, parse
-from seqtutor_envs.smiles.chem.descriptors import DESCRIPTORS
+from seqtutor_envs.smiles.chem.descriptors import DESCRIPTORS, parse_formula
 from seqtutor_envs.smiles.chem.exact_qed import qed as exact_qed
 from seqtutor_envs.smiles.pmo import classifiers
 from seqtutor_envs.smiles.pmo.modifiers import Floats, Term, gauss, geometric_mean
@@ -25,7 +23,6 @@ Fingerprint = Callable[[Chem.Mol], Any]
 
 MAX_DISTANCE = 10  # bonds, of an atom pair (GuacaMol)
 ELEMENT_SIGMA, TOTAL_SIGMA = 1.0, 2.0  # atoms: of each element's count and of all atoms' (GuacaMol)
-_COUNT = re.compile(r"([A-Z][a-z]*)(\d*)")  # C9, Cl, N2: an element of a formula and its count, 1 if not written
 
 
 # ---------------------------------------------------------------- descriptors
@@ -107,14 +104,6 @@ def similarity(fingerprint: Fingerprint, target: str) -> Term:
 
 
 # ---------------------------------------------------------------- formulas
-
-
-def parse_formula(text: str) -> dict[str, int]:
-    """Count the elements of a molecular formula: C9H10Cl -> {"C": 9, "H": 10, "Cl": 1}."""
-    counts: Counter[str] = Counter()
-    for element, count in _COUNT.findall(text):
-        counts[element] += int(count or 1)
-    return dict(counts)
 
 
 def formula_terms(formula: str, legacy: bool = False) -> dict[str, Term]:

@@ -11,6 +11,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import AllChem, Crippen, GraphDescriptors, rdMolDescriptors
 from rdkit.Chem.Pharm2D import Generate, Gobbi_Pharm2D
 
+from seqtutor_envs.smiles.chem.descriptors import parse_formula
 from seqtutor_envs.smiles.pmo import chem_terms, modifiers
 
 ROOT_E = math.exp(-0.5)  # a Gaussian at one sigma
@@ -97,8 +98,8 @@ def test_substructures_are_found_or_not():
 
 
 def test_formulas_are_read():
-    assert chem_terms.parse_formula("C9H10N2O2PF2Cl") == {"C": 9, "H": 10, "N": 2, "O": 2, "P": 1, "F": 2, "Cl": 1}
-    assert chem_terms.parse_formula("CH4") == {"C": 1, "H": 4}
+    assert parse_formula("C9H10N2O2PF2Cl") == {"C": 9, "H": 10, "N": 2, "O": 2, "P": 1, "F": 2, "Cl": 1}
+    assert parse_formula("CH4") == {"C": 1, "H": 4}
 
 
 def test_a_formula_by_hand():
