@@ -166,7 +166,10 @@ class ReplayAgent(SequenceAgent):
         assert self.task is not None
         features = self.task.features(sequences.tokens, sequences.lengths)
         assert features is not None
-        return features, self.task.descriptors(sequences.tokens, sequences.lengths)
+        descriptors = self.task.descriptors(sequences.tokens, sequences.lengths)
+        if descriptors is not None and not np.isfinite(descriptors).all():
+            raise ValueError(f"{type(self.task).__name__}: some descriptors of sequences are not finite numbers.")
+        return features, descriptors
 
     def _inform_surrogate(self, scored: Sequences) -> None:
         """Show the surrogate, if there is one, what was scored."""

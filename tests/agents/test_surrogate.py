@@ -284,6 +284,13 @@ def test_impossible_rankings_are_refused():
         made(PsiLearning, EXACT, n_envs=16, candidates=4, rank_by="best")
 
 
+def test_descriptors_that_are_no_numbers_are_refused():
+    agent = PsiLearning(chain_batch(share_of_carbons, 10**6), seed=0, candidates=8)
+    agent.task.descriptors = lambda tokens, lengths: np.full((len(tokens), 2), np.nan)
+    with pytest.raises(ValueError, match="some descriptors of sequences are not finite numbers"):
+        agent.offer(["CCCCCO"])
+
+
 def test_only_the_most_promising_children_are_scored():
     agent = PsiLearning(chain_batch(share_of_carbons, 10**6), candidates=2, store={"children": 3, "tries": 4})
     agent.offer(["CCCCCO", "CCCCNO", "CCNNOO", "CNNNOO", "OOOOOC"])
