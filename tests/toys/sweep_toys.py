@@ -23,7 +23,7 @@ EXACT = "SeqTutor-Exact-v0"
 V, T = 3, 3  # tokens and horizon of the task: 27 sequences
 KWARGS = {"vocab_size": V, "length": T, "seed": 1, "c": 0.5}
 N = 8  # sequences of a round
-PATIENCE = 60.0  # seconds that a waiting agent waits; a test that fails leaves nothing for longer
+PATIENCE = 180.0  # seconds that a waiting agent waits; a test that fails leaves nothing for longer
 
 
 def toy(name, *, n=40, seed=0, steps=None, **agent_kwargs):
