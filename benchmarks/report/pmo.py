@@ -130,7 +130,7 @@ def _over_tasks(one: Metric, arms: Sequence[Arm]) -> Cell:
 
 
 def draw_best(results: Results) -> dict[str, bytes]:
-    """Draw the BEST best molecules of each task, over all agents, as PNG files: name -> bytes."""
+    """Draw the BEST best molecules of each task, over all agents, as PNG files: name -> bytes. Scores of 0 are left out."""
     # imported late: RDKit is slow to import, and other reports do without it
     from seqtutor_envs.smiles.chem.drawing import draw_row
 
@@ -140,7 +140,8 @@ def draw_best(results: Results) -> dict[str, bytes]:
         task = _strip(one["experiment"]["env"])
         for row in one.get("best") or () if task in PMO_NAMES else ():
             label = labels.get(one["id"], one["experiment"].get("label", ""))
-            found.setdefault(task, {}).setdefault(row["smiles"], (float(row["score"]), label))
+            if row["score"] > 0:
+                found.setdefault(task, {}).setdefault(row["smiles"], (float(row["score"]), label))
     pictures = {}
     for task in (name for name in PMO_NAMES if name in found):
         best = sorted(found[task].items(), key=lambda item: -item[1][0])[:BEST]

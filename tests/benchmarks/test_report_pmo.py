@@ -102,6 +102,9 @@ def test_the_best_molecules_of_a_task_are_drawn_over_all_agents():
     of_first = [one for one in results.results if PMO_NAMES[0] in one["experiment"]["env"]]
     for one, row in zip(of_first, (best[:3], best[3:]), strict=True):  # both agents
         one["best"] = [{"smiles": smiles, "score": score, "call": n} for n, (smiles, score) in enumerate(row, start=1)]
+    # of another task nothing was found
+    other = next(one for one in results.results if PMO_NAMES[1] in one["experiment"]["env"])
+    other["best"] = [{"smiles": "CCO", "score": 0.0, "call": 1}]
     pictures = pmo.draw_best(results)
     assert list(pictures) == [f"pmo-{PMO_NAMES[0]}"]
     expected = draw_row(["CCN", "c1ccccc1", "CCO"], ["0.900, Psi", "0.700, Psi", "0.500, Psi"])
