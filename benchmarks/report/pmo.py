@@ -130,7 +130,7 @@ def _over_tasks(one: Metric, arms: Sequence[Arm]) -> Cell:
 
 
 def draw_best(results: Results) -> dict[str, bytes]:
-    """Draw the BEST best molecules of each task, over all agents, as PNG files: name -> bytes. Scores of 0 are left out."""
+    """Draw the BEST best molecules of each task that score above 0, over all agents, as PNG files: name -> bytes."""
     # imported late: RDKit is slow to import, and other reports do without it
     from seqtutor_envs.smiles.chem.drawing import draw_row
 
