@@ -46,7 +46,7 @@ class TrainOptions:
 
     @classmethod
     def machine_kwargs(cls) -> dict[str, Any]:
-        """Return keywords of the machine, such as its processes, where the user gives none; --resume asks anew."""
+        """Return keywords of the machine, such as its processes. The user's come first; --resume takes none saved."""
         return {}
 
     @classmethod

@@ -86,14 +86,16 @@ class Surrogate:
         if self.features is None:
             raise ValueError("There is nothing to predict from: add sequences first.")
         rows = self._choose(BEST + OTHERS)
-        known, returns = self.features[rows], self.returns[rows]
-        compare = _Similarity(known, self.descriptors[rows])
+        known, returns = _spread(self.features[rows]), self.returns[rows]
+        unit = _find_unit(self.descriptors[rows])
+        described = self.descriptors[rows] / unit
         mean, scale = returns.mean(), returns.std()
-        similar = compare(known, self.descriptors[rows])
+        similar = _compare(known, described, known, described)
         similar[np.diag_indices(len(rows))] += NOISE
         # a scale of 0: all returns alike, of which any weight makes the mean
         weights = cho_solve(cho_factor(similar, lower=True), (returns - mean) / (scale or 1.0))
-        predicted = mean + scale * (compare(features, self._fit(descriptors, features)) @ weights)
+        asked = _compare(_spread(features), self._fit(descriptors, features) / unit, known, described)
+        predicted = mean + scale * (asked @ weights)
         return np.where(_are_zeros(features), -np.inf, predicted)
 
     def _fit(self, descriptors: Floats | None, features: csr_array) -> Floats:
@@ -173,22 +175,18 @@ def _spread(features: csr_array) -> csr_array:
     return csr_array((np.ones(len(first), np.float32), first + ones, ends), shape=shape)
 
 
-class _Similarity:
-    """Compare any sequences with m known ones, by their counts [m, d] and descriptors [m, k]."""
+def _find_unit(descriptors: Floats) -> Floats:
+    """Return what each of k descriptors [n, k] is divided by, [k]. One that is alike in all rows counts as it is."""
+    deviations = descriptors.std(axis=0)
+    return np.where(deviations > 0, deviations, 1.0) * LENGTH * np.sqrt(2 * max(1, descriptors.shape[1]))
 
-    def __init__(self, features: csr_array, descriptors: Floats) -> None:
-        self.known = _spread(features)
-        # one that is alike in all known ones is measured in its own unit
-        deviations = descriptors.std(axis=0)
-        self.unit = np.where(deviations > 0, deviations, 1.0) * LENGTH * np.sqrt(2 * max(1, descriptors.shape[1]))
-        self.descriptors = descriptors / self.unit
 
-    def __call__(self, features: csr_array, descriptors: Floats) -> Floats:
-        """Return the kernel of n sequences with the known ones, [n, m]."""
-        shared = _min_max(_spread(features), self.known)
-        if not self.descriptors.shape[1]:
-            return shared
-        return (shared + np.exp(-cdist(descriptors / self.unit, self.descriptors, "sqeuclidean"))) / 2
+def _compare(left: csr_array, left_described: Floats, right: csr_array, right_described: Floats) -> Floats:
+    """Compute the kernel of n sequences with m others, [n, m], by spread rows and descriptors in their units."""
+    shared = _min_max(left, right)
+    if not right_described.shape[1]:
+        return shared
+    return (shared + np.exp(-cdist(left_described, right_described, "sqeuclidean"))) / 2
 
 
 def _min_max(left: csr_array, right: csr_array) -> Floats:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 from scipy.sparse import csr_array
 
-from seqtutor_envs.smiles.chem.descriptors import logp, parse_formula
+from seqtutor_envs.smiles.chem.descriptors import DESCRIPTORS, parse_formula
 from seqtutor_envs.smiles.chem.molecule import parse
 from seqtutor_envs.vocab import Floats
 
@@ -24,12 +24,13 @@ _GENERATORS = tuple(
 )
 ELEMENTS = ("C", "N", "O", "F", "P", "S", "Cl", "Br", "I", "H")
 _DESCRIPTORS = (
-    rdMolDescriptors.CalcNumRings,
+    DESCRIPTORS["rings"],
     rdMolDescriptors.CalcNumAromaticRings,
-    rdMolDescriptors.CalcTPSA,
-    logp,
+    DESCRIPTORS["tpsa"],
+    DESCRIPTORS["logp"],
     rdMolDescriptors.CalcFractionCSP3,
 )
+WIDTH = len(ELEMENTS) + len(_DESCRIPTORS)
 
 
 def count_features(smiles: Sequence[str]) -> csr_array:
@@ -49,7 +50,7 @@ def describe(smiles: Sequence[str]) -> Floats:
 
     [n, 15]; zeros of what is no molecule.
     """
-    return np.array([_describe(text).descriptors for text in smiles]).reshape(len(smiles), len(ELEMENTS) + 5)
+    return np.array([_describe(text).descriptors for text in smiles]).reshape(len(smiles), WIDTH)
 
 
 class _Description(NamedTuple):
@@ -67,7 +68,7 @@ def _describe(smiles: str) -> _Description:
         found = generator.GetCountFingerprint(mol).GetNonzeroElements()
         columns += [kind * BINS + number for number in found]
         counts += found.values()
-    descriptors = np.zeros(len(ELEMENTS) + 5)
+    descriptors = np.zeros(WIDTH)
     if mol is not None:
         formula = parse_formula(rdMolDescriptors.CalcMolFormula(mol))
         descriptors[: len(ELEMENTS)] = [formula.get(name, 0) for name in ELEMENTS]
