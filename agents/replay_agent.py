@@ -25,6 +25,7 @@ from agents.store.store import Origin, make_store, sum_rewards
 from agents.store.surrogate import Surrogate
 from agents.store.temperature import TARGET_KL, Temperature
 from seqtutor_envs.checks import COUNT, TEMPERATURE, Range, one_of
+from seqtutor_envs.metrics import sequence_log_probs
 from seqtutor_envs.prior import token_log_probs
 from seqtutor_envs.prior.network import adam_steps
 from seqtutor_envs.task import Task
@@ -201,7 +202,9 @@ class ReplayAgent(SequenceAgent):
         if self.store is not None:
             self.store.add(newest, Origin.OWN, self.rounds)
             settings = self.store.settings
-            for origin, n in ((Origin.SPELLING, settings.spellings), (Origin.CHILD, settings.children)):
+            # towards the end the policy finds better molecules than a GA makes
+            children = round(settings.children * (1.0 - self._progress(self.num_timesteps)))
+            for origin, n in ((Origin.SPELLING, settings.spellings), (Origin.CHILD, children)):
                 if n:
                     self._derive(origin, n)
         return [self.learner.update(self.temperature.rescale(batch)) for batch in self._draw_batches(newest)]
@@ -218,12 +221,18 @@ class ReplayAgent(SequenceAgent):
         self.offer(self._choose_promising(texts, n) if choosing else texts, origin)
 
     def _choose_promising(self, texts: Sequence[Any], n: int) -> tuple[Tokens, Tokens]:
-        """Return tokens and lengths of the n texts of which the surrogate expects most, leaving out what is stored."""
+        """Return tokens and lengths of the n texts that promise most of log p + R / c, leaving out what is stored.
+
+        R is the surrogate's, c the present temperature. By R alone, children that the prior finds hard to write fill
+        the store, and the policy learns little from them.
+        """
         assert self.store is not None and self.task is not None and self.surrogate is not None
         rows = [row for row in encode_texts(texts, self.task) if row is not None and len(row) <= self.horizon]
         found = fill_rows(rows, self.task)
         found = select(found, self.store.find_new(found))
-        order = np.argsort(-self.surrogate.predict(*self._describe(found)), kind="stable")[:n]
+        promised = self.surrogate.predict(*self._describe(found)) * self.c / self.temperature.now
+        promised += sequence_log_probs(self.prior, found.tokens, found.lengths)
+        order = np.argsort(-promised, kind="stable")[:n]
         return found.tokens[order], found.lengths[order]
 
     def _draw_batches(self, newest: Sequences) -> Iterator[Sequences]:

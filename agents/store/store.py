@@ -50,8 +50,8 @@ class StoreSettings:
     # for the learner:
     own: float = 0.5  # share of an update's sequences that are fresh samples of the agent's
     spellings: int = 0  # other spellings of the best molecules that each round adds; they cost no call
-    children: int = 0  # molecules that a graph GA makes of the best, and each round adds and scores (extra `ga`)
-    tries: int = 16  # children made for each that is scored, among which a surrogate has the choice
+    children: int = 0  # made of the best by a graph GA (extra `ga`) and scored, in the first round; in the last none
+    tries: int = 16  # children made for each that is scored, among which a surrogate and log p have the choice
     parents: int = 100  # the best, of which spellings and children are made
 
     def __post_init__(self) -> None:

@@ -292,7 +292,8 @@ def test_descriptors_that_are_no_numbers_are_refused():
 
 
 def test_only_the_most_promising_children_are_scored():
-    agent = PsiLearning(chain_batch(share_of_carbons, 10**6), candidates=2, store={"children": 3, "tries": 4})
+    given = {"store": {"children": 3, "tries": 4}, "c_start": 1e-4}  # so cold that log p counts for nothing
+    agent = PsiLearning(chain_batch(share_of_carbons, 10**6), candidates=2, **given)
     agent.offer(["CCCCCO", "CCCCNO", "CCNNOO", "CNNNOO", "OOOOOC"])
     tried = []
 
@@ -307,6 +308,51 @@ def test_only_the_most_promising_children_are_scored():
     texts = agent.task.smiles(agent.store.stored.tokens[: agent.store.size][stored])
     assert sorted(texts) == ["CCCCC", "CCCCCC", "CCCCCN"]
     assert agent.surrogate.size == 8
+
+
+@pytest.mark.parametrize("times", [1e-3, 1.0, 1e3])
+def test_children_are_chosen_by_the_objective_at_the_present_temperature(times):
+    """log p decides at a high temperature, the expected score at a low one."""
+    given = {"store": {"children": 4, "tries": 2}, "c_start": times * 0.1}
+    agent = PsiLearning(chain_batch(share_of_carbons, 10**6), candidates=2, **given)
+    agent.offer(["CCCCCO", "CCCCNO", "CCNNOO", "CNNNOO", "OOOOOC"])
+    texts = ["NNNC", "CCCCCN", "CCCCC", "OOONC", "NNOC", "CCCCCC", "CC", "OOO"]
+    rows = fill_rows(encode_texts(texts, agent.task), agent.task)
+    features = csr_array(count_features(texts))
+    scores = agent.surrogate.predict(features, describe(texts)) * agent.c
+    log_p = np.zeros(len(texts))
+    for n, length in enumerate(rows.lengths):
+        state, token = agent.prior.initial_state(1), agent.prior.vocab.start
+        for t in range(length):
+            row, state = agent.prior.step(np.array([token]), state)
+            token = rows.tokens[n, t]
+            log_p[n] += row[0, token]
+    values = dict(zip(texts, log_p + scores / (0.1 * times)))
+    assert list(np.argsort(log_p)) != list(np.argsort(scores)), "each alone would choose others"
+    tokens, lengths = agent._choose_promising(texts, 4)
+    assert agent.task.smiles(tokens, lengths) == sorted(texts, key=values.get, reverse=True)[:4]
+
+
+def test_there_are_fewer_children_the_more_of_the_budget_is_used():
+    agent = PsiLearning(chain_batch(share_of_carbons, 160), seed=0, candidates=4, store={"children": 12})
+    asked = []
+
+    def derive(kind, tokens, lengths, returns, n, rng):
+        asked.append((n, agent.task.budget_used()))
+        return []
+
+    agent.task.derive = derive
+    agent.learn(10**6)
+    tries = agent.store.settings.tries
+    assert len(asked) >= 8 and asked[0][0] > 10 * tries
+    assert [n for n, _ in asked] == [round(12 * (1 - used)) * tries for _, used in asked]
+    # as many tokens as there are, where no call is counted
+    free = PsiLearning(chain_batch(share_of_carbons, None), seed=0, candidates=4, store={"children": 12})
+    asked.clear()
+    free.task.derive = lambda kind, tokens, lengths, returns, n, rng: asked.append((n, free.num_timesteps)) or []
+    free.learn(1_000)
+    assert [n for n, _ in asked] == [round(12 * (1 - steps / 1_000)) * tries for _, steps in asked]
+    assert asked[0][0] == 12 * tries and asked[-1][0] < 3 * tries
 
 
 @pytest.mark.parametrize("texts", [[], ["no molecule"], ["CCO"]])
