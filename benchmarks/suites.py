@@ -231,7 +231,7 @@ PMO_AGENTS = (
     AGENTS["reinvent"],
     *variants("tb", c_start=0.02),
     *variants("best_of_prior", calls=10_000),
-    # needs mol-ga: a sixth of what is scored are children of the best; 16 tries for each take twice the time
+    # needs mol-ga: a fifth of what is scored are children of the best; 16 tries for each take twice the time
     {**PSI, "label": "Ψ, children by a GA", "agent_kwargs.c_start": 0.02}
     | {"agent_kwargs.store": {"children": 32, "tries": 4}},
 )
