@@ -29,7 +29,7 @@ from safetensors import safe_open
 import seqtutor_envs  # noqa: F401  (registers the ids)
 from agents.evaluate import evaluate
 from benchmarks.experiment import Experiment
-from toys.commands import ROOT, run_module, show_help
+from toys.commands import GROWING, ROOT, run_module, show_help
 from toys.sweep_toys import write_suite
 
 FIXTURES = Path("tests/fixtures")  # relative, as the agents' files name their priors
@@ -698,7 +698,6 @@ def test_tables_of_results(made):
 # ---------------------------------------------------------------- results in docs/
 
 FOLDERS = sorted({path.parent.name for path in RESULTS})
-GROWING = {"pmo", "pmo-rounds"}  # whose runs take hours: they are added as they come
 
 
 def read_results(folder):
