@@ -141,6 +141,7 @@ TABLE_1, RHYTHM, MELODY_TERMS, MOLECULE_TERMS, MOLECULE_SETS, SEARCH, BUDGET, DE
 SEARCH = (replace(SEARCH[0], style=TOKENS.style), *SEARCH[1:])  # a count
 BUDGET = (*BUDGET[:-1], replace(BUDGET[-1], style=TOKENS.style))  # the calls are a count
 AUC = BUDGET[0]
+(DIVERSITY,) = (one for one in DESIGN if one.key == "diversity_top_100")
 DISTINCT_MEANS = tuple(
     replace(one, key=f"distinct_{one.key}", title=f"{one.title}, distinct", short=one.title) for one in PROPERTY_MEANS
 )

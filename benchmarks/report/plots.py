@@ -15,7 +15,7 @@ from benchmarks.report.data import Arm, TaskResults, curve_points, mean_interval
 from benchmarks.report.drawing import DATA, INK, PAPER, PRIOR, PRIOR_MARKER, SOFT, Looks, Plot, Style
 from benchmarks.report.gaps import Gaps, gaps_over_tasks
 from benchmarks.report.metrics import Metric
-from benchmarks.report.statistics import interval, mean, performance_profile
+from benchmarks.report.statistics import Interval, interval, mean, performance_profile
 
 POINTS = 30  # of a curve, at most
 MANY = 8  # agents, more of which need fainter bands
@@ -209,17 +209,41 @@ def front_plot(name: str, where: str, lines: Mapping[str, list[Arm]], metric: Me
             x, y = ([arm.interval(key).value for arm in arms] for key in ("kl", "task_return"))
             ax.plot(x, y, linewidth=1.5, **looks[label].line)
         for gid, arm in points.items():
-            kl, earned, look = arm.interval("kl"), arm.interval("task_return"), looks[arm.label]
-            if math.isfinite(kl.low) and math.isfinite(earned.low):
-                ax.plot([kl.low, kl.high], [earned.value] * 2, color=look.colour, linewidth=1.2)
-                ax.plot([kl.value] * 2, [earned.low, earned.high], color=look.colour, linewidth=1.2)
-            _mark(ax, kl.value, earned.value, look, 8, gid=gid, zorder=5)
+            _cross(ax, arm.interval("kl"), arm.interval("task_return"), looks[arm.label], gid)
         _write_temperatures(ax, list(points.values()), looks)
         scale = ", log scale" if is_wide else ""
         ax.set(xlabel=f"KL(π ‖ p), nats a sequence{scale}", ylabel=metric.title)
 
     title = f"{where}: return against KL"
     return Plot(name, title, "; ".join(words.values()), draw, (4.4, 3.3), tuple(lines), words)
+
+
+def pair_plot(name: str, task: TaskResults, across: Metric, up: Metric, looks: Looks) -> Plot:
+    """Plot one metric against another, a mark for each agent that has both."""
+    arms = [arm for arm in task.arms if all(len(arm.values(one.key)) for one in (across, up))]
+    points = {f"{name}-{k}": arm for k, arm in enumerate(arms)}
+    shown = (up, across)
+    words = {
+        gid: ", ".join([arm.label, *(f"{one.title} {one.format_interval(arm.interval(one.key))}" for one in shown)])
+        for gid, arm in points.items()
+    }
+
+    def draw(ax: Axes) -> None:
+        ax.margins(0.12)
+        for gid, arm in points.items():
+            _cross(ax, arm.interval(across.key), arm.interval(up.key), looks[arm.label], gid)
+        ax.set(xlabel=across.title, ylabel=up.title)
+
+    title = f"{task.name}: {up.short or up.title} against {(across.short or across.title).lower()}"
+    return Plot(name, title, "; ".join(words.values()), draw, labels=tuple(arm.label for arm in arms), points=words)
+
+
+def _cross(ax: Axes, across: Interval, up: Interval, look: Style, gid: str) -> None:
+    """Mark a pair of means, with their intervals if both are known."""
+    if math.isfinite(across.low) and math.isfinite(up.low):
+        ax.plot([across.low, across.high], [up.value] * 2, color=look.colour, linewidth=1.2)
+        ax.plot([across.value] * 2, [up.low, up.high], color=look.colour, linewidth=1.2)
+    _mark(ax, across.value, up.value, look, 8, gid=gid, zorder=5)
 
 
 def _point_words(arm: Arm, metric: Metric) -> str:

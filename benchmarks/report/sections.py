@@ -10,7 +10,7 @@ from benchmarks.report.data import Arm, Results, TaskResults, fronts
 from benchmarks.report.drawing import Looks, Plot
 from benchmarks.report.gaps import gaps_over_tasks
 from benchmarks.report.metrics import Metric, Values
-from benchmarks.report.plots import front_plot, gap_plots, learning_plots, term_plot
+from benchmarks.report.plots import front_plot, gap_plots, learning_plots, pair_plot, term_plot
 from benchmarks.report.tables import (
     Table,
     aggregate_table,
@@ -87,8 +87,14 @@ def make_sections(results: Results, looks: Looks) -> list[Section]:
         question, remarks = "How do they compare with the paper’s Table 1?", ["paper", *_left_out(melodies)]
         made.append(Section("table-1", "Table 1", question, answer, _fold_all_but_first(tables), remarks))
     if of_pmo := pmo.collect_arms(tasks):
-        question, blocks = "How do they compare with what is published on PMO?", [Block(pmo.make_tables(of_pmo))]
-        made.append(Section("pmo", "PMO", question, pmo.describe_sums(of_pmo), blocks, ["pmo"]))
+        question = "How do they compare with what is published on PMO?"
+        diverse = [task for task in tasks if pmo.find_pmo_name(task) and task.has(metrics.DIVERSITY.key)]
+        pairs = [
+            pair_plot(f"diversity-{k}", task, metrics.DIVERSITY, metrics.AUC, looks)
+            for k, task in enumerate(diverse[:MOST_TASKS])
+        ]
+        blocks, remarks = [Block(pmo.make_tables(of_pmo)), Block(plots=pairs)], ["pmo", *_left_out(diverse)]
+        made.append(Section("pmo", "PMO", question, pmo.describe_sums(of_pmo), blocks, remarks))
     if molecules:
         shown = (*metrics.MOLECULE_SETS, *metrics.DISTINCT_MEANS)
         caption = "the samples, and means over distinct molecules"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from benchmarks.experiment import expand
 from benchmarks.report import metrics, pmo
@@ -29,6 +30,7 @@ def made(names=PMO_NAMES, seeds=(0, 1), **versions):
         k = names.index(one.env.removeprefix("SeqTutor-PMO-").removesuffix("-v0"))
         area = 0.5 + k / 100 + one.seed / 10 - 0.2 * (one.label == "REINVENT")
         found = {"auc_top_10": area, "auc_top_10_within_1000": area / 2, "calls": 10_000.0, "budget": 10_000.0}
+        found["diversity_top_100"] = 0.9 - area
         found |= {"diverse_hits": 10.0 * one.seed, "j": 1.0, "kl": 2.0, "repeats": 0.25, "mean_qed": 0.5}
         if one.label == "REINVENT" and k == 3 and one.seed == 0:
             found["calls"] = 4_000.0
@@ -81,6 +83,27 @@ def test_the_report_has_a_section_of_pmo_where_there_is_something_to_compare():
     plain = expand({"env": SMILES, "seed": 0, "steps": 100, "n": 20}, {"agent": LABELS["Ψ"], "label": "Ψ"})
     others = Results("x", "?", tuple(plain), [result(one, {"j": 1.0, "mean_qed": 0.5}) for one in plain])
     assert "pmo" not in {one.anchor for one in make_sections(others, assign_styles(others.arms))}
+
+
+def test_the_area_is_drawn_against_diversity_for_the_tasks_that_there_is_room_for():
+    results = made()
+    looks = assign_styles(results.arms)
+    section = next(one for one in make_sections(results, looks) if one.anchor == "pmo")
+    plots = [plot for block in section.blocks for plot in block.plots]
+    assert len(plots) == 8
+    assert "isomers_c9h10n2o2pf2cl-v0, SeqTutor-PMO-jnk3-v0" in section.remarks[-1]
+    second = plots[1]
+    assert second.title == "SeqTutor-PMO-amlodipine_mpo-v0: AUC 10 against diversity"
+    assert second.labels == ("Ψ", "REINVENT")
+    assert second.points["diversity-1-0"].startswith("Ψ, AUC of the best 10 0.560")
+    assert "Diversity of the best 100 0.340" in second.points["diversity-1-0"]
+    ax = Figure().subplots()
+    second.draw(ax)
+    marks = {line.get_gid(): line.get_xydata().tolist() for line in ax.lines if line.get_gid()}
+    assert marks == {  # means over both seeds
+        "diversity-1-0": [pytest.approx([0.34, 0.56])],
+        "diversity-1-1": [pytest.approx([0.54, 0.36])],
+    }
 
 
 def test_two_versions_of_rdkit_are_marked():
