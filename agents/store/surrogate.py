@@ -191,7 +191,7 @@ def _compare(left: csr_array, left_described: Floats, right: csr_array, right_de
 
 def _min_max(left: csr_array, right: csr_array) -> Floats:
     """Compute the MinMax kernel of n spread rows with m others, [n, m]; 0 for two of zeros alone."""
-    columns = np.unique(right.indices)  # a tenth of all; by a dense matrix of these a product takes a third of the time
+    columns = np.unique(right.indices)  # a tenth of all; with a dense matrix of these it takes less than half the time
     shared = (left[:, columns] @ right[:, columns].toarray().T).astype(np.float64)
     either = np.asarray(left.sum(axis=1))[:, None] + np.asarray(right.sum(axis=1))[None] - shared
     return np.asarray(shared / np.maximum(either, 1.0))

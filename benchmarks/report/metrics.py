@@ -141,7 +141,6 @@ TABLE_1, RHYTHM, MELODY_TERMS, MOLECULE_TERMS, MOLECULE_SETS, SEARCH, BUDGET, DE
 SEARCH = (replace(SEARCH[0], style=TOKENS.style), *SEARCH[1:])  # a count
 BUDGET = (*BUDGET[:-1], replace(BUDGET[-1], style=TOKENS.style))  # the calls are a count
 AUC = BUDGET[0]
-(DIVERSITY,) = (one for one in DESIGN if one.key == "diversity_top_100")
 DISTINCT_MEANS = tuple(
     replace(one, key=f"distinct_{one.key}", title=f"{one.title}, distinct", short=one.title) for one in PROPERTY_MEANS
 )
@@ -153,6 +152,7 @@ def pick(metrics: tuple[Metric, ...], *keys: str) -> tuple[Metric, ...]:
     return tuple(known[key] for key in keys)
 
 
+(DIVERSITY,) = pick(DESIGN, "diversity_top_100")
 TERMS = {"melody": MELODY_TERMS, "molecule": MOLECULE_TERMS}
 # what the main table of a suite shows of each domain
 HEADLINES = {

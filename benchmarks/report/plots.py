@@ -222,11 +222,7 @@ def pair_plot(name: str, task: TaskResults, across: Metric, up: Metric, looks: L
     """Plot one metric against another, a mark for each agent that has both."""
     arms = [arm for arm in task.arms if all(len(arm.values(one.key)) for one in (across, up))]
     points = {f"{name}-{k}": arm for k, arm in enumerate(arms)}
-    shown = (up, across)
-    words = {
-        gid: ", ".join([arm.label, *(f"{one.title} {one.format_interval(arm.interval(one.key))}" for one in shown)])
-        for gid, arm in points.items()
-    }
+    words = {gid: f"{arm.label}, {_write_means(arm, up, across)}" for gid, arm in points.items()}
 
     def draw(ax: Axes) -> None:
         ax.margins(0.12)
@@ -247,8 +243,11 @@ def _cross(ax: Axes, across: Interval, up: Interval, look: Style, gid: str) -> N
 
 
 def _point_words(arm: Arm, metric: Metric) -> str:
-    earned, kl, j = (one.format_interval(arm.interval(one.key)) for one in (metric, metrics.KL, metrics.J))
-    return f"{arm.label}, c = {arm.c:g}: {metric.title} {earned}, KL {kl}, J {j}, n = {len(arm.runs)}"
+    return f"{arm.label}, c = {arm.c:g}: {_write_means(arm, metric, metrics.KL, metrics.J)}, n = {len(arm.runs)}"
+
+
+def _write_means(arm: Arm, *shown: Metric) -> str:
+    return ", ".join(f"{one.title} {one.format_interval(arm.interval(one.key))}" for one in shown)
 
 
 def _write_temperatures(ax: Axes, arms: Sequence[Arm], looks: Looks) -> None:

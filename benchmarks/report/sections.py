@@ -87,14 +87,7 @@ def make_sections(results: Results, looks: Looks) -> list[Section]:
         question, remarks = "How do they compare with the paper’s Table 1?", ["paper", *_left_out(melodies)]
         made.append(Section("table-1", "Table 1", question, answer, _fold_all_but_first(tables), remarks))
     if of_pmo := pmo.collect_arms(tasks):
-        question = "How do they compare with what is published on PMO?"
-        diverse = [task for task in tasks if pmo.find_pmo_name(task) and task.has(metrics.DIVERSITY.key)]
-        pairs = [
-            pair_plot(f"diversity-{k}", task, metrics.DIVERSITY, metrics.AUC, looks)
-            for k, task in enumerate(diverse[:MOST_TASKS])
-        ]
-        blocks, remarks = [Block(pmo.make_tables(of_pmo)), Block(plots=pairs)], ["pmo", *_left_out(diverse)]
-        made.append(Section("pmo", "PMO", question, pmo.describe_sums(of_pmo), blocks, remarks))
+        made.append(_compare_with_published(tasks, of_pmo, looks))
     if molecules:
         shown = (*metrics.MOLECULE_SETS, *metrics.DISTINCT_MEANS)
         caption = "the samples, and means over distinct molecules"
@@ -116,9 +109,9 @@ def make_sections(results: Results, looks: Looks) -> list[Section]:
     return made
 
 
-def _left_out(tasks: Sequence[TaskResults]) -> list[str]:
+def _left_out(tasks: Sequence[TaskResults], what: str = "Left out here") -> list[str]:
     rest = [task.name for task in tasks[MOST_TASKS:]]
-    return [f"Left out here for room: {', '.join(rest)}."] if rest else []
+    return [f"{what} for room: {', '.join(rest)}."] if rest else []
 
 
 def _name_first(tasks: Sequence[TaskResults]) -> str:
@@ -184,6 +177,21 @@ def _compare_temperatures(
     is_bound = any(arm.j_is_bound for _, some, _ in found for arms in some.values() for arm in arms)
     remarks = ["fronts"] + ["front_bounds"] * is_bound
     return Section("frontier", "Return against KL", question, answer, blocks, remarks, "wide")
+
+
+def _compare_with_published(
+    tasks: Sequence[TaskResults], arms: Mapping[str, Mapping[str, Arm]], looks: Looks
+) -> Section:
+    """Show PMO's tables, and what the area under the curve costs in diversity."""
+    diverse = [task for task in tasks if pmo.find_pmo_name(task) and task.has(metrics.DIVERSITY.key)]
+    plots = [
+        pair_plot(f"diversity-{k}", task, metrics.DIVERSITY, metrics.AUC, looks)
+        for k, task in enumerate(diverse[:MOST_TASKS])
+    ]
+    blocks = [Block(pmo.make_tables(arms))] + ([Block(plots=plots)] if plots else [])
+    remarks = ["pmo", *_left_out(diverse, "Plots left out")]
+    question = "How do they compare with what is published on PMO?"
+    return Section("pmo", "PMO", question, pmo.describe_sums(arms), blocks, remarks)
 
 
 def _known_terms(task: TaskResults) -> list[Metric]:
