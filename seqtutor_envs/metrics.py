@@ -29,6 +29,7 @@ def evaluate_samples(
     prior: Prior | None = None,
     log_probs: Floats | None = None,
     c: float = 1.0,
+    task_metrics: bool = True,
 ) -> dict[str, float]:
     """Evaluate sequences by the metrics of every domain and the task's own `metrics`.
 
@@ -49,6 +50,7 @@ def evaluate_samples(
         prior: p, over the task's tokens.
         log_probs: [N], log pi of each whole sequence; needs the prior.
         c: temperature of J.
+        task_metrics: whether to compute the task's own, which for molecules take longer than all the others.
 
     Raises:
         ValueError: shapes, tokens, vocabularies or c that do not fit.
@@ -84,7 +86,7 @@ def evaluate_samples(
         row |= mean_and_error("log_p", log_p) | {"log_p_per_step": float(log_p.sum()) / steps}
         if log_pi is not None:
             row |= mean_and_error("kl", log_pi - log_p) | mean_and_error("j", reward(log_p, returns, c) - log_pi)
-    return row | task.metrics(tokens, lengths)
+    return row | task.metrics(tokens, lengths) if task_metrics else row
 
 
 def sequence_log_probs(prior: Prior, tokens: Tokens, lengths: Tokens | None = None) -> Floats:

@@ -95,12 +95,14 @@ def evaluate(
     return metrics if "log_z" in metrics else metrics | find_log_z(agent, env_id, kwargs)
 
 
-def evaluate_in_env(env: SequenceTutorVectorEnv, agent: Any, n: int, seed: int) -> tuple[dict[str, float], Samples]:
+def evaluate_in_env(
+    env: SequenceTutorVectorEnv, agent: Any, n: int, seed: int, task_metrics: bool = True
+) -> tuple[dict[str, float], Samples]:
     """Evaluate in a batch that `make_env` made for the agent; return metrics and the sequences."""
     samples = sample_sequences(agent, env, n, seed)
     if samples.log_probs is None:
         warnings.warn(f"No KL and no J: {agent_checks.explain_missing_log_pi(agent)}", stacklevel=3)
-    return compute_metrics(env, samples), samples
+    return compute_metrics(env, samples, task_metrics), samples
 
 
 def make_env(agent: Any, env_id: str, n: int, kwargs: Mapping[str, Any]) -> SequenceTutorVectorEnv:
@@ -196,9 +198,10 @@ def roll_out(agent: Any, env: SequenceTutorVectorEnv, n: int, seed: int) -> Samp
     return Samples(tokens, lengths, None if isinstance(policy, policies.Predictor) else log_probs.T.reshape(-1)[:n])
 
 
-def compute_metrics(env: SequenceTutorVectorEnv, samples: Samples) -> dict[str, float]:
-    """Compute the metrics that `evaluate` returns."""
-    row = evaluate_samples(env.task, samples.tokens, samples.lengths, env.prior, samples.log_probs, env.c)
+def compute_metrics(env: SequenceTutorVectorEnv, samples: Samples, task_metrics: bool = True) -> dict[str, float]:
+    """Compute the metrics that `evaluate` returns, without the task's own if they are not wanted."""
+    tokens, lengths, log_probs = samples
+    row = evaluate_samples(env.task, tokens, lengths, env.prior, log_probs, env.c, task_metrics)
     if hasattr(env, "solution"):
         try:
             row["log_z"] = env.solution()["log_z"]

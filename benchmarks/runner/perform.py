@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.evaluate import evaluate, evaluate_in_env, make_env
+from agents.evaluate import evaluate_in_env, make_env
 from agents.samplers import Sampler
 from agents.sb3.budget import NO_LIMIT
 from benchmarks.contestants import Contestant, make_agent
@@ -92,8 +92,10 @@ class CurveRecorder:
             warnings.simplefilter("ignore", UserWarning)  # the evaluation at the end gives them again
             # the same sequences of random numbers at each point, apart from those of learning
             seed = self.experiment.seed + SEED_APART
-            kwargs = without_budget(self.agent.env_kwargs)
-            metrics = evaluate(self.agent.model, self.experiment.env, self.n, seed, kwargs)
+            model, kwargs = self.agent.model, without_budget(self.agent.env_kwargs)
+            with closing(make_env(model, self.experiment.env, self.n, kwargs)) as env:
+                # a point keeps CURVE alone
+                metrics, _ = evaluate_in_env(env, model, self.n, seed, task_metrics=False)
             point = {"timesteps": int(self.agent.model.num_timesteps), "seconds": round(self.spent(), 3)}
             self.points.append(point | {name: float(metrics[name]) for name in CURVE if name in metrics})
             self.on_progress({"share": share, "j": metrics.get("j"), "task_return": metrics["task_return"]})

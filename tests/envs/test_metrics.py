@@ -40,6 +40,13 @@ def test_a_plain_loop_gives_the_same_figures(monkeypatch):
     assert figures["distinct_sequences"] == 3
 
 
+def test_the_tasks_own_metrics_are_left_out_if_they_are_not_wanted(monkeypatch):
+    task = ToyTask(4)
+    monkeypatch.setattr(task, "metrics", lambda tokens, lengths: {"own": 1.0})
+    every, others = evaluate_samples(task, TOKENS, LENGTHS), evaluate_samples(task, TOKENS, LENGTHS, task_metrics=False)
+    assert every == others | {"own": 1.0} and "task_return" in others
+
+
 def test_filler_does_not_make_sequences_distinct():
     task = ToyTask(4)
     same = np.array([[0, 3, 1, 2], [0, 3, 2, 2]])
