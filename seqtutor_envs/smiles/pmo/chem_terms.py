@@ -17,6 +17,7 @@ from seqtutor_envs.smiles.chem import canonical_of, parse
 from seqtutor_envs.smiles.chem.descriptors import DESCRIPTORS, parse_formula
 from seqtutor_envs.smiles.chem.exact_qed import qed as exact_qed
 from seqtutor_envs.smiles.pmo import classifiers
+from seqtutor_envs.smiles.pmo.chem_pharmacophores import pharmacophores
 from seqtutor_envs.smiles.pmo.modifiers import Floats, Term, gauss, geometric_mean
 
 Fingerprint = Callable[[Chem.Mol], Any]
@@ -70,17 +71,7 @@ fcfp4: Fingerprint = rdFingerprintGenerator.GetMorganGenerator(
 atom_pairs: Fingerprint = rdFingerprintGenerator.GetAtomPairGenerator(
     maxDistance=MAX_DISTANCE
 ).GetSparseCountFingerprint
-
-
-def phco(mol: Chem.Mol) -> DataStructs.SparseBitVect:
-    """Compute the two-dimensional pharmacophore fingerprint of Gobbi & Poppinger 1998, 39,972 bits.
-
-    It takes 6 ms for a drug, but 9 s for a chain of 99 carbons: RDKit goes through all triples of features.
-    """
-    # imported here: making the definition takes as long as importing RDKit, and two tasks need it
-    from rdkit.Chem.Pharm2D import Generate, Gobbi_Pharm2D
-
-    return Generate.Gen2DFingerprint(mol, Gobbi_Pharm2D.factory)
+phco: Fingerprint = pharmacophores
 
 
 def similarity(fingerprint: Fingerprint, target: str) -> Term:

@@ -74,6 +74,18 @@ def test_similarity_of_pharmacophores_is_of_bits():
     assert found[0] == 1 and 0 < found[1] < 1
 
 
+def test_pharmacophores_are_rdkits():
+    # no feature; two fragments; more of one family than distances; long distances; all eight families
+    more = ["C", "OCC.NCC(N)CO", "OCC(O)C(O)C(O)C(O)CO", "NCCCCCCCCCCCCCCC(=O)NCCCCCCCCCO", "OC(=O)C1CC1c1ccccc1P(C)CN"]
+    seen = set()
+    for mol in molecules([TARGET, *SMILES, *more]):
+        wanted = set(Generate.Gen2DFingerprint(mol, Gobbi_Pharm2D.factory).GetOnBits())
+        assert set(chem_terms.phco(mol).GetOnBits()) == wanted, Chem.MolToSmiles(mol)
+        seen |= wanted
+    families = {name for bit in seen for name in Gobbi_Pharm2D.factory.GetBitDescription(bit).split("|")[0].split()}
+    assert families == set(Gobbi_Pharm2D.factory.GetFeatFamilies())
+
+
 def test_a_target_that_is_no_molecule_is_named():
     with pytest.raises(ValueError, match="The target 'C1CC' is no molecule."):
         chem_terms.similarity(chem_terms.ecfp4, "C1CC")(molecules(["C"]))
