@@ -43,7 +43,7 @@ def _number(factory: Any, points: int) -> NDArray[np.int32]:
     table = np.zeros((len(families),) * points + (len(lows),) * between, np.int32)
     for chosen in combinations_with_replacement(families, points):
         for ranges in product(range(len(lows)), repeat=between):
-            # the order of features is that of their atoms, in which RDKit's own function passes them
+            # the least distance stands for its range: RDKit puts three into order first, but any of a range ends in it
             with suppress(IndexError):  # raised for distances that no triangle has
                 table[chosen + ranges] = factory.GetBitIdx(chosen, [lows[i] for i in ranges], sortIndices=False)
     return table
