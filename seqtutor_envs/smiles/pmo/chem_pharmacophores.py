@@ -55,7 +55,7 @@ def pharmacophores(mol: Chem.Mol) -> DataStructs.SparseBitVect:
     # each feature of the definition is a single atom
     features = [(family, atom) for family, found in enumerate(factory.GetMolFeats(mol)) for atom, in sorted(found)]
     families, atoms = np.array(features, np.int64).reshape(-1, 2).T
-    ranges = np.digitize(Chem.GetDistanceMatrix(mol), edges) - 1  # one past the last of them: too far
+    ranges = np.digitize(Chem.GetDistanceMatrix(mol), edges) % len(edges) - 1  # -1: too near or too far
     found = np.zeros(factory.GetSigSize(), np.bool_)
     _mark(families, atoms, ranges, pairs, triples, found)
     bits = DataStructs.SparseBitVect(len(found))
@@ -66,14 +66,14 @@ def pharmacophores(mol: Chem.Mol) -> DataStructs.SparseBitVect:
 @njit(cache=True)
 def _mark(families, atoms, ranges, pairs, triples, found):  # type: ignore[no-untyped-def]
     """Mark in found [bits] those of all pairs and triples of features: families and atoms [n], sorted by both."""
-    far, n = pairs.shape[-1], len(atoms)
+    n = len(atoms)
     for i in range(n):
         for j in range(i + 1, n):
             first = ranges[atoms[i], atoms[j]]
-            if first < 0 or first >= far:
+            if first < 0:
                 continue
             found[pairs[families[i], families[j], first]] = True
             for k in range(j + 1, n):
                 second, third = ranges[atoms[i], atoms[k]], ranges[atoms[j], atoms[k]]
-                if 0 <= second < far and 0 <= third < far:
+                if second >= 0 and third >= 0:
                     found[triples[families[i], families[j], families[k], first, second, third]] = True
