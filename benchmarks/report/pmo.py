@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from benchmarks.report import metrics
 from benchmarks.report.data import Arm, Results, TaskResults
@@ -83,6 +84,18 @@ def sum_over(arms: Mapping[str, Arm], key: str, names: Sequence[str] = PMO_NAMES
     return sum(arms[name].interval(key).value if name in arms else math.nan for name in names)
 
 
+def sum_by_seed(arms: Mapping[str, Arm], key: str, names: Sequence[str] = PMO_NAMES) -> pd.Series[float]:
+    """Sum a metric over tasks for each seed that has run on all of them."""
+    if not set(names) <= set(arms):
+        return pd.Series(dtype=float)
+    return pd.DataFrame({name: arms[name].values(key) for name in names}).dropna().sum(axis=1)
+
+
+def _describe_spread(values: pd.Series[float]) -> str:
+    """Say the standard deviation over seeds: "± 0.013"; "" of fewer than two."""
+    return f"± {values.std():.3f}" if len(values) > 1 else ""
+
+
 def _area_table(arms: Mapping[str, Mapping[str, Arm]]) -> Table:
     key, write = metrics.AUC.key, metrics.AUC.format
     rows: list[list[Cell]] = []
@@ -91,15 +104,18 @@ def _area_table(arms: Mapping[str, Mapping[str, Arm]]) -> Table:
             continue
         row = [Cell(name)]
         for by_task in arms.values():
-            values = by_task[name].values(key) if name in by_task else np.zeros(0)
-            spread = f"± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "one run" if len(values) else ""
-            row.append(Cell(write(float(np.mean(values)) if len(values) else None), spread))
+            values = by_task[name].values(key) if name in by_task else pd.Series(dtype=float)
+            spread = _describe_spread(values) or ("one run" if len(values) else "")
+            row.append(Cell(write(float(values.mean()) if len(values) else None), spread))
         for published in PUBLISHED.values():
             mean, deviation = published.tasks.get(name, (None, None))
             row.append(Cell(write(mean), "" if deviation is None else f"± {deviation:.3f}"))
         rows.append(row)
     for title, names in (("sum of all 23", PMO_NAMES), ("sum of 20, without the classifiers", OTHERS)):
-        row = [Cell(title)] + [Cell(write(sum_over(by_task, key, names))) for by_task in arms.values()]
+        row = [Cell(title)]
+        for by_task in arms.values():
+            spread = _describe_spread(sum_by_seed(by_task, key, names))
+            row.append(Cell(write(sum_over(by_task, key, names)), spread))
         row += [Cell(write(one.sum_over(names))) for one in PUBLISHED.values()]
         rows.append(row)
     caption = "PMO: AUC of the best ten, mean and standard deviation over seeds"

@@ -60,6 +60,8 @@ def test_areas_are_means_over_seeds_and_sums_over_tasks():
     # 23 * .55 + (0 + ... + 22) / 100, and without the places 4, 6 and 9
     assert area.rows[23][1].text == f"{23 * 0.55 + 2.53:.3f}"
     assert area.rows[24][1].text == f"{20 * 0.55 + 2.53 - 0.19:.3f}"
+    # the sums of both seeds differ by 23 and 20 tenths
+    assert [row[1].under for row in area.rows[23:]] == [f"± {n / 10 / 2**0.5:.3f}" for n in (23, 20)]
     genetic_gfn = [head.text for head in area.heads].index("published: Genetic GFN")
     assert [row[genetic_gfn].text for row in area.rows[23:]] == ["16.213", "13.594"]
     assert area.rows[4][genetic_gfn].text == "–"  # a classifier
@@ -75,6 +77,17 @@ def test_a_sum_over_some_tasks_is_none_and_a_single_run_has_no_spread():
     assert (area.rows[0][1].text, area.rows[0][1].under) == ("0.500", "one run")
     assert [row[1].text for row in area.rows[2:]] == ["–", "–"]
     assert "no agent has run on all of them" in pmo.describe_sums(pmo.collect_arms(some.tasks))
+
+
+def test_a_sum_has_a_spread_over_the_seeds_that_have_run_on_all_tasks():
+    whole = made(seeds=(0, 1, 2))
+    missing = ("SeqTutor-PMO-jnk3-v0", 1)
+    kept = [one for k, one in zip(whole.experiments, whole.results) if (k.env, k.seed) != missing]
+    arms = pmo.collect_arms(Results("pmo", "", whole.experiments, kept).tasks)
+    assert list(pmo.sum_by_seed(arms["Ψ"], "auc_top_10").index) == [0, 2]
+    # seeds 0 and 2 differ by 23 * .2; jnk3 is no part of the last row
+    assert [row[1].under for row in pmo.make_tables(arms)[0].rows[23:]] == [f"± {4.6 / 2**0.5:.3f}", "± 2.000"]
+    assert pmo.sum_by_seed(pmo.collect_arms(made(PMO_NAMES[:2]).tasks)["Ψ"], "auc_top_10").empty
 
 
 def test_the_report_has_a_section_of_pmo_where_there_is_something_to_compare():
