@@ -25,6 +25,7 @@ from seqtutor_envs.vocab import Floats, Tokens, TokenVocab
 
 MAX_SEQUENCES = 1_000_000  # enumerated: a minute and a few hundred MiB for the longest
 SUM_TOLERANCE = 1e-3  # of a policy's total probability; float32 log-probabilities err by 1e-6 or so a step
+LENGTH = 4  # of a random task
 CELL = 16  # pixels of one token in a picture
 
 
@@ -110,6 +111,17 @@ def make_random_task(
     rewards = rng.standard_normal(prefixes + vocab_size**length)
     task = ExactTask(vocab, rewards, length, weights)
     return task, make_random_lstm(vocab, length, rng) if recurrent else TablePrior(vocab, logits, length)
+
+
+def _fill_in(
+    task: Task | None, prior: Any, vocab_size: int, length: int, seed: int, weights: dict[str, float] | None
+) -> tuple[Task, Any]:
+    """Return a user's task and prior, random ones in place of None. Raise ValueError where both describe a task."""
+    if task is not None:
+        # agents pass on the task's own length, which is no contradiction
+        checks.nothing_beside_task({"length": length not in (LENGTH, task.length), "term_weights": weights is not None})
+    random, own = make_random_task(vocab_size, length, seed, weights, recurrent=prior == "lstm")
+    return random if task is None else task, own if prior is None or prior == "lstm" else prior
 
 
 def make_random_lstm(vocab: TokenVocab, length: int, rng: np.random.Generator) -> RecurrentPrior:
@@ -283,7 +295,7 @@ class ExactVectorEnv(SequenceTutorVectorEnv):
         *,
         num_envs: int = 1,
         vocab_size: int = 3,
-        length: int = 4,
+        length: int = LENGTH,
         seed: int = 0,
         c: float = 1.0,
         term_weights: dict[str, float] | None = None,
@@ -295,11 +307,9 @@ class ExactVectorEnv(SequenceTutorVectorEnv):
         flat_infos: bool = False,
         infos: str = "full",
     ) -> None:
-        random, own = make_random_task(vocab_size, length, seed, term_weights, recurrent=prior == "lstm")
         super().__init__(
-            random if task is None else task, own if prior in (None, "lstm") else prior, num_envs=num_envs, c=c,
-            obs_mode=obs_mode, autoreset_mode=autoreset_mode, render_mode=render_mode, flat_infos=flat_infos,
-            infos=infos,
+            *_fill_in(task, prior, vocab_size, length, seed, term_weights), num_envs=num_envs, c=c, obs_mode=obs_mode,
+            autoreset_mode=autoreset_mode, render_mode=render_mode, flat_infos=flat_infos, infos=infos,
         )
 
     def solution(self, gamma: float = 1.0) -> dict[str, Any]:
@@ -370,7 +380,7 @@ class ExactEnv(SequenceTutorEnv):
         self,
         *,
         vocab_size: int = 3,
-        length: int = 4,
+        length: int = LENGTH,
         seed: int = 0,
         c: float = 1.0,
         term_weights: dict[str, float] | None = None,
@@ -380,9 +390,8 @@ class ExactEnv(SequenceTutorEnv):
         render_mode: str | None = None,
         flat_infos: bool = False,
     ) -> None:
-        random, own = make_random_task(vocab_size, length, seed, term_weights, recurrent=prior == "lstm")
         super().__init__(
-            random if task is None else task, own if prior in (None, "lstm") else prior, c=c, obs_mode=obs_mode,
+            *_fill_in(task, prior, vocab_size, length, seed, term_weights), c=c, obs_mode=obs_mode,
             render_mode=render_mode, flat_infos=flat_infos,
         )
 

@@ -360,7 +360,7 @@ class Task(ABC):
     def action_mask(self, tokens: Tokens, steps: Tokens) -> NDArray[np.int8] | None:
         """Return 1 for each token allowed next, int8 [N, V]; None (the default): all.
 
-        `steps` [N] tokens are chosen so far.
+        `steps` [N] tokens are chosen so far. It is not asked where a sequence is over.
         """
         return None
 

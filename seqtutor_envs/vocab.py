@@ -32,6 +32,7 @@ class TokenVocab:
             raise ValueError("A vocabulary's tokens must be distinct strings.")
         if self.end is not None and not (isinstance(self.end, (int, np.integer)) and 0 <= self.end < len(self)):
             raise ValueError(f"A vocabulary's end must be None or one of its ids 0..{len(self) - 1}, not {self.end!r}.")
+        object.__setattr__(self, "tokens", tuple(self.tokens))  # a list would equal no other vocabulary's tuple
 
     def __len__(self) -> int:
         return len(self.tokens)

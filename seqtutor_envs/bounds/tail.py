@@ -38,6 +38,8 @@ class Tail(NamedTuple):
 
     def mass(self, delta: float) -> float:
         """Return a number that P(R > above) exceeds with probability delta at most (Clopper and Pearson 1934)."""
+        if self.hits == self.samples:
+            return 1.0
         return float(stats.beta.ppf(1.0 - delta, self.hits + 1, self.samples - self.hits))
 
 

@@ -106,7 +106,7 @@ def from_midi(source: str | os.PathLike[str] | pretty_midi.PrettyMIDI) -> list[N
     for name, line in lines.items():
         parts = snap_to_grid(line)
         try:
-            shift = octaves_into_range([note.pitch for note in line])
+            shift = octaves_into_range([part.pitch for part in parts if part.pitch is not None])
             # at least as long as the last note: another program may have moved the event
             length = _checked_length(max(parts[-1].end, round_to_step(end)))
         except ValueError as error:

@@ -56,7 +56,19 @@ class MaskedPrior(Prior):
         # the first call feeds the start token, which is no part of the prefix
         chosen = np.flatnonzero(steps > 0)
         so_far[chosen, steps[chosen] - 1] = tokens[chosen]
-        return allowed_log_probs(rows, self.task.action_mask(so_far, steps)), (*new, so_far, steps)
+        return allowed_log_probs(rows, self._mask(so_far, steps)), (*new, so_far, steps)
+
+    def _mask(self, so_far: Tokens, steps: Tokens) -> NDArray[np.int8] | None:
+        """Return the task's mask, which it is not asked for where a sequence is over; anything may follow there."""
+        end = self.vocab.end
+        going = np.ones(len(so_far), bool) if end is None else ~(so_far == end).any(axis=1)
+        if going.all():
+            return self.task.action_mask(so_far, steps)
+        mask = np.ones((len(so_far), len(self.vocab)), np.int8)
+        asked = self.task.action_mask(so_far[going], steps[going]) if going.any() else None
+        if asked is not None:
+            mask[going] = asked
+        return mask
 
 
 def mask_prior(prior: Prior, task: Task | None) -> Prior:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from seqtutor_envs.checks import one_of
 from seqtutor_envs.files.expected import expect_array, expect_names, expect_range
 from seqtutor_envs.prior.recurrent_step import GATES
 
@@ -93,8 +94,9 @@ def computes_bfloat16(device: torch.device | str = "cpu") -> bool:
 def resolve_precision(precision: str, device: torch.device | str = "cpu") -> Precision:
     """Return the precision to use on `device`. "auto" is bfloat16 where it has instructions for it, else float32.
 
-    Raises ValueError for bfloat16 where the device cannot.
+    Raises ValueError for another word, and for bfloat16 where the device cannot.
     """
+    one_of("precision", precision, ("auto", "float32", "bfloat16"))
     if precision == "float32" or precision == "auto" and not (computes_bfloat16(device) and supports_bfloat16(device)):
         return "float32"
     if not supports_bfloat16(device):

@@ -137,7 +137,10 @@ def token_log_probs(rows: NDArray[np.float32], tokens: Tokens, lengths: Tokens |
     """Return log p of each token: rows [N, T, V] at tokens [N, T] -> [N, T], zero after a sequence's length."""
     # float64: log p of a sequence is a sum of many
     chosen = np.take_along_axis(rows, padded(tokens, lengths)[:, :, None], axis=2)[:, :, 0].astype(np.float64)
-    return chosen if lengths is None else chosen * (np.arange(tokens.shape[1]) < np.asarray(lengths)[:, None])
+    if lengths is None:
+        return chosen
+    # not a product with 0: log p of filler may be -inf
+    return np.where(np.arange(tokens.shape[1]) < np.asarray(lengths)[:, None], chosen, 0.0)
 
 
 class RecurrentPrior(Prior):

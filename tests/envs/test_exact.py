@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -11,7 +12,16 @@ import pytest
 
 from seqtutor_envs import exact
 from seqtutor_envs.env import SequenceTutorEnv
-from seqtutor_envs.exact import ExactTask, kl_optimum_policy, kl_policy_optimum, make_random_task, objective, solve
+from seqtutor_envs.exact import (
+    ExactEnv,
+    ExactTask,
+    ExactVectorEnv,
+    kl_optimum_policy,
+    kl_policy_optimum,
+    make_random_task,
+    objective,
+    solve,
+)
 from seqtutor_envs.prior import Prior
 from seqtutor_envs.vocab import TokenVocab
 from toys.env_toys import ToyTask, toy_prior
@@ -171,3 +181,12 @@ def test_gamma_is_a_discount():
 def test_native_and_single_share_the_solution():
     vector = gymnasium.make_vec("SeqTutor-Exact-v0", num_envs=2, seed=3)
     np.testing.assert_array_equal(vector.unwrapped.solution()["log_probs"], make(seed=3).solution()["log_probs"])
+
+
+@pytest.mark.parametrize("given", [{"term_weights": {"prefix": 0.0}}, {"length": 2}])
+@pytest.mark.parametrize("make_env", [ExactEnv, partial(ExactVectorEnv, num_envs=2)])
+def test_what_describes_a_task_is_refused_beside_one(given, make_env):
+    task, prior = make_random_task(2, 3, seed=0)
+    assert make_env(task=task, prior=prior, length=3).task is task
+    with pytest.raises(ValueError, match=f"A task brings its own {next(iter(given))}"):
+        make_env(task=task, prior=prior, **given)

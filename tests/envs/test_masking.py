@@ -81,3 +81,31 @@ def test_kl_of_the_masked_prior_to_itself_is_zero():
     log_p = token_log_probs(prior.log_probs(tokens, lengths), tokens, lengths).sum(1)
     figures = evaluate_samples(env.task, tokens, lengths, env.prior, log_p)
     assert figures["kl"] == pytest.approx(0.0, abs=1e-9)
+
+
+class Strict(ToyTask):
+    """A masked ToyTask that allows nothing after the end token: its mask may not be asked there."""
+
+    def action_mask(self, tokens, steps):
+        assert not (tokens == self.vocab.end).any()
+        return super().action_mask(tokens, steps)
+
+
+def test_a_mask_is_not_asked_where_a_sequence_is_over():
+    """Evaluation feeds filler there, of which the environment never asks."""
+    task, prior = Strict(LENGTH, masked=True), toy_prior(LENGTH)
+    env = SequenceTutorVectorEnv(task, prior, num_envs=8, c=1.0)
+    tokens, lengths = legal_sequences()
+    masked = mask_prior(env.prior, task)
+    log_p = token_log_probs(masked.log_probs(tokens, lengths), tokens, lengths).sum(1)
+    loose = mask_prior(prior, ToyTask(LENGTH, masked=True))
+    same = token_log_probs(loose.log_probs(tokens, lengths), tokens, lengths).sum(1)
+    np.testing.assert_array_equal(log_p, same)
+    metrics = evaluate_samples(task, tokens[log_p > -50], lengths[log_p > -50], prior, log_p[log_p > -50])
+    assert metrics["kl"] == 0.0 and np.isfinite(metrics["j"])
+
+
+def test_filler_that_the_prior_holds_impossible_costs_nothing():
+    rows = np.full((1, 3, 2), [-np.inf, 0.0], np.float32)
+    found = token_log_probs(rows, np.array([[1, 1, 0]]), np.array([2]))
+    assert found.tolist() == [[0.0, 0.0, 0.0]]

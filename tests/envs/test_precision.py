@@ -71,6 +71,8 @@ def test_auto_is_bfloat16_where_it_pays(supported, monkeypatch):
     assert [resolve_precision(name) for name in ("auto", "bfloat16", "float32")] == ["bfloat16", "bfloat16", "float32"]
     supported(False)
     assert [resolve_precision(name) for name in ("auto", "float32")] == ["float32", "float32"]
+    with pytest.raises(ValueError, match="^precision must be one of 'auto', 'float32', 'bfloat16', not 'float16'"):
+        resolve_precision("float16")
     with pytest.raises(ValueError, match="^This torch .* in bfloat16 on this CPU: use precision float32.$"):
         resolve_precision("bfloat16")
 

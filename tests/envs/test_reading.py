@@ -105,6 +105,7 @@ def test_a_vocabulary_is_distinct_strings() -> None:
         with pytest.raises(ValueError, match="vocabulary's"):
             TokenVocab(tokens, end)  # type: ignore[arg-type]
     assert TokenVocab(("a", "b"), 1).end == 1
+    assert TokenVocab(["a", "b"]) == TokenVocab(("a", "b"))  # type: ignore[arg-type]
 
 
 def test_a_bloom_filter_with_a_billion_hashes_is_refused_before_memory_is_spent(tmp_path: Path) -> None:

@@ -54,6 +54,14 @@ def test_hits_are_as_many_as_the_prior_has(make, quantile):
     assert len(set(hits)) > 1
 
 
+def test_a_tail_of_all_samples_has_mass_one(sampled):
+    """Nothing is known above it, so log Z is bounded by the greatest return alone."""
+    assert Tail(-1e9, 1_000, 1_000).mass(0.005) == 1.0
+    env = random_env(1.0)
+    found = log_z(env, samples=512, tail=draw_tail(env, above=-1e9, samples=1_000))
+    assert found.upper == pytest.approx(env.task.max_return())
+
+
 def test_samples_that_begin_alike_are_fed_once():
     """At most the 1 + 4 + ... + 4^5 prefixes of 6 tokens, however many samples; the same for the same seed."""
     found = draw_tail(random_env(1.0), above=-1e9, samples=10**12, seed=3)

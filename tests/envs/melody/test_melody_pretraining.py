@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqtutor_envs.melody.corpus import Corpus
+from seqtutor_envs.melody.corpus import Corpus, split_of
 from seqtutor_envs.melody.midi import write_midi
 from seqtutor_envs.melody.pretraining import measure_prior, with_validation
 from seqtutor_envs.melody.vocab import MELODY_VOCAB
@@ -156,6 +156,10 @@ def test_a_few_melodies_are_split_too():
     assert two.split.tolist() == [1, 0]
     enough = corpus(tunes(3), split=[0, 1, 2])
     same, by = with_validation(enough)
-    assert same is enough and "hash" in by
+    assert same is enough and by == "the data's own labels"
+    many = tunes(200)
+    by_opening = corpus(many, split=[split_of(np.array(tune)) for tune in many])
+    same, by = with_validation(by_opening)
+    assert same is by_opening and by.startswith("a hash")
     with pytest.raises(ValueError, match="Only one melody"):
         with_validation(corpus(tunes(1)))
