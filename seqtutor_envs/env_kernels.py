@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from seqtutor_envs.checks import MAX_REWARD, SUM_TOLERANCE
+from seqtutor_envs.files.compiled import njit
 from seqtutor_envs.rewards import reward, scaled
 
 COMPILED: dict[str, Any] = {"cache": True, "error_model": "numpy"}

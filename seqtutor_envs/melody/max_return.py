@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 
+from seqtutor_envs.files.compiled import njit
 from seqtutor_envs.melody.rules import COMPILED, LEAP, MOTIF, RULE_NAMES, SLOW_RETURN, melody_rules, step_rules
 from seqtutor_envs.melody.vocab import LOWEST_TOKEN, MELODY_VOCAB
 from seqtutor_envs.vocab import Floats

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from seqtutor_envs.files.compiled import njit
 from seqtutor_envs.melody.vocab import HOLD, LOWEST_TOKEN, MELODY_VOCAB
 from seqtutor_envs.vocab import Tokens
 

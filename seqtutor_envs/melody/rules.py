@@ -16,8 +16,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from seqtutor_envs.files.compiled import njit
 from seqtutor_envs.melody.vocab import HOLD, LOWEST_TOKEN, MAJOR_SCALE, NOTE_OFF
 
 COMPILED: dict[str, Any] = {"cache": True, "error_model": "numpy"}

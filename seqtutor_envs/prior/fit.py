@@ -102,6 +102,7 @@ def fit(
     patience: int = 0,
     vary: Vary | None = None,
     varied: int = 0,
+    beside: Callable[[], object] | None = None,
 ) -> RecurrentPrior:
     """Train, keep the best weights by validation nll in `out` (.safetensors and card) and return them.
 
@@ -118,6 +119,8 @@ def fit(
         patience: epochs without a better validation nll after which training ends; 0: never. Varied epochs do not
             count.
         vary: what the first `varied` epochs train on in place of the epoch's own sequences; a pure function.
+        beside: writes what belongs to these weights, just before the first are written: until then, what another run
+            left in `out` is whole.
 
     Raises:
         Diverged: a loss or gradient is not finite. The best weights so far stay in `out`.
@@ -136,7 +139,7 @@ def fit(
     # the user's card last: a domain may name its data by a hash of its own
     card = {"data_sha256": _hash_sequences(train, validation), **(card or {})}
     check_checkpoint(out, resume)
-    run = _Run(vocab, settings, safetensors_path(out), length, card, start, varied)
+    run = _Run(vocab, settings, safetensors_path(out), length, card, start, varied, beside)
     if start is not None:
         run.start_nll = mean_nll(run.network, validation)
     if resume:
@@ -178,11 +181,11 @@ class _Run:
 
     def __init__(
         self, vocab: TokenVocab, settings: Settings, out: Path, length: int, card: dict[str, Any],
-        start: RecurrentPrior | None = None, varied: int = 0,
+        start: RecurrentPrior | None = None, varied: int = 0, beside: Callable[[], object] | None = None,
     ) -> None:
         self.vocab, self.settings, self.out, self.length, self.card = vocab, settings, out, length, card
         self.start_sha256 = None if start is None else weights_sha256(start.weights)
-        self.start_nll, self.varied = math.inf, varied
+        self.start_nll, self.varied, self.beside = math.inf, varied, beside
         with torch.random.fork_rng():  # layers draw their first weights from the global generator: leave that as it was
             torch.manual_seed(settings.seed)
             self.network = RecurrentNetwork(len(vocab), settings.hidden_size, settings.num_layers, settings.cell)
@@ -281,7 +284,10 @@ class _Run:
         return {**hashes, "varied": self.varied or None}  # None: checkpoints of before have none
 
     def save_weights(self, validation_nll: float) -> None:
-        """Write the present weights to `out`."""
+        """Write the present weights to `out`, after what belongs to them."""
+        if self.beside is not None:
+            self.beside()
+            self.beside = None  # once
         training = {**asdict(self.settings), "best_epoch": self.best()[0], "history": self.history}
         self.prior({"training": training, "validation": {"nll_per_token": validation_nll}}).save(self.out)
 

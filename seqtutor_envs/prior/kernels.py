@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from seqtutor_envs.files.compiled import njit
 
 Array = NDArray[np.float32]
 f32 = np.float32

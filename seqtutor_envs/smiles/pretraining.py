@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -124,7 +125,7 @@ def smiles(
     if transfer is not None:
         base, used = check_vocabulary(transfer.name, transfer.base), transfer.with_network(used)
     try:
-        data = prepare_corpus(source, rules, vocab, out, base)
+        data, bloom = prepare_corpus(source, rules, vocab, out, base)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("nothing is kept before all molecules are read.") from None
     for line in describe_corpus(data):
@@ -157,7 +158,7 @@ def smiles(
 
     prior = fit(
         train, validation, data.vocab, out, used, max_length, card, resume, True, measure_validity, start, patience,
-        vary, respell,
+        vary, respell, partial(bloom.save, safetensors_path(out).with_suffix(SUFFIX)),
     )  # fmt: skip
     prior.card |= measure_prior(prior, data)
     if transfer is not None:
@@ -180,8 +181,11 @@ def smiles(
 
 def prepare_corpus(
     source: Source, rules: Rules, vocab: TokenVocab | None, out: Path, base: TokenVocab | None = None
-) -> MoleculeCorpus:
-    """Read the corpus from the file, and write its Bloom filter beside `out`. Raise ValueError naming the file."""
+) -> tuple[MoleculeCorpus, BloomFilter]:
+    """Read the corpus and its Bloom filter from the file, and make the folder of `out`.
+
+    Raises ValueError naming the file.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)  # before minutes of reading
     # read twice: the filter's size must be known before its first string
     total = sum(1 for _ in source.read())
@@ -195,8 +199,7 @@ def prepare_corpus(
     if len(data) < 2:
         raise ValueError(f"{source.path}: only one molecule is usable; training needs another one to validate on.")
     bloom.facts = {"molecules_of": source.name, "standardize": rules.standardize}
-    bloom.save(safetensors_path(out).with_suffix(SUFFIX))
-    return data
+    return data, bloom
 
 
 def check_vocabulary(name: str, prior: RecurrentPrior) -> TokenVocab:

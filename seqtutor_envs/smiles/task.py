@@ -93,6 +93,10 @@ class SmilesTask(Task):
         if self.shaping and (self.objective or len(self.constraints)):
             raise ValueError("shaping='prefix' is the authors' reward as it is: leave out objective and constraints.")
         self.weights = self._shares(weights, soft and len(self.constraints) > 0)
+        if self.objective is not None and "objective" not in self.weights:  # then nothing is asked or counted
+            if oracle_budget is not None:
+                raise ValueError("oracle_budget counts the scores of an objective, and its weight is 0: leave out one.")
+            self.objective = None
         # only properties whose terms have a weight are computed: QED takes most of a score's time
         terms = [FROM_PROPERTY[name] for name in self.weights if name in FROM_PROPERTY]
         self.properties = DENSE_PROPERTIES if self.shaping else tuple(name for name, _ in terms)

@@ -32,6 +32,7 @@ from toys.molecule_runs import (
     options,
     record,
     refused,
+    resume,
     train,
     valid_by_rdkit,
     working_folder,
@@ -136,6 +137,33 @@ def test_molecules_whose_objective_failed_are_not_in_the_files_but_are_counted(h
     said = record(home / "out")
     assert said["counts"]["objective failed"] > 0
     assert said["oracle"]["calls"] > said["distinct_molecules"] == len(names)
+
+
+def test_a_resumed_run_does_not_ask_again_what_it_knows(home):
+    train(home / "out", "--objective", "chemist:noted", "--oracle-budget", "500", steps=600)
+    before = (home / "asked.txt").read_text().split()
+    resume(home / "out", 1500)
+    asked = (home / "asked.txt").read_text().split()
+    assert len(before) < len(asked) == len(set(asked)) == record(home / "out")["oracle"]["calls"]
+
+
+def test_a_failure_of_the_session_before_stays_one(home):
+    train(home / "out", "--objective", "chemist:oxides", steps=600)
+    task = PsiLearning.load(home / "out" / "agent", trust=True).env.task
+    log = MoleculeLog(home / "out", task, record(home / "out")["num_timesteps"])
+    with closing(log._db) as db:
+        failed = [name for (name,) in db.execute("SELECT smiles FROM molecules WHERE failed")]
+    assert failed and {score.reason for score in task.objective(failed)} == {"objective failed"}
+    assert task.objective.scored == 0
+
+
+def test_an_objective_of_weight_0_is_not_asked(home, capsys):
+    weights = ["--term-weights", json.dumps({"objective": 0, "qed": 1})]
+    train(home / "out", "--objective", "chemist:noted", *weights, steps=600)
+    assert not (home / "asked.txt").exists()
+    assert record(home / "out")["oracle"] is None and len(molecules(home / "out")) > 10
+    refusal = refused(capsys, *options(home / "b", "--objective", "chemist:noted", *weights, "--oracle-budget", "9"))
+    assert "oracle_budget counts the scores of an objective, and its weight is 0" in refusal
 
 
 def test_other_domains_have_checkpoints_and_a_record_but_no_molecules(tmp_path):

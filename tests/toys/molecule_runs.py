@@ -24,6 +24,12 @@ def carbons(smiles):
     """Share of carbons in at most eight atoms; RDKit's canonical SMILES of these molecules has a letter an atom."""
     return [text.count("C") / 8 for text in smiles]
 
+def noted(smiles):
+    """As carbons; what it is asked for goes into a file."""
+    with open("asked.txt", "a") as file:
+        file.writelines(text + "\\n" for text in smiles)
+    return carbons(smiles)
+
 def oxides(smiles):
     if any("O" in text for text in smiles):
         raise RuntimeError("oxygen")

@@ -45,7 +45,8 @@ class Constraints:
         object.__setattr__(self, "forbid", _patterns("forbid", forbid))
         items = ranges.items() if isinstance(ranges, Mapping) else ((name, ends) for name, *ends in ranges or ())
         object.__setattr__(self, "ranges", tuple(_range(name, ends) for name, ends in items))
-        twice = [name for at, name in enumerate(self.names) if name in self.names[:at]]
+        given = (*self.names, *(name for name, *_ in self.ranges))  # of one descriptor `as_dict` has one range
+        twice = [name for at, name in enumerate(given) if name in given[:at]]
         if twice:
             raise ValueError(f"The constraint {twice[0]!r} is given twice; leave one out.")
 

@@ -82,7 +82,7 @@ def read_columns(path: str | os.PathLike[str]) -> list[str]:
     if not is_table(path):
         return []
     with _reading(Path(path)) as lines:
-        return _header(lines)[0]
+        return _header(Path(path), lines)[0]
 
 
 def is_table(path: str | os.PathLike[str]) -> bool:
@@ -109,7 +109,7 @@ def _of_column(
     path: Path, lines: Iterator[str], column: str | None, only: tuple[str, str] | None = None
 ) -> Iterator[Record]:
     """Read one column of a table; `only` keeps the rows with this text in this column, where there is such a column."""
-    header, separator = _header(lines)
+    header, separator = _header(path, lines)
     at = _place(header, column or COLUMN)
     if at is None:
         advice = "name one of them with --column" if column is None else "--column takes one of them"
@@ -159,11 +159,12 @@ def _rows(path: Path, lines: Iterator[str], separator: str) -> Iterator[tuple[in
         yield number, row
 
 
-def _header(lines: Iterator[str]) -> tuple[list[str], str]:
+def _header(path: Path, lines: Iterator[str]) -> tuple[list[str], str]:
     """Return a table's columns and what separates them."""
     first = next(lines, "")
-    # the commonest separator of the header: a file's name says little about it
-    separator = max(SEPARATORS, key=first.count)
+    # the commonest separator of the header: many a .csv has semicolons; a .tsv with tabs is what it says
+    tabs = "\t" in first and not path.name.lower().removesuffix(".gz").endswith(".csv")
+    separator = "\t" if tabs else max(SEPARATORS, key=first.count)
     return [name.strip() for name in next(csv.reader([first], delimiter=separator), [])], separator
 
 

@@ -128,6 +128,11 @@ class UserObjective:
         beyond = ObjectiveScore(self.invalid_score, BEYOND_BUDGET)
         return [found[text] or beyond for text in smiles]
 
+    def restore(self, smiles: str, score: float, failed: bool) -> None:
+        """Take over the final score of a molecule from an earlier session, so that it is not asked for again."""
+        self._cache[smiles] = ObjectiveScore(score, FAILED if failed else "")
+        self.oracle.record([smiles], [score])
+
     def _scores(self, smiles: list[str]) -> list[ObjectiveScore]:
         """Compute the final scores of distinct new molecules, which the counter then knows."""
         if not smiles:

@@ -7,6 +7,7 @@ import hashlib
 import heapq
 import inspect
 import json
+import tokenize
 from array import array
 from collections.abc import Callable, Sequence
 from numbers import Real
@@ -65,8 +66,8 @@ def hash_source(function: Callable[..., Any]) -> str | None:
     for read in (_read_file, inspect.getsource):
         try:
             return hashlib.sha256(read(definition).encode()).hexdigest()
-        except (OSError, TypeError):
-            continue  # TypeError: it is written in C
+        except (OSError, TypeError, ValueError, SyntaxError):
+            continue  # TypeError: it is written in C; the last two: no text, or none in the encoding that it declares
     return None
 
 
@@ -74,6 +75,7 @@ def convert_scores(result: Any, n: int) -> NDArray[np.float64]:
     """Convert what a function returned to float64 [n]; None is NaN. Raise WrongReturn where it is not n numbers."""
     if hasattr(result, "detach"):  # a torch tensor, which may lie on a GPU and want a gradient
         result = result.detach().cpu()
+        result = result.double() if result.is_floating_point() else result  # numpy has no bfloat16
     wanted = f"must return {n} float{'s' * (n != 1)}, one for each SMILES of its list"
     try:
         values = np.asarray(result)
@@ -82,6 +84,8 @@ def convert_scores(result: Any, n: int) -> NDArray[np.float64]:
     # object: lists with None, or Python numbers of mixed types
     if values.dtype.kind == "O" and all(value is None or isinstance(value, Real) for value in values.flat):
         values = values.astype(np.float64)
+    if n == 1 and not values.ndim and not isinstance(result, Real):
+        values = values.reshape(1)  # a model's squeezed output; a plain number is that of a function of one SMILES
     if values.dtype.kind not in "biuf" or values.ndim == 0:
         text = " ".join(repr(result).split())
         text = text if len(text) < 60 else text[:57] + "..."
@@ -222,5 +226,5 @@ def _find_definition(function: Callable[..., Any]) -> Any:
 
 
 def _read_file(definition: Any) -> str:
-    with open(inspect.getsourcefile(definition) or "", encoding="utf-8") as file:
+    with tokenize.open(inspect.getsourcefile(definition) or "") as file:  # by the encoding that it declares
         return file.read()

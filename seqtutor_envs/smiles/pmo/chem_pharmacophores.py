@@ -12,9 +12,10 @@ from itertools import combinations_with_replacement, product
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from rdkit import Chem, DataStructs
+
+from seqtutor_envs.files.compiled import njit
 
 
 class _Definition(NamedTuple):

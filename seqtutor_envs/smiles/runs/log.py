@@ -217,14 +217,13 @@ class MoleculeLog(RunLog):
             raise
 
     def _record_scores(self) -> None:
-        """Give the objective's oracle the scores of the table, in the order of the calls."""
-        if self._db is not None and self.task.objective is not None and "objective" in self.columns:
-            oracle = self.task.objective.oracle
+        """Give the objective the scores of the table, in the order of the calls."""
+        if self._db is not None and self.task.objective is not None:
             # a run of an earlier version, or without a budget, has molecules alone; a known molecule is no further call
-            for chosen in ("SELECT smiles, score FROM calls", 'SELECT smiles, "objective" FROM molecules'):
-                for smiles, score in self._db.execute(f"{chosen} ORDER BY id"):
-                    oracle.record([smiles], [float(score)])
-            self.task.spent = oracle.spent
+            for chosen in ("smiles, score, 0 FROM calls", 'smiles, "objective", failed FROM molecules'):
+                for smiles, score, failed in self._db.execute(f"SELECT {chosen} ORDER BY id"):
+                    self.task.objective.restore(smiles, float(score), bool(failed))
+            self.task.spent = self.task.objective.oracle.spent
 
     @classmethod
     def committed_timesteps(cls, folder: Path) -> int:

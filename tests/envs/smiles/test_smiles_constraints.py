@@ -68,6 +68,7 @@ def test_constraints_survive_json() -> None:
         ({"ranges": {"mw": (500, 200)}}, r"mw has the lowest value 500.0 and the highest 200.0; no value lies between"),
         ({"ranges": {"mw": (float("nan"), 2)}}, r"mw takes two numbers.* not \(nan, 2\)"),
         ({"require": ["N", "N"]}, r"The constraint 'require N' is given twice"),
+        ({"ranges": [("mw", 200, None), ("mw", None, 500)]}, r"The constraint 'mw' is given twice"),
     ],
 )
 def test_what_cannot_be_a_constraint_is_named(

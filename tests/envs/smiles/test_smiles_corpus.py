@@ -52,6 +52,7 @@ CONTENT = {
     "d.csv": ('\ufeffsmiles,qed\n"CCO\n",.5\n"CC",.4\n', [(3, "CCO"), (4, "CC")]),  # as the ZINC set of 250,000 is
     "e.csv": ("name;Smiles;x\na,b;CCO;1\n", [(2, "CCO")]),
     "f.tsv": ("name\tsmiles\na, b\tCCO\n", [(2, "CCO")]),
+    "h.tsv": ("smiles\tlogP, exp\tMW, calc\nCCO\t1\t46\n", [(2, "CCO")]),  # as many commas as tabs
     "g.CSV": ("Smiles,smiles\nC,CCO\n", [(2, "CCO")]),  # exactly so before in any case
 }
 

@@ -59,6 +59,9 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         lambda x: np.array(x)[:, None],
         lambda x: torch.tensor(x, requires_grad=True),
         lambda x: torch.tensor(x, dtype=torch.float64)[:, None],
+        lambda x: torch.tensor(x, dtype=torch.bfloat16),
+        lambda x: torch.tensor(x)[:, None].squeeze(),  # of one molecule: no axis is left
+        lambda x: np.array(x).squeeze(),
         lambda x: [np.float64(v) for v in x],
     ],
 )
@@ -74,6 +77,7 @@ def test_scores_may_be_a_list_an_array_or_a_tensor(convert: Callable[[list[float
         ([1.0, 2.0, 3.0], "must return 2 floats, one for each SMILES of its list, not list of shape [3]."),
         ([], "not list of shape [0]."),
         (5.0, "not float: 5.0."),
+        (np.array(5.0), "not ndarray: array(5.)."),
         (np.ones((2, 2)), "not ndarray of shape [2, 2]."),
         (None, "not NoneType: None."),
         ("ab", "not str: 'ab'."),
@@ -319,6 +323,15 @@ def test_a_function_of_this_file_is_named_and_hashed_and_one_written_in_c_is_not
         assert UserObjective(function).source_hash == hashlib.sha256(text).hexdigest()
     assert UserObjective(length).path == "test_smiles_objective:length"
     assert (UserObjective(len).path, UserObjective(len).source_hash) == ("builtins:len", None)  # type: ignore[arg-type]
+
+
+def test_a_module_may_declare_another_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "# -*- coding: latin-1 -*-\n# für Moleküle\ndef score(smiles):\n    return [1.0] * len(smiles)\n"
+    (tmp_path / "in_latin.py").write_bytes(text.encode("latin-1"))
+    monkeypatch.syspath_prepend(tmp_path)
+    objective = UserObjective("in_latin:score")
+    assert values(objective, "C") == [1.0] and objective.source_hash == hashlib.sha256(text.encode()).hexdigest()
+    del sys.modules["in_latin"]
 
 
 def test_a_function_pickles_by_reference_and_a_lambda_does_not() -> None:

@@ -224,6 +224,25 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, chains, monkeypatch
     assert (tmp_path / "parts.bloom").read_bytes() == (tmp_path / "whole.bloom").read_bytes()
 
 
+def test_until_the_first_weights_are_written_the_prior_before_is_whole(tmp_path, chains, monkeypatch, capsys):
+    """A filter of other molecules beside its weights would say that all it writes is new."""
+    out = tmp_path / "p"
+    train("--file", chains, "--out", out)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("p.*")}
+    (tmp_path / "other.smi").write_text("\n".join("N" + text for text in CHAINS))
+
+    def stop(run):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting._Run, "write_checkpoint", stop)
+        interrupted(capsys, "--file", tmp_path / "other.smi", "--out", out)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("p.*")} == before
+    train("--file", tmp_path / "other.smi", "--out", out)
+    after = {path.name: path.read_bytes() for path in tmp_path.glob("p.*")}
+    assert all(after[name] != before[name] for name in before)
+
+
 # -- figures ----------------------------------------------------------------------------------------------------------
 
 
