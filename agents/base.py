@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -146,6 +147,7 @@ class SequenceAgent(SB3Model, ABC):
         begun, self._began = self.num_timesteps, (time.time(), self.num_timesteps)
         total_timesteps += begun  # the goal, as callbacks of stable-baselines3 find it in `locals`
         self.total_timesteps = total_timesteps
+        self._begin(anew=reset_num_timesteps)
         hook = make_callback(callback)
         hook.init_callback(self)  # type: ignore[arg-type]
         hook.on_training_start(locals(), globals())
@@ -167,6 +169,13 @@ class SequenceAgent(SB3Model, ABC):
             bar.close()
             hook.on_training_end()
         return self
+
+    def _begin(self, anew: bool) -> None:
+        """Prepare for a call of `learn`, which goes on counting timesteps or begins anew."""
+        if not anew and self.num_timesteps and self.task is not None and self.task.budget_used() == 0:
+            before = f"{self.num_timesteps:,} timesteps were learned before, and the task has counted no score of them"
+            remedy = "a file of `save` keeps none; `python -m agents train --resume` does"
+            warnings.warn(f"{before}: the budget of scores begins anew ({remedy}).", stacklevel=3)
 
     def _learn_from_rollout(self, hook: BaseCallback | None) -> tuple[dict[str, float], bool]:
         """Collect a rollout, learn from it, tell callbacks; return statistics, and whether learning goes on."""
@@ -213,6 +222,20 @@ class SequenceAgent(SB3Model, ABC):
         metrics = self.training_metrics()
         shown = {"J": metrics["j"], "return": metrics["task_return"], "KL": metrics["kl"]}
         bar.set_postfix({name: f"{value:.1f}" for name, value in shown.items()})
+        self._write_log(metrics, statistics)
+        # the log of V ** T, since that number itself can overflow
+        possible = self.horizon * np.log(len(self.prior.vocab))
+        self._recent.warn_of_collapse(metrics["distinct"], self.num_timesteps, possible)
+
+    def dump_logs(self) -> None:
+        """Write an entry of the log now, as stable-baselines3's LogEveryNTimesteps asks; none before the first round.
+
+        It lacks the statistics of updates, which `learn` writes every `log_interval` rounds.
+        """
+        if self._recent:
+            self._write_log(self.training_metrics(), {})
+
+    def _write_log(self, metrics: Mapping[str, float], statistics: Mapping[str, float]) -> None:
         for group, entries in (("rollout", metrics), ("train", statistics)):
             for name, value in entries.items():
                 self.logger.record(f"{group}/{name}", value)
@@ -224,9 +247,6 @@ class SequenceAgent(SB3Model, ABC):
         for name, number in counters.items():
             self.logger.record(f"time/{name}", number, exclude="tensorboard")
         self.logger.dump(self.num_timesteps)
-        # the log of V ** T, since that number itself can overflow
-        possible = self.horizon * np.log(len(self.prior.vocab))
-        self._recent.warn_of_collapse(metrics["distinct"], self.num_timesteps, possible)
 
     def training_metrics(self) -> dict[str, float]:
         """Return means over the newest sequences, as generated while learning: see training_metrics.Recent."""
@@ -318,6 +338,9 @@ class SequenceAgent(SB3Model, ABC):
         trust: bool = False,
     ) -> Self:
         """Load an agent that `save` wrote; `learn(..., reset_num_timesteps=False)` goes on exactly where it stopped.
+
+        But for a budget of scores: its calls are the task's, and no part of the file. `python -m agents train --resume`
+        keeps them; here the budget begins anew, with a warning.
 
         Nothing that the file names is imported, called or opened unless `trust` says so: no objective, no module of an
         environment's id, no prior but the shipped ones. What `env`, `prior` and `env_kwargs` name is used as always.

@@ -176,7 +176,8 @@ class Policy(Prior):
     It copies the network's weights, from whatever device they are on, and sees none of their later changes: agents make
     one for each rollout.
 
-    Its state is the network's, followed by the prior's if log p is part of the policy (G) or forbids tokens.
+    Its state is the network's, followed by the prior's if log p is part of the policy (G) or may forbid tokens: by the
+    task's mask, or as impossible.
 
     Attributes:
         network: if it is on a GPU, the network itself, which can sample there (cuda_graphs.py); else None.
@@ -185,8 +186,8 @@ class Policy(Prior):
     def __init__(self, network: ValueNetwork, prior: Prior, length: int) -> None:
         self.vocab, self.length = prior.vocab, length
         self.network = network if network.device.type == "cuda" else None
-        # only G and tasks that forbid tokens need the prior's rows; a step of it costs as much as one of the network
-        self._prior = prior if network.residual or isinstance(prior, MaskedPrior) else None
+        # a recurrent network holds nothing impossible, and a step of it costs as much as one of the policy's own
+        self._prior = prior if network.residual or not isinstance(prior, RecurrentPrior) else None
         self._share = np.float32(network.prior_weight if network.residual else 0.0)  # of log p in the logits
         self._step = RecurrentStep(network.core.weights(), network.core.cell)
         # arrays of the joint state that are the network's; the prior's follow
@@ -210,6 +211,7 @@ class Policy(Prior):
         if self._prior:
             if prior_rows is None:
                 prior_rows, prior_state = self._prior.step(tokens, prior_state)
+                prior_rows = np.maximum(prior_rows, LOG_PROB_FLOOR)  # 0 * -inf would be NaN
             logits += self._share * prior_rows
         if prior_rows is not None:
             logits[prior_rows <= LOG_PROB_FLOOR] = FORBIDDEN

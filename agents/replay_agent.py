@@ -87,9 +87,9 @@ class ReplayAgent(SequenceAgent):
         if candidates is None:
             candidates = RANKINGS[rank_by] if settings["scores"] == "expensive" else 1
         # chosen from before they are scored, which an environment that is stepped does not allow
-        self.candidates: int = candidates if has_own_dynamics(self.env) else 1
-        self.repeats = Repeats(action) if action != "off" or self.candidates > 1 else None
-        self.surrogate = Surrogate() if rank_by == "surrogate" and self.candidates > 1 else None
+        self._candidates: int = candidates if has_own_dynamics(self.env) else 1
+        self.repeats = Repeats(action) if action != "off" or self._candidates > 1 else None
+        self.surrogate = Surrogate() if rank_by == "surrogate" and self._candidates > 1 else None
         found: dict[str, Any] = {"replay": self.replay, "store": self.store, "repeats": self.repeats}
         found["surrogate"] = self.surrogate
         found["temperature"] = self.temperature if self.temperature.moves else None
@@ -99,6 +99,11 @@ class ReplayAgent(SequenceAgent):
         # every update then is about the newest rollout as a whole, in which order does not matter
         whole = self.updates_per_round == 1 and self.n_envs == self.replay.capacity <= self.batch_size
         self._whole_rollout = whole and self.store is None
+
+    @property
+    def candidates(self) -> int:
+        """Return how many sequences are written for each that is scored: 1 in an environment that is stepped."""
+        return self._candidates if has_own_dynamics(self.env) else 1
 
     def _find_ranking(self, rank_by: str | None) -> str:
         """Return what ranks candidates: as asked for, or a surrogate if the task has features for it."""
@@ -121,6 +126,11 @@ class ReplayAgent(SequenceAgent):
             for memory in (self.replay, self.store, self.surrogate):
                 if memory is not None:
                     memory.rescale(before / self.c)
+
+    def _begin(self, anew: bool) -> None:
+        super()._begin(anew)
+        if anew:
+            self.temperature.begin(self._progress(0))
 
     def policy(self) -> Policy:
         return Policy(self.network, self.prior, self.horizon)
@@ -165,8 +175,13 @@ class ReplayAgent(SequenceAgent):
     def _describe(self, sequences: Sequences) -> tuple[csr_array, Floats | None]:
         """Return what the task says of sequences: features, and descriptors if it has any."""
         assert self.task is not None
-        features = self.task.features(sequences.tokens, sequences.lengths)
-        assert features is not None
+        found = self.task.features(sequences.tokens, sequences.lengths)
+        assert found is not None
+        # one form, whatever the task's: rows are told apart by their bytes, in files too
+        parts = found.data.astype(np.float32), found.indices.astype(np.int32), found.indptr.astype(np.int32)
+        features = csr_array(parts, shape=found.shape)
+        features.sum_duplicates()
+        features.eliminate_zeros()
         descriptors = self.task.descriptors(sequences.tokens, sequences.lengths)
         if descriptors is not None and not np.isfinite(descriptors).all():
             raise ValueError(f"{type(self.task).__name__}: some descriptors of sequences are not finite numbers.")
@@ -265,7 +280,7 @@ class ReplayAgent(SequenceAgent):
     def _progress(self, num_timesteps: int) -> float:
         """Return the share of the learning that is done: of the budget of scores, if there is one, else of tokens."""
         used = None if self.task is None else self.task.budget_used()
-        return min(1.0, num_timesteps / self.total_timesteps if used is None else used)
+        return min(1.0, num_timesteps / max(1, self.total_timesteps) if used is None else used)
 
     def offer(self, sequences: Sequence[Any] | tuple[Tokens, Tokens], origin: Origin = Origin.GIVEN) -> Offered:
         """Put sequences from elsewhere into the store, scored by the task.

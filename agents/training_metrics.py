@@ -34,6 +34,9 @@ class Recent:
         self._rounds: deque[dict[str, NDArray[Any]]] = deque(maxlen=max(1, RECENT // n_envs))
         self._warned = False
 
+    def __bool__(self) -> bool:
+        return len(self._rounds) > 0
+
     def add(
         self,
         sequences: Sequences,

@@ -64,7 +64,7 @@ class Tutor(ReplayAgent):
             (used as it is; `n_envs` is then an error).
         seed: of exploration, replay and fresh weights. Same seed, same agent (on the CPU).
         n_envs: sequences in a rollout.
-        prior: needed if the environment has none.
+        prior: needed if the environment has none; another one than the environment's is a ValueError.
         gamma, lam, learning_rate, value_rate, tau, max_grad_norm, huber, double, precision: see LearnerSettings.
         prior_weight: factor on log p wherever it stands; 0 is reinforcement learning alone.
         head: what the logits head starts as, see ValueNetwork; an ablation.

@@ -31,11 +31,13 @@ from agents.training_metrics import Recent
 from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorVectorEnv
 from seqtutor_envs.files import of_prefix, with_prefix
-from seqtutor_envs.prior import Prior, load_prior
+from seqtutor_envs.prior import Prior, load_prior, token_log_probs
 from seqtutor_envs.prior.masking import mask_prior
 from seqtutor_envs.prior.network import adam_arrays, load_weights, module_arrays, restore_adam
 from seqtutor_envs.sb3 import SB3VecEnv
 from seqtutor_envs.task import Task
+
+COMPARED = 16  # sequences, by which two priors are told apart
 
 
 class SB3Model:
@@ -59,16 +61,20 @@ class SB3Model:
 
     def _attach_env(self, env: Any, recipe: dict[str, Any] | None, prior: Prior | str | None = None) -> None:
         """Learn in this batched environment from now on, with its task, prior and c."""
-        found = prior if prior is not None else get_env_attribute(env, "prior")
-        if found is None:
+        theirs, given = get_env_attribute(env, "prior"), None if prior is None else load_prior(prior)
+        if theirs is None and given is None:
             raise ValueError("This environment has no `prior` attribute: pass the agent one, prior=...")
+        if theirs is not None and given is not None and not _are_same(given, load_prior(theirs)):
+            remedy = "leave prior out, or give the other one to the environment, such as env_kwargs={'prior': ...}"
+            raise ValueError(f"The environment pays log p of its own prior, which is not the one given: {remedy}.")
+        self._unmasked = load_prior(theirs) if given is None else given
         self.env, self.recipe = env, recipe
         self.n_envs: int = env.num_envs
         self.task: Task | None = get_env_attribute(env, "task")
         # an environment without c pays rewards that are in nats already
         self.c: float = get_env_attribute(env, "c") or 1.0
         # with the task's masks, or log p would differ from the environment's
-        self.prior: Prior = mask_prior(load_prior(found), self.task)
+        self.prior: Prior = mask_prior(self._unmasked, self.task)
         self.horizon: int = self.task.length if self.task is not None else self.prior.length
         self.rollouts = Rollouts(env, self.prior, self.horizon)
         self._recent = Recent(self.n_envs, self.c)
@@ -109,7 +115,7 @@ class SB3Model:
         """
         other, recipe = make_batch(env, None if is_batched(env) else self.n_envs)
         task, prior = get_env_attribute(other, "task"), get_env_attribute(other, "prior")
-        prior = self.prior if prior is None else mask_prior(load_prior(prior), task)
+        prior = self._unmasked if prior is None else load_prior(prior)
         # the networks' shapes and the meaning of their values rest on these
         facts = {
             "sequences": (self.n_envs, other.num_envs),
@@ -217,3 +223,14 @@ class SB3Model:
             else:
                 restore_adam(part, of_prefix(prefix, arrays))
         self._policy = None
+
+
+def _are_same(prior: Prior, other: Prior) -> bool:
+    """Return whether two priors are one object, or give some sequences of the second the same log p."""
+    if prior is other or prior.vocab != other.vocab:
+        return prior is other
+    if (weights := saving.hash_prior(prior)) is not None or prior.length != other.length:
+        return weights is not None and weights == saving.hash_prior(other)
+    tokens, lengths = other.sample(COMPARED, seed=0)
+    ours, theirs = (token_log_probs(one.log_probs(tokens, lengths), tokens, lengths) for one in (prior, other))
+    return bool(np.allclose(ours, theirs, atol=1e-4))

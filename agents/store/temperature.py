@@ -47,6 +47,16 @@ class Temperature:
         """Return whether it ever differs from c."""
         return self.start is not None or self.target_kl is not None
 
+    def begin(self, done: float) -> None:
+        """Go back to where this share of the learning finds it: a learning that begins anew starts at `start`."""
+        if self.start is not None:
+            self.now = self.start if done == 0 else self._fall(done)
+
+    def _fall(self, done: float) -> float:
+        assert self.start is not None
+        # in this form it ends at c to the last bit, where nothing needs to be rescaled
+        return float(self.c * (self.start / self.c) ** (1.0 - done))
+
     def follow(self, done: float, kl: float) -> None:
         """Set the temperature of the next round.
 
@@ -55,8 +65,7 @@ class Temperature:
             kl: of the newest round, in nats.
         """
         if self.start is not None:
-            # in this form it ends at c to the last bit, where nothing needs to be rescaled
-            self.now = self.c * (self.start / self.c) ** (1.0 - done)
+            self.now = self._fall(done)
         elif self.target_kl is not None:
             step = MOST_STEP * max(-1.0, min(1.0, kl / self.target_kl - 1.0))
             away = math.log(self.now / self.c) + step

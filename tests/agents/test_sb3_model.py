@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, CheckpointCallback, LogEveryNTimesteps
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -148,6 +148,18 @@ def test_the_log_has_an_entry_of_the_last_rollout(stop, tmp_path):
     assert all(float(rows[0][f"rollout/{name}"]) is not None for name in ("j", "kl", "task_return"))
 
 
+def test_log_every_n_timesteps_of_stable_baselines3_writes_entries(tmp_path):
+    agent = made(PsiLearning, EXACT, n_envs=N)
+    agent.set_logger(configure(str(tmp_path), ["csv"]))
+    agent.dump_logs()  # nothing to say yet
+    agent.learn(64 * 8, LogEveryNTimesteps(128), log_interval=1_000)
+    agent.logger.close()
+    rows = list(csv.DictReader((tmp_path / "progress.csv").open()))
+    steps = [int(row["time/total_timesteps"]) for row in rows]
+    assert steps == [128, 256, 384, 512, 512]  # the last one is of the last rollout
+    assert all(row["rollout/j"] for row in rows)
+
+
 def test_an_agent_says_what_it_is():
     agent = PsiLearning(EXACT, seed=0, n_envs=8, gamma=0.5, env_kwargs={"seed": 3, "c": 2.0, "length": 4}, **SMALL)
     assert repr(agent) == f"PsiLearning({EXACT}, c=2, gamma=0.5, 0 tokens learned)"
@@ -269,6 +281,43 @@ def test_set_env_refuses_another_prior():
     other = type(env.prior)(weights, env.prior.cell, env.prior.vocab, env.prior.length)
     with pytest.raises(ValueError, match="other prior than this agent"):
         agent.set_env(SequenceTutorVectorEnv(env.task, other, num_envs=N, c=0.5))
+
+
+@each_kind
+def test_set_env_keeps_the_masks_of_its_task_alone(agent_class, tmp_path):
+    agent = made(agent_class, sung_batch(masked=True)).learn(64)
+    agent.set_env(sung_batch(masked=True))
+    agent.set_env(sung_batch(masked=True))
+    loaded = agent_class.load(agent.save(tmp_path / "agent"), sung_batch(masked=True))
+    assert_same_agents(agent, loaded)
+    agent.set_env(sung_batch())
+    tokens, _ = agent.sample(200, seed=0)
+    assert (tokens[:, 1:] == tokens[:, :-1]).any()  # which the mask forbade
+
+
+def test_an_environment_that_is_stepped_has_one_candidate():
+    agent = PsiLearning(EXACT, n_envs=N, scores="expensive", target_kl=0.5, on_repeats="off")
+    assert agent.candidates == 4
+    agent.set_env(make_vec_env(EXACT, N))
+    assert agent.candidates == 1
+    agent.learn(256)
+    assert agent.temperature.now != agent.c and agent.repeats.new < 1
+    agent.set_env(EXACT)
+    assert agent.candidates == 4
+    agent.learn(256, reset_num_timesteps=False)
+
+
+def test_a_prior_beside_the_environments_own_is_refused():
+    env = sung_batch()
+    weights = {name: array + 0.1 for name, array in env.prior.weights.items()}
+    other = type(env.prior)(weights, env.prior.cell, env.prior.vocab, env.prior.length)
+    with pytest.raises(ValueError, match="pays log p of its own prior, which is not the one given: leave prior out"):
+        made(PsiLearning, env, prior=other)
+    with pytest.raises(ValueError, match="env_kwargs="):
+        PsiLearning(EXACT, prior="melody")
+    same = type(env.prior)(env.prior.weights, env.prior.cell, env.prior.vocab, env.prior.length)
+    for prior in (env.prior, same):
+        made(PsiLearning, env, prior=prior).learn(64)
 
 
 @pytest.mark.parametrize("env", [EXACT, gym.make(EXACT), make_vec_env(EXACT, N)])

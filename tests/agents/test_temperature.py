@@ -155,6 +155,20 @@ def test_an_agent_ends_at_the_environments_c(agent_class):
     assert rounds.after[-1] == C
 
 
+def test_a_learning_that_begins_anew_begins_at_the_start():
+    agent = make(c_start=5.0)
+    received = watch_updates(agent)
+    agent.learn(640)
+    first = [now for _, now in received]
+    received.clear()
+    agent.learn(640)
+    assert [now for _, now in received] == first and first[0] == 5.0
+    received.clear()
+    agent.learn(640, reset_num_timesteps=False)
+    assert received[0][1] == C  # it goes on where it was
+    agent.learn(0)
+
+
 def test_an_agent_sets_c_by_the_kl_of_its_newest_round():
     agent, rounds, collected = make(target_kl=0.3), Rounds(), []
     collect = agent.collect

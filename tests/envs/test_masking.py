@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -72,6 +73,21 @@ def test_no_agent_writes_a_forbidden_token(agent_class):
     legal = {tuple(row[:end]) for row, end in zip(tokens.tolist(), lengths)}
     assert {tuple(row[:end]) for row, end in zip(written.tolist(), ends)} <= legal
     assert all(parameter.isfinite().all() for parameter in agent.learner.network.parameters())
+
+
+@pytest.mark.parametrize("agent_class", [PsiLearning, GLearning, QLearning])
+def test_no_agent_writes_what_the_prior_holds_impossible(agent_class):
+    """Of `toy_prior` that is the third letter at the start: in learning, in samples and in log pi."""
+    env = SequenceTutorVectorEnv(ToyTask(LENGTH), toy_prior(LENGTH), num_envs=16, c=1.0)
+    agent = agent_class(env, seed=0).learn(2_000)
+    tokens, lengths = agent.sample(2_000, seed=1)
+    assert not (tokens[:, 0] == 2).any()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        log_policy = agent.log_prob(tokens, lengths)
+    metrics = evaluate_samples(env.task, tokens, lengths, env.prior, log_policy)
+    assert np.isfinite(metrics["j"]) and abs(metrics["kl"] - agent.training_metrics()["kl"]) < 0.5
+    assert agent.log_prob(np.array([[2, 0, 0, 0]]), np.array([4]))[0] < -80
 
 
 def test_kl_of_the_masked_prior_to_itself_is_zero():
