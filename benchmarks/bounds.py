@@ -85,7 +85,7 @@ def bounds(
         trust: use the programs, modules and paths that the agent's file names.
         results: folders whose result files hold sequences: their sum is a lower bound.
         samples: how many are drawn for each temperature.
-        seconds: the most that one temperature may take.
+        seconds: the most that one temperature may take, without the tail.
         seed: of the samples.
         tail: RETURN SAMPLES: rule out by so many samples of the prior, followed no further than they count, that much
             of it returns more than RETURN. That lowers the upper bound.
@@ -187,7 +187,8 @@ def compute_entries(question: Question, settings: Settings, out: Path) -> Iterat
                 raise ValueError(f"{question.env}: its keywords or its prior cannot be kept in a file.")
             before = {make_key(entry): entry for entry in (read_entries(out) if out.exists() else [])}
             known = before.get(make_key(task))
-            if known is not None and made.items() <= known.get("made", {}).items():
+            asked = {"tail": None, **made}  # a row with a tail is no answer to a command without
+            if known is not None and asked.items() <= {"tail": None, **known.get("made", {})}.items():
                 yield known
                 continue
             # one environment for all c: its scorer remembers molecules, which are the same at each

@@ -107,6 +107,8 @@ class Inline:
         settings = self._read_settings()
         # a JSON object under an agent's name is for that agent; all else is for all that learn
         own = {key: settings.pop(key) for key in (*AGENTS, *self.agents) if isinstance(settings.get(key), dict)}
+        if strangers := [key for key in own if key not in ("prior", *self.agents)]:
+            raise ValueError(f"--settings has some for {strangers[0]}, which is not among --agents.")
         common = settings if _learns(variant) else {}
         return {**variant, "agent_kwargs": {**variant.get("agent_kwargs", {}), **common, **own.get(name, {})}}
 

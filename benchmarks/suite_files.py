@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks.experiment import Experiment, check_distinct
@@ -34,6 +34,14 @@ def save_suite(suite: Suite, path: Path) -> None:
     experiments = [asdict(one) for one in suite.experiments]
     content = {"name": suite.name, "question": suite.question, "experiments": experiments}
     write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def join_suite(suite: Suite, path: Path) -> None:
+    """Save a suite with the experiments of one of that name that is there: a run of further seeds joins them."""
+    before = load_suite(path) if path.exists() else None
+    known = () if before is None or before.name != suite.name else before.experiments
+    ids = {one.id for one in known}
+    save_suite(replace(suite, experiments=(*known, *(one for one in suite.experiments if one.id not in ids))), path)
 
 
 def load_suite(path: Path) -> Suite:

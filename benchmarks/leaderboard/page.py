@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,9 @@ def write_page(page: Path, folders: Sequence[Path]) -> None:
         if not verified.is_file():
             continue
         card, found = read_object(path.with_name(path.name + CARD)), read_object(verified)
+        if found.get("weights_sha256") != card.get("weights_sha256"):
+            print(f"{path.name} was changed since it was verified: left out; verify it again.", file=sys.stderr)
+            continue
         with reading(verified, "holds no figures of `verify`"):
             tables[_title(card["env"])].append((-found["metrics"]["j"], _make_row(path.name, card, found)))
     command = f"python -m benchmarks verify {' '.join(map(str, folders))} --page {page}"

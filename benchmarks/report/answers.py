@@ -120,6 +120,8 @@ def _fastest(task: TaskResults) -> str:
     goal = _near_best(task)
     if goal is None:
         return "J is not known while learning."
+    if goal == -math.inf:
+        return "No agent that learns ends above the prior’s J."
     unit = "tokens" if task.clock == "timesteps" else "s"
     reached = {}  # label -> by run the tokens or seconds after which J is first at the goal; NaN if it never is
     for arm in (arm for arm in task.arms if arm.learns and arm.curves):
@@ -142,7 +144,10 @@ def _fastest(task: TaskResults) -> str:
 
 
 def _near_best(task: TaskResults) -> float | None:
-    """Compute the J at NEAR of the way from the prior's (else the median start) to the best mean J at the end."""
+    """Compute the J at NEAR of the way from the prior's (else the median start) to the best mean J at the end.
+
+    None where J is not known; -inf where the best end is not above the prior's J.
+    """
     ends = [arm.interval("j").value for arm in task.arms if arm.learns and len(arm.values("j"))]
     curves = [curve for arm in task.arms for curve in arm.curves if "j" in curve]
     starts = [curve["j"].iloc[0] for curve in curves if pd.notna(curve["j"].iloc[0])]
@@ -150,7 +155,7 @@ def _near_best(task: TaskResults) -> float | None:
         return None
     # without a prior the median start stands for it: most agents start near the prior
     low = float(np.median(starts)) if task.prior is None else task.prior.interval("j").value
-    return low + NEAR * (max(ends) - low)
+    return low + NEAR * (max(ends) - low) if max(ends) > low else -math.inf
 
 
 def what_return_costs(lines: Mapping[str, list[Arm]], metric: Metric) -> str:

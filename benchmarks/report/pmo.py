@@ -20,6 +20,7 @@ from seqtutor_envs.smiles.pmo.task import PMO_NAMES
 CLASSIFIERS = ("drd2", "gsk3b", "jnk3")  # of which no published figure by task is at hand
 OTHERS = tuple(name for name in PMO_NAMES if name not in CLASSIFIERS)
 PREFIX, SUFFIX = "SeqTutor-PMO-", "-v0"
+PUBLISHED_CALLS = 10_000
 BEST = 3  # molecules of a task that are drawn
 
 
@@ -55,13 +56,27 @@ def _strip(env_id: str) -> str:
 
 
 def collect_arms(tasks: Sequence[TaskResults]) -> dict[str, dict[str, Arm]]:
-    """Return the arms of those of the tasks that are PMO's: label -> name of the task -> arm."""
-    found = {name: task for task in tasks if (name := find_pmo_name(task)) is not None}
+    """Return the arms of those of the tasks that are PMO's: label -> name of the task -> arm.
+
+    Of an id with several settings, such as two temperatures, the label says which.
+    """
+    found: dict[str, list[TaskResults]] = {}
+    for task in tasks:
+        if (name := find_pmo_name(task)) is not None:
+            found.setdefault(name, []).append(task)
     arms: dict[str, dict[str, Arm]] = {}
-    for name in PMO_NAMES:
-        for arm in found[name].arms if name in found else ():
-            arms.setdefault(arm.label, {})[name] = arm
+    for name in (name for name in PMO_NAMES if name in found):
+        for task in found[name]:
+            suffix = "" if len(found[name]) == 1 else f", {task.name}"
+            for arm in task.arms:
+                arms.setdefault(arm.label + suffix, {})[name] = arm
     return arms
+
+
+def find_published(arms: Mapping[str, Mapping[str, Arm]]) -> Mapping[str, Published]:
+    """Return the published figures if all runs had their number of calls, else none."""
+    found = [arm.numbers.reindex(columns=["budget"]) for by_task in arms.values() for arm in by_task.values()]
+    return PUBLISHED if (pd.concat(found) == PUBLISHED_CALLS).all(axis=None) else {}
 
 
 def make_tables(arms: Mapping[str, Mapping[str, Arm]]) -> list[Table]:
@@ -75,8 +90,9 @@ def describe_sums(arms: Mapping[str, Mapping[str, Arm]]) -> str:
     ours = {label: sum_over(by_task, metrics.AUC.key) for label, by_task in arms.items()}
     known = sorted((label for label in ours if math.isfinite(ours[label])), key=lambda label: -ours[label])
     texts = [f"{label} {write(ours[label])}" for label in known] or ["no agent has run on all of them"]
-    published = [f"{name} {write(one.sum)}" for name, one in PUBLISHED.items()]
-    return f"AUC of the best ten, summed over 23 tasks: {', '.join(texts)}. Published: {', '.join(published)}."
+    published = [f"{name} {write(one.sum)}" for name, one in find_published(arms).items()]
+    beside = f" Published: {', '.join(published)}." if published else ""
+    return f"AUC of the best ten, summed over 23 tasks: {', '.join(texts)}.{beside}"
 
 
 def sum_over(arms: Mapping[str, Arm], key: str, names: Sequence[str] = PMO_NAMES) -> float:
@@ -97,7 +113,7 @@ def _describe_spread(values: pd.Series[float]) -> str:
 
 
 def _area_table(arms: Mapping[str, Mapping[str, Arm]]) -> Table:
-    key, write = metrics.AUC.key, metrics.AUC.format
+    key, write, published = metrics.AUC.key, metrics.AUC.format, find_published(arms)
     rows: list[list[Cell]] = []
     for name in PMO_NAMES:
         if not any(name in by_task for by_task in arms.values()):
@@ -107,8 +123,8 @@ def _area_table(arms: Mapping[str, Mapping[str, Arm]]) -> Table:
             values = by_task[name].values(key) if name in by_task else pd.Series(dtype=float)
             spread = _describe_spread(values) or ("one run" if len(values) else "")
             row.append(Cell(write(float(values.mean()) if len(values) else None), spread))
-        for published in PUBLISHED.values():
-            mean, deviation = published.tasks.get(name, (None, None))
+        for other in published.values():
+            mean, deviation = other.tasks.get(name, (None, None))
             row.append(Cell(write(mean), "" if deviation is None else f"± {deviation:.3f}"))
         rows.append(row)
     for title, names in (("sum of all 23", PMO_NAMES), ("sum of 20, without the classifiers", OTHERS)):
@@ -116,10 +132,10 @@ def _area_table(arms: Mapping[str, Mapping[str, Arm]]) -> Table:
         for by_task in arms.values():
             spread = _describe_spread(sum_by_seed(by_task, key, names))
             row.append(Cell(write(sum_over(by_task, key, names)), spread))
-        row += [Cell(write(one.sum_over(names))) for one in PUBLISHED.values()]
+        row += [Cell(write(one.sum_over(names))) for one in published.values()]
         rows.append(row)
     caption = "PMO: AUC of the best ten, mean and standard deviation over seeds"
-    heads = [Cell("Task"), *map(Cell, arms), *(Cell(f"published: {name}", "5 runs") for name in PUBLISHED)]
+    heads = [Cell("Task"), *map(Cell, arms), *(Cell(f"published: {name}", "5 runs") for name in published)]
     return Table(caption, heads, rows)
 
 
@@ -134,9 +150,10 @@ def _overview_table(arms: Mapping[str, Mapping[str, Arm]]) -> Table:
             row.append(_over_tasks(one, list(by_task.values())))
     heads.append(Cell("Stalled", "runs that spent fewer calls than the budget; their curves are filled flat"))
     for row, by_task in zip(rows, arms.values()):
-        runs = [(arm.values("calls"), arm.values("budget")) for arm in by_task.values()]
-        stalled = sum(int((calls < budget).sum()) for calls, budget in runs)
-        row.append(Cell(f"{stalled} of {sum(len(calls) for calls, _ in runs)}"))
+        # without a budget nothing can stall
+        runs = [arm.numbers.reindex(columns=["calls", "budget"]).dropna() for arm in by_task.values()]
+        stalled = sum(int((one["calls"] < one["budget"]).sum()) for one in runs)
+        row.append(Cell(f"{stalled} of {sum(map(len, runs))}"))
     return Table("PMO: means over tasks", heads, rows)
 
 

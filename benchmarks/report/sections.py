@@ -189,7 +189,8 @@ def _compare_with_published(
         for k, task in enumerate(diverse[:MOST_TASKS])
     ]
     blocks = [Block(pmo.make_tables(arms))] + ([Block(plots=plots)] if plots else [])
-    remarks = ["pmo", *_left_out(diverse, "Plots left out")]
+    beside = "pmo_published" if pmo.find_published(arms) else "pmo_other_budgets"
+    remarks = ["pmo", beside, *_left_out(diverse, "Plots left out")]
     question = "How do they compare with what is published on PMO?"
     return Section("pmo", "PMO", question, pmo.describe_sums(arms), blocks, remarks)
 

@@ -22,7 +22,7 @@ from benchmarks.runner.local_engine import Engine, LocalEngine, count_jobs
 from benchmarks.runner.progress import SweepProgress, describe
 from benchmarks.runner.provenance import collect_provenance, read_git_state
 from benchmarks.suite import RESULTS, Suite, total_budget
-from benchmarks.suite_files import find_suite, save_suite
+from benchmarks.suite_files import find_suite, join_suite
 from benchmarks.suites import SUITES
 from seqtutor_envs.files import FileError, one_line
 from seqtutor_envs.files.locks import lock_folder
@@ -83,7 +83,7 @@ def run(
     with lock_folder(folder):
         if suite is None:
             # an inline suite has no name that `report` knows; the file stands for it
-            save_suite(found, folder / results.SUITE_FILE)
+            join_suite(found, folder / results.SUITE_FILE)
         planned = plan(folder, chosen, retry_failed)
         for line in planned.notes:
             print(printable(line), file=sys.stderr)

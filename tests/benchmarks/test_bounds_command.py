@@ -98,6 +98,8 @@ def test_a_tail_is_drawn_once_for_all_temperatures(tmp_path, capsys, monkeypatch
         drawn = one["bounds"]["diagnostics"]["tail"]
         assert (drawn["above"], drawn["samples"], drawn["hits"]) == (290.0, 5_000, 0) and drawn["nodes"] > 38
         assert one["made"]["tail"] == [290.0, 5_000]
+    run(capsys, MELODY, "--samples", 512, "--c", 20, "--out", out)  # which asks for none, and so takes no such row
+    assert [one["bounds"]["upper_method"] for one in read_entries(out)][1] == "importance sampling"
 
 
 def test_ctrl_c_keeps_the_rows_that_are_finished(tmp_path, capsys, monkeypatch):

@@ -98,6 +98,11 @@ def test_more_seeds_join_the_same_folder_and_other_settings_have_their_own():
     assert one == names[0] and len({*names}) == 3 and one.startswith("inline-exact-")
 
 
+def test_settings_for_an_agent_that_is_not_there_are_an_error():
+    with pytest.raises(ValueError, match="^--settings has some for g, which is not among --agents.$"):
+        Inline(EXACT, ("psi",), steps=(600,), settings='{"g": {"lam": 0}}').suite()
+
+
 def test_the_code_of_a_user_s_agents_is_in_the_current_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert Inline(EXACT).suite().source is None
@@ -130,6 +135,9 @@ def test_it_runs_once_is_saved_and_can_be_reported(tmp_path, capsys, monkeypatch
     assert "3 experiments have results." in capsys.readouterr().out
     after = {path.name: path.stat().st_mtime_ns for path in folder.glob("*-seed0-*.json")}
     assert after == before and len(list(folder.glob("table-seed1-*.json"))) == 1
+    # further seeds alone join those of before
+    main([*options, "--steps", "24", "--jobs", "1", "--seeds", "2"])
+    assert sorted(one.seed for one in load_suite(folder / "suite.json").experiments) == [0, 0, 1, 2]
     main(["report", name, "--markdown"])
     assert "toys.sweep\\_toys:table" in (folder / "report.md").read_text()
 

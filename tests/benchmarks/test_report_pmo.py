@@ -90,6 +90,30 @@ def test_a_sum_has_a_spread_over_the_seeds_that_have_run_on_all_tasks():
     assert pmo.sum_by_seed(pmo.collect_arms(made(PMO_NAMES[:2]).tasks)["Ψ"], "auc_top_10").empty
 
 
+def test_settings_of_one_task_have_columns_of_their_own_and_other_budgets_no_published_ones():
+    """Two temperatures and 200 calls, and a run without a limit, which cannot stall."""
+    experiments = expand(
+        {"env": "SeqTutor-PMO-qed-v0", "agent": "agents:PsiLearning", "label": "Ψ", "steps": 1_000, "n": 20},
+        {"env_kwargs": {"c": 0.002}}, {"env_kwargs": {"c": 0.05}},
+    )  # fmt: skip
+    areas = (0.6, 0.7)
+    records = [
+        result(one, {"auc_top_10": area, "calls": 200.0, "budget": 200.0, "j": 1.0}, c=one.env_kwargs["c"])
+        for one, area in zip(experiments, areas)
+    ]
+    del records[1]["metrics"]["budget"]
+    found = Results("mine", "", tuple(experiments), records)
+    arms = pmo.collect_arms(found.tasks)
+    area, overview = pmo.make_tables(arms)
+    assert len(arms) == 2 and all(label.startswith("Ψ, ") and f"{c}" in label for label, c in zip(arms, (0.002, 0.05)))
+    assert [cell.text for cell in area.rows[0]] == ["qed", "0.600", "0.700"]
+    assert not any("published" in head.text for head in area.heads) and "Published" not in pmo.describe_sums(arms)
+    assert [row[-1].text for row in overview.rows] == ["0 of 1", "0 of 0"]
+    sections = make_sections(found, assign_styles(found.arms))
+    (section,) = (section for section in sections if section.anchor == "pmo")
+    assert "pmo_other_budgets" in section.remarks and "pmo_published" not in section.remarks
+
+
 def test_the_report_has_a_section_of_pmo_where_there_is_something_to_compare():
     sections = {one.anchor: one for one in make_sections(made(), assign_styles(made().arms))}
     assert "Ψ 15.180, REINVENT 10.580. Published: REINVENT 15.185" in sections["pmo"].answer

@@ -256,6 +256,12 @@ def test_how_fast_counts_the_runs_that_come_near():
     assert said.endswith("(to J 9.0): Ψ after 1,500 tokens on average; PG in 1 of 2 runs; no run of G.")
 
 
+def test_agents_that_end_below_the_prior_are_not_fast():
+    points = [{"timesteps": 1000 * k, "j": value} for k, value in enumerate([18.0, 17.0, 16.9])]
+    found = [arm("Q", j=[16.9], curves=[points]), arm("prior", learns=False, j=[17.8], kl=[0.0])]
+    assert answers.how_fast([task(*found)]) == "No agent that learns ends above the prior’s J."
+
+
 def test_budgets_of_seconds_are_compared_over_seconds():
     curve = [{"timesteps": 10 * k, "seconds": 20.0 * k, "j": float(k)} for k in range(4)]
     found = arm(j=[3.0], curves=[curve], budget={"seconds": 60.0})

@@ -96,6 +96,13 @@ def test_samplers_are_cards_alone_and_the_page_shows_what_was_found(entry, tmp_p
     assert (mine[0], mine[-2], mine[-1]) == ("mine", "exact", "false")
     found = json.loads(entry.with_name("mine.verified.json").read_text())["metrics"]
     assert mine[1] == f"{found['j']:.2f} ± {1.96 * found['j_se']:.2f}".replace("-", "−")
+    # other weights since then: what was found is no longer of this entry
+    card = json.loads(entry.with_suffix(".json").read_text()) | {"weights_sha256": "0" * 64}
+    entry.with_suffix(".json").write_text(json.dumps(card))
+    write_page(tmp_path / "page.md", [tmp_path])
+    page = (tmp_path / "page.md").read_text()
+    assert "| smc" in page and "| mine" not in page
+    assert "mine was changed since it was verified: left out; verify it again." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
