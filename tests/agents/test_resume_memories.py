@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from stable_baselines3.common.callbacks import BaseCallback
 
 from agents import KLPPO, AugmentedHillClimb, PsiLearning, QLearning, Reinvent, TrajectoryBalance
+from seqtutor_envs.vector_env import SequenceTutorVectorEnv
 from toys.agent_files import rewrite
-from toys.agent_toys import EXACT, assert_same_agents, made, sung_batch, toy_batch
+from toys.agent_toys import EXACT, Sung, assert_same_agents, made, sung_batch, toy_batch
+from toys.recurrent_toys import random_prior
 from toys.smiles_toys import chain_batch, share_of_carbons
 
 pytestmark = pytest.mark.filterwarnings("ignore:Only .* of a round's sequences are new")
@@ -160,6 +163,40 @@ def test_a_temperature_follows_the_budget_and_not_the_tokens():
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
+
+
+class Counted(Sung):
+    """Its features are counts of tokens, in some form of a csr_array."""
+
+    dtypes: tuple[type, type] = (np.int64, np.int64)
+
+    def features(self, tokens, lengths):
+        live = np.arange(tokens.shape[1]) < lengths[:, None]
+        counts = [np.bincount(row[some], minlength=len(self.vocab)) for row, some in zip(tokens, live)]
+        found = csr_array(np.array(counts))
+        data, columns = self.dtypes
+        found.data, found.indices = found.data.astype(data), found.indices.astype(columns)
+        return found
+
+
+@pytest.mark.parametrize("dtypes", [(np.int64, np.int64), (np.float64, np.int32), (np.float32, np.int64)])
+def test_features_of_any_numbers_are_kept_in_a_file(dtypes, tmp_path):
+    class Task(Counted):
+        pass
+
+    Task.dtypes = dtypes
+
+    def batch():
+        return SequenceTutorVectorEnv(Task(), random_prior(end=4, length=6), num_envs=16, c=0.5)
+
+    agent = PsiLearning(batch(), scores="expensive", seed=0).learn(400)
+    loaded = PsiLearning.load(agent.save(tmp_path / "agent"), batch())
+    assert agent.surrogate.size > 4
+    features, _ = agent._describe(agent.newest)
+    assert features.data.dtype == np.float32 and not loaded.surrogate.find_new(features).any()
+    for one in (agent, loaded):
+        one.learn(400, reset_num_timesteps=False)
+    assert_same_agents(agent, loaded)
 
 
 @pytest.mark.parametrize("name", ["store.tokens", "repeats.seen", "temperature.now", "log_z.value"])

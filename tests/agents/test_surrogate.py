@@ -14,9 +14,7 @@ from agents.store.offers import encode_texts, fill_rows
 from agents.store.store import Origin
 from agents.store.surrogate import Surrogate
 from seqtutor_envs.smiles.chem.features import ELEMENTS, count_features, describe
-from seqtutor_envs.vector_env import SequenceTutorVectorEnv
-from toys.agent_toys import EXACT, Sung, assert_same_agents, made
-from toys.recurrent_toys import random_prior
+from toys.agent_toys import EXACT, made
 from toys.smiles_toys import chain_batch, share_of_carbons
 
 pytestmark = pytest.mark.filterwarnings("ignore:Only .* of a round's sequences are new")
@@ -284,40 +282,6 @@ def test_impossible_rankings_are_refused():
         made(PsiLearning, EXACT, n_envs=16, candidates=4, rank_by="surrogate")
     with pytest.raises(ValueError, match="rank_by must be one of"):
         made(PsiLearning, EXACT, n_envs=16, candidates=4, rank_by="best")
-
-
-class Counted(Sung):
-    """Its features are counts of tokens, in some form of a csr_array."""
-
-    dtypes: tuple[type, type] = (np.int64, np.int64)
-
-    def features(self, tokens, lengths):
-        live = np.arange(tokens.shape[1]) < lengths[:, None]
-        counts = [np.bincount(row[some], minlength=len(self.vocab)) for row, some in zip(tokens, live)]
-        found = csr_array(np.array(counts))
-        data, columns = self.dtypes
-        found.data, found.indices = found.data.astype(data), found.indices.astype(columns)
-        return found
-
-
-@pytest.mark.parametrize("dtypes", [(np.int64, np.int64), (np.float64, np.int32), (np.float32, np.int64)])
-def test_features_of_any_numbers_are_kept_in_a_file(dtypes, tmp_path):
-    class Task(Counted):
-        pass
-
-    Task.dtypes = dtypes
-
-    def batch():
-        return SequenceTutorVectorEnv(Task(), random_prior(end=4, length=6), num_envs=16, c=0.5)
-
-    agent = PsiLearning(batch(), scores="expensive", seed=0).learn(400)
-    loaded = PsiLearning.load(agent.save(tmp_path / "agent"), batch())
-    assert agent.surrogate.size > 4
-    features, _ = agent._describe(agent.newest)
-    assert features.data.dtype == np.float32 and not loaded.surrogate.find_new(features).any()
-    for one in (agent, loaded):
-        one.learn(400, reset_num_timesteps=False)
-    assert_same_agents(agent, loaded)
 
 
 def test_descriptors_that_are_no_numbers_are_refused():
