@@ -22,7 +22,8 @@ from seqtutor_envs.files import FileError, check_regular, open_zip, read_lines, 
 
 Record = tuple[int, str]  # line number, from 1, and text; "" where there is none
 
-TABLES = (".csv", ".tsv", ".tab")
+TAB_SEPARATED = (".tsv", ".tab")
+TABLES = (".csv", *TAB_SEPARATED)
 COLUMN = "smiles"  # of a table, in any case, unless another is named
 HEADERS = {"smiles", "canonical_smiles", "isosmiles"}  # first fields that open a .smi file without being molecules
 SEPARATORS = ",\t;"  # none of them occurs in a SMILES
@@ -87,7 +88,11 @@ def read_columns(path: str | os.PathLike[str]) -> list[str]:
 
 def is_table(path: str | os.PathLike[str]) -> bool:
     """Return whether the name says that a header names columns."""
-    return str(path).lower().removesuffix(".gz").endswith(TABLES)
+    return _ends_with(path, TABLES)
+
+
+def _ends_with(path: str | os.PathLike[str], suffixes: tuple[str, ...]) -> bool:
+    return str(path).lower().removesuffix(".gz").endswith(suffixes)
 
 
 def format_columns(names: Iterable[str]) -> str:
@@ -163,7 +168,7 @@ def _header(path: Path, lines: Iterator[str]) -> tuple[list[str], str]:
     """Return a table's columns and what separates them."""
     first = next(lines, "")
     # the commonest separator of the header: many a .csv has semicolons; a .tsv with tabs is what it says
-    tabs = "\t" in first and not path.name.lower().removesuffix(".gz").endswith(".csv")
+    tabs = "\t" in first and _ends_with(path, TAB_SEPARATED)
     separator = "\t" if tabs else max(SEPARATORS, key=first.count)
     return [name.strip() for name in next(csv.reader([first], delimiter=separator), [])], separator
 
