@@ -15,7 +15,7 @@ from benchmarks.runner.run import plan, sweep
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = expand(
-    {"env": "SeqTutor-Exact-v0", "env_kwargs.length": 3, "seed": range(3), "n": 300, "steps": 12_000},
+    {"env": "SeqTutor-Exact-v0", "env_kwargs.length": 3, "seed": range(2), "n": 300, "steps": 12_000},
     {"agent": "agents:PsiLearning"},
     {"agent": "agents:GLearning"},
 )
