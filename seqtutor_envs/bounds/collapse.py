@@ -14,8 +14,7 @@ from itertools import pairwise, takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
-from scipy.stats import beta
+from scipy.special import betaincinv, logsumexp
 
 from seqtutor_envs.bounds.certified import fill, score_known
 from seqtutor_envs.bounds.estimate import read_problem
@@ -242,7 +241,7 @@ def _bound(estimated: Variety, draws: Draws, max_return: float, thresholds: Floa
     c, n, accepted = estimated.c, len(draws.returns), thresholds >= (max_return - draws.returns) / estimated.c
     if not (m := int(accepted.sum())):
         return estimated
-    least, most = beta.ppf(RISK, m, n - m + 1), beta.ppf(1.0 - RISK, m + 1, n - m) if m < n else 1.0
+    least, most = betaincinv(m, n - m + 1, RISK), betaincinv(m + 1, n - m, 1.0 - RISK) if m < n else 1.0
     log_masses = (draws.log_p + draws.returns / c)[accepted] - max_return / c
     error = math.sqrt(-math.log(RISK) / (2 * m))
     # g falls: with a Z that is too small each sequence seems too probable, and the share too low

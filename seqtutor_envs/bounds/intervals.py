@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 from seqtutor_envs.vocab import Floats
 
@@ -73,7 +73,7 @@ def interval_of_runs(log_z: Floats) -> tuple[float, float]:
     runs, variance = len(log_z), float(log_z.var(ddof=1))
     middle = float(log_z.mean()) + variance / 2
     error = math.sqrt(variance / runs + variance**2 / (2 * (runs - 1)))
-    half = float(stats.t.ppf((1 + COVERAGE) / 2, runs - 1)) * error
+    half = float(stdtrit(runs - 1, (1 + COVERAGE) / 2)) * error
     return min(middle - half, low), max(middle + half, high)
 
 
@@ -86,7 +86,7 @@ def interval_of_weights(log_weights: Floats) -> tuple[float, float]:
         return -math.inf, math.inf
     weights = np.exp(log_weights - top)
     mean = weights.mean()
-    half = float(stats.norm.ppf((1 + COVERAGE) / 2)) * float(weights.std(ddof=1) / (mean * math.sqrt(len(weights))))
+    half = float(ndtri((1 + COVERAGE) / 2)) * float(weights.std(ddof=1) / (mean * math.sqrt(len(weights))))
     middle = float(top + math.log(mean))
     return middle - half, middle + half
 

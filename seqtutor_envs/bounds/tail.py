@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import betaincinv
 
 from seqtutor_envs import checks
 from seqtutor_envs.bounds.estimate import read_problem
@@ -40,7 +40,7 @@ class Tail(NamedTuple):
         """Return a number that P(R > above) exceeds with probability delta at most (Clopper and Pearson 1934)."""
         if self.hits == self.samples:
             return 1.0
-        return float(stats.beta.ppf(1.0 - delta, self.hits + 1, self.samples - self.hits))
+        return float(betaincinv(self.hits + 1, self.samples - self.hits, 1.0 - delta))
 
 
 class _Nodes(NamedTuple):
