@@ -21,7 +21,7 @@ REJECTION = {**AGENTS["rejection"], "n": 500}
 
 SMOKE = (
     *expand(
-        {"env": EXACT, "env_kwargs.seed": 0, "seed": [0, 1], "steps": 10_000, "n": 2_000},
+        {"env": EXACT, "env_kwargs.seed": 0, "seed": [0, 1], "steps": 20_000, "n": 2_000},
         UNIFORM,
         PRIOR,
         *variants("psi", "g", "q", "pg"),

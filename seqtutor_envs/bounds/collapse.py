@@ -14,10 +14,11 @@ from itertools import pairwise, takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import betaincinv, logsumexp
+from scipy.special import logsumexp
 
 from seqtutor_envs.bounds.certified import fill, score_known
 from seqtutor_envs.bounds.estimate import read_problem
+from seqtutor_envs.bounds.intervals import bounds_of_share
 from seqtutor_envs.bounds.smc import Draws, Particles, draw_weighted, effective_size, log_mean_exp, run_smc
 from seqtutor_envs.checks import COUNT, SEED, numbers, temperature
 from seqtutor_envs.exact import solve_if_small
@@ -241,7 +242,7 @@ def _bound(estimated: Variety, draws: Draws, max_return: float, thresholds: Floa
     c, n, accepted = estimated.c, len(draws.returns), thresholds >= (max_return - draws.returns) / estimated.c
     if not (m := int(accepted.sum())):
         return estimated
-    least, most = betaincinv(m, n - m + 1, RISK), betaincinv(m + 1, n - m, 1.0 - RISK) if m < n else 1.0
+    least, most = bounds_of_share(m, n, RISK)
     log_masses = (draws.log_p + draws.returns / c)[accepted] - max_return / c
     error = math.sqrt(-math.log(RISK) / (2 * m))
     # g falls: with a Z that is too small each sequence seems too probable, and the share too low

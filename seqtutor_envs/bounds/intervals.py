@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import betaincinv, ndtri, stdtrit
 
 from seqtutor_envs.vocab import Floats
 
@@ -56,6 +56,16 @@ def bound_mean_below(values: Floats, delta: float) -> float:
     if growth(0.0) < -math.log(delta):
         return 0.0
     return cut * (most if growth(most) >= -math.log(delta) else _solve(growth, 0.0, most, -math.log(delta)))
+
+
+def bounds_of_share(hits: int, samples: int, delta: float) -> tuple[float, float]:
+    """Return a lower and an upper bound on the probability of a hit, each wrong with probability delta at most.
+
+    Clopper and Pearson 1934.
+    """
+    least = float(betaincinv(hits, samples - hits + 1, delta)) if hits else 0.0
+    most = float(betaincinv(hits + 1, samples - hits, 1.0 - delta)) if hits < samples else 1.0
+    return least, most
 
 
 def interval_of_runs(log_z: Floats) -> tuple[float, float]:

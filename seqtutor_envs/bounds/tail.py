@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import betaincinv
 
 from seqtutor_envs import checks
 from seqtutor_envs.bounds.estimate import read_problem
+from seqtutor_envs.bounds.intervals import bounds_of_share
 from seqtutor_envs.files.progress import make_bar
 from seqtutor_envs.prior import Prior, State
 from seqtutor_envs.prior.masking import LOG_PROB_FLOOR, mask_prior
@@ -38,9 +38,7 @@ class Tail(NamedTuple):
 
     def mass(self, delta: float) -> float:
         """Return a number that P(R > above) exceeds with probability delta at most (Clopper and Pearson 1934)."""
-        if self.hits == self.samples:
-            return 1.0
-        return float(betaincinv(self.hits + 1, self.samples - self.hits, 1.0 - delta))
+        return bounds_of_share(self.hits, self.samples, delta)[1]
 
 
 class _Nodes(NamedTuple):

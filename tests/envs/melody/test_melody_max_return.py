@@ -198,11 +198,9 @@ def test_the_shapes_cover_all_melodies_of_ten_steps(monkeypatch: pytest.MonkeyPa
         find_shapes(8.0)
 
 
-@pytest.mark.parametrize(
-    "shape", [pytest.param(one, marks=() if one in SHAPES else pytest.mark.slow) for one in ALL_SHAPES], ids=str
-)
+@pytest.mark.parametrize("shape", ALL_SHAPES)
 def test_no_melody_of_any_shape_returns_more(shape: Shape) -> None:
-    """With the test above, this is the proof, if the slow shapes are searched too."""
+    """With the test above, this is the proof."""
     assert not len(search(shape, MAX_RETURN))
 
 
