@@ -113,9 +113,13 @@ def train(
         kwargs = options.machine_kwargs() | json_object(env_kwargs, "--env-kwargs")
         # later ones win: an option of its own says more than an entry of --env-kwargs
         kwargs |= without_none(prior=prior, c=c, term_weights=weights) | options.env_kwargs()
-        further = without_none(gamma=gamma, lam=lam, diversity=memory) | json_object(settings, "--settings")
+        kind, further = get_agent_classes()[agent], without_none(gamma=gamma, lam=lam, diversity=memory)
+        for name in further:
+            if name not in inspect.signature(kind).parameters:
+                raise ValueError(f"--{name}: {kind.__name__} has none: leave it out, or take another --agent.")
+        further |= json_object(settings, "--settings")
         with blame("--settings, --env-kwargs or --term-weights"):
-            learner = get_agent_classes()[agent](env, seed=seed, device=device, env_kwargs=kwargs, **further)
+            learner = kind(env, seed=seed, device=device, env_kwargs=kwargs, **further)
     run_folder.run(learner, out, steps=steps, checkpoint_seconds=checkpoint_seconds, command=command)
 
 

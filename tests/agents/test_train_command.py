@@ -131,6 +131,7 @@ def test_ctrl_c_keeps_the_agent_and_resume_ends_where_an_uninterrupted_run_does(
         ([EXACT, "--settings", '{"batch_size": 0}'], "batch_size must be an integer of at least 1"),
         ([EXACT, "--settings", '{"n_envs": -2}'], "n_envs must be an integer from 1 to 1,048,576"),
         ([EXACT, "--agent", "q", "--lam", "0.5"], "lam must be 0"),
+        ([EXACT, "--agent", "reinvent", "--gamma", "0.9"], "--gamma: Reinvent has none: leave it out"),
         ([EXACT, "--agent", "rl", "--settings", '{"prior_weight": 1}'], "RLOnly has prior_weight 0"),
         ([EXACT, "--env-kwargs", '{"prior": "no_such_prior"}'], "No prior 'no_such_prior'"),
         ([MELODY, "--env-kwargs", '{"term_weights": {"kye": 1}}'], "No reward term is called 'kye'; the terms are"),
