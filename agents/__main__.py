@@ -16,20 +16,9 @@ from seqtutor_envs.command import report_errors
 
 PROGRAM = "python -m agents"
 
-with report_errors(PROGRAM):  # these take seconds, in which Ctrl-C may come
+with report_errors(PROGRAM):  # these take a second, in which Ctrl-C may come
     import tyro
 
-    from agents.envs import make_machine_kwargs
-    from agents.evaluate import checks as agent_checks
-    from agents.evaluate import evaluation, sb3_zips
-    from agents.evaluate.gaps import describe_gap, find_log_z
-    from agents.evaluate.load import find_agent_file, find_prior_file, get_agent_classes, load_model, load_ours
-    from agents.evaluate.priors import choose_results_file, find_recipe
-    from agents.evaluate.spellings import compute_kl_over_molecules
-    from agents.policies.frozen import FrozenAgent
-    from agents.policies.saving import save_policy
-    from agents.train import run_folder
-    from agents.train.checkpoints import AGENT_FILE, find_saved_class, read_facts, recover
     from agents.train.task_options import check_format, field_names, find_task_options, say_how_to_allow
     from seqtutor_envs import checks
     from seqtutor_envs.command import blame, json_object, run, set_threads, warnings_in_one_line
@@ -37,7 +26,6 @@ with report_errors(PROGRAM):  # these take seconds, in which Ctrl-C may come
     from seqtutor_envs.files.locks import exclusive, lock_folder
     from seqtutor_envs.files.text import printable
     from seqtutor_envs.prior import load_prior
-    from seqtutor_envs.registry import Untrusted
     from seqtutor_envs.task import EvaluateOptions, SampleOptions, TrainOptions
 
 Folder = Annotated[Path, tyro.conf.Positional]
@@ -99,6 +87,13 @@ def train(
         checkpoint_seconds: time between checkpoints.
         options: of the environment.
     """
+    # imported here, as in each command: they load torch, which takes seconds, and --help does without it
+    from agents.evaluate.command_line import saved_kwargs
+    from agents.evaluate.load import get_agent_classes, load_ours
+    from agents.train import run_folder
+    from agents.train.checkpoints import AGENT_FILE, recover
+
+    set_threads(1)
     # first of all: a killed run may have left the agent and its log at two different moments
     recover(out, trust)
     if resume:
@@ -150,6 +145,14 @@ def sample(
         trust: use the programs, modules and paths that the agent's file names; an objective scores the samples then.
         options: of the environment.
     """
+    from agents.envs import make_machine_kwargs
+    from agents.evaluate.command_line import load_to_evaluate, saved_kwargs
+    from agents.evaluate.load import find_prior_file, load_model
+    from agents.evaluate.priors import find_recipe
+    from agents.policies.frozen import FrozenAgent
+    from agents.train.checkpoints import AGENT_FILE
+
+    set_threads(1)
     checks.positive_integer("n", n)
     check_format(options)
     model = find_prior_file(folder)
@@ -211,6 +214,13 @@ def evaluate(
         spellings: of each molecule, for the KL over molecules beside that over strings: kl_molecules.
         options: of the environment.
     """
+    from agents.evaluate import checks as agent_checks
+    from agents.evaluate import evaluation
+    from agents.evaluate.command_line import load_with_env
+    from agents.evaluate.gaps import describe_gap, find_log_z
+    from agents.evaluate.spellings import compute_kl_over_molecules
+
+    set_threads(1)
     checks.positive_integer("n", n)
     given = json_object(env_kwargs, "--env-kwargs") | options.env_kwargs()
     agent, env_id, kwargs, kept_at = load_with_env(path, env, given, trust, algorithm)
@@ -271,6 +281,10 @@ def export(
             agent's file names.
         algorithm: class that wrote the zip, module:Class, where it cannot be told from the zip.
     """
+    from agents.evaluate.command_line import load_with_env
+    from agents.policies.saving import save_policy
+
+    set_threads(1)
     given = json_object(env_kwargs, "--env-kwargs")
     agent, env_id, kwargs, _ = load_with_env(path, env, given, trust, algorithm)
     file = save_policy(agent, out, env_id, kwargs, n=n, seed=seed, sequences=sequences, note=note, progress_bar=True)
@@ -283,78 +297,12 @@ def export(
         print(f"{file}: distilled, since {how['reason']}; KL(agent || file) is {kl}")
 
 
-def load_with_env(
-    path: Path, env: str | None, given: dict[str, Any], trust: bool, algorithm: str | None
-) -> tuple[Any, str, dict[str, Any], Path]:
-    """Load the agent at `path`, and find the environment to evaluate it in.
-
-    Returns:
-        The agent, the environment's id and keywords, and the file to write the metrics to.
-    """
-    model = find_prior_file(path) if algorithm is None else None
-    if model is not None:
-        agent = load_model(model, trust)
-        if isinstance(agent, FrozenAgent):
-            env_id, own = agent.recipe["id"], agent.recipe["kwargs"]
-            if env is not None:
-                env_id, own = env, make_machine_kwargs(env)
-            return agent.move(env_id, own | given), env_id, own | given, choose_results_file(path)
-        env, kwargs = find_recipe(path, env)
-        return agent, env, kwargs | given, choose_results_file(path)
-    zipped = sb3_zips.find_zip(path)
-    file = find_agent_file(path) if zipped is None else zipped
-    if zipped is not None:
-        known = sb3_zips.identify_algorithm(zipped)  # before anything else, for it says what is wrong with the file
-        if env is None:
-            raise ValueError(f"{zipped} does not say what it learned in: add --env ID, and its --env-kwargs, if any.")
-        agent = sb3_zips.load_zip(zipped, trust, known if algorithm is None else algorithm)
-    elif algorithm is not None:
-        raise ValueError("--algorithm is for zips of stable-baselines3.")
-    else:
-        saved = find_saved_class(file, trust)
-        unscored = saved.task_type.run_options().sample.unscored_kwargs(saved_kwargs(file))
-        own = {name: given[name] for name in saved.user_keywords if name in given}
-        agent = load_to_evaluate(file, trust, own if env is None else unscored)
-    kept_at = path / "evaluation.json" if zipped is None and path.is_dir() else file.with_suffix(".evaluation.json")
-    if env is None:
-        return agent, agent.recipe["id"], agent.recipe["kwargs"] | given, kept_at
-    return agent, env, make_machine_kwargs(env) | given, kept_at
-
-
-def load_to_evaluate(file: Path, trust: bool, stand_ins: dict[str, Any]) -> Any:
-    """Load an agent of ours for sampling. A budget of scores counts for training only, so it is left out.
-
-    Args:
-        file: of the agent.
-        trust: whether to use what the file names.
-        stand_ins: keywords of the environment in place of those that need `trust`.
-    """
-    kwargs = find_saved_class(file, trust).task_type.run_options().train.evaluation_kwargs()
-    with warnings_in_one_line():
-        try:
-            return load_ours(file, kwargs, trust=trust)
-        except Untrusted as error:
-            if not error.named.keys() <= stand_ins.keys():
-                raise
-        return load_ours(file, kwargs | stand_ins)
-
-
-def saved_kwargs(file: Path) -> dict[str, Any]:
-    """Return the environment's keywords in an agent's file; none if it has none that are keywords."""
-    recipe = read_facts(file).get("env")
-    kwargs = recipe.get("kwargs") if isinstance(recipe, dict) else None
-    return kwargs if isinstance(kwargs, dict) else {}
-
-
 # to whose options a task adds its own
 COMMANDS: dict[str, Callable[..., None]] = {"train": train, "sample": sample, "evaluate": evaluate}
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line."""
-    import torch  # noqa: F401  (so that it runs on one thread, too)
-
-    set_threads(1)
     argv = sys.argv[1:] if args is None else args
     commands: dict[str, Callable[..., None]] = {**COMMANDS, "export": export}
     names = set[str]()

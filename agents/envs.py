@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from seqtutor_envs import checks
 from seqtutor_envs.env import SequenceTutorEnv, SequenceTutorVectorEnv
 from seqtutor_envs.infos import prefixes_of_one_hot
-from seqtutor_envs.registry import PASSIVE, native_class
+from seqtutor_envs.registry import PASSIVE, get_vector_class, native_class
 
 BatchedEnv = gym.vector.VectorEnv[Any, Any, Any] | VecEnv
 AnyEnv = str | gym.Env[Any, Any] | BatchedEnv
@@ -78,11 +78,6 @@ def make_batch(
     if env_kwargs:
         raise ValueError("env_kwargs go with an id; this environment is made already.")
     return _make_batch_like(env, n_envs)
-
-
-def get_vector_class(env_id: str) -> type[SequenceTutorVectorEnv]:
-    """Return the class of `gym.make_vec(env_id)`; this library's own if the id has no native batch."""
-    return native_class(env_id) or SequenceTutorVectorEnv
 
 
 def _make_batch_like(env: Any, n_envs: int | None) -> tuple[SequenceTutorVectorEnv, dict[str, Any] | None]:

@@ -151,8 +151,8 @@ class Theirs(Contestant):
     """
 
     def __init__(self, name: str, env: str, *, seed: int, env_kwargs: Mapping[str, Any], **settings: Any) -> None:
-        from agents.envs import get_vector_class
         from agents.sb3.prior_guide import KLPenaltyCallback, start_as_prior
+        from seqtutor_envs.registry import get_vector_class
         from seqtutor_envs.sb3 import make_vec_env
 
         self.env_kwargs = {**env_kwargs, "obs_mode": "token" if "recurrent" in name else "prefix"}

@@ -56,6 +56,11 @@ def native_class(id: str) -> type[SequenceTutorVectorEnv] | None:
     return found if isinstance(found, type) and issubclass(found, SequenceTutorVectorEnv) else None
 
 
+def get_vector_class(id: str) -> type[SequenceTutorVectorEnv]:
+    """Return the class of `gym.make_vec(id)`; this library's own if the id has no native batch."""
+    return native_class(id) or SequenceTutorVectorEnv
+
+
 def find_spec(name: str) -> EnvSpec:
     """Return what is registered under a name. Raise Gymnasium's error at an unknown one; for PMO it names the tasks."""
     try:

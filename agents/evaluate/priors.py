@@ -9,9 +9,10 @@ from typing import Any
 import gymnasium as gym
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
-from agents.envs import get_vector_class, make_machine_kwargs
+from agents.envs import make_machine_kwargs
 from agents.evaluate.load import find_prior_file
 from seqtutor_envs.prior import load_prior
+from seqtutor_envs.registry import get_vector_class
 from seqtutor_envs.task import Task
 
 

@@ -12,12 +12,11 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from agents.envs import get_vector_class
 from agents.saving import hash_prior, read_file
 from agents.sb3.budget import SECONDS
 from seqtutor_envs.command import versions
 from seqtutor_envs.files import finite, write_atomically
-from seqtutor_envs.registry import check_id
+from seqtutor_envs.registry import check_id, get_vector_class
 from seqtutor_envs.task import Round, RunLog
 from seqtutor_envs.vector_env import SequenceTutorVectorEnv
 

@@ -13,11 +13,7 @@ from typing import Any
 import gymnasium
 
 import seqtutor_envs  # noqa: F401  (registers the ids)
-from agents.envs import get_vector_class
-from agents.evaluate.load import find_agent_file
-from agents.evaluate.priors import find_prior_task
-from agents.train.checkpoints import find_saved_class
-from seqtutor_envs.registry import Untrusted
+from seqtutor_envs.registry import Untrusted, get_vector_class
 from seqtutor_envs.task import SampleOptions, Task
 
 
@@ -75,10 +71,21 @@ def find_task(texts: list[str]) -> type[Task] | None:
         module, _, name = word.rpartition(":")
         if name in gymnasium.registry or module and re.search(r"-v\d+$", name):
             return get_vector_class(word).task_type
-    paths = [Path(word) for word in words if not word.startswith("{")]  # JSON may be too long for a path
+    # neither options nor JSON, which may be too long for a path
+    paths = [Path(word) for word in words if not word.startswith(("-", "{"))]
+    return find_task_of_model(paths, "--trust" in texts) if paths else None
+
+
+def find_task_of_model(paths: list[Path], trust: bool) -> type[Task] | None:
+    """Return the task class of the first of the paths that is an agent or a prior; None if none is."""
+    # imported here: they load torch, which takes seconds, and an environment's options do without it
+    from agents.evaluate.load import find_agent_file
+    from agents.evaluate.priors import find_prior_task
+    from agents.train.checkpoints import find_saved_class
+
     for path in paths:
         if find_agent_file(path).is_file():
-            return find_prior_task(path) or find_saved_class(find_agent_file(path), "--trust" in texts).task_type
+            return find_prior_task(path) or find_saved_class(find_agent_file(path), trust).task_type
     # shipped priors last: an agent's folder comes before them, wherever it stands
     return next((task for path in paths if (task := find_prior_task(path)) is not None), None)
 

@@ -69,6 +69,15 @@ def test_a_run_of_melodies_imports_no_rdkit(tmp_path):
     assert done.stdout.splitlines()[-1] == "False"
 
 
+@pytest.mark.parametrize("args", [[], ["train", MELODY], ["sample"], ["evaluate"], ["export"]])
+def test_help_imports_no_torch(args):
+    """It would take seconds."""
+    at_exit = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules))"
+    code = f"{at_exit}; from agents.__main__ import main; main({[*args, '--help']!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "usage: python -m agents" in done.stdout and done.stdout.splitlines()[-1] == "False"
+
+
 @pytest.mark.parametrize("name, agent_class", get_agent_classes().items())
 def test_every_agent_is_trained_and_resume_goes_on_to_the_same_end(name, agent_class, tmp_path):
     """Q's exploration ends at a fixed step, for its schedule is otherwise half of what was asked for first."""

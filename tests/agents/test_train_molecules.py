@@ -17,8 +17,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from agents import PsiLearning
 from agents.__main__ import main
-from agents.envs import get_vector_class
 from seqtutor_envs.command import scoring_processes
+from seqtutor_envs.registry import get_vector_class
 from seqtutor_envs.smiles.runs.log import MoleculeLog
 from seqtutor_envs.smiles.runs.options import MoleculeTrainOptions
 from seqtutor_envs.task import RunLog
