@@ -121,8 +121,7 @@ def _area_table(arms: Mapping[str, Mapping[str, Arm]]) -> Table:
         row = [Cell(name)]
         for by_task in arms.values():
             values = by_task[name].values(key) if name in by_task else pd.Series(dtype=float)
-            spread = _describe_spread(values) or ("one run" if len(values) else "")
-            row.append(Cell(write(float(values.mean()) if len(values) else None), spread))
+            row.append(Cell(write(float(values.mean()) if len(values) else None), _describe_spread(values)))
         for other in published.values():
             mean, deviation = other.tasks.get(name, (None, None))
             row.append(Cell(write(mean), "" if deviation is None else f"± {deviation:.3f}"))
@@ -134,7 +133,7 @@ def _area_table(arms: Mapping[str, Mapping[str, Arm]]) -> Table:
             row.append(Cell(write(sum_over(by_task, key, names)), spread))
         row += [Cell(write(one.sum_over(names))) for one in published.values()]
         rows.append(row)
-    caption = "PMO: AUC of the best ten, mean and standard deviation over seeds"
+    caption = "PMO: AUC of the best ten, mean over seeds and standard deviation (none: one run)"
     heads = [Cell("Task"), *map(Cell, arms), *(Cell(f"published: {name}", "5 runs") for name in published)]
     return Table(caption, heads, rows)
 
