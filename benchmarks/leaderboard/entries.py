@@ -61,6 +61,12 @@ def read_object(file: Path) -> dict[str, Any]:
     return found
 
 
+def find_deciding(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a card decides how its agent acts, and where: what was recomputed holds for that alone."""
+    names = ("env", "sampler", "settings") if "sampler" in card else ("env", "weights_sha256")
+    return {name: card[name] for name in names if name in card}
+
+
 def find_entries(folder: Path) -> list[Path]:
     """Return the paths of a folder's entries, without endings."""
     cards = sorted(path for path in folder.glob(f"*{CARD}") if not path.name.endswith((VERIFIED, ".evaluation.json")))

@@ -12,7 +12,7 @@ from typing import Any
 from tabulate import tabulate
 
 from agents.evaluate.gaps import LOWER_BOUND, compute_gap, read_log_z
-from benchmarks.leaderboard.entries import CARD, SAMPLERS, VERIFIED, find_entries, read_object
+from benchmarks.leaderboard.entries import CARD, SAMPLERS, VERIFIED, find_deciding, find_entries, read_object
 from benchmarks.report.render import escape_markdown
 from seqtutor_envs.files import reading, write_atomically
 
@@ -39,7 +39,7 @@ def write_page(page: Path, folders: Sequence[Path]) -> None:
         if not verified.is_file():
             continue
         card, found = read_object(path.with_name(path.name + CARD)), read_object(verified)
-        if found.get("weights_sha256") != card.get("weights_sha256"):
+        if found.get("card") != find_deciding(card):
             print(f"{path.name} was changed since it was verified: left out; verify it again.", file=sys.stderr)
             continue
         with reading(verified, "holds no figures of `verify`"):

@@ -98,6 +98,7 @@ def recompute(entry: Entry, n: int | None, seed: int) -> tuple[list[Check], dict
     """Evaluate an entry anew; return the checks of its claims, and what is kept of them."""
     from agents.envs import make_machine_kwargs
     from agents.policies.saving import measure
+    from benchmarks.leaderboard.entries import find_deciding
 
     # as many as the claims rest on, within limits that no card moves
     number = positive_integer("-n", n) if n is not None else int(min(max(entry.claims.get("n") or MOST, LEAST), MOST))
@@ -106,7 +107,7 @@ def recompute(entry: Entry, n: int | None, seed: int) -> tuple[list[Check], dict
     checks = list(compare(entry.claims, found))
     verdict = "no claims" if not checks else "holds" if all(one.holds for one in checks) else "false"
     facts = {"verdict": verdict, **found, "false": [one.name for one in checks if not one.holds]}
-    return checks, facts | {"weights_sha256": entry.card.get("weights_sha256"), "versions": versions()}
+    return checks, facts | {"card": find_deciding(entry.card), "versions": versions()}
 
 
 def compare(claims: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[Check]:

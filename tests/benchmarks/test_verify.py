@@ -96,13 +96,18 @@ def test_samplers_are_cards_alone_and_the_page_shows_what_was_found(entry, tmp_p
     assert (mine[0], mine[-2], mine[-1]) == ("mine", "exact", "false")
     found = json.loads(entry.with_name("mine.verified.json").read_text())["metrics"]
     assert mine[1] == f"{found['j']:.2f} ± {1.96 * found['j_se']:.2f}".replace("-", "−")
-    # other weights since then: what was found is no longer of this entry
-    card = json.loads(entry.with_suffix(".json").read_text()) | {"weights_sha256": "0" * 64}
-    entry.with_suffix(".json").write_text(json.dumps(card))
-    write_page(tmp_path / "page.md", [tmp_path])
-    page = (tmp_path / "page.md").read_text()
-    assert "| smc" in page and "| mine" not in page
-    assert "mine was changed since it was verified: left out; verify it again." in capsys.readouterr().err
+    # changed since then: what was found is no longer of these entries
+    sampler, policy = tmp_path / "smc.json", entry.with_suffix(".json")
+    card = json.loads(policy.read_text())
+    for file, changed in (
+        (sampler, SMC | {"settings": {"particles": 2}}),
+        (policy, card | {"weights_sha256": "0" * 64}),
+        (policy, card | {"env": {"id": MELODY, "kwargs": {"c": 7.0}}}),
+    ):
+        file.write_text(json.dumps(changed))
+        write_page(tmp_path / "page.md", [tmp_path])
+        assert f"| {file.stem} " not in (tmp_path / "page.md").read_text()
+        assert f"{file.stem} was changed since it was verified: left out; verify it again." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
